@@ -1,0 +1,36 @@
+package plan
+
+// The ids of tasks are spelled here only.
+
+// CheckoutID is the id of the first task of every run.
+const CheckoutID = "checkout"
+
+// ReleaseID is the id of the gate between CI and CD.
+const ReleaseID = "release"
+
+// BuildID is the id of the task that builds a service.
+func BuildID(service string) string { return "build/" + service }
+
+// TestID is the id of one test of a service.
+func TestID(service, test string) string { return "test/" + service + "/" + test }
+
+// RenderID is the id of the task that makes a service's manifests for a target.
+func RenderID(service string, t Target) string { return "render/" + service + "@" + t.String() }
+
+// ApplyID is the id of the task that applies a service to a target.
+func ApplyID(service string, t Target) string { return "apply/" + service + "@" + t.String() }
+
+// RollbackID is the id of the compensation of ApplyID.
+func RollbackID(service string, t Target) string { return "rollback/" + service + "@" + t.String() }
+
+// RolloutID is the id of the task that begins the rollout to an environment.
+func RolloutID(environment string) string { return "rollout/" + environment }
+
+// PromoteID is the id of the task that makes a service's candidate stable in an environment.
+func PromoteID(service, environment string) string { return "promote/" + service + "@" + environment }
+
+// VerifiedID is the id of the barrier at the end of an environment.
+func VerifiedID(environment string) string { return "verified/" + environment }
+
+// String is "<environment>/<cluster>".
+func (t Target) String() string { return t.Environment + "/" + t.Cluster }

@@ -1,0 +1,193 @@
+// Package plan holds the plan of a run: one graph of tasks from the checkout to
+// the last cluster, with the compensation that a failure would need (DESIGN D1).
+//
+// A plan is data. It is made by planner and rollout, accepted into the journal by
+// its hash, and never changed afterwards. The package decides nothing: what may
+// start next is run's business, what a task does is its runner's.
+package plan
+
+// Version is the format of the canonical JSON that Encode writes and Hash covers.
+const Version = 1
+
+// Kind says what a task does, and so which program can carry it out.
+type Kind string
+
+// The kinds of tasks, in the order in which a run meets them.
+const (
+	// KindCheckout pins the commit in the coordinator's mirror, so that every later
+	// task finds it. Carried out by the coordinator.
+	KindCheckout Kind = "checkout"
+	// KindBuild builds one service's image and pushes it by digest. Worker.
+	KindBuild Kind = "build"
+	// KindTest runs one test of a service through BuildKit. Worker.
+	KindTest Kind = "test"
+	// KindRender makes the manifests of one service for one target, digests injected. Worker.
+	KindRender Kind = "render"
+	// KindRelease is the gate between CI and CD: it waits for every test and every
+	// render, and fixes the release (images, manifests, targets) under one hash. Coordinator.
+	KindRelease Kind = "release"
+	// KindRollout begins the rollout to one environment: it waits for the
+	// environment before it, takes the environment's lock and its epoch. Coordinator.
+	KindRollout Kind = "rollout"
+	// KindApply applies one service's manifests to one target and waits until it is
+	// healthy. Deployer.
+	KindApply Kind = "apply"
+	// KindPromote makes the candidate of one service stable in one environment, after
+	// it is healthy in every cluster of it. Coordinator.
+	KindPromote Kind = "promote"
+	// KindVerified is the barrier at the end of an environment: every service in it is
+	// promoted. Coordinator.
+	KindVerified Kind = "verified"
+	// KindRollback brings one service on one target back to its last good release.
+	// Only in Plan.Compensation, instantiated when an apply did not succeed. Deployer.
+	KindRollback Kind = "rollback"
+)
+
+// Capabilities name who may lease a task; the empty one is the coordinator itself.
+const (
+	CapabilityCoordinator  = ""
+	CapabilityBuild        = "build"   // BuildKit: KindBuild, KindTest
+	CapabilityRender       = "render"  // KindRender
+	CapabilityDeployPrefix = "deploy_" // + cluster name: KindApply, KindRollback
+)
+
+// Plan is the graph of one run. Services, Tasks and Compensation are sorted:
+// services by name, tasks topologically and then by id, compensation by id.
+type Plan struct {
+	Version    int       `json:"version"`
+	Project    string    `json:"project"`
+	Repository string    `json:"repository"`         // as given at submit: URL or path
+	Ref        string    `json:"ref,omitempty"`      // as given at submit: branch, tag or commit
+	Commit     string    `json:"commit"`             // full object id, 40 or 64 hex digits
+	Base       string    `json:"base,omitempty"`     // the last green commit that "affected" was measured against
+	Dirty      bool      `json:"dirty,omitempty"`    // the commit holds somebody's uncommitted working tree
+	Registry   string    `json:"registry,omitempty"` // prefix that images are pushed under, e.g. 127.0.0.1:7423/shop
+	Services   []Service `json:"services"`           //
+	Tasks      []Task    `json:"tasks"`              //
+	Rollbacks  []Task    `json:"compensation"`       // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
+}
+
+// Service says what became of one service in this plan, and why.
+type Service struct {
+	Name     string   `json:"name"`
+	Digest   string   `json:"digest"`            // "sha256:…" of everything that its image depends on (DESIGN D5)
+	Affected bool     `json:"affected"`          // changed since Base
+	Reason   string   `json:"reason"`            // why it is built or reused, for people
+	Owner    string   `json:"owner,omitempty"`   //
+	Targets  []Target `json:"targets,omitempty"` // where it goes, in order of environments
+}
+
+// Target is one cluster and namespace of an environment.
+type Target struct {
+	Environment string `json:"environment"`
+	Cluster     string `json:"cluster"`
+	Namespace   string `json:"namespace"`
+}
+
+// Task is a node of the graph: the smallest thing that is queued and leased.
+// Exactly the spec of its Kind is set; kinds of the coordinator have none but Needs.
+type Task struct {
+	ID      string   `json:"id"` // unique in the plan: "build/api", "test/api/unit", "apply/api@prod/prod-eu", "verified/prod"
+	Kind    Kind     `json:"kind"`
+	Service string   `json:"service,omitempty"`
+	Target  *Target  `json:"target,omitempty"`          // apply, render, rollback; environment only for rollout, promote, verified
+	Needs   []string `json:"needs,omitempty"`           // task ids that must have succeeded (or been reused) before; sorted
+	Can     string   `json:"capability,omitempty"`      // who may lease it
+	Digest  string   `json:"digest,omitempty"`          // content identity; empty: never reused
+	Reuse   *Reuse   `json:"reuse,omitempty"`           // set: the task is reused, not run
+	Reason  string   `json:"reason"`                    // why it runs or is reused, for people
+	Timeout int      `json:"timeout_seconds,omitempty"` // of one attempt
+	Infra   int      `json:"retry_infra,omitempty"`     // how often an errored attempt is tried again
+
+	Build  *Build  `json:"build,omitempty"`
+	Test   *Test   `json:"test,omitempty"`
+	Render *Render `json:"render,omitempty"`
+	Apply  *Apply  `json:"apply,omitempty"` // also of KindRollback
+}
+
+// Reuse points to the earlier result that stands in for a task.
+type Reuse struct {
+	Run    string `json:"run"` // the run that produced it
+	Result Result `json:"result"`
+}
+
+// Result is what a task that succeeded leaves for the tasks after it. It is small:
+// large things are blobs named by digest.
+type Result struct {
+	Image     string       `json:"image,omitempty"`     // build: "<registry>/<service>@sha256:…"
+	Manifests string       `json:"manifests,omitempty"` // render: digest of the blob with the rendered manifests
+	Release   string       `json:"release,omitempty"`   // release: its hash, also the digest of its blob
+	Tests     *TestSummary `json:"tests,omitempty"`     // test: counts
+	Deploy    *Deployed    `json:"deploy,omitempty"`    // apply, rollback: what was found in the cluster
+}
+
+// TestSummary counts test cases. Passed + Failed + Skipped = Total.
+type TestSummary struct {
+	Total    int        `json:"total"`
+	Passed   int        `json:"passed"`
+	Failed   int        `json:"failed"`
+	Skipped  int        `json:"skipped"`
+	Millis   int64      `json:"millis"`
+	Failures []TestCase `json:"failures,omitempty"` // the first 50
+}
+
+// TestCase is one failed test with the end of its output.
+type TestCase struct {
+	Suite  string `json:"suite,omitempty"`
+	Name   string `json:"name"`
+	Millis int64  `json:"millis"`
+	Output string `json:"output,omitempty"` // at most 4 KiB
+}
+
+// Deployed is the state of a service on a target after apply or rollback.
+type Deployed struct {
+	State     string   `json:"state"`               // healthy, rolled_back, removed (there was no earlier release), superseded
+	Simulated bool     `json:"simulated,omitempty"` // the nodes are simulated: nothing answered over HTTP
+	HTTP      int      `json:"http,omitempty"`      // status of the health request; 0: none was made
+	Written   int      `json:"written"`             // objects written; 0: everything was as released already
+	Pruned    []string `json:"pruned,omitempty"`    // "Kind/name" of deleted objects
+	Replicas  int      `json:"replicas,omitempty"`  // ready pods
+}
+
+// Build tells a BuildKit runner what to build. The build context is the repository
+// at the commit, cut down to Paths; COPY paths are relative to the repository root.
+type Build struct {
+	Paths      []string          `json:"paths"`              // repository paths in the context; sorted
+	Dockerfile string            `json:"dockerfile"`         // repository path
+	Target     string            `json:"target,omitempty"`   // stage; empty: the last one
+	Args       map[string]string `json:"args,omitempty"`     //
+	Contexts   map[string]string `json:"contexts,omitempty"` // name in the Dockerfile → service whose image it is; its build task is in Needs
+	Platform   string            `json:"platform"`           // e.g. linux/amd64
+	Push       string            `json:"push"`               // repository to push to, by digest: "127.0.0.1:7423/shop/api"
+	Provenance bool              `json:"provenance"`         //
+}
+
+// Test runs one test: a stage of the Dockerfile (Target), or a command in a stage.
+type Test struct {
+	Name   string            `json:"name"`
+	Build  Build             `json:"build"`            // context and definition; Target is the stage that is built, or that the command runs in
+	Run    string            `json:"run,omitempty"`    // command for /bin/sh -c; empty: building the stage is the test
+	Env    map[string]string `json:"env,omitempty"`    //
+	Report string            `json:"report,omitempty"` // glob of report files, relative to the working directory of the stage
+}
+
+// Render makes manifests with kustomize or from plain files.
+type Render struct {
+	Path   string   `json:"path"`  // repository path of the overlay or folder
+	Paths  []string `json:"paths"` // repository paths that Path may refer to; sorted
+	Using  string   `json:"using"` // kustomize | manifests
+	Image  string   `json:"image"` // task id of the build whose image replaces the image named like the service
+	Health *Health  `json:"health,omitempty"`
+}
+
+// Health is the HTTP request that a healthy service answers.
+type Health struct {
+	Path string `json:"path"`
+	Port int    `json:"port"`
+}
+
+// Apply brings manifests to a target.
+type Apply struct {
+	Manifests string  `json:"manifests"` // task id of the render whose result is applied; for a rollback: the one that is undone
+	Health    *Health `json:"health,omitempty"`
+}
