@@ -8,6 +8,8 @@ import (
 	_ "cel.dev/cel-go/cel"
 	_ "github.com/alicebob/miniredis/v2"
 	_ "github.com/cenkalti/backoff/v5"
+	_ "github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	_ "github.com/google/go-cmp/cmp"
 	_ "github.com/google/go-containerregistry/pkg/registry"
 	_ "github.com/google/go-containerregistry/pkg/v1/layout"
