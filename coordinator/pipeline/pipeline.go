@@ -1,0 +1,182 @@
+// Package pipeline reads the two files of a project: slipway.yaml, which lives with
+// the code and describes services, and targets.yaml, which belongs to the platform
+// team and describes where they go (DESIGN 5 and D7).
+//
+// It checks everything that can be known from the files alone and reports every
+// mistake at once, with its position. What the files can say and Slipway cannot do
+// yet is refused with "not supported yet": nothing that is written is ignored.
+// Defaults are filled in, so that a reader of the result needs to know none.
+//
+// The package reads no file and no repository: whether a Dockerfile exists is the
+// planner's business. It decides nothing about what is run.
+package pipeline
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/strictyaml"
+)
+
+// Names of the files in a repository.
+const (
+	File              = "slipway.yaml"
+	ServiceFileFolder = "services"
+	ServiceFileName   = "service.yaml"
+)
+
+// Version is the version of both files that is read.
+const Version = 1
+
+// Problem is one mistake in a file, and Problems are all of them.
+type (
+	Problem  = strictyaml.Problem
+	Problems = strictyaml.Problems
+	Pos      = strictyaml.Pos
+)
+
+// Pipeline is what a repository's slipway.yaml defines, with service.yaml files
+// merged and defaults filled in.
+type Pipeline struct {
+	Version  int        `json:"version"`
+	Project  string     `json:"project"`
+	Triggers []Trigger  `json:"triggers,omitempty"` // sorted by event
+	Services []*Service `json:"services"`           // sorted by name
+}
+
+// Trigger says which events start a run, and how much of the pipeline it runs.
+type Trigger struct {
+	Event    string   `json:"event"`              // push, pull_request
+	Branches []string `json:"branches,omitempty"` // globs; none: every branch
+	Tags     []string `json:"tags,omitempty"`     // globs; only for push
+	Run      []string `json:"run"`                // of build, test, release
+	Pos      Pos      `json:"-"`
+}
+
+// Service is one deployable unit, with its paths and dependencies. All paths are
+// repository paths: relative to the root of the repository, clean, with slashes.
+type Service struct {
+	Name   string   `json:"name"`
+	Path   string   `json:"path"`            // its folder
+	Also   []string `json:"also,omitempty"`  // further paths of which a change affects it
+	Owner  string   `json:"owner,omitempty"` // team
+	Needs  []Ref    `json:"needs,omitempty"` // services that are rolled out before it
+	Build  *Build   `json:"build"`           // nil: it has no image
+	Tests  []*Test  `json:"tests,omitempty"` // sorted by name
+	Deploy *Deploy  `json:"deploy"`          // nil: it is never deployed
+	Pos    Pos      `json:"-"`               // of its name
+}
+
+// Ref names a service, and where.
+type Ref struct {
+	Service string `json:"service"`
+	Pos     Pos    `json:"-"`
+}
+
+// Build says how the image of a service is made.
+type Build struct {
+	Dockerfile string            `json:"dockerfile"`         // default: Dockerfile in the service's path
+	Target     string            `json:"target,omitempty"`   // stage; empty: the last one
+	Args       map[string]string `json:"args,omitempty"`     //
+	Contexts   []Context         `json:"contexts,omitempty"` // sorted by name
+	Platform   string            `json:"platform,omitempty"` // e.g. linux/amd64; empty: the farm's own
+	Push       string            `json:"push,omitempty"`     // prefix that the service's name is added to; empty: the farm's own registry
+	Provenance bool              `json:"provenance"`         // default: true
+	Timeout    time.Duration     `json:"timeout"`            // of one attempt; default: 1h
+	Infra      int               `json:"retry_infra"`        // retries when the farm broke; default: 2
+	Pos        Pos               `json:"-"`                  //
+}
+
+// Context is an image of this repository that a Dockerfile builds upon.
+type Context struct {
+	Name    string `json:"name"`    // as the Dockerfile calls it
+	Service string `json:"service"` // whose image it is
+	Pos     Pos    `json:"-"`
+}
+
+// Test is one test of a service. Exactly one of Run and Target is set.
+type Test struct {
+	Name    string            `json:"name"`
+	Run     string            `json:"run,omitempty"`    // command for /bin/sh -c
+	In      string            `json:"in,omitempty"`     // stage of the Dockerfile that Run runs in; empty: the built image
+	Target  string            `json:"target,omitempty"` // stage of the Dockerfile whose build is the test
+	Env     map[string]string `json:"env,omitempty"`    // of Run
+	Report  string            `json:"report,omitempty"` // glob of result files, relative to the working directory of the stage
+	Timeout time.Duration     `json:"timeout"`          // of one attempt; default: 15m
+	Size    string            `json:"size"`             // S, M, L, XL; default: S
+	Infra   int               `json:"retry_infra"`      // retries when the farm broke; default: 2
+	Pos     Pos               `json:"-"`                // of its name
+}
+
+// Deploy says how the manifests of a service are made, and when it is healthy.
+type Deploy struct {
+	Path    string        `json:"path"`             // default: deploy/<service>
+	Also    []string      `json:"also,omitempty"`   // further paths that the manifests in Path refer to
+	Using   string        `json:"using"`            // kustomize, manifests; default: kustomize
+	Health  *Health       `json:"health,omitempty"` //
+	Timeout time.Duration `json:"timeout"`          // until healthy; default: 10m
+	// Implicit: the file does not mention a deployment. The service is deployed if
+	// Path exists in the commit, and is a library otherwise.
+	Implicit bool `json:"implicit,omitempty"`
+	Pos      Pos  `json:"-"`
+}
+
+// Health is the HTTP request that a healthy service answers with 2xx.
+type Health struct {
+	HTTP string `json:"http"` // path, beginning with a slash
+	Port int    `json:"port"`
+}
+
+// The ways to make manifests.
+const (
+	UsingKustomize = "kustomize"
+	UsingManifests = "manifests"
+)
+
+// Service finds a service by name.
+func (p *Pipeline) Service(name string) (*Service, bool) {
+	i, ok := slices.BinarySearchFunc(p.Services, name, func(s *Service, name string) int {
+		return strings.Compare(s.Name, name)
+	})
+	if !ok {
+		return nil, false
+	}
+	return p.Services[i], true
+}
+
+// Paths are the repository paths that the service's image depends on, sorted,
+// without those that lie inside another of them.
+func (s *Service) Paths() []string {
+	paths := append([]string{s.Path}, s.Also...)
+	if s.Build != nil {
+		paths = append(paths, s.Build.Dockerfile)
+	}
+	return Outermost(paths)
+}
+
+// Outermost sorts paths and leaves out those that lie inside another of them.
+func Outermost(paths []string) []string {
+	sorted := slices.Clone(paths)
+	// Parents before what is in them: a slash sorts before every other character.
+	slices.SortFunc(sorted, func(a, b string) int {
+		return strings.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
+	})
+	var out []string
+	for _, p := range sorted {
+		if slices.Contains(out, ".") || (len(out) > 0 && Inside(p, out[len(out)-1])) {
+			continue
+		}
+		if p == "." {
+			return []string{"."}
+		}
+		out = append(out, p)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Inside says that a repository path is a folder or lies in it.
+func Inside(path, folder string) bool {
+	return folder == "." || path == folder || strings.HasPrefix(path, folder+"/")
+}

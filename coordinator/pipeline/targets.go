@@ -1,0 +1,70 @@
+package pipeline
+
+// Targets is what targets.yaml says about one project.
+type Targets struct {
+	Version      int            `json:"version"`
+	Project      string         `json:"project"`
+	Clusters     []*Cluster     `json:"clusters"`     // sorted by name
+	Environments []*Environment `json:"environments"` // in the order of the rollout
+	Pools        []*Pool        `json:"pools,omitempty"`
+	ProjectPos   Pos            `json:"-"`
+}
+
+// Cluster is a Kubernetes cluster. How it is reached is the deployer's business.
+type Cluster struct {
+	Name   string            `json:"name"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Pos    Pos               `json:"-"`
+}
+
+// Environment is a set of targets that are updated together.
+type Environment struct {
+	Name      string            `json:"name"`
+	Selector  map[string]string `json:"selector"`        // labels of its clusters
+	Clusters  []string          `json:"clusters"`        // whom Selector selects; sorted, at least one
+	Namespace string            `json:"namespace"`       //
+	After     *After            `json:"after,omitempty"` // nil: it waits for no other environment
+	Strategy  string            `json:"strategy"`        // rolling
+	Rollback  string            `json:"rollback"`        // every-wave, none
+	Drift     string            `json:"drift"`           // none
+	Pos       Pos               `json:"-"`               // of its name
+}
+
+// After is the environment that must be done before.
+type After struct {
+	Env      string `json:"env"`
+	Verified bool   `json:"verified"` // always true today: healthy in every cluster, and its verifications passed
+	Pos      Pos    `json:"-"`
+}
+
+// Pool is a set of interchangeable workers.
+type Pool struct {
+	Name string   `json:"name"`
+	Arch []string `json:"arch,omitempty"`
+	Min  int      `json:"min"`
+	Max  int      `json:"max"`
+	Pos  Pos      `json:"-"`
+}
+
+// StrategyRolling lets Kubernetes replace pods, in every cluster of the environment
+// side by side.
+const StrategyRolling = "rolling"
+
+// What happens when a service does not become healthy in an environment.
+const (
+	RollbackEveryWave = "every-wave" // it goes back to its last good release in every cluster that it touched
+	RollbackNone      = "none"       // everything stays as it is, for people to look at
+)
+
+// DriftNone leaves live objects alone between releases.
+const DriftNone = "none"
+
+// Environment finds an environment by name.
+func (t *Targets) Environment(name string) (*Environment, bool) {
+	for _, e := range t.Environments {
+		if e.Name == name {
+			return e, true
+		}
+	}
+	return nil, false
+}
