@@ -1,0 +1,218 @@
+package run
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+)
+
+// New is the state after Accepted at a time, with the plan that the event names.
+func New(e Accepted, p *plan.Plan, at time.Time) (*Run, error) {
+	r := &Run{
+		ID: e.Run, Number: e.Number, Project: e.Project, Repository: e.Repository, Ref: e.Ref, Commit: e.Commit, Dirty: e.Dirty,
+		PlanHash: e.PlanHash, TraceID: e.TraceID, SubmittedBy: e.SubmittedBy, AcceptedAt: at, State: Running, Plan: p,
+		byID: make(map[string]int, len(p.Tasks)), entered: map[string]int{},
+	}
+	for i := range p.Tasks {
+		if err := r.add(&p.Tasks[i]); err != nil {
+			return nil, fmt.Errorf("run %s: %w", e.Run, err)
+		}
+	}
+	for _, t := range r.Tasks {
+		if t.waiting == 0 {
+			r.makeReady(t, at)
+		}
+	}
+	return r, nil
+}
+
+func (r *Run) add(spec *plan.Task) error {
+	if _, ok := r.byID[spec.ID]; ok {
+		return fmt.Errorf("task %s is twice in the plan", spec.ID)
+	}
+	t := &Task{Index: len(r.Tasks), Spec: spec, State: TaskPending}
+	for _, need := range spec.Needs {
+		i, ok := r.byID[need]
+		if !ok {
+			return fmt.Errorf("task %s needs %s, which does not come before it in the plan", spec.ID, need)
+		}
+		r.Tasks[i].kids = append(r.Tasks[i].kids, t.Index)
+		if !r.Tasks[i].State.Good() {
+			t.waiting++
+		}
+	}
+	r.byID[spec.ID] = t.Index
+	r.Tasks = append(r.Tasks, t)
+	r.open++
+	if env := environment(t); env != "" {
+		if n, ok := r.entered[env]; ok {
+			r.entered[env] = n + 1
+		}
+	}
+	return nil
+}
+
+// environment of a task that changes one; renders come before the rollout.
+func environment(t *Task) string {
+	switch t.Spec.Kind {
+	case plan.KindApply, plan.KindPromote, plan.KindVerified, plan.KindRollback:
+		return t.Spec.Target.Environment
+	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindRender, plan.KindRelease, plan.KindRollout:
+	}
+	return ""
+}
+
+func (r *Run) makeReady(t *Task, at time.Time) {
+	t.State, t.ReadyAt = TaskReady, at
+	r.ready = append(r.ready, t.Index)
+}
+
+// Apply changes the state by one event, at the journal time of its record. An event
+// that does not fit the state is an error: the journal and the program disagree, and
+// going on would serve a state that never was.
+func (r *Run) Apply(e Event, at time.Time) error {
+	switch e := e.(type) {
+	case AttemptStarted:
+		return r.with(e.Task, func(t *Task) error { return r.started(t, e) })
+	case AttemptFinished:
+		return r.with(e.Task, func(t *Task) error { return attemptFinished(t, e) })
+	case TaskFinished:
+		return r.with(e.Task, func(t *Task) error { return r.taskFinished(t, e, at) })
+	case TaskRetried:
+		return r.with(e.Task, func(t *Task) error {
+			t.NotBefore, t.Revoked = e.At, false
+			r.makeReady(t, at)
+			return nil
+		})
+	case CompensationStarted:
+		return r.compensate(e, at)
+	case StopRequested:
+		r.canceled, r.State, r.Message = true, Stopping, e.Message
+		r.stopAll()
+	case Finished:
+		r.State, r.Message, r.FinishedAt = e.State, e.Message, at
+	case RolloutEntered:
+		r.entered[e.Environment] = r.countOpen(e.Environment)
+	case RolloutLeft:
+		delete(r.entered, e.Environment)
+	case Promoted:
+		// The project's state, not the run's.
+	case Accepted:
+		return fmt.Errorf("run %s is accepted twice", r.ID)
+	default:
+		return fmt.Errorf("run %s: unknown event %T", r.ID, e)
+	}
+	return nil
+}
+
+func (r *Run) with(id string, f func(*Task) error) error {
+	t, ok := r.Find(id)
+	if !ok {
+		return fmt.Errorf("run %s has no task %s", r.ID, id)
+	}
+	if t.State.Ended() {
+		return fmt.Errorf("run %s: task %s has ended (%s) and cannot change", r.ID, id, t.State)
+	}
+	if err := f(t); err != nil {
+		return fmt.Errorf("run %s: task %s: %w", r.ID, id, err)
+	}
+	return nil
+}
+
+func (r *Run) started(t *Task, e AttemptStarted) error {
+	if t.State != TaskReady || e.Attempt != len(t.Attempts)+1 {
+		return fmt.Errorf("attempt %d starts while the task is %s after %d attempts", e.Attempt, t.State, len(t.Attempts))
+	}
+	t.State = TaskLeased
+	t.Attempts = append(t.Attempts, Attempt{Number: e.Attempt, Worker: e.Worker, Fence: e.Fence, LeasedAt: e.LeasedAt})
+	if t.Revoked {
+		r.revoke = append(r.revoke, t.Index)
+	}
+	return nil
+}
+
+func attemptFinished(t *Task, e AttemptFinished) error {
+	a := t.Current()
+	if a == nil || a.Number != e.Attempt.Number {
+		return fmt.Errorf("attempt %d finishes and is not the current one", e.Attempt.Number)
+	}
+	*a = e.Attempt
+	return nil
+}
+
+func (r *Run) taskFinished(t *Task, e TaskFinished, at time.Time) error {
+	t.State, t.Message, t.Class, t.Result, t.FinishedAt = e.State, e.Message, e.Class, e.Result, at
+	r.open--
+	if env := environment(t); env != "" {
+		if n, ok := r.entered[env]; ok {
+			r.entered[env] = n - 1
+		}
+	}
+	if e.State.Good() {
+		for _, k := range t.kids {
+			kid := r.Tasks[k]
+			kid.waiting--
+			if kid.waiting == 0 && kid.State == TaskPending {
+				r.makeReady(kid, at)
+			}
+		}
+	}
+	r.work = append(r.work, t.Index)
+	return nil
+}
+
+func (r *Run) compensate(e CompensationStarted, at time.Time) error {
+	for _, id := range e.Tasks {
+		spec, ok := r.Plan.Find(id)
+		if !ok {
+			return fmt.Errorf("run %s: the plan has no template %s", r.ID, id)
+		}
+		if err := r.add(spec); err != nil {
+			return fmt.Errorf("run %s: %w", r.ID, err)
+		}
+		t := r.Tasks[len(r.Tasks)-1]
+		t.waiting = 0 // its apply has ended, well or not
+		r.makeReady(t, at)
+	}
+	return nil
+}
+
+// stopAll marks what goes on to be told to stop, and puts every task that has not
+// begun on the list of Next.
+func (r *Run) stopAll() {
+	for _, t := range r.Tasks {
+		switch {
+		case t.State.Ended() || t.Spec.Kind == plan.KindRollback:
+		case t.Current() != nil:
+			r.revokeTask(t)
+		default:
+			r.work = append(r.work, t.Index)
+		}
+	}
+}
+
+func (r *Run) revokeTask(t *Task) {
+	if !t.Revoked {
+		t.Revoked = true
+		r.revoke = append(r.revoke, t.Index)
+	}
+}
+
+func (r *Run) countOpen(env string) int {
+	n := 0
+	for _, t := range r.Tasks {
+		if environment(t) == env && !t.State.Ended() {
+			n++
+		}
+	}
+	return n
+}
+
+// SetRunning notes that the work of the current attempt has begun. It is memory only:
+// after a change of owner the attempt is leased again or said to be running again.
+func (t *Task) SetRunning(at time.Time) {
+	if a := t.Current(); a != nil && t.State == TaskLeased {
+		t.State, a.StartedAt = TaskRunning, at
+	}
+}

@@ -1,0 +1,235 @@
+package run
+
+import (
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+)
+
+// Budgets beyond which a task is not tried again.
+const (
+	// LostBudget is how many attempts of a task may be lost with their workers. More
+	// than that, and the task is suspected of killing them.
+	LostBudget = 8
+	// InfraBudget is how often the farm's own failures are tried again when the plan
+	// does not say.
+	InfraBudget = 2
+	// RollbackBudget replaces InfraBudget for rollbacks: what was begun must be undone.
+	RollbackBudget = 20
+)
+
+// Report is the end of an attempt as its worker tells it, or as the owner finds it
+// (OutcomeLost).
+type Report struct {
+	Attempt Attempt
+	Result  plan.Result
+}
+
+// Finish decides what the end of the task's current attempt means: success, failure,
+// or another try after a pause. The attempt must be the current one.
+func (r *Run) Finish(t *Task, rep Report, now time.Time) []Event {
+	a := rep.Attempt
+	events := []Event{AttemptFinished{Run: r.ID, Task: t.Spec.ID, Attempt: a}}
+	done := TaskFinished{Run: r.ID, Task: t.Spec.ID, Message: a.Message, Class: a.Class}
+	switch a.Outcome {
+	case OutcomeSucceeded:
+		done.State, done.Result, done.Digest = TaskSucceeded, rep.Result, t.Spec.Digest
+	case OutcomeFailed:
+		done.State, done.Result = TaskFailed, rep.Result
+	case OutcomeCanceled:
+		done.State = TaskCanceled
+	case OutcomeErrored, OutcomeLost:
+		used, budget := r.tries(t, a)
+		switch {
+		case t.Revoked:
+			done.State = TaskCanceled
+		case used > budget:
+			done.State = TaskErrored
+			done.Message = fmt.Sprintf("%s\n(gave up after %d attempts)", a.Message, len(t.Attempts))
+		default:
+			return append(events, TaskRetried{Run: r.ID, Task: t.Spec.ID, At: now.Add(backoff(a.Outcome, used)), Reason: a.Message})
+		}
+	default:
+		done.State, done.Class, done.Message = TaskErrored, ClassInfra, fmt.Sprintf("unknown outcome %q", a.Outcome)
+	}
+	return append(events, done)
+}
+
+func (r *Run) tries(t *Task, now Attempt) (used, budget int) {
+	used = 1
+	for _, a := range t.Attempts[:len(t.Attempts)-1] {
+		if a.Outcome == now.Outcome {
+			used++
+		}
+	}
+	switch {
+	case now.Outcome == OutcomeLost:
+		budget = LostBudget
+	case t.Spec.Kind == plan.KindRollback:
+		budget = RollbackBudget
+	case t.Spec.Infra > 0:
+		budget = t.Spec.Infra
+	default:
+		budget = InfraBudget
+	}
+	return used, budget
+}
+
+// backoff before the next try: none after a lost worker, else 1 s doubling to 30 s.
+func backoff(o Outcome, used int) time.Duration {
+	if o == OutcomeLost {
+		return 0
+	}
+	d := time.Second
+	for ; used > 1 && d < 30*time.Second; used-- {
+		d *= 2
+	}
+	return min(d, 30*time.Second)
+}
+
+// Complete decides the end of a task that the coordinator itself carries out, or that
+// is reused.
+func (r *Run) Complete(t *Task, s TaskState, message string, class Class, res plan.Result) []Event {
+	return []Event{TaskFinished{Run: r.ID, Task: t.Spec.ID, State: s, Message: message, Class: class, Result: res, Digest: t.Spec.Digest}}
+}
+
+// Cancel decides what a request to stop the run means.
+func (r *Run) Cancel(message string) []Event {
+	if r.State != Running {
+		return nil
+	}
+	return []Event{StopRequested{Run: r.ID, Message: message}}
+}
+
+// Next says what follows from the state by itself, or nothing. The caller applies what
+// it answers and asks again. Its cost is that of the tasks that ended since.
+func (r *Run) Next() []Event {
+	for len(r.work) > 0 {
+		t := r.Tasks[r.work[0]]
+		r.work = r.work[1:]
+		if events := r.follows(t); len(events) > 0 {
+			return events
+		}
+	}
+	if envs := r.left(); len(envs) > 0 {
+		return envs
+	}
+	if r.open == 0 && !r.State.Ended() {
+		return []Event{r.finish()}
+	}
+	return nil
+}
+
+func (r *Run) follows(t *Task) []Event {
+	if !t.State.Ended() { // from stopAll
+		return []Event{TaskFinished{Run: r.ID, Task: t.Spec.ID, State: TaskCanceled, Message: r.Message}}
+	}
+	var events []Event
+	if !t.State.Good() {
+		why := fmt.Sprintf("needs %s, which %s", t.Spec.ID, ended(t.State))
+		for _, k := range t.kids {
+			kid := r.Tasks[k]
+			if kid.State == TaskPending && kid.Spec.Kind != plan.KindRollback {
+				events = append(events, TaskFinished{Run: r.ID, Task: kid.Spec.ID, State: TaskSkipped, Message: why})
+			}
+		}
+	}
+	switch t.Spec.Kind {
+	case plan.KindPromote:
+		if !t.State.Good() {
+			events = append(events, r.undo(t)...)
+		}
+	case plan.KindApply:
+		if p, ok := r.Find(plan.PromoteID(t.Spec.Service, t.Spec.Target.Environment)); ok && p.State.Ended() && !p.State.Good() {
+			events = append(events, r.rollback(t)...)
+		}
+	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindRender, plan.KindRelease, plan.KindRollout, plan.KindVerified, plan.KindRollback:
+	}
+	return events
+}
+
+func ended(s TaskState) string {
+	switch s {
+	case TaskCanceled:
+		return "was canceled"
+	case TaskSkipped:
+		return "was skipped"
+	default:
+		return string(s)
+	}
+}
+
+// undo is what follows when a promotion cannot come any more: applies of the service
+// in that environment that go on are told to stop, those that ended are rolled back.
+func (r *Run) undo(promote *Task) []Event {
+	var events []Event
+	for _, id := range promote.Spec.Needs {
+		t, ok := r.Find(id)
+		if !ok || t.Spec.Kind != plan.KindApply {
+			continue
+		}
+		switch {
+		case t.State.Ended():
+			events = append(events, r.rollback(t)...)
+		case t.Current() != nil:
+			r.revokeTask(t)
+		default:
+			events = append(events, TaskFinished{Run: r.ID, Task: id, State: TaskCanceled, Message: "another cluster of " + t.Spec.Target.Environment + " did not succeed"})
+		}
+	}
+	return events
+}
+
+// rollback starts the compensation of an apply that has ended, if it was ever begun
+// and was not compensated before.
+func (r *Run) rollback(apply *Task) []Event {
+	id := plan.RollbackID(apply.Spec.Service, *apply.Spec.Target)
+	if _, ok := r.Find(id); ok || len(apply.Attempts) == 0 {
+		return nil
+	}
+	return []Event{CompensationStarted{Run: r.ID, Tasks: []string{id}, Reason: fmt.Sprintf("%s %s, and the release of %s did not succeed in every cluster of %s",
+		apply.Spec.ID, ended(apply.State), apply.Spec.Service, apply.Spec.Target.Environment)}}
+}
+
+func (r *Run) left() []Event {
+	var envs []string
+	for env, n := range r.entered {
+		if n == 0 {
+			envs = append(envs, env)
+		}
+	}
+	sort.Strings(envs)
+	events := make([]Event, 0, len(envs))
+	for _, env := range envs {
+		events = append(events, RolloutLeft{Run: r.ID, Environment: env})
+	}
+	return events
+}
+
+func (r *Run) finish() Event {
+	e := Finished{Run: r.ID, State: Succeeded}
+	var first *Task
+	for _, t := range r.Tasks {
+		if t.State == TaskFailed || t.State == TaskErrored {
+			if first == nil || t.FinishedAt.Before(first.FinishedAt) {
+				first = t
+			}
+		}
+	}
+	switch {
+	case r.canceled:
+		e.State, e.Message = Canceled, r.Message
+	case first != nil:
+		e.State, e.Message = Failed, first.Spec.ID+": "+first.Message
+	default:
+		for _, t := range r.Tasks {
+			if t.State == TaskCanceled {
+				e.State, e.Message = Canceled, t.Spec.ID+": "+t.Message
+				break
+			}
+		}
+	}
+	return e
+}

@@ -1,0 +1,117 @@
+package run
+
+import (
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+)
+
+// Event is something that happened to a run. The set is closed: these types.
+type Event interface{ RunID() string }
+
+// Accepted begins a run.
+type Accepted struct {
+	Run            string
+	Number         uint64
+	Project        string
+	Repository     string
+	Ref            string
+	Commit         string
+	Dirty          bool
+	PlanHash       string
+	SubmittedBy    string
+	IdempotencyKey string
+	RequestHash    string
+	TraceID        string
+}
+
+// AttemptStarted says that somebody holds the lease of an attempt.
+type AttemptStarted struct {
+	Run      string
+	Task     string
+	Attempt  int
+	Worker   string
+	Fence    Fence
+	LeasedAt time.Time
+}
+
+// AttemptFinished says how an attempt ended.
+type AttemptFinished struct {
+	Run     string
+	Task    string
+	Attempt Attempt
+}
+
+// TaskFinished gives a task its last state.
+type TaskFinished struct {
+	Run     string
+	Task    string
+	State   TaskState
+	Message string
+	Class   Class
+	Result  plan.Result
+	Digest  string // the result may be reused under it; empty: never
+}
+
+// TaskRetried makes a task ready again.
+type TaskRetried struct {
+	Run    string
+	Task   string
+	At     time.Time // not before
+	Reason string
+}
+
+// CompensationStarted adds tasks from the plan's templates.
+type CompensationStarted struct {
+	Run    string
+	Tasks  []string
+	Reason string
+}
+
+// StopRequested says that somebody canceled the run.
+type StopRequested struct {
+	Run     string
+	Message string
+}
+
+// Finished gives the run its last state.
+type Finished struct {
+	Run     string
+	State   State
+	Message string
+}
+
+// RolloutEntered says that the run holds an environment's lock.
+type RolloutEntered struct {
+	Run         string
+	Environment string
+}
+
+// Promoted says that what a run applied to a target is stable there now.
+type Promoted struct {
+	Run         string
+	Environment string
+	Cluster     string
+	Service     string
+	Manifests   string
+	Release     string
+}
+
+// RolloutLeft says that an environment's lock is free again.
+type RolloutLeft struct {
+	Run         string
+	Environment string
+}
+
+// RunID is the run that the event belongs to.
+func (e Accepted) RunID() string            { return e.Run }
+func (e AttemptStarted) RunID() string      { return e.Run } //nolint:revive // as above
+func (e AttemptFinished) RunID() string     { return e.Run } //nolint:revive // as above
+func (e TaskFinished) RunID() string        { return e.Run } //nolint:revive // as above
+func (e TaskRetried) RunID() string         { return e.Run } //nolint:revive // as above
+func (e CompensationStarted) RunID() string { return e.Run } //nolint:revive // as above
+func (e StopRequested) RunID() string       { return e.Run } //nolint:revive // as above
+func (e Finished) RunID() string            { return e.Run } //nolint:revive // as above
+func (e RolloutEntered) RunID() string      { return e.Run } //nolint:revive // as above
+func (e Promoted) RunID() string            { return e.Run } //nolint:revive // as above
+func (e RolloutLeft) RunID() string         { return e.Run } //nolint:revive // as above

@@ -1,0 +1,209 @@
+package run
+
+import (
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+)
+
+// State of a run.
+type State string
+
+// The states of a run.
+const (
+	Running   State = "running"
+	Stopping  State = "stopping"
+	Succeeded State = "succeeded"
+	Failed    State = "failed"
+	Canceled  State = "canceled"
+)
+
+// Ended reports that the state is terminal.
+func (s State) Ended() bool { return s == Succeeded || s == Failed || s == Canceled }
+
+// TaskState is the state of a task.
+type TaskState string
+
+// The states of a task.
+const (
+	TaskPending   TaskState = "pending"
+	TaskReady     TaskState = "ready"
+	TaskLeased    TaskState = "leased"
+	TaskRunning   TaskState = "running"
+	TaskSucceeded TaskState = "succeeded"
+	TaskReused    TaskState = "reused"
+	TaskFailed    TaskState = "failed"
+	TaskErrored   TaskState = "errored"
+	TaskCanceled  TaskState = "canceled"
+	TaskSkipped   TaskState = "skipped"
+)
+
+// Ended reports that the state is terminal.
+func (s TaskState) Ended() bool {
+	switch s {
+	case TaskSucceeded, TaskReused, TaskFailed, TaskErrored, TaskCanceled, TaskSkipped:
+		return true
+	case TaskPending, TaskReady, TaskLeased, TaskRunning:
+	}
+	return false
+}
+
+// Good reports that what needs the task may start.
+func (s TaskState) Good() bool { return s == TaskSucceeded || s == TaskReused }
+
+// Outcome is how an attempt ended.
+type Outcome string
+
+// The outcomes of an attempt.
+const (
+	OutcomeSucceeded Outcome = "succeeded"
+	OutcomeFailed    Outcome = "failed"  // the work said no
+	OutcomeErrored   Outcome = "errored" // the farm could not tell
+	OutcomeCanceled  Outcome = "canceled"
+	OutcomeLost      Outcome = "lost" // the lease ran out
+)
+
+// Class says whose failure it was; each has its own retry budget.
+type Class string
+
+// The failure classes.
+const (
+	ClassNone    Class = ""
+	ClassUser    Class = "user"
+	ClassInfra   Class = "infra"
+	ClassFlaky   Class = "flaky"
+	ClassTimeout Class = "timeout"
+	ClassOOM     Class = "oom"
+)
+
+// Fence orders every effect of a project: by the epoch of the partition's owner, then
+// by a counter within it. The zero fence is older than every lease.
+type Fence struct {
+	Epoch   uint64
+	Counter uint64
+}
+
+// Less reports that f is older than g.
+func (f Fence) Less(g Fence) bool {
+	return f.Epoch < g.Epoch || f.Epoch == g.Epoch && f.Counter < g.Counter
+}
+
+// Step is one timed part of an attempt: a BuildKit vertex, a phase of a pod.
+type Step struct {
+	Name       string
+	Kind       string
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Cached     bool
+	Error      string
+	Attributes map[string]string
+}
+
+// Attempt is one numbered try at a task.
+type Attempt struct {
+	Number     int // from 1
+	Worker     string
+	Fence      Fence
+	Outcome    Outcome // empty while it goes on
+	Class      Class
+	Message    string
+	LeasedAt   time.Time
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Steps      []Step
+	LogSize    int64 // bytes of its log
+}
+
+// Task is a task of a run with what became of it.
+type Task struct {
+	Index      int // position in Run.Tasks, and in the task's token
+	Spec       *plan.Task
+	State      TaskState
+	Attempts   []Attempt
+	ReadyAt    time.Time
+	NotBefore  time.Time // of the next attempt
+	FinishedAt time.Time
+	Message    string
+	Class      Class
+	Result     plan.Result
+	// Revoked: whoever carries it out was or must be told to stop.
+	Revoked bool
+
+	waiting int   // needs that are not good yet
+	kids    []int // tasks that need this one
+}
+
+// Current is the attempt that goes on, or nil.
+func (t *Task) Current() *Attempt {
+	if n := len(t.Attempts); n > 0 && t.Attempts[n-1].Outcome == "" {
+		return &t.Attempts[n-1]
+	}
+	return nil
+}
+
+// Run is the state of one run. Tasks holds the plan's tasks in the plan's order, then
+// the compensation that was started. Only Apply changes it.
+type Run struct {
+	ID          string
+	Number      uint64
+	Project     string
+	Repository  string
+	Ref         string
+	Commit      string
+	Dirty       bool
+	PlanHash    string
+	TraceID     string
+	SubmittedBy string
+	AcceptedAt  time.Time
+	FinishedAt  time.Time
+	State       State
+	Message     string
+	Plan        *plan.Plan
+	Tasks       []*Task
+
+	byID     map[string]int
+	open     int            // tasks that have not ended
+	entered  map[string]int // environment whose rollout was begun and not left → tasks there that have not ended
+	work     []int          // tasks that ended and whose consequences Next has not said yet
+	ready    []int          // tasks that became ready and were not taken yet
+	revoke   []int          // tasks that must be told to stop and were not taken yet
+	canceled bool
+}
+
+// Find returns a task by its id in the plan.
+func (r *Run) Find(id string) (*Task, bool) {
+	i, ok := r.byID[id]
+	if !ok {
+		return nil, false
+	}
+	return r.Tasks[i], true
+}
+
+// TakeReady returns the tasks that became ready since the last call and still are.
+func (r *Run) TakeReady() []*Task {
+	return r.take(&r.ready, func(t *Task) bool { return t.State == TaskReady })
+}
+
+// TakeRevoked returns the tasks that must be told to stop since the last call.
+func (r *Run) TakeRevoked() []*Task {
+	return r.take(&r.revoke, func(t *Task) bool { return t.Current() != nil })
+}
+
+func (r *Run) take(list *[]int, still func(*Task) bool) []*Task {
+	var out []*Task
+	for _, i := range *list {
+		if t := r.Tasks[i]; still(t) {
+			out = append(out, t)
+		}
+	}
+	*list = nil
+	return out
+}
+
+// Release is the hash of the run's release, once there is one.
+func (r *Run) Release() string {
+	if t, ok := r.Find(plan.ReleaseID); ok {
+		return t.Result.Release
+	}
+	return ""
+}
