@@ -1,0 +1,230 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/wire"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// Errors of this package.
+var (
+	// ErrLost: another owner has appended. Discard memory, and claim again or stop.
+	ErrLost = errors.New("the journal has another owner")
+	// ErrCorrupt: a record is not what was written. Nothing after it can be trusted.
+	ErrCorrupt = errors.New("the journal is corrupt")
+	// ErrNewer: a record was written by a newer program.
+	ErrNewer = errors.New("the journal is newer than this program")
+	// ErrTooLarge: the events do not fit into one record.
+	ErrTooLarge = errors.New("record too large")
+)
+
+// Config of one partition's journal.
+type Config struct {
+	Partition int
+	Owner     string // for people
+	Replicas  int    // of the stream: 1 or 3
+	// Resend is how long one try of an append may take before it is in doubt and sent
+	// again. 0: 2 s.
+	Resend time.Duration
+	Log    *slog.Logger
+	Now    func() time.Time
+}
+
+// Journal appends to and reads one partition's stream. It is used by one goroutine.
+type Journal struct {
+	cfg    Config
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	codec  *wire.Codec
+	end    chain
+}
+
+// Open makes the stream if it is not there. It does not read it: Claim does.
+func Open(ctx context.Context, js jetstream.JetStream, cfg Config) (*Journal, error) {
+	if cfg.Resend == 0 {
+		cfg.Resend = 2 * time.Second
+	}
+	name := fmt.Sprintf("SLIPWAY_JOURNAL_%d", cfg.Partition)
+	s, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: name, Description: "What runs are: the truth of partition " + fmt.Sprint(cfg.Partition),
+		Subjects: []string{subject(cfg.Partition)}, Storage: jetstream.FileStorage, Replicas: max(1, cfg.Replicas),
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxMsgSize: 1 << 20, AllowDirect: false,
+		DenyDelete: true, Duplicates: time.Second, // ids are not used: an append is fenced by its sequence
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open journal %s: %w", name, err)
+	}
+	return &Journal{cfg: cfg, js: js, stream: s, codec: wire.NewCodec()}, nil
+}
+
+func subject(partition int) string { return fmt.Sprintf("journal.%d", partition) }
+
+// Epoch of the last claim that was read or made.
+func (j *Journal) Epoch() uint64 { return j.end.epoch }
+
+// Claim reads the journal from its beginning, calls fold for every record in order, and
+// appends an epoch claim, until the claim is the last record. After it Append works.
+// When fold fails, or a record is corrupt, that is the answer.
+func (j *Journal) Claim(ctx context.Context, fold func(Record) error) (uint64, error) {
+	j.end = chain{}
+	for {
+		if err := j.replay(ctx, fold); err != nil {
+			return 0, err
+		}
+		epoch := j.end.epoch + 1
+		claim := &pb.Event{Kind: &pb.Event_EpochClaimed{EpochClaimed: &pb.EpochClaimed{Epoch: epoch, Owner: j.cfg.Owner, Schema: schema, LeastReader: leastReader}}}
+		rec, err := j.append(ctx, epoch, []*pb.Event{claim})
+		if err == nil {
+			return epoch, fold(rec)
+		}
+		if !errors.Is(err, ErrLost) {
+			return 0, err
+		}
+		j.cfg.Log.InfoContext(ctx, "another owner claimed first, reading on", "partition", j.cfg.Partition)
+	}
+}
+
+// Append makes events durable as one record and answers it. After ErrLost, or any other
+// error, the journal is not usable before the next Claim.
+func (j *Journal) Append(ctx context.Context, events []run.Event) (Record, error) {
+	out := make([]*pb.Event, 0, len(events))
+	for _, e := range events {
+		m, err := j.codec.Event(e)
+		if err != nil {
+			return Record{}, err
+		}
+		out = append(out, m)
+	}
+	return j.append(ctx, j.end.epoch, out)
+}
+
+// Now is the journal time of an append made now: it never goes back.
+func (j *Journal) Now() time.Time {
+	if now := j.cfg.Now().UTC(); now.After(j.end.time) {
+		return now
+	}
+	return j.end.time
+}
+
+func (j *Journal) append(ctx context.Context, epoch uint64, events []*pb.Event) (Record, error) {
+	frame, err := seal(&pb.Record{Epoch: epoch, Previous: j.end.hash, Time: timestamppb.New(j.Now()), Events: events})
+	if err != nil {
+		return Record{}, err
+	}
+	if err := j.send(ctx, frame); err != nil {
+		return Record{}, err
+	}
+	return j.end.next(j.codec, j.end.sequence+1, frame)
+}
+
+// send stores the frame as the record after the last one. While the answer is in doubt
+// it sends the same bytes again, with the same expectation; so the frame is stored once
+// or somebody else's is there instead, whichever answers were lost.
+func (j *Journal) send(ctx context.Context, frame []byte) error {
+	want := j.end.sequence + 1
+	try := func() (struct{}, error) {
+		tctx, cancel := context.WithTimeout(ctx, j.cfg.Resend)
+		defer cancel()
+		ack, err := j.js.Publish(tctx, subject(j.cfg.Partition), frame, jetstream.WithExpectLastSequence(j.end.sequence), jetstream.WithRetryAttempts(0))
+		if err == nil {
+			if ack.Sequence != want {
+				return struct{}{}, backoff.Permanent(fmt.Errorf("append: stored as record %d, want %d: %w", ack.Sequence, want, ErrCorrupt))
+			}
+			return struct{}{}, nil
+		}
+		var api *jetstream.APIError
+		if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+			mine, err := j.isMine(tctx, want, frame)
+			switch {
+			case err != nil:
+				return struct{}{}, err
+			case mine:
+				return struct{}{}, nil
+			default:
+				return struct{}{}, backoff.Permanent(fmt.Errorf("append record %d: %w", want, ErrLost))
+			}
+		}
+		if ctx.Err() != nil {
+			return struct{}{}, backoff.Permanent(fmt.Errorf("append record %d: %w", want, context.Cause(ctx)))
+		}
+		j.cfg.Log.WarnContext(ctx, "append in doubt, sending it again", "partition", j.cfg.Partition, "record", want, "err", err)
+		return struct{}{}, err
+	}
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 20*time.Millisecond, time.Second
+	_, err := backoff.Retry(ctx, try, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0))
+	return err
+}
+
+func (j *Journal) isMine(ctx context.Context, sequence uint64, frame []byte) (bool, error) {
+	m, err := j.stream.GetMsg(ctx, sequence)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read record %d: %w", sequence, err)
+	}
+	return bytes.Equal(hash(m.Data), hash(frame)), nil
+}
+
+// replay reads from the record after the end of the chain to the last one stored.
+func (j *Journal) replay(ctx context.Context, fold func(Record) error) error {
+	info, err := j.stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("read journal: %w", err)
+	}
+	last := info.State.LastSeq
+	if last == j.end.sequence {
+		return nil
+	}
+	if j.end.sequence == 0 && info.State.FirstSeq > 1 {
+		return fmt.Errorf("read journal: %w: it begins with record %d", ErrCorrupt, info.State.FirstSeq)
+	}
+	cons, err := j.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: j.end.sequence + 1})
+	if err != nil {
+		return fmt.Errorf("read journal: %w", err)
+	}
+	it, err := cons.Messages()
+	if err != nil {
+		return fmt.Errorf("read journal: %w", err)
+	}
+	defer it.Stop()
+	stop := context.AfterFunc(ctx, it.Stop)
+	defer stop()
+	for j.end.sequence < last {
+		m, err := it.Next()
+		if err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return fmt.Errorf("read journal after record %d: %w", j.end.sequence, err)
+		}
+		rec, err := j.decode(m)
+		if err != nil {
+			return err
+		}
+		if err := fold(rec); err != nil {
+			return fmt.Errorf("record %d: %w", rec.Sequence, err)
+		}
+	}
+	return nil
+}
+
+func (j *Journal) decode(m jetstream.Msg) (Record, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return Record{}, fmt.Errorf("read journal: %w", err)
+	}
+	return j.end.next(j.codec, meta.Sequence.Stream, m.Data())
+}
