@@ -72,7 +72,7 @@ func (x Revocation_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Revocation_Cause.Descriptor instead.
 func (Revocation_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{12, 0}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{13, 0}
 }
 
 type SessionRequest struct {
@@ -268,9 +268,8 @@ type Hello struct {
 	// Chosen anew by each process: leases belong to it.
 	Instance string `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
 	Version  string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
-	// What it can lease: "build", "render", "deploy_prod-eu".
-	Capabilities []string `protobuf:"bytes,4,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
-	Slots        int32    `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`
+	// What it can lease, and how many at once.
+	Capacity []*Capacity `protobuf:"bytes,4,rep,name=capacity,proto3" json:"capacity,omitempty"`
 	// Attempts that it still carries out: a re-claim after a lost session.
 	Running []*LeaseRef `protobuf:"bytes,6,rep,name=running,proto3" json:"running,omitempty"`
 	// It has no connection to the queue and wants Offers.
@@ -330,18 +329,11 @@ func (x *Hello) GetVersion() string {
 	return ""
 }
 
-func (x *Hello) GetCapabilities() []string {
+func (x *Hello) GetCapacity() []*Capacity {
 	if x != nil {
-		return x.Capabilities
+		return x.Capacity
 	}
 	return nil
-}
-
-func (x *Hello) GetSlots() int32 {
-	if x != nil {
-		return x.Slots
-	}
-	return 0
 }
 
 func (x *Hello) GetRunning() []*LeaseRef {
@@ -358,6 +350,60 @@ func (x *Hello) GetOffers() bool {
 	return false
 }
 
+// Capacity is a number of slots of one capability.
+type Capacity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "build", "render", "deploy_prod-eu": one token in a queue subject.
+	Capability    string `protobuf:"bytes,1,opt,name=capability,proto3" json:"capability,omitempty"`
+	Slots         int32  `protobuf:"varint,2,opt,name=slots,proto3" json:"slots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Capacity) Reset() {
+	*x = Capacity{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Capacity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Capacity) ProtoMessage() {}
+
+func (x *Capacity) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
+func (*Capacity) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Capacity) GetCapability() string {
+	if x != nil {
+		return x.Capability
+	}
+	return ""
+}
+
+func (x *Capacity) GetSlots() int32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
 type Welcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How long a lease lasts after the sending of its last acknowledged heartbeat.
@@ -370,7 +416,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[3]
+	mi := &file_slipway_v1_worker_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -382,7 +428,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[3]
+	mi := &file_slipway_v1_worker_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -395,7 +441,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{3}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Welcome) GetTtl() *durationpb.Duration {
@@ -425,7 +471,7 @@ type LeaseRef struct {
 
 func (x *LeaseRef) Reset() {
 	*x = LeaseRef{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[4]
+	mi := &file_slipway_v1_worker_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -437,7 +483,7 @@ func (x *LeaseRef) String() string {
 func (*LeaseRef) ProtoMessage() {}
 
 func (x *LeaseRef) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[4]
+	mi := &file_slipway_v1_worker_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -450,7 +496,7 @@ func (x *LeaseRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRef.ProtoReflect.Descriptor instead.
 func (*LeaseRef) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{4}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LeaseRef) GetToken() string {
@@ -483,7 +529,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[5]
+	mi := &file_slipway_v1_worker_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -495,7 +541,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[5]
+	mi := &file_slipway_v1_worker_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -508,7 +554,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{5}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LeaseRequest) GetToken() string {
@@ -529,7 +575,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[6]
+	mi := &file_slipway_v1_worker_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +587,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[6]
+	mi := &file_slipway_v1_worker_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +600,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{6}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Refusal) GetToken() string {
@@ -576,7 +622,7 @@ type Heartbeat struct {
 	// Increases by one; echoed.
 	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Slots that nothing occupies.
-	Free int32 `protobuf:"varint,2,opt,name=free,proto3" json:"free,omitempty"`
+	Free []*Capacity `protobuf:"bytes,2,rep,name=free,proto3" json:"free,omitempty"`
 	// Leases that the process holds. One that the coordinator does not know is revoked.
 	Held []*LeaseRef `protobuf:"bytes,3,rep,name=held,proto3" json:"held,omitempty"`
 	// It takes no new tasks: it is about to stop.
@@ -587,7 +633,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[7]
+	mi := &file_slipway_v1_worker_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +645,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[7]
+	mi := &file_slipway_v1_worker_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +658,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{7}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Heartbeat) GetSequence() uint64 {
@@ -622,11 +668,11 @@ func (x *Heartbeat) GetSequence() uint64 {
 	return 0
 }
 
-func (x *Heartbeat) GetFree() int32 {
+func (x *Heartbeat) GetFree() []*Capacity {
 	if x != nil {
 		return x.Free
 	}
-	return 0
+	return nil
 }
 
 func (x *Heartbeat) GetHeld() []*LeaseRef {
@@ -652,7 +698,7 @@ type HeartbeatAck struct {
 
 func (x *HeartbeatAck) Reset() {
 	*x = HeartbeatAck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[8]
+	mi := &file_slipway_v1_worker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +710,7 @@ func (x *HeartbeatAck) String() string {
 func (*HeartbeatAck) ProtoMessage() {}
 
 func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[8]
+	mi := &file_slipway_v1_worker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +723,7 @@ func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatAck.ProtoReflect.Descriptor instead.
 func (*HeartbeatAck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HeartbeatAck) GetSequence() uint64 {
@@ -699,7 +745,7 @@ type LeaseProgress struct {
 
 func (x *LeaseProgress) Reset() {
 	*x = LeaseProgress{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[9]
+	mi := &file_slipway_v1_worker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +757,7 @@ func (x *LeaseProgress) String() string {
 func (*LeaseProgress) ProtoMessage() {}
 
 func (x *LeaseProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[9]
+	mi := &file_slipway_v1_worker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +770,7 @@ func (x *LeaseProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseProgress.ProtoReflect.Descriptor instead.
 func (*LeaseProgress) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LeaseProgress) GetLease() *LeaseRef {
@@ -760,7 +806,7 @@ type LogChunk struct {
 
 func (x *LogChunk) Reset() {
 	*x = LogChunk{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[10]
+	mi := &file_slipway_v1_worker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +818,7 @@ func (x *LogChunk) String() string {
 func (*LogChunk) ProtoMessage() {}
 
 func (x *LogChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[10]
+	mi := &file_slipway_v1_worker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +831,7 @@ func (x *LogChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogChunk.ProtoReflect.Descriptor instead.
 func (*LogChunk) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LogChunk) GetLease() *LeaseRef {
@@ -820,7 +866,7 @@ type LogAck struct {
 
 func (x *LogAck) Reset() {
 	*x = LogAck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[11]
+	mi := &file_slipway_v1_worker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +878,7 @@ func (x *LogAck) String() string {
 func (*LogAck) ProtoMessage() {}
 
 func (x *LogAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[11]
+	mi := &file_slipway_v1_worker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +891,7 @@ func (x *LogAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogAck.ProtoReflect.Descriptor instead.
 func (*LogAck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LogAck) GetLease() *LeaseRef {
@@ -873,7 +919,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[12]
+	mi := &file_slipway_v1_worker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -885,7 +931,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[12]
+	mi := &file_slipway_v1_worker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -898,7 +944,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Revocation) GetLease() *LeaseRef {
@@ -925,13 +971,14 @@ func (x *Revocation) GetMessage() string {
 type Offer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Capability    string                 `protobuf:"bytes,2,opt,name=capability,proto3" json:"capability,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[13]
+	mi := &file_slipway_v1_worker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -943,7 +990,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[13]
+	mi := &file_slipway_v1_worker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -956,12 +1003,19 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Offer) GetToken() string {
 	if x != nil {
 		return x.Token
+	}
+	return ""
+}
+
+func (x *Offer) GetCapability() string {
+	if x != nil {
+		return x.Capability
 	}
 	return ""
 }
@@ -986,7 +1040,7 @@ type Completion struct {
 
 func (x *Completion) Reset() {
 	*x = Completion{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[14]
+	mi := &file_slipway_v1_worker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +1052,7 @@ func (x *Completion) String() string {
 func (*Completion) ProtoMessage() {}
 
 func (x *Completion) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[14]
+	mi := &file_slipway_v1_worker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +1065,7 @@ func (x *Completion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Completion.ProtoReflect.Descriptor instead.
 func (*Completion) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Completion) GetLease() *LeaseRef {
@@ -1088,7 +1142,7 @@ type CompletionAck struct {
 
 func (x *CompletionAck) Reset() {
 	*x = CompletionAck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[15]
+	mi := &file_slipway_v1_worker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1154,7 @@ func (x *CompletionAck) String() string {
 func (*CompletionAck) ProtoMessage() {}
 
 func (x *CompletionAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[15]
+	mi := &file_slipway_v1_worker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1167,7 @@ func (x *CompletionAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompletionAck.ProtoReflect.Descriptor instead.
 func (*CompletionAck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CompletionAck) GetLease() *LeaseRef {
@@ -1156,7 +1210,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[16]
+	mi := &file_slipway_v1_worker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1222,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[16]
+	mi := &file_slipway_v1_worker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1235,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Grant) GetLease() *LeaseRef {
@@ -1344,7 +1398,7 @@ type BuildWork struct {
 
 func (x *BuildWork) Reset() {
 	*x = BuildWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[17]
+	mi := &file_slipway_v1_worker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1410,7 @@ func (x *BuildWork) String() string {
 func (*BuildWork) ProtoMessage() {}
 
 func (x *BuildWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[17]
+	mi := &file_slipway_v1_worker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1423,7 @@ func (x *BuildWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildWork.ProtoReflect.Descriptor instead.
 func (*BuildWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BuildWork) GetPaths() []string {
@@ -1441,7 +1495,7 @@ type TestWork struct {
 
 func (x *TestWork) Reset() {
 	*x = TestWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[18]
+	mi := &file_slipway_v1_worker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1453,7 +1507,7 @@ func (x *TestWork) String() string {
 func (*TestWork) ProtoMessage() {}
 
 func (x *TestWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[18]
+	mi := &file_slipway_v1_worker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1466,7 +1520,7 @@ func (x *TestWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestWork.ProtoReflect.Descriptor instead.
 func (*TestWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TestWork) GetName() string {
@@ -1519,7 +1573,7 @@ type RenderWork struct {
 
 func (x *RenderWork) Reset() {
 	*x = RenderWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[19]
+	mi := &file_slipway_v1_worker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1585,7 @@ func (x *RenderWork) String() string {
 func (*RenderWork) ProtoMessage() {}
 
 func (x *RenderWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[19]
+	mi := &file_slipway_v1_worker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1598,7 @@ func (x *RenderWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderWork.ProtoReflect.Descriptor instead.
 func (*RenderWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RenderWork) GetPath() string {
@@ -1593,7 +1647,7 @@ type DeployTarget struct {
 
 func (x *DeployTarget) Reset() {
 	*x = DeployTarget{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[20]
+	mi := &file_slipway_v1_worker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1659,7 @@ func (x *DeployTarget) String() string {
 func (*DeployTarget) ProtoMessage() {}
 
 func (x *DeployTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[20]
+	mi := &file_slipway_v1_worker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1672,7 @@ func (x *DeployTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployTarget.ProtoReflect.Descriptor instead.
 func (*DeployTarget) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeployTarget) GetEnvironment() string {
@@ -1652,7 +1706,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1718,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1731,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HealthCheck) GetPath() string {
@@ -1707,7 +1761,7 @@ type ApplyWork struct {
 
 func (x *ApplyWork) Reset() {
 	*x = ApplyWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1773,7 @@ func (x *ApplyWork) String() string {
 func (*ApplyWork) ProtoMessage() {}
 
 func (x *ApplyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +1786,7 @@ func (x *ApplyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyWork.ProtoReflect.Descriptor instead.
 func (*ApplyWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ApplyWork) GetTarget() *DeployTarget {
@@ -1779,7 +1833,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1845,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1858,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -1861,7 +1915,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +1927,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +1940,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -1919,7 +1973,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +1985,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +1998,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -1963,7 +2017,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2029,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2042,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -2007,7 +2061,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2019,7 +2073,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2032,7 +2086,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -2051,7 +2105,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2117,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2130,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -2095,7 +2149,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2107,7 +2161,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2120,7 +2174,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -2151,18 +2205,22 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x0fcompletion_acks\x18\x05 \x03(\v2\x19.slipway.v1.CompletionAckR\x0ecompletionAcks\x12-\n" +
 	"\blog_acks\x18\x06 \x03(\v2\x12.slipway.v1.LogAckR\alogAcks\x128\n" +
 	"\vrevocations\x18\a \x03(\v2\x16.slipway.v1.RevocationR\vrevocations\x12)\n" +
-	"\x06offers\x18\b \x03(\v2\x11.slipway.v1.OfferR\x06offers\"\x82\x02\n" +
+	"\x06offers\x18\b \x03(\v2\x11.slipway.v1.OfferR\x06offers\"\xee\x01\n" +
 	"\x05Hello\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x12%\n" +
 	"\binstance\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\b\x18dR\binstance\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\tR\aversion\x12.\n" +
-	"\fcapabilities\x18\x04 \x03(\tB\n" +
-	"\xbaH\a\x92\x01\x04\b\x01\x10dR\fcapabilities\x12 \n" +
-	"\x05slots\x18\x05 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x90N(\x01R\x05slots\x12.\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12<\n" +
+	"\bcapacity\x18\x04 \x03(\v2\x14.slipway.v1.CapacityB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10dR\bcapacity\x12.\n" +
 	"\arunning\x18\x06 \x03(\v2\x14.slipway.v1.LeaseRefR\arunning\x12\x16\n" +
-	"\x06offers\x18\a \x01(\bR\x06offers\"h\n" +
+	"\x06offers\x18\a \x01(\bR\x06offers\"o\n" +
+	"\bCapacity\x12A\n" +
+	"\n" +
+	"capability\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,99}$R\n" +
+	"capability\x12 \n" +
+	"\x05slots\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x05slots\"h\n" +
 	"\aWelcome\x12+\n" +
 	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x120\n" +
 	"\brejected\x18\x02 \x03(\v2\x14.slipway.v1.LeaseRefR\brejected\"o\n" +
@@ -2176,10 +2234,10 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x05token\"7\n" +
 	"\aRefusal\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x81\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x97\x01\n" +
 	"\tHeartbeat\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
-	"\x04free\x18\x02 \x01(\x05R\x04free\x12(\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12(\n" +
+	"\x04free\x18\x02 \x03(\v2\x14.slipway.v1.CapacityR\x04free\x12(\n" +
 	"\x04held\x18\x03 \x03(\v2\x14.slipway.v1.LeaseRefR\x04held\x12\x1a\n" +
 	"\bdraining\x18\x04 \x01(\bR\bdraining\"*\n" +
 	"\fHeartbeatAck\x12\x1a\n" +
@@ -2204,9 +2262,12 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCAUSE_CANCELED\x10\x01\x12\x0e\n" +
 	"\n" +
-	"CAUSE_LOST\x10\x02\"\x1d\n" +
+	"CAUSE_LOST\x10\x02\"=\n" +
 	"\x05Offer\x12\x14\n" +
-	"\x05token\x18\x01 \x01(\tR\x05token\"\xa7\x03\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1e\n" +
+	"\n" +
+	"capability\x18\x02 \x01(\tR\n" +
+	"capability\"\xa7\x03\n" +
 	"\n" +
 	"Completion\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12-\n" +
@@ -2329,117 +2390,120 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(*SessionRequest)(nil),        // 1: slipway.v1.SessionRequest
 	(*SessionResponse)(nil),       // 2: slipway.v1.SessionResponse
 	(*Hello)(nil),                 // 3: slipway.v1.Hello
-	(*Welcome)(nil),               // 4: slipway.v1.Welcome
-	(*LeaseRef)(nil),              // 5: slipway.v1.LeaseRef
-	(*LeaseRequest)(nil),          // 6: slipway.v1.LeaseRequest
-	(*Refusal)(nil),               // 7: slipway.v1.Refusal
-	(*Heartbeat)(nil),             // 8: slipway.v1.Heartbeat
-	(*HeartbeatAck)(nil),          // 9: slipway.v1.HeartbeatAck
-	(*LeaseProgress)(nil),         // 10: slipway.v1.LeaseProgress
-	(*LogChunk)(nil),              // 11: slipway.v1.LogChunk
-	(*LogAck)(nil),                // 12: slipway.v1.LogAck
-	(*Revocation)(nil),            // 13: slipway.v1.Revocation
-	(*Offer)(nil),                 // 14: slipway.v1.Offer
-	(*Completion)(nil),            // 15: slipway.v1.Completion
-	(*CompletionAck)(nil),         // 16: slipway.v1.CompletionAck
-	(*Grant)(nil),                 // 17: slipway.v1.Grant
-	(*BuildWork)(nil),             // 18: slipway.v1.BuildWork
-	(*TestWork)(nil),              // 19: slipway.v1.TestWork
-	(*RenderWork)(nil),            // 20: slipway.v1.RenderWork
-	(*DeployTarget)(nil),          // 21: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 22: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 23: slipway.v1.ApplyWork
-	(*RollbackWork)(nil),          // 24: slipway.v1.RollbackWork
-	(*FetchSourceRequest)(nil),    // 25: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 26: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 27: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 28: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 29: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 30: slipway.v1.PutBlobResponse
-	nil,                           // 31: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 32: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 33: slipway.v1.TestWork.EnvEntry
-	nil,                           // 34: slipway.v1.RenderWork.ImagesEntry
-	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
-	(*Fence)(nil),                 // 36: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 37: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 38: slipway.v1.Outcome
-	(FailureClass)(0),             // 39: slipway.v1.FailureClass
-	(*Result)(nil),                // 40: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
-	(*Step)(nil),                  // 42: slipway.v1.Step
+	(*Capacity)(nil),              // 4: slipway.v1.Capacity
+	(*Welcome)(nil),               // 5: slipway.v1.Welcome
+	(*LeaseRef)(nil),              // 6: slipway.v1.LeaseRef
+	(*LeaseRequest)(nil),          // 7: slipway.v1.LeaseRequest
+	(*Refusal)(nil),               // 8: slipway.v1.Refusal
+	(*Heartbeat)(nil),             // 9: slipway.v1.Heartbeat
+	(*HeartbeatAck)(nil),          // 10: slipway.v1.HeartbeatAck
+	(*LeaseProgress)(nil),         // 11: slipway.v1.LeaseProgress
+	(*LogChunk)(nil),              // 12: slipway.v1.LogChunk
+	(*LogAck)(nil),                // 13: slipway.v1.LogAck
+	(*Revocation)(nil),            // 14: slipway.v1.Revocation
+	(*Offer)(nil),                 // 15: slipway.v1.Offer
+	(*Completion)(nil),            // 16: slipway.v1.Completion
+	(*CompletionAck)(nil),         // 17: slipway.v1.CompletionAck
+	(*Grant)(nil),                 // 18: slipway.v1.Grant
+	(*BuildWork)(nil),             // 19: slipway.v1.BuildWork
+	(*TestWork)(nil),              // 20: slipway.v1.TestWork
+	(*RenderWork)(nil),            // 21: slipway.v1.RenderWork
+	(*DeployTarget)(nil),          // 22: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 23: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 24: slipway.v1.ApplyWork
+	(*RollbackWork)(nil),          // 25: slipway.v1.RollbackWork
+	(*FetchSourceRequest)(nil),    // 26: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 27: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 28: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 29: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 30: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 31: slipway.v1.PutBlobResponse
+	nil,                           // 32: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 33: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 34: slipway.v1.TestWork.EnvEntry
+	nil,                           // 35: slipway.v1.RenderWork.ImagesEntry
+	(*durationpb.Duration)(nil),   // 36: google.protobuf.Duration
+	(*Fence)(nil),                 // 37: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 38: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 39: slipway.v1.Outcome
+	(FailureClass)(0),             // 40: slipway.v1.FailureClass
+	(*Result)(nil),                // 41: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
+	(*Step)(nil),                  // 43: slipway.v1.Step
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	3,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
-	6,  // 1: slipway.v1.SessionRequest.lease_requests:type_name -> slipway.v1.LeaseRequest
-	8,  // 2: slipway.v1.SessionRequest.heartbeat:type_name -> slipway.v1.Heartbeat
-	10, // 3: slipway.v1.SessionRequest.progress:type_name -> slipway.v1.LeaseProgress
-	11, // 4: slipway.v1.SessionRequest.logs:type_name -> slipway.v1.LogChunk
-	15, // 5: slipway.v1.SessionRequest.completions:type_name -> slipway.v1.Completion
-	4,  // 6: slipway.v1.SessionResponse.welcome:type_name -> slipway.v1.Welcome
-	17, // 7: slipway.v1.SessionResponse.grants:type_name -> slipway.v1.Grant
-	7,  // 8: slipway.v1.SessionResponse.refusals:type_name -> slipway.v1.Refusal
-	9,  // 9: slipway.v1.SessionResponse.heartbeat_ack:type_name -> slipway.v1.HeartbeatAck
-	16, // 10: slipway.v1.SessionResponse.completion_acks:type_name -> slipway.v1.CompletionAck
-	12, // 11: slipway.v1.SessionResponse.log_acks:type_name -> slipway.v1.LogAck
-	13, // 12: slipway.v1.SessionResponse.revocations:type_name -> slipway.v1.Revocation
-	14, // 13: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
-	5,  // 14: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	35, // 15: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
-	5,  // 16: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
-	36, // 17: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
-	5,  // 18: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
-	5,  // 19: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	37, // 20: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
-	5,  // 21: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
-	5,  // 22: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
-	5,  // 23: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
-	0,  // 24: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
-	5,  // 25: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	38, // 26: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	39, // 27: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	40, // 28: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	41, // 29: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	41, // 30: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	42, // 31: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
-	5,  // 32: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
-	5,  // 33: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	35, // 34: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
-	18, // 35: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
-	19, // 36: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	20, // 37: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	23, // 38: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	24, // 39: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	31, // 40: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	32, // 41: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	18, // 42: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	33, // 43: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	34, // 44: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	21, // 45: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	21, // 46: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	22, // 47: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	21, // 48: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	22, // 49: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	5,  // 50: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 51: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	25, // 52: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	27, // 53: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	29, // 54: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 55: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	26, // 56: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	28, // 57: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	30, // 58: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	55, // [55:59] is the sub-list for method output_type
-	51, // [51:55] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	7,  // 1: slipway.v1.SessionRequest.lease_requests:type_name -> slipway.v1.LeaseRequest
+	9,  // 2: slipway.v1.SessionRequest.heartbeat:type_name -> slipway.v1.Heartbeat
+	11, // 3: slipway.v1.SessionRequest.progress:type_name -> slipway.v1.LeaseProgress
+	12, // 4: slipway.v1.SessionRequest.logs:type_name -> slipway.v1.LogChunk
+	16, // 5: slipway.v1.SessionRequest.completions:type_name -> slipway.v1.Completion
+	5,  // 6: slipway.v1.SessionResponse.welcome:type_name -> slipway.v1.Welcome
+	18, // 7: slipway.v1.SessionResponse.grants:type_name -> slipway.v1.Grant
+	8,  // 8: slipway.v1.SessionResponse.refusals:type_name -> slipway.v1.Refusal
+	10, // 9: slipway.v1.SessionResponse.heartbeat_ack:type_name -> slipway.v1.HeartbeatAck
+	17, // 10: slipway.v1.SessionResponse.completion_acks:type_name -> slipway.v1.CompletionAck
+	13, // 11: slipway.v1.SessionResponse.log_acks:type_name -> slipway.v1.LogAck
+	14, // 12: slipway.v1.SessionResponse.revocations:type_name -> slipway.v1.Revocation
+	15, // 13: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
+	4,  // 14: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
+	6,  // 15: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
+	36, // 16: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	6,  // 17: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
+	37, // 18: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	4,  // 19: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
+	6,  // 20: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
+	6,  // 21: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
+	38, // 22: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	6,  // 23: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
+	6,  // 24: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
+	6,  // 25: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
+	0,  // 26: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
+	6,  // 27: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
+	39, // 28: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	40, // 29: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	41, // 30: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	42, // 31: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	42, // 32: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	43, // 33: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	6,  // 34: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
+	6,  // 35: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
+	36, // 36: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	19, // 37: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
+	20, // 38: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
+	21, // 39: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	24, // 40: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	25, // 41: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	32, // 42: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	33, // 43: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	19, // 44: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
+	34, // 45: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	35, // 46: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	22, // 47: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	22, // 48: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	23, // 49: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	22, // 50: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	23, // 51: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	6,  // 52: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 53: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	26, // 54: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	28, // 55: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	30, // 56: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	2,  // 57: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	27, // 58: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	29, // 59: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	31, // 60: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	57, // [57:61] is the sub-list for method output_type
+	53, // [53:57] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -2449,7 +2513,7 @@ func file_slipway_v1_worker_proto_init() {
 	}
 	file_slipway_v1_auth_proto_init()
 	file_slipway_v1_run_proto_init()
-	file_slipway_v1_worker_proto_msgTypes[16].OneofWrappers = []any{
+	file_slipway_v1_worker_proto_msgTypes[17].OneofWrappers = []any{
 		(*Grant_Build)(nil),
 		(*Grant_Test)(nil),
 		(*Grant_Render)(nil),
@@ -2462,7 +2526,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
