@@ -1,0 +1,103 @@
+package queue_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/natstest"
+	"github.com/slipway-build/slipway/internal/queue"
+)
+
+func fetch(t *testing.T, p *queue.Puller, n int, answer func(queue.Hint) error) []string {
+	t.Helper()
+	var got []string
+	err := p.Fetch(t.Context(), n, 2*time.Second, func(h queue.Hint) {
+		got = append(got, h.Token)
+		if err := answer(h); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestATaskIsKnownOnceUntilItIsAnswered(t *testing.T) {
+	js := natstest.Start(t).JetStream(t)
+	q, err := queue.Open(t.Context(), js, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []string{"build", "render"} {
+		if err := q.EnsureConsumer(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		if err := q.Publish(t.Context(), "build", "0_shop-1_3"); err != nil {
+			t.Fatalf("publish again: %v", err)
+		}
+	}
+	if err := q.Publish(t.Context(), "build", "0_shop-1_4"); err != nil {
+		t.Fatal(err)
+	}
+	p := queue.NewPuller(js, "build")
+	if got := fetch(t, p, 2, queue.Hint.Ack); !slices.Equal(got, []string{"0_shop-1_3", "0_shop-1_4"}) {
+		t.Errorf("fetched %v", got)
+	}
+	if err := q.Publish(t.Context(), "build", "0_shop-1_5"); err != nil {
+		t.Fatal(err)
+	}
+	if got := fetch(t, p, 1, queue.Hint.Nak); len(got) != 1 {
+		t.Errorf("before the nak: fetched %v", got)
+	}
+	if got := fetch(t, p, 1, queue.Hint.Ack); len(got) != 1 {
+		t.Errorf("after a nak: fetched %v", got)
+	}
+}
+
+func TestALostQueueIsMadeAgain(t *testing.T) {
+	srv := natstest.Start(t)
+	js := srv.JetStream(t)
+	open := func() *queue.Queue {
+		q, err := queue.Open(t.Context(), js, 1)
+		if err == nil {
+			err = q.EnsureConsumer(t.Context(), "build")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	q := open()
+	p := queue.NewPuller(js, "build")
+	if err := q.Publish(t.Context(), "build", "a"); err != nil {
+		t.Fatal(err)
+	}
+	srv.Restart(t)
+	// Until the connection is back the error may be another.
+	var err error
+	for i := 0; i < 100 && !errors.Is(err, queue.ErrGone); i++ {
+		err = q.Publish(t.Context(), "build", fmt.Sprint("b", i))
+	}
+	if !errors.Is(err, queue.ErrGone) {
+		t.Fatalf("publish to a lost queue: %v, want ErrGone", err)
+	}
+	q = open()
+	if err := q.Publish(t.Context(), "build", "c"); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for i := 0; i < 20 && len(got) == 0; i++ {
+		if err := p.Fetch(t.Context(), 1, time.Second, func(h queue.Hint) { got = append(got, h.Token); _ = h.Ack() }); err != nil {
+			t.Logf("fetch: %v", err)
+		}
+	}
+	if !slices.Equal(got, []string{"c"}) {
+		t.Errorf("fetched %v, want [c]", got)
+	}
+}
