@@ -164,13 +164,12 @@ func Outermost(paths []string) []string {
 	})
 	var out []string
 	for _, p := range sorted {
-		if slices.Contains(out, ".") || (len(out) > 0 && Inside(p, out[len(out)-1])) {
-			continue
-		}
 		if p == "." {
 			return []string{"."}
 		}
-		out = append(out, p)
+		if len(out) == 0 || !Inside(p, out[len(out)-1]) {
+			out = append(out, p)
+		}
 	}
 	slices.Sort(out)
 	return out

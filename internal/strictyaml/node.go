@@ -52,6 +52,15 @@ func (n Node) Problem(suggestion, format string, args ...any) {
 	n.report.Add(n.Pos(), suggestion, "%s", message)
 }
 
+// KeyProblem is Problem at the key of the value.
+func (n Node) KeyProblem(suggestion, format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	if n.path != "" {
+		message = n.path + ": " + message
+	}
+	n.report.Add(n.KeyPos(), suggestion, "%s", message)
+}
+
 // Hide keeps the lines of a value out of every excerpt: it holds a secret.
 func (n Node) Hide() {
 	for i := range strings.Count(n.n.Value, "\n") + 1 {

@@ -19,8 +19,12 @@ func Parse(path string, data []byte, limits Limits, report *Reporter) (Node, boo
 		return Node{}, false
 	}
 	src := newSource(path, data)
-	if i := invalidUTF8(data); i >= 0 {
-		report.Add(src.at(i), "save the file as UTF-8", "byte 0x%02x is not UTF-8", data[i])
+	if i := notText(data); i >= 0 {
+		if data[i] < utf8.RuneSelf {
+			report.Add(src.at(i), "remove it", "a control character, 0x%02x", data[i])
+		} else {
+			report.Add(src.at(i), "save the file as UTF-8", "byte 0x%02x is not UTF-8", data[i])
+		}
 		return Node{}, false
 	}
 	root, ok := load(src, limits, report)
@@ -53,7 +57,7 @@ func load(src *source, limits Limits, report *Reporter) (*yaml.Node, bool) {
 	var second yaml.Node
 	if err := loader.Load(&second); err == nil {
 		report.Add(Pos{src: src, Line: max(second.Line, 1), Column: max(second.Column, 1)},
-			"remove it, or the \"---\" before it", "a second document")
+			"remove it, or the \"---\" before it", "there is a second document")
 		return nil, false
 	} else if !errors.Is(err, io.EOF) {
 		addSyntax(src, report, err)
@@ -99,9 +103,13 @@ func leading(line string) []byte {
 	return []byte(line[:i])
 }
 
-func invalidUTF8(data []byte) int {
+// notText is the offset of the first byte that no YAML can contain, or -1.
+func notText(data []byte) int {
 	for i := 0; i < len(data); {
-		if data[i] < utf8.RuneSelf {
+		if c := data[i]; c < utf8.RuneSelf {
+			if c < ' ' && c != '\t' && c != '\n' && c != '\r' {
+				return i
+			}
 			i++
 			continue
 		}

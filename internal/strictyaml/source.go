@@ -60,6 +60,12 @@ type Pos struct {
 	Column int // from 1, in runes
 }
 
+// At is a position in a document that need not have been parsed: for mistakes about a
+// file as a whole (line 0) and for other readers of text. data may be nil.
+func At(path string, data []byte, line, column int) Pos {
+	return Pos{src: newSource(path, data), Line: line, Column: column}
+}
+
 // Path is the name of the document, as it was given to Parse.
 func (p Pos) Path() string {
 	if p.src == nil {

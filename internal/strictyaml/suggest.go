@@ -15,7 +15,7 @@ func Suggest(wrong string, known []string) string {
 	if len(wrong) > nameLimit {
 		return ""
 	}
-	best, distance := "", max(1, len(wrong)/3)+1
+	best, distance := "", min(max(1, len(wrong)/3)+1, len(wrong))
 	for _, name := range slices.Sorted(slices.Values(known)) {
 		if len(name) > nameLimit {
 			continue

@@ -1,0 +1,264 @@
+package pipeline
+
+import (
+	"cmp"
+	"maps"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/strictyaml"
+)
+
+// defaults are what a service gets that does not say otherwise.
+type defaults struct {
+	build  Build
+	test   Test
+	deploy Deploy
+}
+
+func builtinDefaults() defaults {
+	return defaults{
+		build:  Build{Provenance: true, Timeout: time.Hour, Infra: 2},
+		test:   Test{Timeout: 15 * time.Minute, Size: "S", Infra: 2},
+		deploy: Deploy{Using: UsingKustomize, Timeout: 10 * time.Minute},
+	}
+}
+
+func (d *decoder) readDefaults(n strictyaml.Node) {
+	n.Fields("defaults", strictyaml.Fields{
+		"build":  func(n strictyaml.Node) { n.Fields("defaults of build", d.buildFields(&d.defaults.build)) },
+		"test":   func(n strictyaml.Node) { n.Fields("defaults of test", d.testFields(&d.defaults.test)) },
+		"deploy": func(n strictyaml.Node) { n.Fields("defaults of deploy", d.deployFields(&d.defaults.deploy)) },
+	})
+}
+
+// service reads one service. folder is where its own file lies, if it has one.
+func (d *decoder) service(key strictyaml.Key, n strictyaml.Node, folder string) {
+	if len(d.services) >= maxServices {
+		if !d.tooMany {
+			d.report.Add(key.Pos, "", "more than %d services", maxServices)
+		}
+		d.tooMany = true
+		return
+	}
+	d.checkName(key.Text, key.Pos)
+	if first, twice := d.services[key.Text]; twice {
+		d.report.Add(key.Pos, "remove one of them", "service %s is defined twice: first at %s", strictyaml.Quote(key.Text), first.Pos)
+		return
+	}
+	s := &Service{Name: key.Text, Path: folder, Pos: key.Pos}
+	build, deploy := d.defaults.build, d.defaults.deploy
+	build.Args = maps.Clone(build.Args)
+	build.Pos, deploy.Pos = key.Pos, key.Pos
+	deploy.Implicit = true
+	s.Build, s.Deploy = &build, &deploy
+	d.services[s.Name] = s
+	if n.IsNull() {
+		n.Problem("write at least its path", "no value")
+		return
+	}
+	fields := strictyaml.Fields{
+		"path":     func(n strictyaml.Node) { s.Path = d.path(n) },
+		"also":     func(n strictyaml.Node) { s.Also = d.paths(n) },
+		"owner":    func(n strictyaml.Node) { s.Owner = d.owner(n) },
+		"needs":    func(n strictyaml.Node) { s.Needs = d.refs(n) },
+		"build":    func(n strictyaml.Node) { s.Build = d.build(n, s) },
+		"test":     func(n strictyaml.Node) { s.Tests = d.tests(n, s.Name) },
+		"deploy":   func(n strictyaml.Node) { s.Deploy = d.deploy(n, s) },
+		"sidecars": later,
+		"if":       later,
+	}
+	what := "service " + strictyaml.Quote(s.Name)
+	if folder == "" {
+		n.Fields(what, fields, "path")
+	} else {
+		n.Fields(what, anchors(n, fields))
+	}
+	s.fill()
+	if s.Build == nil && len(s.Tests) > 0 {
+		d.report.Add(s.Tests[0].Pos, "remove build: false, or the tests", "%s has no image that a test could run in", what)
+	}
+}
+
+// fill sets the paths that follow from others.
+func (s *Service) fill() {
+	if s.Build != nil && s.Build.Dockerfile == "" {
+		s.Build.Dockerfile = path.Join(s.Path, "Dockerfile")
+	}
+	if s.Deploy != nil && s.Deploy.Path == "" {
+		s.Deploy.Path = "deploy/" + s.Name
+	}
+}
+
+func (d *decoder) build(n strictyaml.Node, s *Service) *Build {
+	if n.IsBool() {
+		if n.Bool() {
+			n.Problem("write a mapping, or leave it out for the defaults", "want a mapping or false, got true")
+		}
+		return nil
+	}
+	b := s.Build
+	b.Pos = n.KeyPos()
+	fields := d.buildFields(b)
+	fields["dockerfile"] = func(n strictyaml.Node) { b.Dockerfile = d.path(n) }
+	fields["target"] = func(n strictyaml.Node) { b.Target = d.stage(n) }
+	fields["contexts"] = func(n strictyaml.Node) { b.Contexts = d.contexts(n) }
+	n.Fields("build", fields)
+	return b
+}
+
+// buildFields are those that defaults may have too.
+func (d *decoder) buildFields(b *Build) strictyaml.Fields {
+	return strictyaml.Fields{
+		"push":       func(n strictyaml.Node) { b.Push = d.repository(n) },
+		"provenance": func(n strictyaml.Node) { b.Provenance = n.Bool() },
+		"sbom": func(n strictyaml.Node) {
+			if n.Bool() {
+				later(n)
+			}
+		},
+		"platform": func(n strictyaml.Node) { b.Platform = d.platform(n) },
+		"platforms": hint("images for several platforms are not supported yet",
+			"write platform: linux/amd64"),
+		"args":    func(n strictyaml.Node) { b.Args = d.env(n, "build arguments", b.Args) },
+		"secrets": later,
+		"timeout": func(n strictyaml.Node) { b.Timeout = n.Duration(time.Second, 24*time.Hour) },
+		"retry":   func(n strictyaml.Node) { b.Infra = d.retry(n, b.Infra) },
+	}
+}
+
+func (d *decoder) contexts(n strictyaml.Node) []Context {
+	var out []Context
+	count := 0
+	n.Entries("build contexts", func(key strictyaml.Key, v strictyaml.Node) {
+		if count++; d.over(v, count, maxList, "build contexts") {
+			return
+		}
+		if !contextName(key.Text) {
+			d.report.Add(key.Pos, "use letters, digits and . _ / : -", "%s is no name of a build context", strictyaml.Quote(key.Text))
+		}
+		text := v.Str()
+		name, ok := cutPrefix(text, "service:")
+		if !ok {
+			if text != "" {
+				v.Problem("write service:<name>", "want the image of a service, got %s", strictyaml.Quote(text))
+			}
+			return
+		}
+		out = append(out, Context{Name: key.Text, Service: name, Pos: v.Pos()})
+	})
+	slices.SortFunc(out, func(a, b Context) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (d *decoder) tests(n strictyaml.Node, service string) []*Test {
+	var out []*Test
+	count := 0
+	n.Entries("tests", func(key strictyaml.Key, v strictyaml.Node) {
+		if count++; d.over(v, count, maxTests, "tests of one service") {
+			return
+		}
+		d.checkName(key.Text, key.Pos)
+		out = append(out, d.test(key, v, service))
+	})
+	slices.SortFunc(out, func(a, b *Test) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *Test {
+	t := d.defaults.test
+	t.Name, t.Pos, t.Env = key.Text, key.Pos, maps.Clone(t.Env)
+	fields := d.testFields(&t)
+	fields["run"] = func(n strictyaml.Node) { t.Run = d.command(n) }
+	fields["in"] = func(n strictyaml.Node) { t.In = d.stage(n) }
+	fields["target"] = func(n strictyaml.Node) { t.Target = d.stage(n) }
+	fields["report"] = func(n strictyaml.Node) { t.Report = d.reportGlob(n) }
+	fields["at"] = func(n strictyaml.Node) {
+		if n.Enum("build", "deploy") == "deploy" {
+			later(n)
+		}
+	}
+	fields["shards"] = later
+	fields["sidecars"] = later
+	fields["if"] = later
+	what := "test " + strictyaml.Quote(service+"/"+key.Text)
+	before := d.report.Count()
+	n.Fields(what, fields)
+	if d.report.Count() > before {
+		return &t
+	}
+	switch {
+	case t.Run == "" && t.Target == "":
+		d.report.Add(key.Pos, "write run: with a command, or target: with a stage of the Dockerfile", "%s does nothing", what)
+	case t.Run != "" && t.Target != "":
+		d.report.Add(key.Pos, "write in: for the stage that the command runs in", "%s has both run and target", what)
+	case t.Target != "" && t.In != "":
+		d.report.Add(key.Pos, "in: goes with run:", "%s has both target and in", what)
+	}
+	return &t
+}
+
+// testFields are those that defaults may have too.
+func (d *decoder) testFields(t *Test) strictyaml.Fields {
+	return strictyaml.Fields{
+		"timeout": func(n strictyaml.Node) { t.Timeout = n.Duration(time.Second, 24*time.Hour) },
+		"size":    func(n strictyaml.Node) { t.Size = cmp.Or(n.Enum("S", "M", "L", "XL"), t.Size) },
+		"env":     func(n strictyaml.Node) { t.Env = d.env(n, "environment variables", t.Env) },
+		"retry":   func(n strictyaml.Node) { t.Infra = d.retry(n, t.Infra) },
+	}
+}
+
+func (d *decoder) retry(n strictyaml.Node, infra int) int {
+	n.Fields("retry", strictyaml.Fields{
+		"infra": func(n strictyaml.Node) { infra = n.Int(0, 10) },
+		"flaky": func(n strictyaml.Node) {
+			if n.Int(0, 10) > 0 {
+				later(n)
+			}
+		},
+	})
+	return infra
+}
+
+func (d *decoder) deploy(n strictyaml.Node, s *Service) *Deploy {
+	if n.IsBool() {
+		if n.Bool() {
+			n.Problem("write a mapping, or leave it out for the defaults", "want a mapping or false, got true")
+		}
+		return nil
+	}
+	p := s.Deploy
+	p.Implicit, p.Pos = false, n.KeyPos()
+	fields := d.deployFields(p)
+	fields["path"] = func(n strictyaml.Node) { p.Path = d.path(n) }
+	fields["also"] = func(n strictyaml.Node) { p.Also = d.paths(n) }
+	fields["migrate"] = later
+	fields["hooks"] = later
+	n.Fields("deploy", fields)
+	return p
+}
+
+// deployFields are those that defaults may have too.
+func (d *decoder) deployFields(p *Deploy) strictyaml.Fields {
+	return strictyaml.Fields{
+		"using": func(n strictyaml.Node) {
+			switch using := n.Enum(UsingKustomize, UsingManifests, "helm"); using {
+			case "helm":
+				n.KeyProblem("write kustomize or manifests", "helm is not supported yet")
+			case "":
+			default:
+				p.Using = using
+			}
+		},
+		"timeout": func(n strictyaml.Node) { p.Timeout = n.Duration(time.Second, 24*time.Hour) },
+		"health": func(n strictyaml.Node) {
+			h := &Health{}
+			n.Fields("health", strictyaml.Fields{
+				"http": func(n strictyaml.Node) { h.HTTP = d.urlPath(n) },
+				"port": func(n strictyaml.Node) { h.Port = n.Int(1, 65535) },
+			}, "http", "port")
+			p.Health = h
+		},
+	}
+}
