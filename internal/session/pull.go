@@ -1,0 +1,129 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/slipway-build/slipway/internal/queue"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+const (
+	fetchWait = 2 * time.Second
+	// answerWait is how long a lease request may stay unanswered before the hint is
+	// given back; a grant that comes later is completed as lost by not being heartbeaten.
+	answerWait = 15 * time.Second
+)
+
+// pull turns hints of one capability into leases while slots are free.
+func (s *Session) pull(ctx context.Context, capability string) {
+	p := s.pools[capability]
+	hints := s.cfg.Hints[capability]
+	if hints == nil {
+		s.pullOffers(ctx, capability)
+		return
+	}
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 100*time.Millisecond, 5*time.Second
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	for ctx.Err() == nil {
+		n, ok := p.take(ctx, cap(p.slots))
+		if !ok {
+			return
+		}
+		used := 0
+		err := hints.Fetch(ctx, n, fetchWait, func(h queue.Hint) {
+			used++
+			asking.Go(func() { s.ask(ctx, capability, h) })
+		})
+		p.free(n - used)
+		if err == nil {
+			b.Reset()
+			continue
+		}
+		wait := b.NextBackOff()
+		s.cfg.Log.WarnContext(ctx, "no hints", "capability", capability, "err", err, "wait", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// ask asks for one lease with a slot that is taken already.
+func (s *Session) ask(ctx context.Context, capability string, h queue.Hint) {
+	answered, granted := s.request(ctx, capability, h.Token)
+	answer := h.Ack
+	if !answered {
+		answer = h.Nak
+	}
+	if err := answer(); err != nil {
+		s.cfg.Log.WarnContext(ctx, "answer hint", "token", h.Token, "err", err)
+	}
+	if !granted {
+		s.pools[capability].free(1)
+	}
+}
+
+func (s *Session) pullOffers(ctx context.Context, capability string) {
+	for {
+		var token string
+		select {
+		case token = <-s.offers[capability]:
+		case <-ctx.Done():
+			return
+		}
+		if _, ok := s.pools[capability].take(ctx, 1); !ok {
+			return
+		}
+		if _, granted := s.request(ctx, capability, token); !granted {
+			s.pools[capability].free(1)
+		}
+	}
+}
+
+// request sends a lease request and waits for the answer. With granted the lease runs,
+// and its slot is freed when its completion has been sent.
+func (s *Session) request(ctx context.Context, capability, token string) (answered, granted bool) {
+	answer := make(chan *pb.Grant, 1)
+	s.mu.Lock()
+	_, twice := s.waiting[token]
+	_, have := s.held[token]
+	if twice || have || s.draining {
+		s.mu.Unlock()
+		return twice || have, false
+	}
+	s.waiting[token] = answer
+	s.out.requests = append(s.out.requests, token)
+	s.mu.Unlock()
+	s.signal()
+	timeout := time.NewTimer(answerWait)
+	defer timeout.Stop()
+	select {
+	case g, ok := <-answer:
+		if !ok || g == nil {
+			return ok, false
+		}
+		s.start(g, capability)
+		return true, true
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	delete(s.waiting, token)
+	s.mu.Unlock()
+	// The answer may have come in between.
+	select {
+	case g := <-answer:
+		if g != nil {
+			s.start(g, capability)
+			return true, true
+		}
+	default:
+	}
+	return false, false
+}

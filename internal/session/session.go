@@ -1,0 +1,260 @@
+// Package session is a worker's or deployer's end of WorkerService.Session: it asks for
+// leases when slots are free, keeps them alive, hands each to a Handler, sends what the
+// attempt writes, and repeats completions until they are durable. A lost connection is
+// opened again and the leases go on; a lease that can no longer be believed is ended
+// with a cause. What a task does is the handler's business.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/slipway-build/slipway/internal/queue"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// Causes with which a handler's context ends.
+var (
+	// ErrCanceled: the run does not want the result. Stop and answer CANCELED.
+	ErrCanceled = errors.New("canceled")
+	// ErrLost: the lease is or may be somebody else's. Stop at once; no answer is sent.
+	ErrLost = errors.New("lease lost")
+	// ErrShutdown: the process stops and the drain time is over.
+	ErrShutdown = errors.New("the worker is shutting down")
+)
+
+// Handler carries out one attempt. It returns when the attempt has ended, or soon after
+// its context has. The answer's lease and log size are filled in by the caller.
+type Handler func(ctx context.Context, l *Lease) *pb.Completion
+
+// Hints is where a worker with a connection to the queue learns of ready tasks.
+type Hints interface {
+	Fetch(ctx context.Context, maximum int, wait time.Duration, each func(queue.Hint)) error
+}
+
+// Config of a session.
+type Config struct {
+	Client   pb.WorkerServiceClient
+	Name     string         // for people, stable over restarts
+	Instance string         // chosen anew by each process
+	Version  string         //
+	Slots    map[string]int // by capability
+	// Hints by capability; nil: the coordinator offers tasks on the session.
+	Hints map[string]Hints
+	// Drain is how long Run waits for attempts after its context ended. 0: one minute.
+	Drain time.Duration
+	// Spool bounds the unacknowledged log of one attempt; a writer waits beyond it. 0: 4 MiB.
+	Spool int
+	Log   *slog.Logger
+	// Now is a monotonic clock.
+	Now func() time.Time
+}
+
+// Session is one process's connection to the coordinator.
+type Session struct {
+	cfg    Config
+	handle Handler
+	pools  map[string]*pool
+
+	mu       sync.Mutex
+	out      outbox
+	held     map[string]*Lease         // by token, until the completion is acknowledged
+	waiting  map[string]chan *pb.Grant // lease requests that were sent and not answered
+	ttl      time.Duration             // from the last welcome
+	beats    map[uint64]time.Time      // when a heartbeat was sent, by sequence
+	beat     uint64                    //
+	deadline time.Time                 // of every lease: last acknowledged heartbeat + ttl
+	draining bool                      //
+	wake     chan struct{}             // the outbox has something
+	idle     chan struct{}             // closed and made anew when held shrinks
+	attempts sync.WaitGroup            // handlers
+	offers   map[string]chan string    // by capability
+}
+
+// outbox is what the next frame carries.
+type outbox struct {
+	requests []string
+	progress []*pb.LeaseProgress
+	done     []*Lease
+	beat     bool
+}
+
+// New makes a session; Run opens it.
+func New(cfg Config, h Handler) *Session {
+	if cfg.Drain == 0 {
+		cfg.Drain = time.Minute
+	}
+	if cfg.Spool == 0 {
+		cfg.Spool = 4 << 20
+	}
+	s := &Session{
+		cfg: cfg, handle: h, pools: map[string]*pool{}, held: map[string]*Lease{}, waiting: map[string]chan *pb.Grant{},
+		beats: map[uint64]time.Time{}, wake: make(chan struct{}, 1), idle: make(chan struct{}), offers: map[string]chan string{},
+	}
+	for c, n := range cfg.Slots {
+		s.pools[c] = newPool(n)
+		s.offers[c] = make(chan string, 1024)
+	}
+	return s
+}
+
+// Run works until the context ends, then drains: it takes nothing new, waits for what
+// runs, and says goodbye. It answers an error only when the coordinator refuses it for
+// good (credential, version).
+func (s *Session) Run(ctx context.Context) error {
+	work, stop := context.WithCancel(ctx)
+	defer stop()
+	// The connection outlives ctx: completions of drained attempts must still be sent.
+	conn, hangUp := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer hangUp(nil)
+	var pullers, parts sync.WaitGroup
+	for c := range s.pools {
+		pullers.Go(func() { s.pull(work, c) })
+	}
+	parts.Go(func() { s.watchDeadline(conn) })
+	var refusal error
+	parts.Go(func() {
+		if refusal = s.connect(conn); refusal != nil {
+			hangUp(refusal)
+		}
+	})
+	select {
+	case <-ctx.Done():
+		pullers.Wait()
+		s.drain(conn)
+	case <-conn.Done():
+		stop()
+		pullers.Wait()
+	}
+	s.endAll(ErrShutdown)
+	s.attempts.Wait()
+	hangUp(ErrShutdown)
+	parts.Wait()
+	return refusal
+}
+
+// drain waits until nothing is held. After the drain time it ends what still runs, and
+// waits a moment for the coordinator to hear of it.
+func (s *Session) drain(conn context.Context) {
+	s.mu.Lock()
+	s.draining = true
+	s.out.beat = true
+	n := len(s.held)
+	s.mu.Unlock()
+	s.signal()
+	if n > 0 {
+		s.cfg.Log.InfoContext(conn, "draining", "running", n, "at_most", s.cfg.Drain)
+	}
+	if s.waitIdle(conn, s.cfg.Drain) {
+		return
+	}
+	s.endAll(ErrShutdown)
+	s.attempts.Wait()
+	s.waitIdle(conn, 5*time.Second)
+}
+
+// waitIdle waits until nothing is held; false: time is over or the connection for good.
+func (s *Session) waitIdle(conn context.Context, limit time.Duration) bool {
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	for {
+		s.mu.Lock()
+		left, idle := len(s.held), s.idle
+		s.mu.Unlock()
+		if left == 0 {
+			return true
+		}
+		select {
+		case <-idle:
+		case <-conn.Done():
+			return false
+		case <-timeout.C:
+			return false
+		}
+	}
+}
+
+func (s *Session) endAll(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.held {
+		l.cancel(cause)
+	}
+}
+
+// connect keeps a stream open until the context ends or the coordinator refuses.
+func (s *Session) connect(ctx context.Context) error {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 3*time.Second
+	for {
+		started := s.cfg.Now()
+		err := s.stream(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case refused(err):
+			return fmt.Errorf("the coordinator refused the session: %w", err)
+		}
+		if s.cfg.Now().Sub(started) > 10*time.Second {
+			b.Reset()
+		}
+		wait := b.NextBackOff()
+		s.cfg.Log.WarnContext(ctx, "session lost, connecting again", "err", err, "wait", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// watchDeadline ends every lease when too long no heartbeat was acknowledged: before
+// the coordinator can give them to somebody else.
+func (s *Session) watchDeadline(ctx context.Context) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		if len(s.held) > 0 && !s.deadline.IsZero() && s.cfg.Now().After(s.deadline) {
+			s.cfg.Log.ErrorContext(ctx, "no heartbeat was acknowledged for a whole lease time, stopping all work", "running", len(s.held))
+			for token, l := range s.held {
+				l.cancel(ErrLost)
+				l.lost = true
+				l.log.end()
+				if l.completion != nil {
+					l.release()
+					s.forget(token)
+				}
+			}
+			s.deadline = time.Time{}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// forget drops a lease; mu is held.
+func (s *Session) forget(token string) {
+	if _, ok := s.held[token]; ok {
+		delete(s.held, token)
+		close(s.idle)
+		s.idle = make(chan struct{})
+	}
+}
+
+func (s *Session) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}

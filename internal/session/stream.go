@@ -1,0 +1,299 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+const (
+	logFrame = 128 << 10 // log bytes of one attempt in one frame
+	maxFrame = 1 << 20   // log bytes in one frame
+)
+
+// refused reports that connecting again cannot help.
+func refused(err error) bool {
+	switch status.Code(err) {
+	case codes.Unauthenticated, codes.PermissionDenied, codes.InvalidArgument, codes.Unimplemented:
+		return true
+	default:
+		return false
+	}
+}
+
+// stream opens one stream and serves it until it breaks.
+func (s *Session) stream(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	st, err := s.cfg.Client.Session(ctx)
+	if err != nil {
+		return fmt.Errorf("open session: %w", err)
+	}
+	if err := st.Send(&pb.SessionRequest{Hello: s.hello()}); err != nil {
+		_, err = st.Recv()
+		return fmt.Errorf("say hello: %w", err)
+	}
+	first, err := st.Recv()
+	if err != nil {
+		return fmt.Errorf("wait for welcome: %w", err)
+	}
+	s.welcome(ctx, first.GetWelcome())
+	var sender sync.WaitGroup
+	sender.Go(func() {
+		if err := s.send(ctx, st); err != nil {
+			cancel(err)
+		}
+	})
+	defer sender.Wait()
+	defer cancel(nil)
+	s.handleResponse(ctx, first)
+	for {
+		m, err := st.Recv()
+		if err != nil {
+			return fmt.Errorf("session: %w", err)
+		}
+		s.handleResponse(ctx, m)
+	}
+}
+
+// hello names what still runs, and puts back what the last stream may have lost.
+func (s *Session) hello() *pb.Hello {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := &pb.Hello{Name: s.cfg.Name, Instance: s.cfg.Instance, Version: s.cfg.Version, Capacity: s.capacity(func(p *pool) int { return cap(p.slots) }), Offers: s.cfg.Hints == nil}
+	s.out = outbox{beat: true}
+	for token := range s.waiting {
+		s.out.requests = append(s.out.requests, token)
+	}
+	for _, l := range s.held {
+		h.Running = append(h.Running, l.Grant.GetLease())
+		l.log.rewind()
+		if l.completion != nil {
+			s.out.done = append(s.out.done, l)
+		}
+	}
+	clear(s.beats)
+	return h
+}
+
+func (s *Session) capacity(n func(*pool) int) []*pb.Capacity {
+	out := make([]*pb.Capacity, 0, len(s.pools))
+	for c, p := range s.pools {
+		out = append(out, &pb.Capacity{Capability: c, Slots: int32(n(p))})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].GetCapability() < out[j].GetCapability() })
+	return out
+}
+
+func (s *Session) welcome(ctx context.Context, w *pb.Welcome) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ttl = w.GetTtl().AsDuration()
+	s.deadline = s.cfg.Now().Add(s.ttl)
+	for _, ref := range w.GetRejected() {
+		s.lose(ref, ErrLost)
+	}
+	s.cfg.Log.InfoContext(ctx, "session open", "ttl", s.ttl, "running", len(s.held))
+}
+
+// send writes frames while there is something to say, and heartbeats in any case.
+func (s *Session) send(ctx context.Context, st grpc.BidiStreamingClient[pb.SessionRequest, pb.SessionResponse]) error {
+	s.mu.Lock()
+	every := max(s.ttl/4, 10*time.Millisecond)
+	s.mu.Unlock()
+	beat := time.NewTicker(every)
+	defer beat.Stop()
+	for {
+		m, more := s.frame()
+		if m != nil {
+			if err := st.Send(m); err != nil {
+				return fmt.Errorf("send: %w", err)
+			}
+			s.sentFrame(m)
+		}
+		if more {
+			continue
+		}
+		select {
+		case <-s.wake:
+		case <-beat.C:
+			s.mu.Lock()
+			s.out.beat = true
+			s.mu.Unlock()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// frame takes what waits. more: there is log left for another frame.
+func (s *Session) frame() (m *pb.SessionRequest, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m = &pb.SessionRequest{Progress: s.out.progress}
+	s.out.progress = nil
+	for _, t := range s.out.requests {
+		m.LeaseRequests = append(m.LeaseRequests, &pb.LeaseRequest{Token: t})
+	}
+	s.out.requests = nil
+	bytes := 0
+	for _, l := range s.held {
+		if l.lost || bytes >= maxFrame {
+			more = more || bytes >= maxFrame
+			continue
+		}
+		if offset, data := l.log.chunk(logFrame); len(data) > 0 {
+			bytes += len(data)
+			more = more || len(data) == logFrame
+			m.Logs = append(m.Logs, &pb.LogChunk{Lease: l.Grant.GetLease(), Offset: offset, Data: data})
+		}
+	}
+	var later []*Lease
+	for _, l := range s.out.done {
+		if _, ok := s.held[l.Grant.GetLease().GetToken()]; !ok {
+			continue
+		}
+		if l.log.unsent() {
+			later = append(later, l)
+			continue
+		}
+		m.Completions = append(m.Completions, l.completion)
+	}
+	s.out.done = later
+	if s.out.beat {
+		s.out.beat = false
+		m.Heartbeat = s.heartbeat()
+	}
+	if len(m.GetLeaseRequests())+len(m.GetProgress())+len(m.GetLogs())+len(m.GetCompletions()) == 0 && m.GetHeartbeat() == nil {
+		return nil, false
+	}
+	return m, more
+}
+
+func (q *spool) unsent() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.next < q.base+int64(len(q.data))
+}
+
+// heartbeat is sent in the next frame; mu is held.
+func (s *Session) heartbeat() *pb.Heartbeat {
+	s.beat++
+	s.beats[s.beat] = s.cfg.Now()
+	h := &pb.Heartbeat{Sequence: s.beat, Draining: s.draining, Free: s.capacity((*pool).unused)}
+	for _, l := range s.held {
+		if !l.lost {
+			h.Held = append(h.Held, l.Grant.GetLease())
+		}
+	}
+	return h
+}
+
+// sentFrame frees the slots of completions that are on their way.
+func (s *Session) sentFrame(m *pb.SessionRequest) {
+	if len(m.GetCompletions()) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range m.GetCompletions() {
+		if l, ok := s.held[c.GetLease().GetToken()]; ok {
+			l.release()
+		}
+	}
+}
+
+func (s *Session) handleResponse(ctx context.Context, m *pb.SessionResponse) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range m.GetGrants() {
+		s.answer(g.GetLease().GetToken(), g)
+	}
+	for _, r := range m.GetRefusals() {
+		s.cfg.Log.DebugContext(ctx, "lease refused", "token", r.GetToken(), "reason", r.GetReason())
+		s.answer(r.GetToken(), nil)
+	}
+	if a := m.GetHeartbeatAck(); a != nil {
+		if sent, ok := s.beats[a.GetSequence()]; ok {
+			s.deadline = sent.Add(s.ttl)
+			for q := range s.beats {
+				if q <= a.GetSequence() {
+					delete(s.beats, q)
+				}
+			}
+		}
+	}
+	for _, a := range m.GetCompletionAcks() {
+		if l, ok := s.current(a.GetLease()); ok {
+			if a.GetAborted() {
+				s.cfg.Log.WarnContext(ctx, "result not used: the lease had passed on", "token", a.GetLease().GetToken())
+			}
+			l.log.end()
+			l.release()
+			s.forget(a.GetLease().GetToken())
+		}
+	}
+	for _, a := range m.GetLogAcks() {
+		if l, ok := s.current(a.GetLease()); ok {
+			l.log.acknowledge(a.GetOffset())
+		}
+	}
+	for _, r := range m.GetRevocations() {
+		cause := fmt.Errorf("%w: %s", ErrCanceled, r.GetMessage())
+		if r.GetCause() == pb.Revocation_CAUSE_LOST {
+			cause = ErrLost
+		}
+		s.lose(r.GetLease(), cause)
+	}
+	for _, o := range m.GetOffers() {
+		select {
+		case s.offers[o.GetCapability()] <- o.GetToken():
+		default: // it comes again
+		}
+	}
+}
+
+// answer a lease request; mu is held. An answer that nobody waits for is dropped: the
+// lease is not heartbeaten and passes on.
+func (s *Session) answer(token string, g *pb.Grant) {
+	if ch, ok := s.waiting[token]; ok {
+		delete(s.waiting, token)
+		ch <- g
+	}
+}
+
+// current lease of that fence; mu is held.
+func (s *Session) current(ref *pb.LeaseRef) (*Lease, bool) {
+	l, ok := s.held[ref.GetToken()]
+	if !ok {
+		return nil, false
+	}
+	have := l.Grant.GetLease().GetFence()
+	return l, have.GetEpoch() == ref.GetFence().GetEpoch() && have.GetCounter() == ref.GetFence().GetCounter()
+}
+
+// lose ends a lease with a cause; mu is held.
+func (s *Session) lose(ref *pb.LeaseRef, cause error) {
+	l, ok := s.current(ref)
+	if !ok {
+		return
+	}
+	l.cancel(cause)
+	if errors.Is(cause, ErrLost) {
+		l.lost = true
+		l.log.end()
+		if l.completion != nil {
+			l.release()
+			s.forget(ref.GetToken())
+		}
+	}
+}
