@@ -29,7 +29,7 @@ type Key struct {
 type Fields map[string]func(Node)
 
 // Pos is where the value begins.
-func (n Node) Pos() Pos { return Pos{src: n.src, Line: n.n.Line, Column: n.n.Column} }
+func (n Node) Pos() Pos { return n.src.pos(n.n.Line, n.n.Column) }
 
 // KeyPos is where the key of an entry stands; for the root and for items of lists it
 // is where the value begins.
@@ -184,7 +184,7 @@ func (n Node) entries(what string, each func(key Key, v Node)) bool {
 	var found []entry
 	n.gather(v, map[string]*yaml.Node{}, &found)
 	for _, e := range found {
-		key := Key{Text: e.key.Value, Pos: Pos{src: n.src, Line: e.key.Line, Column: e.key.Column}}
+		key := Key{Text: e.key.Value, Pos: n.src.pos(e.key.Line, e.key.Column)}
 		item := n.child(e.value, key.Text)
 		item.key = key.Pos
 		each(key, item)
@@ -202,7 +202,7 @@ func (n Node) gather(v *yaml.Node, have map[string]*yaml.Node, found *[]entry) {
 		for key.Kind == yaml.AliasNode {
 			key = key.Alias
 		}
-		at := Pos{src: n.src, Line: v.Content[i].Line, Column: v.Content[i].Column}
+		at := n.src.pos(v.Content[i].Line, v.Content[i].Column)
 		switch {
 		case key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge":
 			merges = append(merges, v.Content[i+1])
@@ -239,14 +239,14 @@ func (n Node) merge(m *yaml.Node, have map[string]*yaml.Node, found *[]entry) {
 				item = item.Alias
 			}
 			if item.Kind != yaml.MappingNode {
-				n.report.Add(Pos{src: n.src, Line: item.Line, Column: item.Column}, "",
+				n.report.Add(n.src.pos(item.Line, item.Column), "",
 					"a merge key needs mappings, got %s", describe(item))
 				continue
 			}
 			n.gather(item, have, found)
 		}
 	default:
-		n.report.Add(Pos{src: n.src, Line: m.Line, Column: m.Column}, "write an alias, as <<: *name",
+		n.report.Add(n.src.pos(m.Line, m.Column), "write an alias, as <<: *name",
 			"a merge key needs a mapping, got %s", describe(target))
 	}
 }

@@ -3,6 +3,7 @@ package strictyaml
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"unicode/utf8"
 
@@ -19,12 +20,8 @@ func Parse(path string, data []byte, limits Limits, report *Reporter) (Node, boo
 		return Node{}, false
 	}
 	src := newSource(path, data)
-	if i := notText(data); i >= 0 {
-		if data[i] < utf8.RuneSelf {
-			report.Add(src.at(i), "remove it", "a control character, 0x%02x", data[i])
-		} else {
-			report.Add(src.at(i), "save the file as UTF-8", "byte 0x%02x is not UTF-8", data[i])
-		}
+	if i, message, suggestion := notText(data); message != "" {
+		report.Add(src.at(i), suggestion, "%s", message)
 		return Node{}, false
 	}
 	root, ok := load(src, limits, report)
@@ -56,7 +53,7 @@ func load(src *source, limits Limits, report *Reporter) (*yaml.Node, bool) {
 	}
 	var second yaml.Node
 	if err := loader.Load(&second); err == nil {
-		report.Add(Pos{src: src, Line: max(second.Line, 1), Column: max(second.Column, 1)},
+		report.Add(src.pos(max(second.Line, 1), max(second.Column, 1)),
 			"remove it, or the \"---\" before it", "there is a second document")
 		return nil, false
 	} else if !errors.Is(err, io.EOF) {
@@ -103,23 +100,28 @@ func leading(line string) []byte {
 	return []byte(line[:i])
 }
 
-// notText is the offset of the first byte that no YAML can contain, or -1.
-func notText(data []byte) int {
+// notText finds the first bytes that YAML cannot contain, or that editors and YAML
+// would not both take for the end of a line.
+func notText(data []byte) (offset int, message, suggestion string) {
 	for i := 0; i < len(data); {
-		if c := data[i]; c < utf8.RuneSelf {
-			if c < ' ' && c != '\t' && c != '\n' && c != '\r' {
-				return i
-			}
+		c := data[i]
+		if c >= ' ' && c < utf8.RuneSelf || c == '\t' || c == '\n' {
 			i++
 			continue
 		}
 		r, size := utf8.DecodeRune(data[i:])
-		if r == utf8.RuneError && size == 1 {
-			return i
+		switch {
+		case r == '\r' && i+1 < len(data) && data[i+1] == '\n':
+		case r == '\r' || r == '\u0085' || r == '\u2028' || r == '\u2029':
+			return i, fmt.Sprintf("a line ends with %U", r), "end lines with a newline"
+		case r < ' ':
+			return i, fmt.Sprintf("a control character, %U", r), "remove it"
+		case r == utf8.RuneError && size == 1:
+			return i, fmt.Sprintf("byte 0x%02x is not UTF-8", c), "save the file as UTF-8"
 		}
 		i += size
 	}
-	return -1
+	return 0, "", ""
 }
 
 // extent is what a node expands to.
@@ -165,7 +167,7 @@ func (c *counter) count(n *yaml.Node) extent {
 
 func (c *counter) fail(n *yaml.Node, suggestion, format string, args ...any) extent {
 	if !c.failed {
-		c.report.Add(Pos{src: c.src, Line: n.Line, Column: n.Column}, suggestion, format, args...)
+		c.report.Add(c.src.pos(n.Line, n.Column), suggestion, format, args...)
 	}
 	c.failed = true
 	return extent{}

@@ -39,6 +39,15 @@ func (s *source) line(n int) string {
 	return strings.TrimRight(string(s.data[s.lines[n-1]:end]), "\r\n")
 }
 
+// pos is a position that the YAML reader gave. An empty value may stand behind the
+// end of the document: then it is the end.
+func (s *source) pos(line, column int) Pos {
+	if last := len(s.lines); line > last {
+		return Pos{src: s, Line: last, Column: utf8.RuneCountInString(s.line(last)) + 1}
+	}
+	return Pos{src: s, Line: line, Column: column}
+}
+
 // at turns a byte offset into a position.
 func (s *source) at(offset int) Pos {
 	lo, hi := 0, len(s.lines) // the last line that begins at or before offset

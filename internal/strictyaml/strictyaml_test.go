@@ -93,7 +93,9 @@ func TestMistakes(t *testing.T) {
 		{"runes", "name: x\ntags: [é, ü, 5]", `c.yaml:2:14: tags[2]: want a text, got the number "5"; put it in quotes: "5"`},
 		{"not UTF-8", "name: x\ntags: [\xff]", `c.yaml:2:8: byte 0xff is not UTF-8; save the file as UTF-8`},
 		{"empty", "# nothing\n", `c.yaml:1:1: the file is empty`},
-		{"control character", "name: \x01", `c.yaml:1:7: a control character, 0x01; remove it`},
+		{"control character", "name: \x01", `c.yaml:1:7: a control character, U+0001; remove it`},
+		{"line break of another kind", "name: x\rtags: [y]", `c.yaml:1:8: a line ends with U+000D; end lines with a newline`},
+		{"lines of Windows", "name: x\r\ntags: 5\r\n", `c.yaml:2:7: tags: want a list, got the number "5"; write [5]`},
 		{"too deep", "name: " + strings.Repeat("[", 40) + strings.Repeat("]", 40), `c.yaml:1:39: not YAML: exceeded max depth of 32 while increasing flow level`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
