@@ -1,0 +1,200 @@
+package baseimages_test
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-build/slipway/internal/baseimages"
+	"github.com/slipway-build/slipway/internal/ociregistry"
+)
+
+// registry serves an empty registry and returns its address.
+func registry(t *testing.T) string {
+	t.Helper()
+	server, err := ociregistry.New(ociregistry.Config{
+		Dir: t.TempDir(), MirrorDir: t.TempDir(),
+		Credentials: []ociregistry.Credential{{User: "u", Password: "p", Role: ociregistry.Mirror}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var group errgroup.Group
+	group.Go(func() error { return server.Run(ctx, l) })
+	t.Cleanup(func() {
+		cancel()
+		if err := group.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
+
+func pull(t *testing.T, host, image string) v1.Image {
+	t.Helper()
+	ref, err := name.ParseReference(host + "/" + ociregistry.MirrorPrefix + "/" + image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := remote.Image(ref, remote.WithAuth(&authn.Basic{Username: "u", Password: "p"}))
+	if err != nil {
+		t.Fatalf("pull %s: %v", image, err)
+	}
+	return img
+}
+
+// files lists the paths of an image with what a link points to.
+func files(t *testing.T, img v1.Image) map[string]string {
+	t.Helper()
+	content := mutate.Extract(img)
+	defer content.Close()
+	found := map[string]string{}
+	archive := tar.NewReader(content)
+	for {
+		h, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return found
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[h.Name] = h.Linkname
+	}
+}
+
+func TestBootstrap(t *testing.T) {
+	host := registry(t)
+	var events []baseimages.Event
+	cfg := baseimages.Config{
+		Registry: host, Prefix: ociregistry.MirrorPrefix, User: "u", Password: "p",
+		Progress: func(e baseimages.Event) { events = append(events, e) },
+	}
+	first, err := baseimages.Bootstrap(t.Context(), cfg)
+	if err != nil && strings.Contains(err.Error(), "busybox-static") {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first) < 3 {
+		t.Fatalf("made %d images, want busybox, alpine and golang at least: %+v", len(first), first)
+	}
+
+	alpine := files(t, pull(t, host, "library/alpine:3.22"))
+	for path, link := range map[string]string{"bin/sh": "/bin/busybox", "etc/passwd": "", "etc/ssl/certs/ca-certificates.crt": ""} {
+		if got, ok := alpine[path]; !ok || got != link {
+			t.Errorf("alpine: %s is %q (there: %v), want %q", path, got, ok, link)
+		}
+	}
+	golang := pull(t, host, "library/golang:1.26")
+	inGo := files(t, golang)
+	for _, path := range []string{"usr/local/go/bin/go", "usr/local/go/src/fmt/print.go", "usr/local/go/go.env"} {
+		if _, ok := inGo[path]; !ok {
+			t.Errorf("golang lacks %s", path)
+		}
+	}
+	config, err := golang.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := config.Config.Labels
+	if labels[baseimages.LabelHomemade] != "true" || !strings.Contains(labels[baseimages.LabelDescription], "not the official image") {
+		t.Errorf("golang does not say that it is home-made: %v", labels)
+	}
+
+	events = nil
+	second, err := baseimages.Bootstrap(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(first, second); diff != "" {
+		t.Errorf("a second bootstrap gave other images:\n%s", diff)
+	}
+	for _, e := range events {
+		if e.Done && !e.Reused {
+			t.Errorf("%s was made again from the same inputs", e.Image)
+		}
+	}
+
+	cfg.Registry = registry(t)
+	elsewhere, err := baseimages.Bootstrap(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(first, elsewhere); diff != "" {
+		t.Errorf("another registry was given other images:\n%s", diff)
+	}
+}
+
+func TestNodeBringsItsLibraries(t *testing.T) {
+	if _, err := exec.LookPath("node"); err != nil {
+		t.Skipf("no node here: %v", err)
+	}
+	host := registry(t)
+	cfg := baseimages.Config{Registry: host, Prefix: ociregistry.MirrorPrefix, User: "u", Password: "p"}
+	records, err := baseimages.Bootstrap(t.Context(), cfg)
+	if err != nil {
+		t.Skip(err)
+	}
+	var image string
+	for _, r := range records {
+		if strings.HasPrefix(r.Name, "docker.io/library/node:") {
+			image = strings.TrimPrefix(r.Name, "docker.io/")
+		}
+	}
+	found := files(t, pull(t, host, image))
+	loader := false
+	for path := range found {
+		loader = loader || strings.Contains(path, "ld-linux") || strings.Contains(path, "ld-musl")
+	}
+	if _, ok := found["usr/local/bin/node"]; !ok || !loader {
+		t.Errorf("node there: %v, a loader there: %v; want both", ok, loader)
+	}
+}
+
+func TestSaysWhenTheRegistryRefuses(t *testing.T) {
+	_, err := baseimages.Bootstrap(t.Context(), baseimages.Config{
+		Registry: registry(t), Prefix: ociregistry.MirrorPrefix, User: "u", Password: "wrong",
+	})
+	if err == nil || (!strings.Contains(err.Error(), "credential") && !strings.Contains(err.Error(), "busybox-static")) {
+		t.Errorf("got %v, want the registry's reason", err)
+	}
+}
+
+func TestRecords(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "bases.json")
+	none, err := baseimages.ReadRecords(file)
+	if err != nil || none != nil {
+		t.Errorf("no file: %v, %v", none, err)
+	}
+	want := []baseimages.Record{{Name: "docker.io/library/alpine:3.22", Digest: "sha256:00", Homemade: true, Description: "d"}}
+	if err := baseimages.WriteRecords(file, want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := baseimages.ReadRecords(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
