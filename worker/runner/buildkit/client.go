@@ -1,0 +1,141 @@
+// Package buildkit builds images from Dockerfiles with a BuildKit daemon: it sends
+// the workspace as build context, follows the solve, pushes by digest with a
+// provenance attestation, and tells whose fault a failure is.
+//
+// It starts no daemon and chooses no image names. What runs inside a stage for a
+// test is worker/runner/testrun's business, which uses Client, Watch and Classify.
+package buildkit
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/session"
+	"github.com/tonistiigi/fsutil"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/slipway-build/slipway/worker/runner"
+)
+
+// Config says how to reach a daemon and what it needs from the worker.
+type Config struct {
+	Address string // unix:///run/buildkit/buildkitd.sock or tcp://host:port
+	// Auth are the credentials of registries, by host. They reach the daemon over
+	// the session of one solve and are not stored there.
+	Auth map[string]Credentials
+	// Insecure are registry hosts that are spoken to without TLS. Loopback
+	// addresses always are.
+	Insecure []string
+	// Tracer makes the spans of calls to the daemon; nil: none.
+	Tracer trace.TracerProvider
+}
+
+// Client is a connection to a daemon. It may be used from many goroutines.
+type Client struct {
+	cfg Config
+	bk  *client.Client
+}
+
+// Dial makes a client. It does not wait for the daemon: one that is away is an
+// errored outcome of the attempts that need it, and may come back.
+func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	var opts []client.ClientOpt
+	if cfg.Tracer != nil {
+		opts = append(opts, client.WithTracerProvider(cfg.Tracer))
+	}
+	bk, err := client.New(ctx, cfg.Address, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("buildkit at %s: %w", cfg.Address, err)
+	}
+	return &Client{cfg: cfg, bk: bk}, nil
+}
+
+// Close ends the connection. Solves that still run are errored.
+func (c *Client) Close() error { return c.bk.Close() }
+
+// Check asks the daemon whether it is there and has a worker.
+func (c *Client) Check(ctx context.Context) error {
+	ws, err := c.bk.ListWorkers(ctx)
+	if err != nil {
+		return fmt.Errorf("buildkit at %s does not answer: %w", c.cfg.Address, err)
+	}
+	if len(ws) == 0 {
+		return fmt.Errorf("buildkit at %s has no worker: see its log", c.cfg.Address)
+	}
+	return nil
+}
+
+// Secrets are the values that must not show in logs.
+func (c *Client) Secrets() []string {
+	var out []string
+	for _, a := range c.cfg.Auth {
+		out = append(out, a.Secret)
+	}
+	return out
+}
+
+// solve runs one solve of the Dockerfile frontend and follows it.
+func (c *Client) solve(ctx context.Context, opt client.SolveOpt, w *Watch) (map[string]string, error) {
+	var resp *client.SolveResponse
+	err := w.follow(func(ch chan *client.SolveStatus) (err error) {
+		resp, err = c.bk.Solve(ctx, nil, opt, ch)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp.ExporterResponse, nil
+}
+
+// Session runs fn against the daemon with the workspace of t mounted, for work that
+// is more than one Dockerfile: fn solves and starts containers itself.
+func (c *Client) Session(ctx context.Context, t runner.Task, w *Watch, fn gateway.BuildFunc) error {
+	opt, err := c.options(t)
+	if err != nil {
+		return err
+	}
+	opt.FrontendAttrs = map[string]string{}
+	return w.follow(func(ch chan *client.SolveStatus) error {
+		_, err := c.bk.Build(ctx, opt, "slipway", fn, ch)
+		return err
+	})
+}
+
+// options are those that every solve for t shares: the workspace and the credentials.
+func (c *Client) options(t runner.Task) (client.SolveOpt, error) {
+	workspace, err := fsutil.NewFS(t.Workspace)
+	if err != nil {
+		return client.SolveOpt{}, fmt.Errorf("open workspace: %w", err)
+	}
+	return client.SolveOpt{
+		LocalMounts: map[string]fsutil.FS{"context": workspace, "dockerfile": workspace},
+		// The daemon sends only what changed since the last context of the same key.
+		SharedKey: "slipway/" + t.Project + "/" + t.Service,
+		Session:   []session.Attachable{authServer{auth: c.cfg.Auth}},
+	}, nil
+}
+
+// insecure says whether the registry of a repository is spoken to without TLS.
+func (c *Client) insecure(repository string) bool {
+	host := registryHost(repository)
+	for _, h := range c.cfg.Insecure {
+		if h == host {
+			return true
+		}
+	}
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	ip := net.ParseIP(strings.Trim(name, "[]"))
+	return name == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func registryHost(repository string) string {
+	host, _, _ := strings.Cut(repository, "/")
+	return host
+}

@@ -1,0 +1,325 @@
+package buildkit
+
+import (
+	"bytes"
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-build/slipway/worker/runner"
+)
+
+const (
+	// maxSteps is what a completion may carry.
+	maxSteps = 500
+	// tailLines of a vertex's output are shown when it failed.
+	tailLines = 25
+	// keptOutput of a vertex is kept for finding test results in it.
+	keptOutput = 512 << 10
+	// lineLimit ends a line that does not end by itself.
+	lineLimit = 16 << 10
+)
+
+// Watch follows one solve: it writes the log that people know from `docker build
+// --progress=plain`, reports steps as they go, and remembers them.
+type Watch struct {
+	report runner.Report
+
+	mu    sync.Mutex
+	byID  map[digest.Digest]*vertex
+	order []*vertex
+}
+
+type vertex struct {
+	number    int
+	name      string
+	started   time.Time
+	finished  time.Time
+	cached    bool
+	err       string
+	header    bool // its name is in the log
+	footer    bool // and its end
+	line      []byte
+	output    []byte
+	status    client.VertexStatus
+	announced map[string]bool // transfers whose end is in the log
+}
+
+// NewWatch writes to r.
+func NewWatch(r runner.Report) *Watch {
+	return &Watch{report: r, byID: map[digest.Digest]*vertex{}}
+}
+
+// follow runs do and consumes what it sends until it is closed.
+func (w *Watch) follow(do func(ch chan *client.SolveStatus) error) error {
+	ch := make(chan *client.SolveStatus, 64)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for s := range ch {
+			w.take(s)
+		}
+	}()
+	err := do(ch)
+	<-done
+	w.finish()
+	return err
+}
+
+func (w *Watch) take(s *client.SolveStatus) {
+	var log bytes.Buffer
+	changed := map[*vertex]bool{}
+	w.mu.Lock()
+	for _, v := range s.Vertexes {
+		if x := w.vertex(v, &log); x != nil {
+			changed[x] = true
+		}
+	}
+	for _, st := range s.Statuses {
+		if x := w.byID[st.Vertex]; x != nil {
+			x.transfer(st, &log)
+			changed[x] = true
+		}
+	}
+	for _, l := range s.Logs {
+		if x := w.byID[l.Vertex]; x != nil {
+			x.print(l.Data, l.Timestamp, &log)
+		}
+	}
+	for _, wr := range s.Warnings {
+		if x := w.byID[wr.Vertex]; x != nil {
+			fmt.Fprintf(&log, "#%d WARN: %s\n", x.number, wr.Short)
+		}
+	}
+	// The end of a vertex comes after its output even when both are in one message.
+	for _, v := range s.Vertexes {
+		if x := w.byID[v.Digest]; x != nil {
+			x.close(&log)
+		}
+	}
+	var progress []runner.Progress
+	for _, x := range w.order {
+		if changed[x] {
+			progress = append(progress, x.progress())
+		}
+	}
+	w.mu.Unlock()
+	if log.Len() > 0 {
+		_, _ = w.report.Write(log.Bytes())
+	}
+	if len(progress) > 0 {
+		w.report.Progress(progress...)
+	}
+}
+
+// vertex takes in the state of a vertex; nil while it has not begun.
+func (w *Watch) vertex(v *client.Vertex, log *bytes.Buffer) *vertex {
+	if v.Started == nil && v.Error == "" && !v.Cached {
+		return nil
+	}
+	x := w.byID[v.Digest]
+	if x == nil {
+		x = &vertex{number: len(w.order) + 1, name: v.Name, announced: map[string]bool{}}
+		w.byID[v.Digest] = x
+		w.order = append(w.order, x)
+	}
+	if v.Started != nil && (x.started.IsZero() || v.Started.Before(x.started)) {
+		x.started = *v.Started
+	}
+	if v.Completed != nil && v.Completed.After(x.finished) {
+		x.finished = *v.Completed
+	}
+	if v.Completed == nil && v.Started != nil && v.Started.After(x.finished) && !x.finished.IsZero() {
+		x.finished, x.footer = time.Time{}, false // it goes on
+	}
+	x.cached = v.Cached
+	if v.Error != "" {
+		x.err = v.Error
+	}
+	if !x.header {
+		x.header = true
+		if x.number > 1 {
+			log.WriteByte('\n')
+		}
+		fmt.Fprintf(log, "#%d %s\n", x.number, x.name)
+	}
+	return x
+}
+
+func (x *vertex) print(data []byte, at time.Time, log *bytes.Buffer) {
+	x.output = append(x.output, data...)
+	if len(x.output) > 2*keptOutput {
+		x.output = append([]byte(nil), x.output[len(x.output)-keptOutput:]...)
+	}
+	for len(data) > 0 {
+		i := bytes.IndexByte(data, '\n')
+		if i < 0 {
+			if x.line = append(x.line, data...); len(x.line) > lineLimit {
+				x.flush(at, log)
+			}
+			return
+		}
+		x.line = append(x.line, data[:i]...)
+		data = data[i+1:]
+		x.flush(at, log)
+	}
+}
+
+func (x *vertex) flush(at time.Time, log *bytes.Buffer) {
+	line := bytes.TrimRight(x.line, "\r")
+	if i := bytes.LastIndexByte(line, '\r'); i >= 0 {
+		line = line[i+1:] // a progress bar that was drawn over: its last state
+	}
+	fmt.Fprintf(log, "#%d %.3f %s\n", x.number, at.Sub(x.started).Seconds(), line)
+	x.line = x.line[:0]
+}
+
+// transfer logs the end of a transfer, not its way there.
+func (x *vertex) transfer(s *client.VertexStatus, log *bytes.Buffer) {
+	x.status = *s
+	if s.Completed == nil || x.announced[s.ID] {
+		return
+	}
+	x.announced[s.ID] = true
+	size := ""
+	if s.Total > 0 {
+		size = fmt.Sprintf(" %s", bytesize(s.Total))
+	}
+	took := ""
+	if s.Started != nil {
+		took = fmt.Sprintf(" %.1fs", s.Completed.Sub(*s.Started).Seconds())
+	}
+	fmt.Fprintf(log, "#%d %s%s%s done\n", x.number, s.ID, size, took)
+}
+
+func bytesize(n int64) string {
+	switch {
+	case n < 1000:
+		return fmt.Sprintf("%dB", n)
+	case n < 1_000_000:
+		return fmt.Sprintf("%.2fkB", float64(n)/1e3)
+	case n < 1_000_000_000:
+		return fmt.Sprintf("%.2fMB", float64(n)/1e6)
+	default:
+		return fmt.Sprintf("%.2fGB", float64(n)/1e9)
+	}
+}
+
+func (x *vertex) close(log *bytes.Buffer) {
+	if x.footer || (x.finished.IsZero() && x.err == "") {
+		return
+	}
+	x.footer = true
+	if len(x.line) > 0 {
+		x.flush(x.finished, log)
+	}
+	switch {
+	case strings.HasSuffix(x.err, "context canceled"):
+		fmt.Fprintf(log, "#%d CANCELED\n", x.number)
+	case x.err != "":
+		fmt.Fprintf(log, "#%d ERROR: %s\n", x.number, x.err)
+	case x.cached:
+		fmt.Fprintf(log, "#%d CACHED\n", x.number)
+	default:
+		fmt.Fprintf(log, "#%d DONE %.1fs\n", x.number, x.finished.Sub(x.started).Seconds())
+	}
+}
+
+func (x *vertex) progress() runner.Progress {
+	return runner.Progress{
+		ID: fmt.Sprintf("#%d", x.number), Name: x.name, Started: x.started, Finished: x.finished,
+		Cached: x.cached, Error: x.err, Current: x.status.Current, Total: x.status.Total, Detail: x.status.ID,
+	}
+}
+
+// finish writes what lines are left when a solve was cut off.
+func (w *Watch) finish() {
+	w.mu.Lock()
+	var log bytes.Buffer
+	for _, x := range w.order {
+		if len(x.line) > 0 {
+			x.flush(time.Now(), &log)
+		}
+	}
+	w.mu.Unlock()
+	if log.Len() > 0 {
+		_, _ = w.report.Write(log.Bytes())
+	}
+}
+
+// Steps are the vertices that began, in the order of their start. What did not end
+// has the error "did not end" and ends with the last thing that is known.
+func (w *Watch) Steps() []runner.Step {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var last time.Time
+	for _, x := range w.order {
+		for _, at := range []time.Time{x.started, x.finished} {
+			if at.After(last) {
+				last = at
+			}
+		}
+	}
+	var out []runner.Step
+	for _, x := range w.order {
+		if x.started.IsZero() {
+			continue
+		}
+		s := runner.Step{
+			Name: x.name, Kind: "vertex", Started: x.started, Finished: x.finished, Cached: x.cached, Error: x.err,
+			Attributes: map[string]string{"number": fmt.Sprint(x.number)},
+		}
+		if s.Finished.IsZero() {
+			s.Finished = last
+			if s.Error == "" {
+				s.Error = "did not end"
+			}
+		}
+		out = append(out, s)
+	}
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Started.Before(out[j].Started) })
+	if len(out) > maxSteps {
+		out = out[:maxSteps]
+	}
+	return out
+}
+
+// Failed is the vertex with that digest, or the first one that has an error of its own.
+func (w *Watch) Failed(id string) (name string, output []byte, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	x := w.byID[digest.Digest(id)]
+	for _, v := range w.order {
+		if x == nil && v.err != "" && !strings.HasSuffix(v.err, "context canceled") {
+			x = v
+		}
+	}
+	if x == nil {
+		return "", nil, false
+	}
+	return x.name, append([]byte(nil), x.output...), true
+}
+
+// Tail is the last lines of output, for a message.
+func Tail(output []byte) string {
+	lines := strings.Split(strings.TrimRight(strings.ToValidUTF8(string(output), "\uFFFD"), "\n"), "\n")
+	if len(lines) > tailLines {
+		lines = lines[len(lines)-tailLines:]
+	}
+	for i, l := range lines {
+		l = strings.TrimRight(l, "\r")
+		if j := strings.LastIndexByte(l, '\r'); j >= 0 {
+			l = l[j+1:]
+		}
+		if len(l) > 400 {
+			l = l[:400] + "…"
+		}
+		lines[i] = l
+	}
+	return strings.Join(lines, "\n")
+}

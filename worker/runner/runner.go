@@ -1,0 +1,222 @@
+// Package runner says what it means to carry out one attempt at a task: a Runner
+// takes a Task and a Report and answers an Outcome. What surrounds every kind of
+// work (time limit, trace context, metrics, masking of secrets, survival of a
+// panic) is in decorators, so that a runner holds its own work alone.
+//
+// It does not know leases, the queue or the wire: worker/agent and worker/report do.
+package runner
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/slipway-build/slipway/worker/runner/testreport"
+)
+
+// Runner carries out one kind of work.
+//
+// Run blocks until the attempt has ended. It always answers: a failing command, a
+// broken registry and a canceled context are outcomes, not errors. It stops soon
+// after ctx ends. It may be called from several goroutines at once.
+type Runner interface {
+	Run(ctx context.Context, t Task, r Report) Outcome
+}
+
+// Func is a Runner made of a function.
+type Func func(ctx context.Context, t Task, r Report) Outcome
+
+// Run calls f.
+func (f Func) Run(ctx context.Context, t Task, r Report) Outcome { return f(ctx, t, r) }
+
+// Report is where a runner says what it is doing while it does it.
+// Its methods may be called from several goroutines and do not block for long.
+type Report interface {
+	// Write appends bytes to the attempt's log. It never fails.
+	io.Writer
+	// Started says that the work itself begins. Repeats are ignored.
+	Started()
+	// Progress gives the present state of steps; a later state of a step replaces an earlier one.
+	Progress(steps ...Progress)
+}
+
+// Task is one attempt and everything that is needed for it.
+type Task struct {
+	Token       string // unique over all runs
+	Attempt     int    // from 1
+	Run         string
+	ID          string // unique within the run: "build/api"
+	Project     string
+	Commit      string
+	Service     string
+	Timeout     time.Duration // 0: none
+	Traceparent string        // W3C trace context of the attempt's span; empty: none
+	Workspace   string        // folder with the repository at Commit, cut down to Work.SourcePaths; read only
+	Work        Work
+}
+
+// Work is the specification of one kind of work: Build, Test or Render.
+type Work interface {
+	// Kind is the name by which runners are chosen and metrics are labelled.
+	Kind() Kind
+	// SourcePaths are the repository paths that the workspace must hold.
+	SourcePaths() []string
+}
+
+// Kind names a kind of work.
+type Kind string
+
+// The kinds that this worker carries out.
+const (
+	KindBuild  Kind = "build"
+	KindTest   Kind = "test"
+	KindRender Kind = "render"
+)
+
+// Build makes an image from a Dockerfile. The build context is the workspace.
+type Build struct {
+	Paths      []string          // repository paths in the context
+	Dockerfile string            // repository path
+	Target     string            // stage; empty: the last one
+	Args       map[string]string // build arguments
+	Contexts   map[string]string // name in the Dockerfile → image by digest
+	Platform   string            // e.g. linux/amd64; empty: BuildKit's own
+	Push       string            // repository to push to, by digest; empty: nothing is pushed
+	Provenance bool              // attach a SLSA provenance attestation
+}
+
+// Kind is KindBuild.
+func (Build) Kind() Kind { return KindBuild }
+
+// SourcePaths is Paths.
+func (b Build) SourcePaths() []string { return b.Paths }
+
+// Test builds a stage, or runs a command in it.
+type Test struct {
+	Name   string
+	Build  Build             // Build.Target is the stage
+	Run    string            // for /bin/sh -c in the stage; empty: building the stage is the test
+	Env    map[string]string // of the command
+	Report string            // glob of report files, relative to the stage's working directory
+}
+
+// Kind is KindTest.
+func (Test) Kind() Kind { return KindTest }
+
+// SourcePaths are those of the stage.
+func (t Test) SourcePaths() []string { return t.Build.Paths }
+
+// Render makes the manifests of one service for one target.
+type Render struct {
+	Path        string            // repository path of the kustomization or folder
+	Paths       []string          // repository paths that Path may refer to
+	Using       string            // UsingKustomize or UsingManifests
+	Images      map[string]string // image name in the manifests → image by digest
+	Environment string
+	Cluster     string
+	Namespace   string
+}
+
+// Values of Render.Using.
+const (
+	UsingKustomize = "kustomize"
+	UsingManifests = "manifests"
+)
+
+// Kind is KindRender.
+func (Render) Kind() Kind { return KindRender }
+
+// SourcePaths is Paths.
+func (r Render) SourcePaths() []string { return r.Paths }
+
+// Outcome is what came of an attempt.
+type Outcome struct {
+	Kind    OutcomeKind
+	Class   Class  // of what did not succeed
+	Message string // for people
+	Result  Result // of what succeeded; Tests also of what failed
+	Steps   []Step // what the time went into, in order of their start
+}
+
+// OutcomeKind says how an attempt ended.
+type OutcomeKind string
+
+// The ways in which an attempt ends.
+const (
+	Succeeded OutcomeKind = "succeeded"
+	// Failed: the work said no. It is not tried again on the farm's account.
+	Failed OutcomeKind = "failed"
+	// Errored: the farm could not tell. It is tried again on the farm's account.
+	Errored OutcomeKind = "errored"
+	// Canceled: somebody ended it.
+	Canceled OutcomeKind = "canceled"
+)
+
+// Class says whose budget of retries an attempt uses.
+type Class string
+
+// The classes of failures.
+const (
+	ClassNone    Class = ""
+	ClassUser    Class = "user"
+	ClassInfra   Class = "infra"
+	ClassTimeout Class = "timeout"
+	ClassOOM     Class = "oom"
+)
+
+// Result is what an attempt leaves for the tasks after it.
+type Result struct {
+	Image     string              // "<repository>@sha256:…"
+	Manifests string              // digest of the blob
+	Tests     *testreport.Summary // counts
+}
+
+// Progress is the present state of a step of a running attempt.
+type Progress struct {
+	ID       string // unique within the attempt
+	Name     string
+	Started  time.Time
+	Finished time.Time // zero: it runs
+	Cached   bool
+	Error    string
+	Current  int64 // units done, e.g. bytes
+	Total    int64 // units in all; 0: unknown
+	Detail   string
+}
+
+// Step is one timed part of an attempt that has ended.
+type Step struct {
+	Name       string
+	Kind       string // vertex, exec, fetch, push, render
+	Started    time.Time
+	Finished   time.Time
+	Cached     bool
+	Error      string
+	Attributes map[string]string
+}
+
+// Fail is the outcome of work that said no.
+func Fail(format string, a ...any) Outcome {
+	return Outcome{Kind: Failed, Class: ClassUser, Message: fmt.Sprintf(format, a...)}
+}
+
+// Err is the outcome of a farm that could not tell.
+func Err(format string, a ...any) Outcome {
+	return Outcome{Kind: Errored, Class: ClassInfra, Message: fmt.Sprintf(format, a...)}
+}
+
+// ByKind hands a task to the runner of its kind.
+type ByKind map[Kind]Runner
+
+// Run runs t with the runner of its kind.
+func (m ByKind) Run(ctx context.Context, t Task, r Report) Outcome {
+	if t.Work == nil {
+		return Err("task %s carries no work that this worker knows: the coordinator is newer than the worker; upgrade the worker", t.ID)
+	}
+	next, ok := m[t.Work.Kind()]
+	if !ok {
+		return Err("this worker has no runner for %s tasks: give it the capability only where it is configured", t.Work.Kind())
+	}
+	return next.Run(ctx, t, r)
+}

@@ -1,0 +1,130 @@
+// Package testreport reads the reports of test tools, JUnit XML and the events of
+// `go test -json`, told apart by their content, into counts and failed cases.
+//
+// It runs nothing and opens no file: it is given bytes.
+package testreport
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Limits of what is read and kept.
+const (
+	// MaxSize is the largest report that is read.
+	MaxSize = 32 << 20
+	// MaxFailures is how many failed cases are kept.
+	MaxFailures = 50
+	// MaxOutput is how much of the end of a failed case's output is kept.
+	MaxOutput = 4 << 10
+	maxName   = 300
+	maxCases  = 1_000_000
+)
+
+// ErrFormat means that a report is neither JUnit XML nor go test events.
+var ErrFormat = errors.New("neither JUnit XML nor `go test -json`")
+
+// Summary counts test cases: Passed + Failed + Skipped = Total.
+type Summary struct {
+	Total    int
+	Passed   int
+	Failed   int
+	Skipped  int
+	Duration time.Duration // sum over suites
+	Failures []Case        // the first MaxFailures
+}
+
+// Case is one failed test.
+type Case struct {
+	Suite    string
+	Name     string
+	Duration time.Duration
+	Output   string // the end, at most MaxOutput bytes
+}
+
+// Parse reads one report.
+func Parse(data []byte) (Summary, error) {
+	if len(data) > MaxSize {
+		return Summary{}, fmt.Errorf("report has %d bytes, at most %d are read", len(data), MaxSize)
+	}
+	trimmed := bytes.TrimLeft(data, "\ufeff \t\r\n")
+	switch {
+	case len(trimmed) == 0:
+		return Summary{}, errors.New("report is empty: the test tool may have been killed while it wrote")
+	case trimmed[0] == '<':
+		return parseJUnit(trimmed)
+	case trimmed[0] == '{':
+		return parseGo(trimmed, true)
+	default:
+		return Summary{}, ErrFormat
+	}
+}
+
+// Merge adds b to a.
+func Merge(a, b Summary) Summary {
+	a.Total += b.Total
+	a.Passed += b.Passed
+	a.Failed += b.Failed
+	a.Skipped += b.Skipped
+	a.Duration += b.Duration
+	for _, c := range b.Failures {
+		if len(a.Failures) == MaxFailures {
+			break
+		}
+		a.Failures = append(a.Failures, c)
+	}
+	return a
+}
+
+type status int
+
+const (
+	passed status = iota
+	failed
+	skipped
+)
+
+func (s *Summary) add(st status, c Case) error {
+	if s.Total == maxCases {
+		return fmt.Errorf("report names more than %d test cases", maxCases)
+	}
+	s.Total++
+	switch st {
+	case passed:
+		s.Passed++
+	case skipped:
+		s.Skipped++
+	case failed:
+		s.Failed++
+		if len(s.Failures) < MaxFailures {
+			c.Suite, c.Name = clip(c.Suite, maxName), clip(c.Name, maxName)
+			c.Output = tail(c.Output, MaxOutput)
+			s.Failures = append(s.Failures, c)
+		}
+	}
+	return nil
+}
+
+func clip(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "")
+}
+
+// tail keeps the last n bytes of s, from the beginning of a line where there is one.
+func tail(s string, n int) string {
+	s = strings.TrimRight(strings.ToValidUTF8(s, "\uFFFD"), "\n")
+	if len(s) <= n {
+		return s
+	}
+	s = s[len(s)-n:]
+	if i := strings.IndexByte(s, '\n'); i >= 0 && i < len(s)-1 {
+		s = s[i+1:]
+	}
+	return strings.ToValidUTF8(s, "")
+}
