@@ -1,0 +1,172 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/slipway-build/slipway/deploy/cluster"
+	"github.com/slipway-build/slipway/deploy/manifest"
+)
+
+// Request asks for one release on one target.
+type Request struct {
+	Target    Target
+	Stamp     Stamp
+	Manifests []byte // rendered, digests injected
+	Policy    manifest.Policy
+	// Changed hears of each write as it happens; it may be nil.
+	Changed func(Change)
+}
+
+// Action is what happened to an object.
+type Action string
+
+// Actions.
+const (
+	Created   Action = "created"
+	Updated   Action = "changed"
+	Unchanged Action = "unchanged"
+	Deleted   Action = "deleted"
+	Kept      Action = "kept" // no longer in the release, spared by the keep annotation
+)
+
+// Change is one object and what happened to it. Ref carries the live uid and generation.
+type Change struct {
+	Ref    manifest.Ref
+	Action Action
+	Reason string // of a kept object
+}
+
+// Outcome is the answer of the work. Refused means "no": unless Changes shows writes, nothing was written.
+type Outcome struct {
+	NamespaceCreated bool
+	Changes          []Change
+	Refused          []manifest.Refusal
+}
+
+// Refs are the objects that are live after the outcome.
+func (o Outcome) Refs() []manifest.Ref {
+	var refs []manifest.Ref
+	for _, change := range o.Changes {
+		if change.Action != Deleted && change.Action != Kept {
+			refs = append(refs, change.Ref)
+		}
+	}
+	return refs
+}
+
+// Wrote counts the objects that were created, changed or deleted.
+func (o Outcome) Wrote() int {
+	n := 0
+	for _, change := range o.Changes {
+		if change.Action != Unchanged && change.Action != Kept {
+			n++
+		}
+	}
+	return n
+}
+
+// Apply validates and then writes the release. A refusal by the cluster or by the policy is in Outcome.Refused. An error means
+// that the farm could not tell (*cluster.Error) or that the lease is lost (ErrSuperseded); Changes then holds what had been
+// written. Repeating Apply finishes what an earlier one began and writes nothing twice.
+func Apply(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error) {
+	return run(ctx, c, req, true)
+}
+
+// DryRun answers what Apply would do, without writing. The target's namespace must exist for it to be complete.
+func DryRun(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error) {
+	return run(ctx, c, req, false)
+}
+
+func run(ctx context.Context, c *cluster.Cluster, req Request, write bool) (Outcome, error) {
+	var out Outcome
+	objs, refused := manifest.Parse(req.Manifests)
+	if len(objs) == 0 && len(refused) == 0 {
+		refused = append(refused, manifest.Refusal{Object: "release", Reason: "has no objects; check the path of deploy: in slipway.yaml"})
+	}
+	w := &writer{cluster: c, req: req}
+	items, problems, err := w.resolve(ctx, objs)
+	out.Refused = append(refused, problems...)
+	if err != nil || len(out.Refused) > 0 {
+		return out, err
+	}
+	if write {
+		if out.NamespaceCreated, err = ensureNamespace(ctx, c, req.Target); err != nil {
+			return out, err
+		}
+	}
+	for _, it := range items {
+		problems, err := w.plan(ctx, it)
+		if err != nil {
+			return out, err
+		}
+		out.Refused = append(out.Refused, problems...)
+	}
+	if len(out.Refused) > 0 {
+		return out, nil
+	}
+	return w.carryOut(ctx, items, out, write)
+}
+
+func (w *writer) carryOut(ctx context.Context, items []*item, out Outcome, write bool) (Outcome, error) {
+	for _, it := range items {
+		if write && it.action != Unchanged {
+			problems, err := w.write(ctx, it)
+			if err != nil {
+				return out, err
+			}
+			if len(problems) > 0 {
+				out.Refused = append(out.Refused, problems...)
+				return out, nil
+			}
+		}
+		change := Change{Ref: it.ref, Action: it.action}
+		out.Changes = append(out.Changes, change)
+		if w.req.Changed != nil {
+			w.req.Changed(change)
+		}
+	}
+	return out, nil
+}
+
+// resolve finds the kinds of the objects on the cluster and asks the policy.
+func (w *writer) resolve(ctx context.Context, objs []*unstructured.Unstructured) ([]*item, []manifest.Refusal, error) {
+	var items []*item
+	var refused []manifest.Refusal
+	for _, obj := range objs {
+		ref := manifest.RefOf(obj)
+		mapping, err := w.cluster.MappingFor(ctx, ref.GroupVersionKind)
+		if cluster.IsNoKind(err) {
+			refused = append(refused, manifest.Refusal{
+				Object: ref.String(),
+				Reason: fmt.Sprintf("cluster %q knows no kind %s in %s; correct apiVersion and kind, or install the definition first",
+					w.cluster.Name(), ref.Kind, ref.GroupVersion()),
+			})
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if problems := w.req.Policy.Check(obj, w.req.Target.Namespace, mapping.Namespaced); len(problems) > 0 {
+			refused = append(refused, problems...)
+			continue
+		}
+		it := &item{desired: obj, ref: ref}
+		it.client = w.cluster.Dynamic.Resource(mapping.Resource)
+		if mapping.Namespaced {
+			obj.SetNamespace(w.req.Target.Namespace)
+			it.ref.Namespace = w.req.Target.Namespace
+			it.client = w.cluster.Dynamic.Resource(mapping.Resource).Namespace(w.req.Target.Namespace)
+		}
+		items = append(items, it)
+	}
+	return items, refused, nil
+}
+
+// preconditionFailed reports a 409 that is about the version read, not about a field's manager.
+func preconditionFailed(err error) bool {
+	return apierrors.IsConflict(err) && len(conflicts(err)) == 0
+}

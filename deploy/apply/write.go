@@ -1,0 +1,246 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/slipway-build/slipway/deploy/cluster"
+	"github.com/slipway-build/slipway/deploy/manifest"
+)
+
+// maxReads bounds how often an object that somebody else keeps changing is read again before the farm gives up.
+const maxReads = 10
+
+var errBusyObject = errors.New("kept changing while it was being written")
+
+type writer struct {
+	cluster *cluster.Cluster
+	req     Request
+}
+
+// item is one object on its way: desired comes from the release, live is the read whose version guards the write.
+type item struct {
+	desired *unstructured.Unstructured
+	ref     manifest.Ref
+	client  dynamic.ResourceInterface
+	live    *unstructured.Unstructured
+	action  Action
+}
+
+// plan reads the live object, checks that it may be written, and lets the API server validate and predict the result.
+func (w *writer) plan(ctx context.Context, it *item) ([]manifest.Refusal, error) {
+	refused, err := w.read(ctx, it)
+	if err != nil || len(refused) > 0 {
+		return refused, err
+	}
+	predicted, err := w.send(ctx, it, it.body(w.req, stampsOf(it.live)), true)
+	if err != nil {
+		return w.refusal(it, "validate", err)
+	}
+	switch {
+	case it.live == nil:
+		it.action = Created
+	case same(it.live, predicted):
+		it.action = Unchanged
+		it.settle(it.live)
+	default:
+		it.action = Updated
+	}
+	return nil, nil
+}
+
+// read takes the live object and decides whether it is this release's to write.
+func (w *writer) read(ctx context.Context, it *item) ([]manifest.Refusal, error) {
+	live, err := it.client.Get(ctx, it.ref.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		it.live = nil
+		return nil, nil
+	}
+	if err != nil {
+		return nil, w.cluster.Explain("read "+it.ref.String(), err)
+	}
+	if !w.req.Target.Owns(live) {
+		return []manifest.Refusal{{Object: it.ref.String(), Reason: foreign(live, w.req.Target)}}, nil
+	}
+	if live.GetDeletionTimestamp() != nil {
+		return nil, fmt.Errorf("cluster %q: %s is still being deleted (finalizers: %s)",
+			w.cluster.Name(), it.ref, strings.Join(append(live.GetFinalizers(), "none"), ", "))
+	}
+	if err := CheckFence(live, it.ref, w.req.Stamp.Fence); err != nil {
+		return nil, err
+	}
+	it.live = live
+	return nil, nil
+}
+
+func foreign(live *unstructured.Unstructured, target Target) string {
+	labels := live.GetLabels()
+	if labels[LabelManagedBy] == managedBy {
+		return fmt.Sprintf("belongs to service %s of project %s in environment %s, not to %s of %s in %s; give one of them another name",
+			labels[LabelService], labels[LabelProject], labels[LabelEnvironment], target.Service, target.Project, target.Environment)
+	}
+	owner := "somebody else"
+	if managers := live.GetManagedFields(); len(managers) > 0 {
+		owner = fmt.Sprintf("%q", managers[0].Manager)
+	}
+	return fmt.Sprintf("exists in namespace %s and was made by %s, not by Slipway; delete it or give the release's object another name",
+		live.GetNamespace(), owner)
+}
+
+// write sends the planned object. When the version that was read is gone, it reads again and, if more than the status moved,
+// asks again whether anything is to change at all.
+func (w *writer) write(ctx context.Context, it *item) ([]manifest.Refusal, error) {
+	for range maxReads {
+		body := it.body(w.req, w.req.Stamp.annotations())
+		if it.live != nil {
+			body.SetUID(it.live.GetUID())
+			body.SetResourceVersion(it.live.GetResourceVersion())
+		}
+		written, err := w.send(ctx, it, body, false)
+		if err == nil {
+			it.settle(written)
+			return nil, nil
+		}
+		if !preconditionFailed(err) {
+			return w.refusal(it, "apply", err)
+		}
+		if refused, err := w.again(ctx, it); err != nil || len(refused) > 0 || it.action == Unchanged {
+			return refused, err
+		}
+	}
+	return nil, fmt.Errorf("cluster %q: apply %s: %w (%d tries)", w.cluster.Name(), it.ref, errBusyObject, maxReads)
+}
+
+func (w *writer) again(ctx context.Context, it *item) ([]manifest.Refusal, error) {
+	before := it.live
+	if refused, err := w.read(ctx, it); err != nil || len(refused) > 0 {
+		return refused, err
+	}
+	if before != nil && it.live != nil && before.GetGeneration() != 0 && before.GetGeneration() == it.live.GetGeneration() &&
+		maps.Equal(before.GetAnnotations(), it.live.GetAnnotations()) && maps.Equal(before.GetLabels(), it.live.GetLabels()) {
+		return nil, nil
+	}
+	return w.plan(ctx, it)
+}
+
+// body is what the release wants of the object, with the owner's labels and the given stamps.
+func (it *item) body(req Request, stamps map[string]string) *unstructured.Unstructured {
+	body := it.desired.DeepCopy()
+	labels := body.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, req.Target.Labels())
+	body.SetLabels(labels)
+	annotations := body.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	for _, key := range stampKeys() {
+		delete(annotations, key)
+	}
+	maps.Copy(annotations, stamps)
+	body.SetAnnotations(annotations)
+	return body
+}
+
+func (it *item) settle(live *unstructured.Unstructured) {
+	it.ref.UID, it.ref.Generation = live.GetUID(), live.GetGeneration()
+}
+
+func (w *writer) send(ctx context.Context, it *item, body *unstructured.Unstructured, dry bool) (*unstructured.Unstructured, error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	opts := metav1.PatchOptions{FieldManager: FieldManager, FieldValidation: metav1.FieldValidationStrict}
+	if dry {
+		opts.DryRun = []string{metav1.DryRunAll}
+	}
+	return it.client.Patch(ctx, it.ref.Name, types.ApplyPatchType, data, opts)
+}
+
+// refusal separates what the API server says about the object from what it says about itself.
+func (w *writer) refusal(it *item, doing string, err error) ([]manifest.Refusal, error) {
+	explained := w.cluster.Explain(doing+" "+it.ref.String(), err)
+	var farm *cluster.Error
+	if errors.As(explained, &farm) || !answered(err) {
+		return nil, explained
+	}
+	if found := conflicts(err); len(found) > 0 {
+		refused := make([]manifest.Refusal, 0, len(found))
+		for _, c := range found {
+			refused = append(refused, manifest.Refusal{
+				Object: it.ref.String(), Field: c.field,
+				Reason: fmt.Sprintf("is managed by %s, and Slipway does not take fields from others; remove it from the manifest, "+
+					"or let %s give it up", c.manager, c.manager),
+			})
+		}
+		return refused, nil
+	}
+	return []manifest.Refusal{{Object: it.ref.String(), Reason: sentence(err)}}, nil
+}
+
+// answered reports an answer about the object: client errors but those that ask for patience.
+func answered(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	code := status.Status().Code
+	return code >= http.StatusBadRequest && code < http.StatusInternalServerError || strings.Contains(err.Error(), "typed patch object")
+}
+
+func stampsOf(live *unstructured.Unstructured) map[string]string {
+	stamps := map[string]string{}
+	if live == nil {
+		return stamps
+	}
+	annotations := live.GetAnnotations()
+	for _, key := range stampKeys() {
+		if value, ok := annotations[key]; ok {
+			stamps[key] = value
+		}
+	}
+	return stamps
+}
+
+// same compares what is live with what a write would make of it. Ownership counts: a field that only the manifest gives up, or
+// takes, must be written, or the next release could not remove it.
+func same(live, predicted *unstructured.Unstructured) bool {
+	a, b := stripped(live), stripped(predicted)
+	return equality.Semantic.DeepEqual(a, b) && equality.Semantic.DeepEqual(owned(live), owned(predicted))
+}
+
+func stripped(obj *unstructured.Unstructured) map[string]any {
+	out := obj.DeepCopy()
+	for _, field := range []string{"managedFields", "resourceVersion", "generation"} {
+		unstructured.RemoveNestedField(out.Object, "metadata", field)
+	}
+	unstructured.RemoveNestedField(out.Object, "status")
+	return out.Object
+}
+
+func owned(obj *unstructured.Unstructured) map[string]any {
+	for _, entry := range obj.GetManagedFields() {
+		if entry.Manager == FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.FieldsV1 != nil {
+			var fields map[string]any
+			if json.Unmarshal(entry.FieldsV1.Raw, &fields) == nil {
+				return fields
+			}
+		}
+	}
+	return nil
+}
