@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -229,8 +230,7 @@ func (l *layer) Uncompressed() (io.ReadCloser, error) {
 	}
 	unzip, err := gzip.NewReader(f)
 	if err != nil {
-		f.Close()
-		return nil, err
+		return nil, errors.Join(err, f.Close())
 	}
 	return &unzipped{unzip, f}, nil
 }

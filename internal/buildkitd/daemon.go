@@ -151,7 +151,8 @@ func (d *Daemon) once(ctx context.Context) error {
 	}
 	defer log.Close()
 	tail := &tail{}
-	cmd := exec.Command(d.program, "--config", d.config)
+	// Not bound to ctx, which would kill it: stop ends it in order.
+	cmd := exec.Command(d.program, "--config", d.config) //nolint:noctx // see above
 	cmd.Env = d.cfg.Env
 	cmd.Stdout = io.MultiWriter(log, tail)
 	cmd.Stderr = cmd.Stdout

@@ -79,7 +79,10 @@ func killSteps(parent string) error {
 		return fmt.Errorf("cgroups of build steps: %w", err)
 	}
 	dirs = append(dirs, filepath.Join(cgroupRoot, parent))
-	deadline := time.Now().Add(5 * time.Second)
+	// The kernel gives no signal when a killed process has left its cgroup, hence the ticker.
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	deadline := time.After(5 * time.Second)
 	for _, dir := range dirs {
 		for {
 			left, err := killAndRemove(dir)
@@ -89,10 +92,11 @@ func killSteps(parent string) error {
 			if left == 0 {
 				break
 			}
-			if time.Now().After(deadline) {
+			select {
+			case <-again.C:
+			case <-deadline:
 				return fmt.Errorf("%d processes of build steps in %s do not end", left, dir)
 			}
-			time.Sleep(10 * time.Millisecond) // The kernel gives no signal when a killed process has left its cgroup.
 		}
 	}
 	return nil

@@ -1,0 +1,57 @@
+# What each target needs beyond Go is installed or built by scripts/setup, once, into ~/.cache/slipway.
+SHELL  := /bin/sh
+CACHE  ?= $(HOME)/.cache/slipway
+TOOLS  := $(CACHE)/bin
+SETUP  := go run ./scripts/setup -cache "$(CACHE)"
+PROTOS := .slipway/protodeps
+
+.PHONY: help demo build tools test e2e lint gen bench chaos clean
+
+help: ## show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## build, test and roll out examples/shop on this machine, twice; KEEP=1 leaves it running
+	$(SETUP) demo
+	go build -o bin/slipway ./slipway
+	go run ./scripts/demo
+
+build: ## compile the four programs into bin/
+	go build -o bin/slipway ./slipway
+	go build -o bin/slipway-coordinator ./coordinator
+	go build -o bin/slipway-worker ./worker
+	go build -o bin/slipway-deployer ./deploy
+
+tools: ## build the third-party programs that Slipway starts (BuildKit, a development cluster)
+	$(SETUP) demo
+
+test: ## unit, property and integration tests on real NATS, Redis, BuildKit and control planes, race detector on
+	$(SETUP) test
+	PATH="$(TOOLS):$$PATH" go test -race -timeout 25m ./...
+	cd examples/shop && go test ./...
+
+e2e: ## the heavier tests: real node, Jaeger, make demo itself
+	$(SETUP) e2e
+	PATH="$(TOOLS):$$PATH" go test -tags e2e -count=1 -timeout 40m ./internal/e2e/...
+
+lint: ## golangci-lint, go vet, gofmt and buf lint
+	$(SETUP) lint
+	@unformatted=$$(git ls-files '*.go' | grep -v '^proto/gen/' | xargs gofmt -l); \
+	  test -z "$$unformatted" || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
+	go vet -tags e2e ./...
+	"$(TOOLS)/golangci-lint" run
+	go run ./scripts/protodeps $(PROTOS)
+	"$(TOOLS)/buf" lint
+
+gen: ## write proto/gen from proto/ again
+	$(SETUP) lint
+	go run ./scripts/protodeps $(PROTOS)
+	"$(TOOLS)/buf" generate
+
+bench: ## benchmarks against the references
+	@echo "make bench: not supported yet: issue 4" >&2; exit 2
+
+chaos: ## fault experiments
+	@echo "make chaos: not supported yet: issue 4" >&2; exit 2
+
+clean: ## remove what this tree built; tools in ~/.cache/slipway stay
+	rm -rf bin .slipway
