@@ -1,0 +1,143 @@
+package affected
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"hash"
+	"maps"
+	"slices"
+)
+
+// The digests below cover exactly the fields of their inputs. A field that is added
+// to one changes every digest of that kind, which costs one run of everything.
+
+// BuildInputs is everything that the image of a service depends on.
+type BuildInputs struct {
+	Service    string            // the image is pushed under its name
+	Objects    map[string]string // repository path → git object id at the commit
+	Images     map[string]string // build context → build digest of the service whose image it is
+	Bases      map[string]string // base image → digest that it resolved to
+	Dockerfile string            //
+	Target     string            //
+	Args       map[string]string //
+	Platform   string            //
+	Push       string            // repository that the image is pushed to
+	Provenance bool              //
+	Runner     string            // version of what builds
+	Scope      string            // trust scope: what an untrusted run made is not for a trusted one
+}
+
+// TestInputs is everything that the outcome of a test depends on.
+type TestInputs struct {
+	Build  string            // build digest of the service
+	Run    string            //
+	In     string            //
+	Target string            //
+	Env    map[string]string //
+	Report string            //
+	Runner string            // version of what runs it
+}
+
+// RenderInputs is everything that rendered manifests depend on, but for the image: a
+// build of equal digest may have made another one. Who reuses manifests compares it.
+type RenderInputs struct {
+	Service     string
+	Build       string            // build digest of the service; empty: it has no image
+	Objects     map[string]string // repository path → git object id at the commit
+	Path        string            // overlay that is rendered
+	Using       string
+	Health      string // "port/path"; empty: none
+	Project     string
+	Environment string
+	Cluster     string
+	Namespace   string
+	Runner      string
+}
+
+// BuildDigest is the identity of a service's image: "sha256:…".
+func BuildDigest(in BuildInputs) string {
+	e := newEncoder("slipway/build/1")
+	e.text(in.Service)
+	e.table(in.Objects)
+	e.table(in.Images)
+	e.table(in.Bases)
+	e.text(in.Dockerfile)
+	e.text(in.Target)
+	e.table(in.Args)
+	e.text(in.Platform)
+	e.text(in.Push)
+	e.flag(in.Provenance)
+	e.text(in.Runner)
+	e.text(in.Scope)
+	return e.sum()
+}
+
+// TestDigest is the identity of a test's outcome.
+func TestDigest(in TestInputs) string {
+	e := newEncoder("slipway/test/1")
+	e.text(in.Build)
+	e.text(in.Run)
+	e.text(in.In)
+	e.text(in.Target)
+	e.table(in.Env)
+	e.text(in.Report)
+	e.text(in.Runner)
+	return e.sum()
+}
+
+// RenderDigest is the identity of rendered manifests.
+func RenderDigest(in RenderInputs) string {
+	e := newEncoder("slipway/render/1")
+	e.text(in.Service)
+	e.text(in.Build)
+	e.table(in.Objects)
+	e.text(in.Path)
+	e.text(in.Using)
+	e.text(in.Health)
+	e.text(in.Project)
+	e.text(in.Environment)
+	e.text(in.Cluster)
+	e.text(in.Namespace)
+	e.text(in.Runner)
+	return e.sum()
+}
+
+// encoder writes fields so that no two lists of fields have the same bytes: each
+// begins with its length, and the first names what is encoded.
+type encoder struct{ h hash.Hash }
+
+func newEncoder(domain string) *encoder {
+	e := &encoder{h: sha256.New()}
+	e.text(domain)
+	return e
+}
+
+func (e *encoder) size(n int) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(n)) //nolint:gosec // a length
+	e.h.Write(b[:])
+}
+
+func (e *encoder) text(s string) {
+	e.size(len(s))
+	e.h.Write([]byte(s))
+}
+
+func (e *encoder) table(m map[string]string) {
+	e.size(len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		e.text(k)
+		e.text(m[k])
+	}
+}
+
+func (e *encoder) flag(b bool) {
+	if b {
+		e.size(1)
+	} else {
+		e.size(0)
+	}
+}
+
+func (e *encoder) sum() string { return "sha256:" + hex.EncodeToString(e.h.Sum(nil)) }
