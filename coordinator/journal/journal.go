@@ -84,7 +84,7 @@ func (j *Journal) Claim(ctx context.Context, fold func(Record) error) (uint64, e
 		}
 		epoch := j.end.epoch + 1
 		claim := &pb.Event{Kind: &pb.Event_EpochClaimed{EpochClaimed: &pb.EpochClaimed{Epoch: epoch, Owner: j.cfg.Owner, Schema: schema, LeastReader: leastReader}}}
-		rec, err := j.append(ctx, epoch, []*pb.Event{claim})
+		rec, err := j.append(ctx, epoch, j.Now(), []*pb.Event{claim})
 		if err == nil {
 			return epoch, fold(rec)
 		}
@@ -95,9 +95,10 @@ func (j *Journal) Claim(ctx context.Context, fold func(Record) error) (uint64, e
 	}
 }
 
-// Append makes events durable as one record and answers it. After ErrLost, or any other
+// Append makes events durable as one record of a journal time, which Now gave, and answers
+// it. After ErrLost, or any other
 // error, the journal is not usable before the next Claim.
-func (j *Journal) Append(ctx context.Context, events []run.Event) (Record, error) {
+func (j *Journal) Append(ctx context.Context, at time.Time, events []run.Event) (Record, error) {
 	out := make([]*pb.Event, 0, len(events))
 	for _, e := range events {
 		m, err := j.codec.Event(e)
@@ -106,7 +107,7 @@ func (j *Journal) Append(ctx context.Context, events []run.Event) (Record, error
 		}
 		out = append(out, m)
 	}
-	return j.append(ctx, j.end.epoch, out)
+	return j.append(ctx, j.end.epoch, at, out)
 }
 
 // Now is the journal time of an append made now: it never goes back.
@@ -117,8 +118,8 @@ func (j *Journal) Now() time.Time {
 	return j.end.time
 }
 
-func (j *Journal) append(ctx context.Context, epoch uint64, events []*pb.Event) (Record, error) {
-	frame, err := seal(&pb.Record{Epoch: epoch, Previous: j.end.hash, Time: timestamppb.New(j.Now()), Events: events})
+func (j *Journal) append(ctx context.Context, epoch uint64, at time.Time, events []*pb.Event) (Record, error) {
+	frame, err := seal(&pb.Record{Epoch: epoch, Previous: j.end.hash, Time: timestamppb.New(at), Events: events})
 	if err != nil {
 		return Record{}, err
 	}

@@ -49,7 +49,7 @@ func TestWhatWasAppendedIsReplayed(t *testing.T) {
 	}
 	var want []run.Event
 	for _, n := range []string{"r1", "r2", "r3"} {
-		if _, err := a.Append(t.Context(), events(n)); err != nil {
+		if _, err := a.Append(t.Context(), a.Now(), events(n)); err != nil {
 			t.Fatal(err)
 		}
 		want = append(want, events(n)...)
@@ -68,10 +68,10 @@ func TestAnOwnerThatWasReplacedCannotAppend(t *testing.T) {
 	a, b := open(t, js, "a"), open(t, js, "b")
 	claim(t, a)
 	claim(t, b)
-	if _, err := a.Append(t.Context(), events("late")); !errors.Is(err, journal.ErrLost) {
+	if _, err := a.Append(t.Context(), a.Now(), events("late")); !errors.Is(err, journal.ErrLost) {
 		t.Fatalf("append of the old owner: %v, want ErrLost", err)
 	}
-	if _, err := b.Append(t.Context(), events("r1")); err != nil {
+	if _, err := b.Append(t.Context(), b.Now(), events("r1")); err != nil {
 		t.Fatalf("append of the new owner: %v", err)
 	}
 	if epoch, got := claim(t, a); epoch != 3 || len(got) != 2 {
@@ -99,10 +99,10 @@ func TestAppendInDoubtIsStoredOnce(t *testing.T) {
 	j := open(t, d, "a")
 	claim(t, j)
 	d.lose = 1
-	if _, err := j.Append(t.Context(), events("r1")); err != nil {
+	if _, err := j.Append(t.Context(), j.Now(), events("r1")); err != nil {
 		t.Fatalf("append whose answer was lost: %v", err)
 	}
-	if _, err := j.Append(t.Context(), events("r2")); err != nil {
+	if _, err := j.Append(t.Context(), j.Now(), events("r2")); err != nil {
 		t.Fatal(err)
 	}
 	if _, got := claim(t, open(t, d.JetStream, "b")); len(got) != 4 {
@@ -115,7 +115,7 @@ func TestAppendWaitsForAServerThatComesBack(t *testing.T) {
 	j := open(t, srv.JetStream(t), "a")
 	claim(t, j)
 	srv.Restart(t)
-	if _, err := j.Append(t.Context(), events("r1")); err != nil {
+	if _, err := j.Append(t.Context(), j.Now(), events("r1")); err != nil {
 		t.Fatalf("append after a restart of the server: %v", err)
 	}
 }
@@ -127,7 +127,7 @@ func TestCorruptionIsReported(t *testing.T) {
 	if _, err := js.Publish(t.Context(), "journal.0", []byte("SLJ1 not a frame")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := j.Append(t.Context(), events("r1")); !errors.Is(err, journal.ErrLost) {
+	if _, err := j.Append(t.Context(), j.Now(), events("r1")); !errors.Is(err, journal.ErrLost) {
 		t.Errorf("append after a foreign record: %v, want ErrLost", err)
 	}
 	_, err := open(t, js, "b").Claim(t.Context(), func(journal.Record) error { return nil })
@@ -140,10 +140,10 @@ func TestARecordThatIsTooLargeIsRefused(t *testing.T) {
 	j := open(t, natstest.Start(t).JetStream(t), "a")
 	claim(t, j)
 	big := run.StopRequested{Run: "r", Message: string(make([]byte, journal.MaxRecord))}
-	if _, err := j.Append(t.Context(), []run.Event{big}); !errors.Is(err, journal.ErrTooLarge) {
+	if _, err := j.Append(t.Context(), j.Now(), []run.Event{big}); !errors.Is(err, journal.ErrTooLarge) {
 		t.Fatalf("append: %v, want ErrTooLarge", err)
 	}
-	if _, err := j.Append(t.Context(), events("r1")); err != nil {
+	if _, err := j.Append(t.Context(), j.Now(), events("r1")); err != nil {
 		t.Errorf("append after a refused one: %v", err)
 	}
 }

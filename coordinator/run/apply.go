@@ -144,6 +144,9 @@ func attemptFinished(t *Task, e AttemptFinished) error {
 func (r *Run) taskFinished(t *Task, e TaskFinished, at time.Time) error {
 	t.State, t.Message, t.Class, t.Result, t.FinishedAt = e.State, e.Message, e.Class, e.Result, at
 	r.open--
+	if e.Result.Release != "" {
+		r.Release = e.Result.Release
+	}
 	if env := environment(t); env != "" {
 		if n, ok := r.entered[env]; ok {
 			r.entered[env] = n - 1

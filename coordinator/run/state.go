@@ -158,6 +158,7 @@ type Run struct {
 	FinishedAt  time.Time
 	State       State
 	Message     string
+	Release     string // hash of the release, once there is one
 	Plan        *plan.Plan
 	Tasks       []*Task
 
@@ -200,10 +201,31 @@ func (r *Run) take(list *[]int, still func(*Task) bool) []*Task {
 	return out
 }
 
-// Release is the hash of the run's release, once there is one.
-func (r *Run) Release() string {
-	if t, ok := r.Find(plan.ReleaseID); ok {
-		return t.Result.Release
+
+// Snapshot is a copy that later events do not change. Plan, specs and steps are shared:
+// nothing changes them.
+func (r *Run) Snapshot() *Run {
+	c := r.Head()
+	c.byID = make(map[string]int, len(r.byID))
+	c.Tasks = make([]*Task, len(r.Tasks))
+	for i, t := range r.Tasks {
+		c.Tasks[i] = t.Snapshot()
+		c.byID[t.Spec.ID] = i
 	}
-	return ""
+	return c
+}
+
+// Head is a Snapshot without tasks.
+func (r *Run) Head() *Run {
+	c := *r
+	c.Tasks, c.byID, c.entered, c.work, c.ready, c.revoke = nil, nil, nil, nil, nil, nil
+	return &c
+}
+
+// Snapshot is a copy that later events do not change.
+func (t *Task) Snapshot() *Task {
+	c := *t
+	c.Attempts = append([]Attempt(nil), t.Attempts...)
+	c.kids = nil
+	return &c
 }

@@ -10,7 +10,7 @@ func (c *Codec) Run(r *run.Run) *pb.Run {
 	return &pb.Run{
 		Id: r.ID, Number: r.Number, Project: r.Project, Repository: r.Repository, Ref: r.Ref, Commit: r.Commit, Dirty: r.Dirty,
 		State: c.runState.to[r.State], Message: r.Message, PlanHash: r.PlanHash, TraceId: r.TraceID, SubmittedBy: r.SubmittedBy,
-		AcceptedAt: Time(r.AcceptedAt), FinishedAt: Time(r.FinishedAt), Release: r.Release(),
+		AcceptedAt: Time(r.AcceptedAt), FinishedAt: Time(r.FinishedAt), Release: r.Release,
 	}
 }
 

@@ -1,0 +1,181 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/slipway-build/slipway/coordinator/journal"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/project"
+	"github.com/slipway-build/slipway/coordinator/run"
+)
+
+// Errors of this package.
+var (
+	// ErrUnavailable: the partition is not served now (starting, or the journal cannot
+	// be written). The command may or may not take effect; ask again.
+	ErrUnavailable = errors.New("the partition is not available")
+	// ErrNotFound: there is no such run or task.
+	ErrNotFound = errors.New("not found")
+	// ErrKeyReused: the idempotency key came with another request before.
+	ErrKeyReused = errors.New("the idempotency key was used for another request")
+	// ErrAborted: the lease is not held any more; the report is not used.
+	ErrAborted = errors.New("the lease is not held")
+)
+
+// Dispatcher makes ready tasks known. It is called from the partition's goroutine and
+// must not block.
+type Dispatcher interface {
+	Ready(capability, token string, priority Priority)
+	Gone(capability, token string)
+}
+
+// Priority orders ready tasks of a capability: smaller first.
+type Priority struct {
+	Run   uint64 // older runs first
+	Index int    // then the order of the plan
+}
+
+// Effects are what only the coordinator may do for a task, outside the partition.
+type Effects interface {
+	// Pin keeps the commit in the mirror for the run.
+	Pin(ctx context.Context, repository, commit, run string) error
+	// PutBlob stores data under its digest.
+	PutBlob(ctx context.Context, data []byte) (digest string, err error)
+}
+
+// Listener is shown what was committed. It is called from the partition's goroutine with
+// copies, and must not block.
+type Listener interface {
+	// Changed: the run or some of its tasks changed. tasks are those that changed.
+	Changed(r *run.Run, tasks []*run.Task)
+}
+
+// Config of a partition.
+type Config struct {
+	Number   int
+	Owner    string
+	Replicas int
+	JS       jetstream.JetStream
+	Plans    func(ctx context.Context, hash string) (*plan.Plan, error)
+	TTL      time.Duration // of a lease
+	Dispatch Dispatcher
+	Effects  Effects
+	Listener Listener
+	Log      *slog.Logger
+	Now      func() time.Time
+	Suffix   func() string // of a run id: makes it unique over wiped journals
+}
+
+// Partition owns one partition while Run runs.
+type Partition struct {
+	cfg  Config
+	cmds chan command
+}
+
+type command struct {
+	do    func(*Tx) error
+	reply func(error)
+}
+
+// New makes a partition that serves when Run runs.
+func New(cfg Config) *Partition {
+	return &Partition{cfg: cfg, cmds: make(chan command, 4096)}
+}
+
+// Do runs a command and answers after what it decided is durable. What do read is true
+// then too: reads are commands without events.
+func (p *Partition) Do(ctx context.Context, do func(*Tx) error) error {
+	done := make(chan error, 1)
+	if err := p.Go(ctx, do, func(err error) { done <- err }); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Go is Do that calls reply from the partition's goroutine instead of waiting; reply
+// must not block.
+func (p *Partition) Go(ctx context.Context, do func(*Tx) error, reply func(error)) error {
+	select {
+	case p.cmds <- command{do, reply}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Run claims the partition and serves it until the context ends. It claims again after
+// a failed append; it gives up when another owner has claimed, or the journal is corrupt.
+func (p *Partition) Run(ctx context.Context) error {
+	j, err := journal.Open(ctx, p.cfg.JS, journal.Config{Partition: p.cfg.Number, Owner: p.cfg.Owner, Replicas: p.cfg.Replicas, Log: p.cfg.Log, Now: p.cfg.Now})
+	if err != nil {
+		return err
+	}
+	for {
+		err := p.own(ctx, j)
+		switch {
+		case ctx.Err() != nil:
+			p.refuse(ErrUnavailable)
+			return nil
+		case errors.Is(err, journal.ErrLost):
+			p.refuse(ErrUnavailable)
+			return fmt.Errorf("partition %d: %w: another coordinator runs with the same NATS; stop one of them (replicas arrive with a later version)", p.cfg.Number, err)
+		case errors.Is(err, journal.ErrCorrupt), errors.Is(err, journal.ErrNewer):
+			p.refuse(ErrUnavailable)
+			return fmt.Errorf("partition %d: %w", p.cfg.Number, err)
+		}
+		p.cfg.Log.ErrorContext(ctx, "partition stopped, building its state again from the journal", "partition", p.cfg.Number, "err", err)
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// refuse answers what waits.
+func (p *Partition) refuse(err error) {
+	for {
+		select {
+		case c := <-p.cmds:
+			c.reply(err)
+		default:
+			return
+		}
+	}
+}
+
+// own claims, replays and serves.
+func (p *Partition) own(ctx context.Context, j *journal.Journal) error {
+	st := project.New(func(hash string) (*plan.Plan, error) { return p.cfg.Plans(ctx, hash) })
+	records := 0
+	start := p.cfg.Now()
+	epoch, err := j.Claim(ctx, func(rec journal.Record) error {
+		records++
+		for i, e := range rec.Events {
+			if err := st.Apply(e, rec.Time); err != nil {
+				return fmt.Errorf("event %d: %w", i, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("claim: %w", err)
+	}
+	p.cfg.Log.InfoContext(ctx, "partition claimed", "partition", p.cfg.Number, "epoch", epoch, "records", records, "took", p.cfg.Now().Sub(start))
+	o := newOwner(ctx, p.cfg, st, j, epoch, p.Go)
+	defer o.stop()
+	if records > 1 {
+		o.inherit()
+	}
+	return o.serve(p.cmds)
+}

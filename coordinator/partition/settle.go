@@ -1,0 +1,368 @@
+package partition
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/project"
+	"github.com/slipway-build/slipway/coordinator/run"
+)
+
+// emit applies an event and adds it to the batch.
+func (o *owner) emit(events ...run.Event) {
+	for _, e := range events {
+		if o.broken != nil {
+			return
+		}
+		if err := o.st.Apply(e, o.at); err != nil {
+			o.broken = fmt.Errorf("event does not fit the state: %w; this is a defect: please report it", err)
+			return
+		}
+		o.events = append(o.events, e)
+		o.size += weight(e)
+		id := e.RunID()
+		o.dirty[id] = true
+		task := ""
+		switch e := e.(type) {
+		case run.AttemptStarted:
+			o.touch(id, e.Task)
+			continue
+		case run.AttemptFinished:
+			task = e.Task
+		case run.TaskFinished:
+			task = e.Task
+			o.forget(id, task)
+		case run.TaskRetried:
+			task = e.Task
+		case run.RolloutLeft:
+			o.left = append(o.left, e)
+		default:
+		}
+		o.moved[id] = true
+		o.touch(id, task)
+	}
+}
+
+// weight estimates an event's encoded size from above for what may be long.
+func weight(e run.Event) int {
+	n := 200
+	switch e := e.(type) {
+	case run.AttemptFinished:
+		n += len(e.Attempt.Message) + 200*len(e.Attempt.Steps)
+	case run.TaskFinished:
+		n += len(e.Message)
+		if t := e.Result.Tests; t != nil {
+			for _, f := range t.Failures {
+				n += 100 + len(f.Output) + len(f.Name)
+			}
+		}
+	default:
+	}
+	return n
+}
+
+// settle says what follows, until nothing does.
+func (o *owner) settle() {
+	for again := true; again && o.broken == nil; {
+		again = false
+		dirty := o.dirty
+		o.dirty = map[string]bool{}
+		for _, id := range slices.Sorted(maps.Keys(dirty)) {
+			if r, ok := o.st.Run(id); ok {
+				o.settleRun(r)
+			}
+		}
+		left := o.left
+		o.left = nil
+		for _, l := range left {
+			o.unblock(l)
+		}
+		again = len(o.dirty) > 0 || len(o.left) > 0
+	}
+}
+
+func (o *owner) settleRun(r *run.Run) {
+	for events := r.Next(); len(events) > 0 && o.broken == nil; events = r.Next() {
+		o.emit(events...)
+	}
+	for _, t := range r.TakeReady() {
+		o.touch(r.ID, t.Spec.ID)
+		o.ready(r, t)
+	}
+	for _, t := range r.TakeRevoked() {
+		if l, ok := o.leases[o.token(r, t)]; ok {
+			o.after = append(o.after, func() { l.revoke(r.Message) })
+		}
+	}
+}
+
+// token names a task on the wire, unique over runs.
+func (o *owner) token(r *run.Run, t *run.Task) string {
+	return strconv.Itoa(o.cfg.Number) + "_" + r.ID + "_" + strconv.Itoa(t.Index)
+}
+
+// Home is the partition that a token belongs to.
+func Home(token string) (int, error) {
+	head, _, ok := strings.Cut(token, "_")
+	n, err := strconv.Atoi(head)
+	if !ok || err != nil || n < 0 {
+		return 0, fmt.Errorf("token %q: %w", token, ErrNotFound)
+	}
+	return n, nil
+}
+
+func (o *owner) find(token string) (*run.Run, *run.Task, error) {
+	parts := strings.Split(token, "_")
+	if len(parts) == 3 {
+		if r, ok := o.st.Run(parts[1]); ok {
+			if i, err := strconv.Atoi(parts[2]); err == nil && i >= 0 && i < len(r.Tasks) {
+				return r, r.Tasks[i], nil
+			}
+		}
+	}
+	return nil, nil, fmt.Errorf("task %q: %w", token, ErrNotFound)
+}
+
+// ready does what a task that became ready needs: nothing but its result, the
+// coordinator's own work, or a worker.
+func (o *owner) ready(r *run.Run, t *run.Task) {
+	switch {
+	case t.Spec.Reuse != nil:
+		o.emit(r.Complete(t, run.TaskReused, "", run.ClassNone, t.Spec.Reuse.Result)...)
+	case t.Spec.Can == plan.CapabilityCoordinator:
+		o.coordinate(r, t)
+	case t.NotBefore.After(o.at) || o.cfg.Now().Before(o.quiet):
+		o.delayed[o.token(r, t)] = &waiting{r, t}
+	default:
+		o.release(r, t)
+	}
+}
+
+func (o *owner) release(r *run.Run, t *run.Task) {
+	token := o.token(r, t)
+	o.after = append(o.after, func() {
+		o.cfg.Dispatch.Ready(t.Spec.Can, token, Priority{Run: uint64(r.AcceptedAt.UnixNano()), Index: t.Index})
+	})
+}
+
+// forget takes back what was said about a task that is taken or will not run.
+func (o *owner) forget(id, task string) {
+	r, ok := o.st.Run(id)
+	if !ok {
+		return
+	}
+	if t, ok := r.Find(task); ok && t.Spec.Can != plan.CapabilityCoordinator {
+		token := o.token(r, t)
+		o.after = append(o.after, func() { o.cfg.Dispatch.Gone(t.Spec.Can, token) })
+	}
+}
+
+// coordinate carries out a task of the coordinator's.
+func (o *owner) coordinate(r *run.Run, t *run.Task) {
+	switch t.Spec.Kind {
+	case plan.KindCheckout:
+		o.effect(r, t, func(ctx context.Context) (plan.Result, error) {
+			return plan.Result{}, o.cfg.Effects.Pin(ctx, r.Repository, r.Commit, r.ID)
+		})
+	case plan.KindRelease:
+		doc := release(r)
+		o.effect(r, t, func(ctx context.Context) (plan.Result, error) {
+			digest, err := o.cfg.Effects.PutBlob(ctx, doc)
+			return plan.Result{Release: digest}, err
+		})
+	case plan.KindRollout:
+		o.enter(r, t)
+	case plan.KindPromote:
+		o.promote(r, t)
+	case plan.KindVerified:
+		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
+	case plan.KindBuild, plan.KindTest, plan.KindRender, plan.KindApply, plan.KindRollback:
+		o.emit(r.Complete(t, run.TaskErrored, "no program can carry out "+string(t.Spec.Kind)+" without a capability", run.ClassInfra, plan.Result{})...)
+	}
+}
+
+// effect runs f outside the goroutine of the partition, and ends the task with it.
+func (o *owner) effect(r *run.Run, t *run.Task, f func(context.Context) (plan.Result, error)) {
+	id, task := r.ID, t.Spec.ID
+	o.after = append(o.after, func() {
+		o.side.Go(func() {
+			res, err := f(o.ctx)
+			if o.ctx.Err() != nil {
+				return
+			}
+			end := func(tx *Tx) error { return tx.endEffect(id, task, res, err) }
+			if err := o.submit(o.ctx, end, func(error) {}); err != nil && !errors.Is(err, context.Canceled) {
+				o.cfg.Log.ErrorContext(o.ctx, "end of a task was not taken", "run", id, "task", task, "err", err)
+			}
+		})
+	})
+}
+
+func (tx *Tx) endEffect(id, task string, res plan.Result, err error) error {
+	r, ok := tx.o.st.Run(id)
+	if !ok {
+		return ErrNotFound
+	}
+	t, ok := r.Find(task)
+	if !ok || t.State.Ended() {
+		return nil
+	}
+	if err != nil {
+		tx.o.emit(r.Complete(t, run.TaskErrored, err.Error(), run.ClassInfra, plan.Result{})...)
+		return nil
+	}
+	tx.o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, res)...)
+	return nil
+}
+
+// enter begins the rollout to an environment, or waits for the run that is there.
+func (o *owner) enter(r *run.Run, t *run.Task) {
+	env := t.Spec.Target.Environment
+	switch e, by := o.st.Project(r.Project).MayEnter(r, env); e {
+	case project.EnterNow:
+		o.emit(run.RolloutEntered{Run: r.ID, Environment: env})
+		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
+	case project.EnterSuperseded:
+		o.emit(r.Complete(t, run.TaskCanceled, fmt.Sprintf("superseded: the newer run %s has rolled out to %s already", by, env), run.ClassNone, plan.Result{})...)
+	case project.EnterWait:
+		// RolloutLeft of the run in the way asks again.
+	}
+}
+
+// unblock asks again for the rollouts that waited for a lock, oldest run first.
+func (o *owner) unblock(l run.RolloutLeft) {
+	r, ok := o.st.Run(l.Run)
+	if !ok {
+		return
+	}
+	runs := o.st.Runs(r.Project, len(o.leases)+1<<20)
+	sort.Slice(runs, func(i, j int) bool { return runs[i].Number < runs[j].Number })
+	for _, w := range runs {
+		if w.State.Ended() {
+			continue
+		}
+		if t, ok := w.Find(plan.RolloutID(l.Environment)); ok && t.State == run.TaskReady {
+			o.touch(w.ID, t.Spec.ID)
+			o.enter(w, t)
+		}
+	}
+}
+
+func (o *owner) promote(r *run.Run, t *run.Task) {
+	for _, need := range t.Spec.Needs {
+		a, ok := r.Find(need)
+		if !ok || a.Spec.Kind != plan.KindApply {
+			continue
+		}
+		w := o.work(r, a)
+		o.emit(run.Promoted{
+			Run: r.ID, Environment: a.Spec.Target.Environment, Cluster: a.Spec.Target.Cluster, Service: a.Spec.Service,
+			Manifests: w.Manifests, Release: w.Release,
+		})
+	}
+	o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
+}
+
+// release is the canonical document whose digest is the release's hash.
+func release(r *run.Run) []byte {
+	type item struct {
+		Service     string `json:"service"`
+		Image       string `json:"image,omitempty"`
+		Environment string `json:"environment,omitempty"`
+		Cluster     string `json:"cluster,omitempty"`
+		Namespace   string `json:"namespace,omitempty"`
+		Manifests   string `json:"manifests,omitempty"`
+	}
+	doc := struct {
+		Version int    `json:"version"`
+		Project string `json:"project"`
+		Commit  string `json:"commit"`
+		Items   []item `json:"items"`
+	}{Version: 1, Project: r.Project, Commit: r.Commit}
+	for _, t := range r.Tasks {
+		switch t.Spec.Kind {
+		case plan.KindBuild:
+			doc.Items = append(doc.Items, item{Service: t.Spec.Service, Image: t.Result.Image})
+		case plan.KindRender:
+			doc.Items = append(doc.Items, item{
+				Service: t.Spec.Service, Environment: t.Spec.Target.Environment, Cluster: t.Spec.Target.Cluster,
+				Namespace: t.Spec.Target.Namespace, Manifests: t.Result.Manifests,
+			})
+		default:
+		}
+	}
+	b, err := json.Marshal(doc)
+	if err != nil {
+		panic("a release of strings cannot be encoded: " + err.Error())
+	}
+	return b
+}
+
+// expire ends leases whose time is over, and releases what waited for a time.
+func (o *owner) expire(tx *Tx) error {
+	now := o.cfg.Now()
+	for token, l := range o.leases {
+		if now.After(l.deadline) {
+			o.lost(token, l)
+		}
+	}
+	if now.Before(o.quiet) {
+		return nil
+	}
+	for token, w := range o.delayed {
+		switch {
+		case w.t.State != run.TaskReady:
+			delete(o.delayed, token)
+		case !w.t.NotBefore.After(o.at):
+			delete(o.delayed, token)
+			o.release(w.r, w.t)
+		}
+	}
+	return nil
+}
+
+func (o *owner) lost(token string, l *lease) {
+	delete(o.leases, token)
+	a := l.t.Current()
+	if a == nil {
+		return
+	}
+	end := *a
+	end.Outcome, end.Class, end.FinishedAt = run.OutcomeLost, run.ClassInfra, o.at
+	end.Message = fmt.Sprintf("worker %s was not heard of for %s", a.Worker, o.cfg.TTL)
+	o.cfg.Log.WarnContext(o.ctx, "lease ran out", "run", l.r.ID, "task", l.t.Spec.ID, "attempt", a.Number, "worker", a.Worker)
+	o.emit(l.r.Finish(l.t, run.Report{Attempt: end}, o.at)...)
+}
+
+// inherit takes over what the owner before left: attempts that may still go on, and
+// ready tasks whose lease may have been given without being journalled. Both wait one
+// TTL, or for the worker to say that it still has them.
+func (o *owner) inherit() {
+	o.quiet = o.cfg.Now().Add(o.cfg.TTL + time.Second)
+	o.at = o.j.Now()
+	for _, r := range o.st.Runs("", 1<<30) {
+		r.TakeRevoked()
+		if r.State.Ended() {
+			r.TakeReady()
+			continue
+		}
+		for _, t := range r.Tasks {
+			if a := t.Current(); a != nil {
+				token := o.token(r, t)
+				o.leases[token] = &lease{r: r, t: t, ref: Ref{Token: token, Attempt: a.Number, Fence: a.Fence}, worker: Worker{Name: a.Worker}, deadline: o.quiet}
+			}
+		}
+		o.touch(r.ID, "")
+		o.dirty[r.ID] = true
+	}
+	o.settle()
+}

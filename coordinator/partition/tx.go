@@ -1,0 +1,303 @@
+package partition
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/project"
+	"github.com/slipway-build/slipway/coordinator/run"
+)
+
+// Tx is what a command may ask and do. It is valid inside the command only.
+type Tx struct{ o *owner }
+
+// Worker is a process that holds leases.
+type Worker struct {
+	Name     string
+	Instance string
+}
+
+// Ref names a lease.
+type Ref struct {
+	Token   string
+	Attempt int
+	Fence   run.Fence
+}
+
+// Sink is the way to a worker. It is called from the partition's goroutine and must not block.
+type Sink interface {
+	Revoke(ref Ref, message string)
+}
+
+type lease struct {
+	r        *run.Run
+	t        *run.Task
+	ref      Ref
+	worker   Worker
+	sink     Sink
+	deadline time.Time
+}
+
+func (l *lease) revoke(message string) {
+	if l.sink != nil {
+		l.sink.Revoke(l.ref, message)
+	}
+}
+
+// Work is a lease with everything that the task needs from the tasks before it.
+type Work struct {
+	Ref       Ref
+	Run       string
+	Project   string
+	Commit    string
+	TraceID   string
+	Task      *plan.Task
+	Images    map[string]string // build, test: name of a context → image; render: image name → image
+	Manifests string            // apply: what to apply; rollback: what to undo
+	Release   string            // the run's
+	Stable    project.Stable    // rollback: what to go back to; empty Manifests: nothing was there
+}
+
+// Submission is a plan that wants to become a run.
+type Submission struct {
+	Plan        *plan.Plan
+	PlanHash    string // stored already
+	SubmittedBy string
+	Key         string
+	RequestHash string
+	TraceID     func(runID string) string
+}
+
+// Accept makes a run of a plan. replayed: the key was used for the same request before.
+func (tx *Tx) Accept(s Submission) (id string, replayed bool, err error) {
+	o := tx.o
+	p := o.st.Project(s.Plan.Project)
+	if k, ok := p.Key(s.Key); ok {
+		if k.RequestHash != s.RequestHash {
+			return "", false, fmt.Errorf("%w: %q began run %s", ErrKeyReused, s.Key, k.Run)
+		}
+		return k.Run, true, nil
+	}
+	id = fmt.Sprintf("%s-%d-%s", s.Plan.Project, p.Next(), o.cfg.Suffix())
+	o.emit(run.Accepted{
+		Run: id, Number: p.Next(), Project: s.Plan.Project, Repository: s.Plan.Repository, Ref: s.Plan.Ref, Commit: s.Plan.Commit, Dirty: s.Plan.Dirty,
+		PlanHash: s.PlanHash, SubmittedBy: s.SubmittedBy, IdempotencyKey: s.Key, RequestHash: s.RequestHash, TraceID: s.TraceID(id),
+	})
+	return id, false, nil
+}
+
+// Replayed answers the run that an idempotency key began.
+func (tx *Tx) Replayed(project, key, requestHash string) (*run.Run, error) {
+	k, ok := tx.o.st.Project(project).Key(key)
+	if !ok {
+		return nil, ErrNotFound
+	}
+	if k.RequestHash != requestHash {
+		return nil, fmt.Errorf("%w: %q began run %s", ErrKeyReused, key, k.Run)
+	}
+	return tx.Run(k.Run)
+}
+
+// Run answers a copy of a run by id, by "<project>-<number>", or the newest by "latest".
+func (tx *Tx) Run(name string) (*run.Run, error) {
+	if r, ok := tx.o.st.Run(name); ok {
+		return r.Snapshot(), nil
+	}
+	for _, r := range tx.o.st.Runs("", 1<<30) {
+		if name == "latest" || strings.HasPrefix(r.ID, name+"-") && name == fmt.Sprintf("%s-%d", r.Project, r.Number) {
+			return r.Snapshot(), nil
+		}
+	}
+	return nil, fmt.Errorf("run %q: %w", name, ErrNotFound)
+}
+
+// Runs answers copies without tasks, newest first.
+func (tx *Tx) Runs(project string, limit int) []*run.Run {
+	runs := tx.o.st.Runs(project, limit)
+	out := make([]*run.Run, len(runs))
+	for i, r := range runs {
+		out[i] = r.Head()
+	}
+	return out
+}
+
+// Known answers the result of a digest in a project.
+func (tx *Tx) Known(project, digest string) (project.Known, bool) { //nolint:revive // the package's word
+	return tx.o.st.Project(project).Known(digest)
+}
+
+// Green is the last commit of a ref whose run succeeded; empty: none.
+func (tx *Tx) Green(project, ref string) string { return tx.o.st.Project(project).Green(ref) }
+
+// Cancel asks a run to stop. A run that has ended stays as it is.
+func (tx *Tx) Cancel(name, message string) (*run.Run, error) {
+	c, err := tx.Run(name)
+	if err != nil {
+		return nil, err
+	}
+	r, _ := tx.o.st.Run(c.ID)
+	tx.o.touch(r.ID, "")
+	tx.o.emit(r.Cancel(message)...)
+	return r.Snapshot(), nil
+}
+
+// Lease gives the right to a task's next attempt. early: the answer may be sent before
+// the batch is durable, for nothing that it rests on is in the batch and its effects
+// need no witness.
+func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, err error) {
+	o := tx.o
+	r, t, err := o.find(token)
+	if err != nil {
+		return Work{}, true, err
+	}
+	switch {
+	case t.State != run.TaskReady:
+		return Work{}, true, fmt.Errorf("task %s is %s: %w", t.Spec.ID, t.State, ErrAborted)
+	case o.cfg.Now().Before(o.quiet) || t.NotBefore.After(o.at):
+		return Work{}, true, fmt.Errorf("task %s is not released yet: %w", t.Spec.ID, ErrAborted)
+	}
+	deploys := t.Spec.Kind == plan.KindApply || t.Spec.Kind == plan.KindRollback
+	early = !o.moved[r.ID] && !deploys
+	o.count++
+	ref := Ref{Token: token, Attempt: len(t.Attempts) + 1, Fence: run.Fence{Epoch: o.epoch, Counter: o.count}}
+	o.emit(run.AttemptStarted{Run: r.ID, Task: t.Spec.ID, Attempt: ref.Attempt, Worker: w.Name, Fence: ref.Fence, LeasedAt: o.at})
+	o.leases[token] = &lease{r: r, t: t, ref: ref, worker: w, sink: sink, deadline: o.cfg.Now().Add(o.cfg.TTL)}
+	o.forget(r.ID, t.Spec.ID)
+	work = o.work(r, t)
+	work.Ref = ref
+	return work, early, nil
+}
+
+// work gathers what a task needs from the tasks before it.
+func (o *owner) work(r *run.Run, t *run.Task) Work {
+	w := Work{Run: r.ID, Project: r.Project, Commit: r.Commit, TraceID: r.TraceID, Task: t.Spec, Release: r.Release, Images: map[string]string{}}
+	image := func(id string) string {
+		if b, ok := r.Find(id); ok {
+			return b.Result.Image
+		}
+		return ""
+	}
+	switch {
+	case t.Spec.Build != nil:
+		for name, service := range t.Spec.Build.Contexts {
+			w.Images[name] = image(plan.BuildID(service))
+		}
+	case t.Spec.Test != nil:
+		for name, service := range t.Spec.Test.Build.Contexts {
+			w.Images[name] = image(plan.BuildID(service))
+		}
+	case t.Spec.Render != nil:
+		if t.Spec.Render.Image != "" {
+			w.Images[t.Spec.Service] = image(t.Spec.Render.Image)
+		}
+	case t.Spec.Apply != nil:
+		if m, ok := r.Find(t.Spec.Apply.Manifests); ok {
+			w.Manifests = m.Result.Manifests
+		}
+	}
+	if t.Spec.Kind == plan.KindRollback {
+		w.Stable, _ = o.st.Project(r.Project).Stable(t.Spec.Target.Environment, t.Spec.Target.Cluster, t.Spec.Service)
+	}
+	return w
+}
+
+// Reclaim takes a lease back into a new session of the process that holds it. False:
+// it is not that process's any more.
+func (tx *Tx) Reclaim(ref Ref, w Worker, sink Sink) bool {
+	o := tx.o
+	r, t, err := o.find(ref.Token)
+	if err != nil {
+		return false
+	}
+	if l, ok := o.leases[ref.Token]; ok {
+		if l.ref.Fence != ref.Fence || l.worker.Instance != "" && l.worker.Instance != w.Instance {
+			return false
+		}
+		l.worker, l.sink, l.deadline = w, sink, o.cfg.Now().Add(o.cfg.TTL)
+		if t.Revoked {
+			l.revoke(r.Message)
+		}
+		return true
+	}
+	if completed(t, ref) {
+		return true
+	}
+	// Given by the owner before, whose note of it was not durable.
+	if t.State == run.TaskReady && ref.Attempt == len(t.Attempts)+1 && ref.Fence.Epoch < o.epoch && o.cfg.Now().Before(o.quiet) {
+		o.emit(run.AttemptStarted{Run: r.ID, Task: t.Spec.ID, Attempt: ref.Attempt, Worker: w.Name, Fence: ref.Fence, LeasedAt: o.at})
+		o.leases[ref.Token] = &lease{r: r, t: t, ref: ref, worker: w, sink: sink, deadline: o.cfg.Now().Add(o.cfg.TTL)}
+		return true
+	}
+	return false
+}
+
+// completed reports that the attempt of that fence has ended durably with a result.
+func completed(t *run.Task, ref Ref) bool {
+	for _, a := range t.Attempts {
+		if a.Number == ref.Attempt && a.Fence == ref.Fence {
+			return a.Outcome != "" && a.Outcome != run.OutcomeLost
+		}
+	}
+	return false
+}
+
+// Renew keeps leases alive. It answers false for one that the process does not hold.
+func (tx *Tx) Renew(ref Ref, w Worker) bool {
+	l, ok := tx.o.leases[ref.Token]
+	if ok && l.ref.Fence == ref.Fence && l.worker.Instance == w.Instance {
+		l.deadline = tx.o.cfg.Now().Add(tx.o.cfg.TTL)
+		return true
+	}
+	if _, t, err := tx.o.find(ref.Token); err == nil && completed(t, ref) {
+		return true
+	}
+	return false
+}
+
+// Begin notes that the attempt's work has begun.
+func (tx *Tx) Begin(ref Ref) {
+	if l, ok := tx.o.leases[ref.Token]; ok && l.ref.Fence == ref.Fence {
+		l.t.SetRunning(tx.o.at)
+		tx.o.touch(l.r.ID, l.t.Spec.ID)
+	}
+}
+
+// Holder answers the run and task of a lease, if that fence holds it.
+func (tx *Tx) Holder(ref Ref) (runID, taskID string, err error) {
+	l, ok := tx.o.leases[ref.Token]
+	if !ok || l.ref.Fence != ref.Fence {
+		return "", "", fmt.Errorf("lease %s: %w", ref.Token, ErrAborted)
+	}
+	return l.r.ID, l.t.Spec.ID, nil
+}
+
+// Complete ends an attempt. A repeat of a durable completion is success; an old fence
+// is ErrAborted.
+func (tx *Tx) Complete(ref Ref, rep run.Report) error {
+	o := tx.o
+	l, ok := o.leases[ref.Token]
+	if !ok || l.ref.Fence != ref.Fence {
+		if _, t, err := o.find(ref.Token); err == nil && completed(t, ref) {
+			return nil
+		}
+		return fmt.Errorf("complete %s: %w", ref.Token, ErrAborted)
+	}
+	delete(o.leases, ref.Token)
+	cur := l.t.Current()
+	if cur == nil {
+		return fmt.Errorf("complete %s: %w", ref.Token, ErrAborted)
+	}
+	a := rep.Attempt
+	a.Number, a.Worker, a.Fence, a.LeasedAt = cur.Number, cur.Worker, cur.Fence, cur.LeasedAt
+	if a.StartedAt.IsZero() {
+		a.StartedAt = cur.StartedAt
+	}
+	if a.FinishedAt.IsZero() {
+		a.FinishedAt = o.at
+	}
+	rep.Attempt = a
+	o.emit(l.r.Finish(l.t, rep, o.at)...)
+	return nil
+}

@@ -1,0 +1,213 @@
+// Package project is what the events of a partition add up to beyond single runs: the
+// numbers of runs, which request was answered by which run, what is known by digest,
+// what serves on each target, and who rolls out to which environment (DESIGN D3, D5).
+// It is pure. Where events come from and what is done about them is partition's business.
+package project
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/run"
+)
+
+// Plans finds the plan that an Accepted event names. It was stored before the event.
+type Plans func(hash string) (*plan.Plan, error)
+
+// State of all projects of a partition.
+type State struct {
+	plans    Plans
+	runs     map[string]*run.Run
+	order    []string // run ids, oldest first
+	projects map[string]*Project
+}
+
+// New is the state before the first event.
+func New(plans Plans) *State {
+	return &State{plans: plans, runs: map[string]*run.Run{}, projects: map[string]*Project{}}
+}
+
+// Project is what is known about one project.
+type Project struct {
+	Name    string
+	last    uint64                  // number of the newest run
+	keys    map[string]Key          // by idempotency key
+	results map[string]Known        // by digest
+	green   map[string]string       // ref → commit of the newest run that succeeded; "" for any ref
+	stable  map[place]Stable        //
+	rollout map[string]*environment // by name
+}
+
+// Key is what an idempotency key was used for.
+type Key struct {
+	Run         string
+	RequestHash string
+}
+
+// Known is a result that may stand in for a task of the same digest.
+type Known struct {
+	Run    string
+	Result plan.Result
+	At     time.Time
+}
+
+// Stable is what serves on a target and was verified there.
+type Stable struct {
+	Manifests string
+	Release   string
+	Run       string
+}
+
+type place struct{ environment, cluster, service string }
+
+type environment struct {
+	holder string // run that holds the lock; empty: free
+	newest uint64 // number of the newest run that ever began a rollout here
+	by     string // its id
+}
+
+// Run finds a run by id.
+func (s *State) Run(id string) (*run.Run, bool) {
+	r, ok := s.runs[id]
+	return r, ok
+}
+
+// Runs lists runs, newest first, at most limit, of one project or all.
+func (s *State) Runs(project string, limit int) []*run.Run {
+	var out []*run.Run
+	for i := len(s.order) - 1; i >= 0 && len(out) < limit; i-- {
+		if r := s.runs[s.order[i]]; project == "" || r.Project == project {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Project finds or begins the state of a project.
+func (s *State) Project(name string) *Project {
+	p, ok := s.projects[name]
+	if !ok {
+		p = &Project{Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]string{}, stable: map[place]Stable{}, rollout: map[string]*environment{}}
+		s.projects[name] = p
+	}
+	return p
+}
+
+// Next is the number of the project's next run.
+func (p *Project) Next() uint64 { return p.last + 1 }
+
+// Key answers what an idempotency key was used for.
+func (p *Project) Key(key string) (Key, bool) {
+	k, ok := p.keys[key]
+	return k, ok
+}
+
+// Known answers the result of a digest.
+func (p *Project) Known(digest string) (Known, bool) {
+	k, ok := p.results[digest]
+	return k, ok
+}
+
+// Green is the last commit of a ref whose run succeeded, or of any ref; empty: none.
+func (p *Project) Green(ref string) string {
+	if c, ok := p.green[ref]; ok {
+		return c
+	}
+	return p.green[""]
+}
+
+// Stable answers what serves on a target.
+func (p *Project) Stable(environment, cluster, service string) (Stable, bool) {
+	s, ok := p.stable[place{environment, cluster, service}]
+	return s, ok
+}
+
+func (p *Project) environment(name string) *environment {
+	e, ok := p.rollout[name]
+	if !ok {
+		e = &environment{}
+		p.rollout[name] = e
+	}
+	return e
+}
+
+// Enter decides whether a run may begin its rollout to an environment.
+type Enter int
+
+// The answers of MayEnter.
+const (
+	EnterNow        Enter = iota
+	EnterWait             // another run holds the lock
+	EnterSuperseded       // a newer run has begun a rollout here; going on would bring old code back
+)
+
+// MayEnter decides whether r may begin its rollout now; by names the run in the way.
+func (p *Project) MayEnter(r *run.Run, name string) (e Enter, by string) {
+	env := p.environment(name)
+	switch {
+	case env.newest > r.Number:
+		return EnterSuperseded, env.by
+	case env.holder != "" && env.holder != r.ID:
+		return EnterWait, env.holder
+	default:
+		return EnterNow, ""
+	}
+}
+
+// Apply changes the state by one event, at the journal time of its record.
+func (s *State) Apply(e run.Event, at time.Time) error {
+	if a, ok := e.(run.Accepted); ok {
+		return s.accept(a, at)
+	}
+	r, ok := s.runs[e.RunID()]
+	if !ok {
+		return fmt.Errorf("event %T of run %s, which was never accepted", e, e.RunID())
+	}
+	if err := r.Apply(e, at); err != nil {
+		return err
+	}
+	p := s.Project(r.Project)
+	switch e := e.(type) {
+	case run.TaskFinished:
+		if e.Digest != "" && e.State == run.TaskSucceeded {
+			p.results[e.Digest] = Known{Run: r.ID, Result: e.Result, At: at}
+		}
+	case run.Finished:
+		if e.State == run.Succeeded {
+			p.green[r.Ref], p.green[""] = r.Commit, r.Commit
+		}
+	case run.RolloutEntered:
+		env := p.environment(e.Environment)
+		env.holder, env.newest, env.by = r.ID, r.Number, r.ID
+	case run.RolloutLeft:
+		if env := p.environment(e.Environment); env.holder == r.ID {
+			env.holder = ""
+		}
+	case run.Promoted:
+		p.stable[place{e.Environment, e.Cluster, e.Service}] = Stable{Manifests: e.Manifests, Release: e.Release, Run: r.ID}
+	}
+	return nil
+}
+
+func (s *State) accept(a run.Accepted, at time.Time) error {
+	if _, ok := s.runs[a.Run]; ok {
+		return fmt.Errorf("run %s is accepted twice", a.Run)
+	}
+	pl, err := s.plans(a.PlanHash)
+	if err != nil {
+		return fmt.Errorf("plan of run %s: %w", a.Run, err)
+	}
+	r, err := run.New(a, pl, at)
+	if err != nil {
+		return err
+	}
+	p := s.Project(a.Project)
+	s.runs[a.Run] = r
+	s.order = append(s.order, a.Run)
+	p.last = max(p.last, a.Number)
+	if a.IdempotencyKey != "" {
+		p.keys[a.IdempotencyKey] = Key{Run: a.Run, RequestHash: a.RequestHash}
+	}
+	return nil
+}
