@@ -1,0 +1,133 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/stats"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// MaxMessage is the size of a message, in bytes, on both sides.
+const MaxMessage = 16 << 20
+
+// ServerOptions of a Server.
+type ServerOptions struct {
+	Tokens *Tokens
+	// Files describe the services whose methods may be called.
+	Files []protoreflect.FileDescriptor
+	// TLS is needed for every address but loopback.
+	TLS *tls.Config
+	// Tracer traces calls; nil: none are traced.
+	Tracer trace.TracerProvider
+	Log    *slog.Logger
+	// Grace is how long calls may go on after Run was told to stop; 0: five seconds.
+	Grace time.Duration
+}
+
+// Server is a gRPC server with everything but its services.
+type Server struct {
+	grpc   *grpc.Server
+	health *health.Server
+	tls    *tls.Config
+	grace  time.Duration
+}
+
+// NewServer wires a server. Register services on GRPC before Run.
+func NewServer(o ServerOptions) (*Server, error) {
+	pv, err := protovalidate.New()
+	if err != nil {
+		return nil, fmt.Errorf("rules of the protocols: %w", err)
+	}
+	auth, valid, rec := newAuthorizer(o.Tokens, o.Files), validator{pv}, recoverer{o.Log}
+	opts := []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(rec.unary, auth.unary, valid.unary),
+		grpc.ChainStreamInterceptor(rec.stream, auth.stream, valid.stream),
+		grpc.StatsHandler(otelgrpc.NewServerHandler(
+			otelgrpc.WithTracerProvider(tracer(o.Tracer)), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(notHealth))),
+		grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.MaxSendMsgSize(MaxMessage),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+	}
+	if o.TLS != nil {
+		opts = append(opts, grpc.Creds(credentials.NewTLS(o.TLS)))
+	}
+	s := &Server{grpc: grpc.NewServer(opts...), health: health.NewServer(), tls: o.TLS, grace: o.Grace}
+	if s.grace == 0 {
+		s.grace = 5 * time.Second
+	}
+	healthpb.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc)
+	return s, nil
+}
+
+func tracer(t trace.TracerProvider) trace.TracerProvider {
+	if t == nil {
+		return noop.NewTracerProvider()
+	}
+	return t
+}
+
+func notHealth(info *stats.RPCTagInfo) bool {
+	return info.FullMethodName != healthpb.Health_Check_FullMethodName && info.FullMethodName != healthpb.Health_Watch_FullMethodName
+}
+
+// GRPC is where services are registered.
+func (s *Server) GRPC() grpc.ServiceRegistrar { return s.grpc }
+
+// Health is where a program says that it serves; it says so itself while Run runs.
+func (s *Server) Health() *health.Server { return s.health }
+
+// Listen opens an address. Without TLS it must be a loopback one.
+func (s *Server) Listen(ctx context.Context, address string) (net.Listener, error) {
+	if s.tls == nil {
+		if err := mustBeLoopback(ctx, address); err != nil {
+			return nil, err
+		}
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for gRPC on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+// Run serves until ctx is done, then lets calls end for the grace period.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	if s.tls == nil && !isLoopback(l.Addr()) {
+		return fmt.Errorf("serve gRPC on %s: %w", l.Addr(), errNeedsTLS)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.grpc.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve gRPC on %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	s.health.Shutdown()
+	hard := time.AfterFunc(s.grace, s.grpc.Stop)
+	defer hard.Stop()
+	s.grpc.GracefulStop()
+	if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve gRPC on %s: %w", l.Addr(), err)
+	}
+	return nil
+}
