@@ -17,6 +17,7 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/tonistiigi/fsutil"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/slipway-build/slipway/worker/runner"
 )
@@ -30,7 +31,8 @@ type Config struct {
 	// Insecure are registry hosts that are spoken to without TLS. Loopback
 	// addresses always are.
 	Insecure []string
-	// Tracer makes the spans of calls to the daemon; nil: none.
+	// Tracer makes the spans of calls to the daemon; nil: none, and the daemon's spans
+	// are children of the attempt's.
 	Tracer trace.TracerProvider
 }
 
@@ -43,11 +45,10 @@ type Client struct {
 // Dial makes a client. It does not wait for the daemon: one that is away is an
 // errored outcome of the attempts that need it, and may come back.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
-	var opts []client.ClientOpt
-	if cfg.Tracer != nil {
-		opts = append(opts, client.WithTracerProvider(cfg.Tracer))
+	if cfg.Tracer == nil {
+		cfg.Tracer = noop.NewTracerProvider()
 	}
-	bk, err := client.New(ctx, cfg.Address, opts...)
+	bk, err := client.New(ctx, cfg.Address, client.WithTracerProvider(cfg.Tracer))
 	if err != nil {
 		return nil, fmt.Errorf("buildkit at %s: %w", cfg.Address, err)
 	}

@@ -38,6 +38,7 @@ type Watch struct {
 type vertex struct {
 	number    int
 	name      string
+	kind      string // empty: a vertex of BuildKit
 	started   time.Time
 	finished  time.Time
 	cached    bool
@@ -135,7 +136,8 @@ func (w *Watch) vertex(v *client.Vertex, log *bytes.Buffer) *vertex {
 		x.finished = *v.Completed
 	}
 	if v.Completed == nil && v.Started != nil && v.Started.After(x.finished) && !x.finished.IsZero() {
-		x.finished, x.footer = time.Time{}, false // it goes on
+		x.finished = time.Time{} // it goes on
+		x.footer = x.footer && !x.canceled()
 	}
 	x.cached = v.Cached
 	if v.Error != "" {
@@ -219,7 +221,7 @@ func (x *vertex) close(log *bytes.Buffer) {
 		x.flush(x.finished, log)
 	}
 	switch {
-	case strings.HasSuffix(x.err, "context canceled"):
+	case x.canceled():
 		fmt.Fprintf(log, "#%d CANCELED\n", x.number)
 	case x.err != "":
 		fmt.Fprintf(log, "#%d ERROR: %s\n", x.number, x.err)
@@ -229,6 +231,8 @@ func (x *vertex) close(log *bytes.Buffer) {
 		fmt.Fprintf(log, "#%d DONE %.1fs\n", x.number, x.finished.Sub(x.started).Seconds())
 	}
 }
+
+func (x *vertex) canceled() bool { return strings.HasSuffix(x.err, "context canceled") }
 
 func (x *vertex) progress() runner.Progress {
 	return runner.Progress{
@@ -270,17 +274,7 @@ func (w *Watch) Steps() []runner.Step {
 		if x.started.IsZero() {
 			continue
 		}
-		s := runner.Step{
-			Name: x.name, Kind: "vertex", Started: x.started, Finished: x.finished, Cached: x.cached, Error: x.err,
-			Attributes: map[string]string{"number": fmt.Sprint(x.number)},
-		}
-		if s.Finished.IsZero() {
-			s.Finished = last
-			if s.Error == "" {
-				s.Error = "did not end"
-			}
-		}
-		out = append(out, s)
+		out = append(out, x.step(last))
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Started.Before(out[j].Started) })
 	if len(out) > maxSteps {
@@ -295,7 +289,7 @@ func (w *Watch) Failed(id string) (name string, output []byte, ok bool) {
 	defer w.mu.Unlock()
 	x := w.byID[digest.Digest(id)]
 	for _, v := range w.order {
-		if x == nil && v.err != "" && !strings.HasSuffix(v.err, "context canceled") {
+		if x == nil && v.err != "" && !v.canceled() {
 			x = v
 		}
 	}

@@ -6,9 +6,10 @@ import (
 )
 
 // FromOutput finds results in what a command printed, for tests without a report
-// file: events of `go test -json`, else the lines by which go test, TAP and node's
-// reporter name a failed test. ok is false where there is nothing of the kind.
-// From plain lines only failures are known, so that Total is their number.
+// file: events of `go test -json`, else the lines by which `go test -v`, TAP and
+// node's reporter name a test. ok is false where there is nothing of the kind. From
+// plain lines only tests that were named are known: `go test` without -v names
+// those that failed.
 func FromOutput(out []byte) (s Summary, ok bool) {
 	if s, err := parseGo(out, false); err == nil && s.Total > 0 {
 		return s, true
@@ -16,14 +17,14 @@ func FromOutput(out []byte) (s Summary, ok bool) {
 	return scanLines(string(out))
 }
 
-// compiled on use, not as package state: it runs once for a failed test.
-func failureLine() *regexp.Regexp {
-	return regexp.MustCompile(`^\s*(?:--- FAIL: (\S+)|not ok \d+(?: -)? (.+?)|[✖✗×] (.+?))(?: \([\d.]+ ?m?s\))?\s*$`)
+// resultLine is compiled where it is used, once for a test: there is no package state.
+func resultLine() *regexp.Regexp {
+	return regexp.MustCompile(`^\s*(?:--- (FAIL|PASS|SKIP): (\S+)|(ok|not ok) \d+(?: -)? (.+?)|([✖✗×✔✓﹣]) (.+?))(?: \([\d.]+ ?m?s\))?\s*$`)
 }
 
 func scanLines(out string) (Summary, bool) {
 	var s Summary
-	re := failureLine()
+	re := resultLine()
 	lines := strings.Split(out, "\n")
 	seen := map[string]bool{}
 	for i, l := range lines {
@@ -31,16 +32,34 @@ func scanLines(out string) (Summary, bool) {
 		if m == nil {
 			continue
 		}
-		name := m[1] + m[2] + m[3]
-		// "# TODO" and "# SKIP" of TAP are no failures; node repeats names below a heading.
-		if name == "failing tests:" || strings.Contains(name, "# TODO") || strings.Contains(name, "# SKIP") || seen[name] {
+		word, name := m[1]+m[3]+m[5], m[2]+m[4]+m[6]
+		// node repeats failed tests below a heading.
+		if name == "failing tests:" || seen[name] {
 			continue
 		}
 		seen[name] = true
-		end := min(i+25, len(lines))
-		if err := s.add(failed, Case{Name: name, Output: strings.Join(lines[i:end], "\n")}); err != nil {
+		st := lineStatus(word, name)
+		c := Case{Name: name}
+		if st == failed {
+			c.Output = strings.Join(lines[i:min(i+25, len(lines))], "\n")
+		}
+		if err := s.add(st, c); err != nil {
 			break
 		}
 	}
-	return s, s.Failed > 0
+	return s, s.Total > 0
+}
+
+func lineStatus(word, name string) status {
+	if strings.Contains(name, "# TODO") || strings.Contains(name, "# SKIP") {
+		return skipped
+	}
+	switch word {
+	case "PASS", "ok", "✔", "✓":
+		return passed
+	case "SKIP", "﹣":
+		return skipped
+	default:
+		return failed
+	}
 }

@@ -1,0 +1,152 @@
+package testrun
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	fstypes "github.com/tonistiigi/fsutil/types"
+
+	"github.com/slipway-build/slipway/worker/runner/testreport"
+)
+
+// Limits of the search for reports.
+const (
+	maxReports = 200
+	maxFolders = 20_000
+	readChunk  = 4 << 20
+)
+
+// files is the file system that a test left.
+type files interface {
+	readDir(ctx context.Context, dir string) ([]*fstypes.Stat, error)
+	readAt(ctx context.Context, name string, offset, length int) ([]byte, error)
+}
+
+type refFiles struct{ ref gateway.Reference }
+
+func (f refFiles) readDir(ctx context.Context, dir string) ([]*fstypes.Stat, error) {
+	return f.ref.ReadDir(ctx, gateway.ReadDirRequest{Path: dir})
+}
+
+func (f refFiles) readAt(ctx context.Context, name string, offset, length int) ([]byte, error) {
+	return f.ref.ReadFile(ctx, gateway.ReadRequest{Filename: name, Range: &gateway.FileRange{Offset: offset, Length: length}})
+}
+
+type containerFiles struct{ ctr gateway.Container }
+
+func (f containerFiles) readDir(ctx context.Context, dir string) ([]*fstypes.Stat, error) {
+	return f.ctr.ReadDir(ctx, gateway.ReadDirContainerRequest{ReadDirRequest: gateway.ReadDirRequest{Path: dir}})
+}
+
+func (f containerFiles) readAt(ctx context.Context, name string, offset, length int) ([]byte, error) {
+	return f.ctr.ReadFile(ctx, gateway.ReadContainerRequest{
+		ReadRequest: gateway.ReadRequest{Filename: name, Range: &gateway.FileRange{Offset: offset, Length: length}},
+	})
+}
+
+// report is one report file.
+type report struct {
+	name    string
+	summary testreport.Summary
+	err     error
+}
+
+// readReports finds and reads the files that match an absolute pattern, in the order of their names.
+func readReports(ctx context.Context, f files, pattern string) []report {
+	s := search{files: f}
+	if err := s.walk(ctx, "/", strings.Split(strings.Trim(path.Clean(pattern), "/"), "/")); err != nil {
+		return []report{{name: pattern, err: err}}
+	}
+	slices.Sort(s.found)
+	var out []report
+	for _, name := range slices.Compact(s.found) {
+		r := report{name: name}
+		var data []byte
+		if data, r.err = read(ctx, f, name); r.err == nil {
+			r.summary, r.err = testreport.Parse(data)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func read(ctx context.Context, f files, name string) ([]byte, error) {
+	var data []byte
+	for {
+		chunk, err := f.readAt(ctx, name, len(data), readChunk)
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, chunk...)
+		if len(chunk) < readChunk || len(data) > testreport.MaxSize {
+			return data, nil
+		}
+	}
+}
+
+type search struct {
+	files   files
+	folders int
+	found   []string
+}
+
+// walk follows the segments of a pattern below dir; "**" stands for any number of folders.
+func (s *search) walk(ctx context.Context, dir string, segments []string) error {
+	if len(segments) == 0 {
+		return nil
+	}
+	if s.folders++; s.folders > maxFolders {
+		return fmt.Errorf("the pattern looks into more than %d folders: make it narrower", maxFolders)
+	}
+	first, rest := segments[0], segments[1:]
+	if first == "**" {
+		if err := s.walk(ctx, dir, rest); err != nil {
+			return err
+		}
+	}
+	entries, err := s.files.readDir(ctx, dir)
+	if err != nil {
+		if s.folders == 1 || ctx.Err() != nil {
+			return fmt.Errorf("read %s: %w", dir, err)
+		}
+		return nil // a folder that is not there holds no report
+	}
+	for _, e := range entries {
+		name := path.Base(e.Path)
+		full := path.Join(dir, name)
+		isDir := fs.FileMode(e.Mode).IsDir()
+		if first == "**" {
+			if isDir && !hidden(name) {
+				if err := s.walk(ctx, full, segments); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		ok, err := path.Match(first, name)
+		switch {
+		case err != nil:
+			return fmt.Errorf("the pattern is malformed: %w", err)
+		case !ok:
+		case isDir:
+			if err := s.walk(ctx, full, rest); err != nil {
+				return err
+			}
+		case len(rest) == 0 && fs.FileMode(e.Mode).IsRegular():
+			if s.found = append(s.found, full); len(s.found) > maxReports {
+				return fmt.Errorf("the pattern matches more than %d files: make it narrower", maxReports)
+			}
+		}
+	}
+	return nil
+}
+
+// hidden are folders in which "**" looks for no reports: others' packages have their own.
+func hidden(name string) bool {
+	return slices.Contains([]string{"node_modules", ".git", "proc", "sys", "dev"}, name)
+}

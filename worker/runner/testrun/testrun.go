@@ -1,0 +1,236 @@
+// Package testrun runs tests through BuildKit: a stage of a Dockerfile whose building
+// is the test, or a command in a container of a stage.
+//
+// It decides only whether the test passed. Whether it must run at all is decided
+// before, by the coordinator, so nothing here is answered from BuildKit's cache but
+// what the test stands on. The package is not called test, which is the name of Go's
+// own test binaries.
+package testrun
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/pb"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/buildkit"
+)
+
+// pulse is how often a running command's daemon is asked whether it still knows it.
+const pulse = 2 * time.Second
+
+// errDaemonLost is why a command's context ends when the daemon has gone: the stream
+// of the process does not notice.
+var errDaemonLost = errors.New("the connection to BuildKit was lost while the test ran")
+
+// Runner is the runner of test tasks.
+type Runner struct {
+	client *buildkit.Client
+}
+
+// New makes the runner of test tasks.
+func New(c *buildkit.Client) *Runner { return &Runner{client: c} }
+
+// Run runs the test.
+func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) runner.Outcome {
+	work, ok := t.Work.(runner.Test)
+	if !ok {
+		return runner.Err("task %s is no test but %T", t.ID, t.Work)
+	}
+	attrs, bad := buildkit.Frontend(t.Workspace, t.Commit, work.Build)
+	if bad != nil {
+		return *bad
+	}
+	report.Started()
+	a := &attempt{task: t, work: work, attrs: attrs, watch: buildkit.NewWatch(report)}
+	err := r.client.Session(ctx, t, a.watch, a.solve)
+	if a.err != nil {
+		err = a.err // with its types; the session's error has passed through more hands
+	}
+	where := r.client.Where(work.Build)
+	if err != nil || ctx.Err() != nil {
+		return a.broken(ctx, err, where)
+	}
+	o := a.judge()
+	o.Steps = a.watch.Steps()
+	return o
+}
+
+// attempt is one run of one test.
+type attempt struct {
+	task  runner.Task
+	work  runner.Test
+	attrs map[string]string
+	watch *buildkit.Watch
+
+	err     error  // of the stage or the container
+	exit    uint32 // of the command
+	output  []byte // of the command or the stage
+	reports []report
+}
+
+// solve is called with the daemon's gateway and keeps what it finds in a.
+func (a *attempt) solve(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+	attrs := maps.Clone(a.attrs)
+	if a.work.Run == "" && a.work.Build.Target != "" {
+		// The stage is the test: it is built again even if nothing changed.
+		attrs["no-cache"] = a.work.Build.Target
+	}
+	res, err := c.Solve(ctx, gateway.SolveRequest{Frontend: "dockerfile.v0", FrontendOpt: attrs, Evaluate: true})
+	if err != nil {
+		a.err = err
+		return nil, err
+	}
+	ref, err := res.SingleRef()
+	if err != nil {
+		a.err = fmt.Errorf("stage %q: %w", a.work.Build.Target, err)
+		return nil, a.err
+	}
+	config, err := stageConfig(res)
+	if err != nil {
+		a.err = err
+		return nil, err
+	}
+	if a.work.Run == "" {
+		a.output = a.watch.Output()
+		if ref != nil {
+			a.collect(ctx, refFiles{ref}, config.WorkingDir)
+		}
+		return gateway.NewResult(), nil
+	}
+	if a.err = a.command(ctx, c, ref, config); a.err != nil {
+		return nil, a.err
+	}
+	return gateway.NewResult(), nil
+}
+
+func stageConfig(res *gateway.Result) (ocispecs.ImageConfig, error) {
+	var image ocispecs.Image
+	if data := res.Metadata[exptypes.ExporterImageConfigKey]; len(data) > 0 {
+		if err := json.Unmarshal(data, &image); err != nil {
+			return image.Config, fmt.Errorf("read the stage's configuration: %w", err)
+		}
+	}
+	if image.Config.WorkingDir == "" {
+		image.Config.WorkingDir = "/"
+	}
+	return image.Config, nil
+}
+
+// command runs the command in a container of the stage. A container, and not a build
+// step: it is never cached, and its files can be read after it failed.
+func (a *attempt) command(ctx context.Context, c gateway.Client, stage gateway.Reference, config ocispecs.ImageConfig) error {
+	ctr, err := c.NewContainer(ctx, gateway.NewContainerRequest{
+		Mounts: []gateway.Mount{{Dest: "/", MountType: pb.MountType_BIND, Ref: stage}},
+	})
+	if err != nil {
+		return fmt.Errorf("make a container of stage %q: %w", a.work.Build.Target, err)
+	}
+	defer func() {
+		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		_ = ctr.Release(release)
+	}()
+	step := a.watch.Begin(fmt.Sprintf("[test %s] %s", a.work.Name, a.work.Run), "exec")
+	live, stop := a.alive(ctx, c)
+	err = a.wait(live, ctr, config, step)
+	lost := context.Cause(live)
+	stop()
+	var exit *gatewaypb.ExitError
+	switch {
+	case err == nil:
+		a.output = step.End("")
+	case lost != nil:
+		a.output = step.End(lost.Error())
+		return lost
+	case errors.As(err, &exit):
+		a.exit = exit.ExitCode
+		a.output = step.End(fmt.Sprintf("exit code %d", exit.ExitCode))
+	default:
+		a.output = step.End(err.Error())
+		return err
+	}
+	a.collect(ctx, containerFiles{ctr}, config.WorkingDir)
+	return nil
+}
+
+func (a *attempt) wait(ctx context.Context, ctr gateway.Container, config ocispecs.ImageConfig, step *buildkit.Running) error {
+	p, err := ctr.Start(ctx, gateway.StartRequest{
+		Args: []string{"/bin/sh", "-c", a.script()}, Env: a.env(config.Env), User: config.User, Cwd: config.WorkingDir,
+		Stdout: step, Stderr: step,
+	})
+	if err != nil {
+		return err
+	}
+	return p.Wait()
+}
+
+// script is the command below the attempt's span. BuildKit sets TRACEPARENT itself, to
+// a span of its own that need not be exported anywhere, so that the environment
+// cannot say it.
+func (a *attempt) script() string {
+	if !traceparent(a.task.Traceparent) {
+		return a.work.Run
+	}
+	return "export TRACEPARENT=" + a.task.Traceparent + "\n" + a.work.Run
+}
+
+func traceparent(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789abcdef-") == ""
+}
+
+// env: what the stage sets, then what the test sets.
+func (a *attempt) env(stage []string) []string {
+	env := append(slices.Clone(stage), "CI=true")
+	for _, k := range slices.Sorted(maps.Keys(a.work.Env)) {
+		env = append(env, k+"="+a.work.Env[k])
+	}
+	return env
+}
+
+// alive ends the context when the daemon no longer knows the build.
+func (a *attempt) alive(ctx context.Context, c gateway.Client) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(pulse)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if _, err := c.Inputs(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("%w: %w", errDaemonLost, err))
+				return
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil); <-done }
+}
+
+// collect reads the report files. What is wrong with them is part of the result.
+func (a *attempt) collect(ctx context.Context, f files, workdir string) {
+	if a.work.Report == "" {
+		return
+	}
+	pattern := a.work.Report
+	if !path.IsAbs(pattern) {
+		pattern = path.Join(workdir, pattern)
+	}
+	a.reports = readReports(ctx, f, pattern)
+}
