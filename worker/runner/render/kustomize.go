@@ -1,0 +1,199 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/slipway-build/slipway/worker/runner"
+)
+
+// wrapper is the folder of the kustomization that surrounds the user's and sets the namespace.
+const wrapper = ".slipway-render"
+
+func isKustomization(base string) bool {
+	return slices.Contains([]string{"kustomization.yaml", "kustomization.yml", "Kustomization"}, base)
+}
+
+// kustomization is the kustomization file of a folder.
+func (f tree) kustomization(dir string) (string, bool) {
+	for _, base := range []string{"kustomization.yaml", "kustomization.yml", "Kustomization"} {
+		if name := path.Join(dir, base); f[name] != nil {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// kustomized runs kustomize on files in memory.
+func kustomized(f tree, work runner.Render) (from string, objects []object, err error) {
+	from, err = source(f, work, func(dir string) bool { _, ok := f.kustomization(dir); return ok })
+	if err != nil {
+		return path.Clean(work.Path), nil, err
+	}
+	c := checker{files: f, seen: map[string]bool{}}
+	c.folder(from)
+	if len(c.problems) > 0 {
+		return from, nil, errors.Join(c.problems...)
+	}
+	mem := filesys.MakeFsInMemory()
+	for name, data := range f {
+		if err := mem.WriteFile("/"+name, data); err != nil {
+			return from, nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	outer := map[string]any{"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": []string{"../" + from}}
+	if work.Namespace != "" {
+		outer["namespace"] = work.Namespace
+	}
+	data, err := yaml.Marshal(outer)
+	if err != nil {
+		return from, nil, fmt.Errorf("write kustomization: %w", err)
+	}
+	if err := mem.WriteFile("/"+wrapper+"/kustomization.yaml", data); err != nil {
+		return from, nil, fmt.Errorf("write kustomization: %w", err)
+	}
+	// The default options: no plugins, no functions, no Helm, no file outside a kustomization's own folder.
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(mem, "/"+wrapper)
+	if err != nil {
+		return from, nil, fmt.Errorf("%s: %s", from, tidy(err))
+	}
+	for _, r := range built.Resources() {
+		fields, err := r.Map()
+		if err != nil {
+			return from, nil, fmt.Errorf("%s: %s %s: %w", from, r.GetKind(), r.GetName(), err)
+		}
+		found, err := expand(object{at: from, fields: fields})
+		if err != nil {
+			return from, nil, err
+		}
+		objects = append(objects, found...)
+	}
+	return from, objects, nil
+}
+
+// tidy takes our own wrapping off kustomize's message and makes paths the repository's.
+func tidy(err error) string {
+	text := err.Error()
+	for _, p := range []string{"accumulating resources: ", "accumulation err='accumulating resources from "} {
+		text = strings.TrimPrefix(text, p)
+	}
+	text = strings.ReplaceAll(text, "'../", "'")
+	return strings.NewReplacer(" '/", " '", " \"/", " \"", " /", " ", "='/", "='").Replace(text)
+}
+
+// checker looks at everything that kustomizations refer to before kustomize does:
+// what is no file here, kustomize would take for a URL and fetch.
+type checker struct {
+	files    tree
+	seen     map[string]bool
+	problems []error
+}
+
+func (c *checker) folder(dir string) {
+	name, ok := c.files.kustomization(dir)
+	if !ok || c.seen[dir] {
+		return
+	}
+	c.seen[dir] = true
+	var doc yaml.Node
+	if err := yaml.Unmarshal(c.files[name], &doc); err != nil {
+		c.problems = append(c.problems, fmt.Errorf("%s: %w", positionOf(name, err), err))
+		return
+	}
+	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
+		c.problems = append(c.problems, fmt.Errorf("%s:1: expected a kustomization", name))
+		return
+	}
+	top := doc.Content[0]
+	for i := 0; i+1 < len(top.Content); i += 2 {
+		c.field(name, dir, top.Content[i], top.Content[i+1])
+	}
+}
+
+func (c *checker) field(name, dir string, key, value *yaml.Node) {
+	refuse := func(n *yaml.Node, format string, a ...any) {
+		c.problems = append(c.problems, fmt.Errorf("%s:%d:%d: %s", name, n.Line, n.Column, fmt.Sprintf(format, a...)))
+	}
+	switch key.Value {
+	case "resources", "bases", "components", "crds", "configurations", "generators", "transformers", "validators", "patchesStrategicMerge":
+		for _, n := range value.Content {
+			if n.Kind == yaml.ScalarNode && !strings.Contains(n.Value, "\n") {
+				c.reference(refuse, dir, n, n.Value)
+			}
+		}
+	case "patches", "patchesJson6902", "replacements":
+		for _, n := range value.Content {
+			if p := member(n, "path"); p != nil {
+				c.reference(refuse, dir, p, p.Value)
+			}
+		}
+	case "openapi":
+		if p := member(value, "path"); p != nil {
+			c.reference(refuse, dir, p, p.Value)
+		}
+	case "configMapGenerator", "secretGenerator":
+		for _, g := range value.Content {
+			c.generator(refuse, dir, g)
+		}
+	case "helmCharts", "helmChartInflationGenerator", "helmGlobals":
+		refuse(key, "%s is not supported: kustomize would run the helm program", key.Value)
+	}
+}
+
+func (c *checker) generator(refuse func(*yaml.Node, string, ...any), dir string, g *yaml.Node) {
+	for _, list := range []string{"files", "envs"} {
+		entries := member(g, list)
+		if entries == nil {
+			continue
+		}
+		for _, n := range entries.Content {
+			value := n.Value
+			if _, after, ok := strings.Cut(value, "="); ok && list == "files" {
+				value = after
+			}
+			c.reference(refuse, dir, n, value)
+		}
+	}
+	if env := member(g, "env"); env != nil {
+		c.reference(refuse, dir, env, env.Value)
+	}
+}
+
+func member(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// reference checks that ref is a file or folder here, and goes into folders.
+func (c *checker) reference(refuse func(*yaml.Node, string, ...any), dir string, n *yaml.Node, ref string) {
+	target := path.Join(dir, ref)
+	switch {
+	case strings.Contains(ref, "://") || strings.HasPrefix(ref, "git@") || strings.Contains(ref, "?ref="):
+		refuse(n, "%s is remote: only what is in the repository is rendered, so that a commit always means the same; copy it into the repository", ref)
+	case path.IsAbs(ref) || target == ".." || strings.HasPrefix(target, "../"):
+		refuse(n, "%s lies outside the repository", ref)
+	case c.files[target] != nil:
+	case c.files.hasDir(target):
+		if _, ok := c.files.kustomization(target); !ok {
+			refuse(n, "%s is a folder without a kustomization.yaml", ref)
+			return
+		}
+		c.folder(target)
+	default:
+		refuse(n, "%s does not exist (%s)", ref, target)
+	}
+}

@@ -1,0 +1,129 @@
+// Package render makes the manifests of one service for one target: it runs
+// kustomize, or takes plain files, puts image digests where the service is named, and
+// the target's namespace everywhere.
+//
+// It reads nothing but the workspace: no remote base, no plugin, no path outside. It
+// talks to no cluster, so it does not know whether a cluster would accept the objects.
+package render
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/worker/runner"
+)
+
+// Store keeps rendered manifests.
+type Store interface {
+	// PutBlob stores data and answers its digest, "sha256:…".
+	PutBlob(ctx context.Context, data []byte) (string, error)
+}
+
+// Runner is the runner of render tasks.
+type Runner struct {
+	store Store
+}
+
+// New makes the runner of render tasks.
+func New(s Store) *Runner { return &Runner{store: s} }
+
+// Run renders and stores.
+func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) runner.Outcome {
+	work, ok := t.Work.(runner.Render)
+	if !ok {
+		return runner.Err("task %s is no render but %T", t.ID, t.Work)
+	}
+	report.Started()
+	begin := time.Now()
+	out, err := Render(t.Workspace, t.Service, work)
+	for _, w := range out.Warnings {
+		_, _ = fmt.Fprintf(report, "warning: %s\n", w)
+	}
+	step := runner.Step{Name: "render " + out.From, Kind: "render", Started: begin, Finished: time.Now()}
+	if err != nil {
+		step.Name, step.Error = "render "+work.Path, err.Error()
+		o := runner.Fail("%v", err)
+		o.Steps = []runner.Step{step}
+		_, _ = fmt.Fprintf(report, "%v\n", err)
+		return o
+	}
+	for _, o := range out.Objects {
+		_, _ = fmt.Fprintf(report, "%s\n", o)
+	}
+	stored := time.Now()
+	digest, err := r.store.PutBlob(ctx, out.YAML)
+	if err != nil {
+		if o, ok := runner.Interrupted(ctx); ok {
+			return o
+		}
+		return runner.Err("store rendered manifests: %v", err)
+	}
+	return runner.Outcome{
+		Kind: runner.Succeeded, Message: fmt.Sprintf("%d objects from %s", len(out.Objects), out.From),
+		Result: runner.Result{Manifests: digest},
+		Steps:  []runner.Step{step, {Name: "store manifests", Kind: "blob", Started: stored, Finished: time.Now()}},
+	}
+}
+
+// Output is what was rendered.
+type Output struct {
+	YAML     []byte   // documents separated by "---", equal for equal inputs
+	From     string   // the repository path that was rendered
+	Objects  []string // "Deployment api", in the order of YAML
+	Warnings []string
+}
+
+// Render renders work from the folder workspace. Every error is the user's to mend.
+func Render(workspace, service string, work runner.Render) (Output, error) {
+	files, err := load(workspace, append(slices.Clone(work.Paths), work.Path))
+	if err != nil {
+		return Output{}, err
+	}
+	out := Output{}
+	var objects []object
+	switch work.Using {
+	case runner.UsingKustomize, "":
+		out.From, objects, err = kustomized(files, work)
+	case runner.UsingManifests:
+		out.From, objects, err = plain(files, work)
+	default:
+		return out, fmt.Errorf("deploy.using: %s is not supported: use kustomize or manifests", work.Using)
+	}
+	if err != nil {
+		return out, err
+	}
+	if len(objects) == 0 {
+		return out, fmt.Errorf("%s: no Kubernetes objects were rendered", out.From)
+	}
+	images := replacer{images: work.Images}
+	for i := range objects {
+		images.object(&objects[i])
+		out.Objects = append(out.Objects, objects[i].kind()+" "+objects[i].name())
+	}
+	if out.Warnings, err = images.verdict(service, out.From); err != nil {
+		return out, err
+	}
+	out.YAML, err = encode(objects)
+	return out, err
+}
+
+// source chooses the folder that is rendered: the overlay of the environment where
+// there is one, else the path itself, else its base.
+func source(f tree, work runner.Render, holds func(dir string) bool) (string, error) {
+	root := path.Clean(work.Path)
+	candidates := []string{path.Join(root, "overlays", work.Environment), root, path.Join(root, "base")}
+	for _, c := range candidates {
+		if holds(c) {
+			return c, nil
+		}
+	}
+	if !f.hasDir(root) {
+		return "", fmt.Errorf("%s does not exist in the repository: put the manifests there, or name another folder with deploy.path in slipway.yaml", root)
+	}
+	return "", fmt.Errorf("%s holds no %s; looked in %s", root, map[bool]string{true: "manifests (*.yaml, *.yml, *.json)", false: "kustomization.yaml"}[work.Using == runner.UsingManifests],
+		strings.Join(candidates, ", "))
+}
