@@ -114,7 +114,7 @@ func (d *decoder) root(root strictyaml.Node, p *Pipeline) {
 	}
 	fields := strictyaml.Fields{
 		"version":  func(n strictyaml.Node) { p.Version = version(n) },
-		"project":  func(n strictyaml.Node) { p.Project = d.name(n) },
+		"project":  func(n strictyaml.Node) { p.Project, p.Pos = d.name(n), n.Pos() },
 		"triggers": func(n strictyaml.Node) { p.Triggers = d.triggers(n) },
 		"defaults": keep(&defaults),
 		"services": keep(&services),
@@ -165,11 +165,11 @@ func hint(message, suggestion string) func(strictyaml.Node) {
 
 func (d *decoder) triggers(n strictyaml.Node) []Trigger {
 	var out []Trigger
-	read := func(event string, run []string) func(strictyaml.Node) {
+	read := func(event, until string) func(strictyaml.Node) {
 		return func(n strictyaml.Node) {
-			t := Trigger{Event: event, Run: run, Pos: n.KeyPos()}
+			t := Trigger{Event: event, Until: until, Pos: n.KeyPos()}
 			fields := strictyaml.Fields{
-				"run":      func(n strictyaml.Node) { t.Run = d.stages(n) },
+				"run":      func(n strictyaml.Node) { t.Until = d.stages(n) },
 				"branches": func(n strictyaml.Node) { t.Branches = d.globs(n) },
 				"if":       later,
 			}
@@ -181,25 +181,37 @@ func (d *decoder) triggers(n strictyaml.Node) []Trigger {
 		}
 	}
 	n.Fields("triggers", strictyaml.Fields{
-		"push":         read("push", []string{"build", "test", "release"}),
-		"pull_request": read("pull_request", []string{"build", "test"}),
+		"push":         read("push", StageRelease),
+		"pull_request": read("pull_request", StageTest),
 		"schedule":     later,
 	})
 	slices.SortFunc(out, func(a, b Trigger) int { return cmp.Compare(a.Event, b.Event) })
 	return out
 }
 
-func (d *decoder) stages(n strictyaml.Node) []string {
-	var out []string
-	n.List(func(_ int, item strictyaml.Node) {
-		if s := item.Enum("build", "test", "release"); s != "" {
-			out = append(out, s)
+// stages reads what a run does. Nothing is tested that was not built, and nothing
+// released that was not tested, so the last stage says it all.
+func (d *decoder) stages(n strictyaml.Node) string {
+	order := []string{StageBuild, StageTest, StageRelease}
+	written := map[string]bool{}
+	n.List(func(_ int, item strictyaml.Node) { written[item.Enum(order...)] = true })
+	until := ""
+	for i, stage := range order {
+		if !written[stage] {
+			continue
 		}
-	})
-	if len(out) == 0 && n.IsList() {
+		until = stage
+		for _, before := range order[:i] {
+			if !written[before] && !written[""] {
+				n.Problem("write ["+strings.Join(order[:i+1], ", ")+"]", "%s without %s", stage, before)
+				return until
+			}
+		}
+	}
+	if len(written) == 0 && n.IsList() {
 		n.Problem("write [build, test] or [build, test, release]", "nothing to run")
 	}
-	return out
+	return until
 }
 
 func (d *decoder) globs(n strictyaml.Node) []string {

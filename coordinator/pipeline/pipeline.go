@@ -29,11 +29,23 @@ const (
 // Version is the version of both files that is read.
 const Version = 1
 
-// Problem is one mistake in a file, and Problems are all of them.
+// Problem is one mistake in a file, Problems are all of them, and a Reporter gathers
+// them: also those that are found later, from the positions that are kept here.
 type (
 	Problem  = strictyaml.Problem
 	Problems = strictyaml.Problems
+	Reporter = strictyaml.Reporter
 	Pos      = strictyaml.Pos
+)
+
+// NewReporter gathers as many problems as Parse does.
+func NewReporter() *Reporter { return strictyaml.NewReporter(strictyaml.DefaultLimits().Problems) }
+
+// What a run does, in order: each stage includes those before it.
+const (
+	StageBuild   = "build"
+	StageTest    = "test"
+	StageRelease = "release"
 )
 
 // Pipeline is what a repository's slipway.yaml defines, with service.yaml files
@@ -43,6 +55,7 @@ type Pipeline struct {
 	Project  string     `json:"project"`
 	Triggers []Trigger  `json:"triggers,omitempty"` // sorted by event
 	Services []*Service `json:"services"`           // sorted by name
+	Pos      Pos        `json:"-"`                  // of the project's name
 }
 
 // Trigger says which events start a run, and how much of the pipeline it runs.
@@ -50,7 +63,7 @@ type Trigger struct {
 	Event    string   `json:"event"`              // push, pull_request
 	Branches []string `json:"branches,omitempty"` // globs; none: every branch
 	Tags     []string `json:"tags,omitempty"`     // globs; only for push
-	Run      []string `json:"run"`                // of build, test, release
+	Until    string   `json:"until"`              // the last stage that is run
 	Pos      Pos      `json:"-"`
 }
 

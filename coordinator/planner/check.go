@@ -1,0 +1,126 @@
+package planner
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/rollout"
+)
+
+// Paths are the repository paths whose identities a plan needs, sorted: Input.Objects
+// holds those of them that exist at the commit. targets may be nil.
+func Paths(p *pipeline.Pipeline, targets *pipeline.Targets) []string {
+	set := map[string]bool{}
+	add := func(paths ...string) {
+		for _, path := range paths {
+			set[path] = true
+		}
+	}
+	for _, s := range p.Services {
+		add(s.Path)
+		add(s.Also...)
+		if s.Build != nil {
+			add(s.Build.Dockerfile)
+		}
+		if s.Deploy == nil {
+			continue
+		}
+		add(s.Deploy.Path)
+		add(s.Deploy.Also...)
+		add(kustomizations(s.Deploy.Path)...)
+		if targets == nil {
+			continue
+		}
+		for _, e := range targets.Environments {
+			for _, t := range rollout.Targets(e) {
+				add(overlays(s.Deploy, t)...)
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(set))
+}
+
+// overlays are the folders that may hold what is special about a target, the most
+// special first.
+func overlays(d *pipeline.Deploy, t plan.Target) []string {
+	folder := path.Join(d.Path, "overlays", t.Environment)
+	return []string{folder + "-" + t.Cluster, folder, path.Join(d.Path, "base")}
+}
+
+func kustomizations(folder string) []string {
+	return []string{
+		path.Join(folder, "kustomization.yaml"), path.Join(folder, "kustomization.yml"), path.Join(folder, "Kustomization"),
+	}
+}
+
+// overlay is the folder that is rendered for a target: overlays/<environment>-<cluster>
+// or overlays/<environment> below the deploy path if there is one, else the path
+// itself, or base below it if only that is a kustomization.
+func overlay(d *pipeline.Deploy, t plan.Target, objects map[string]string) string {
+	candidates := overlays(d, t)
+	for _, folder := range candidates[:2] {
+		if objects[folder] != "" {
+			return folder
+		}
+	}
+	isKustomization := slices.ContainsFunc(kustomizations(d.Path), func(f string) bool { return objects[f] != "" })
+	if base := candidates[2]; d.Using == pipeline.UsingKustomize && !isKustomization && objects[base] != "" {
+		return base
+	}
+	return d.Path
+}
+
+// check reports what the files ask for and the commit does not have.
+func (p *planner) check() {
+	at := "at commit " + p.in.Commit[:min(len(p.in.Commit), 12)]
+	if p.in.Targets != nil {
+		if problems := pipeline.Match(p.in.Pipeline, p.in.Targets); len(problems) > 0 {
+			pos := p.in.Targets.ProjectPos
+			p.report.Add(pos, problems[0].Suggestion, "%s", problems[0].Message)
+		}
+	}
+	for _, s := range p.in.Pipeline.Services {
+		if p.exists(s.Pos, "", "the path %s of service "+s.Name, s.Path, at) && s.Build != nil {
+			p.checkBuild(s, at)
+		}
+		for _, also := range s.Also {
+			p.exists(s.Pos, "", "%s, which service "+s.Name+" lists below also,", also, at)
+		}
+		if s.Deploy == nil || !p.deploys[s.Name] || p.until < stageRelease {
+			continue
+		}
+		p.exists(s.Deploy.Pos, "add the manifests, or write deploy: false", "the path %s of the manifests of service "+s.Name, s.Deploy.Path, at)
+		for _, also := range s.Deploy.Also {
+			p.exists(s.Deploy.Pos, "", "%s, which the manifests of service "+s.Name+" need,", also, at)
+		}
+	}
+}
+
+func (p *planner) checkBuild(s *pipeline.Service, at string) {
+	file := s.Build.Dockerfile
+	if p.exists(s.Build.Pos, "add it, name another one with build.dockerfile, or write build: false", "the Dockerfile %s of service "+s.Name, file, at) &&
+		strings.HasPrefix(p.in.Objects[file], "04") {
+		p.report.Add(s.Build.Pos, "name the file in it", "%s is a folder, and a Dockerfile is a file", file)
+	}
+	if s.Build.Push == "" && p.in.Registry == "" {
+		p.report.Add(s.Build.Pos, "write build.push, or configure the farm's registry", "service %s has no registry to push to", s.Name)
+	}
+}
+
+// exists reports a path that the commit does not have. what has a %s for the path.
+func (p *planner) exists(pos pipeline.Pos, suggestion, what, name, at string) bool {
+	if p.in.Objects[name] != "" {
+		return true
+	}
+	p.report.Add(pos, suggestion, "%s does not exist %s", fmt.Sprintf(what, name), at)
+	return false
+}
+
+// seconds rounds up: a timeout is never shorter than what was asked for.
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

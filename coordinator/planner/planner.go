@@ -1,0 +1,227 @@
+// Package planner turns a pipeline at a commit into the plan of a run: one graph from
+// the checkout over builds, tests and renders to the last cluster (DESIGN D1).
+//
+// It decides what is built and what is reused: a task whose digest has a known result
+// is in the plan with that result and is not carried out. It checks what only the
+// commit can tell, such as a Dockerfile that is not there, and reports it at the place
+// in the file that asks for it.
+//
+// Equal inputs give equal plans, byte for byte. The package reads no repository, no
+// registry and no index: all of that is its Input.
+package planner
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/slipway-build/slipway/coordinator/affected"
+	"github.com/slipway-build/slipway/coordinator/dag"
+	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/rollout"
+)
+
+// maxTasks bounds a plan: beyond it a run is no longer something that people follow.
+const maxTasks = 50_000
+
+// Input is everything that a plan depends on.
+type Input struct {
+	Pipeline *pipeline.Pipeline
+	Targets  *pipeline.Targets // nil: nothing is deployed
+	Until    string            // the last stage, of pipeline.Stage…; empty: release
+	Rebuild  bool              // reuse nothing
+
+	Repository string // as given at submit
+	Ref        string // as given at submit
+	Commit     string // full object id
+	Dirty      bool
+	Objects    map[string]string // identities at Commit, "<mode>:<object id>", of those of Paths that exist
+
+	Base         string             // the last green commit; empty: there is none
+	BasePipeline *pipeline.Pipeline // what it defined; nil: not known, and then every service counts as changed
+	Changed      []string           // paths that differ between Base and Commit
+
+	Registry string // where services push that do not say otherwise: their name is added
+	Platform string // of services that do not name one, e.g. linux/amd64
+	Runner   string // version of what builds, tests and renders: part of every digest
+	Scope    string // trust scope: part of every build digest
+
+	// Known finds the result of an earlier task that succeeded, by digest. It vouches
+	// for the artifact being there: ask it again after Plan named what it reuses, and
+	// plan once more without what is gone. May be nil.
+	Known func(digest string) (plan.Reuse, bool)
+}
+
+// Plan makes the plan. It is the zero plan if there are problems.
+func Plan(in Input) (plan.Plan, pipeline.Problems) {
+	p := newPlanner(in)
+	p.check()
+	if p.report.Count() > 0 {
+		return plan.Plan{}, p.report.Problems()
+	}
+	p.verdicts = affected.Decide(p.services(), affected.Change{Base: in.Base, Changed: in.Changed})
+	p.add(plan.Task{
+		ID: plan.CheckoutID, Kind: plan.KindCheckout, Timeout: checkoutTimeout, Infra: infraRetries,
+		Reason: "everything else reads this commit",
+	})
+	for _, s := range p.buildOrder() {
+		p.build(s)
+	}
+	if p.until >= stageTest {
+		for _, s := range in.Pipeline.Services {
+			p.tests(s)
+		}
+	}
+	if p.until >= stageRelease && in.Targets != nil {
+		p.release()
+	}
+	if len(p.tasks) > maxTasks {
+		p.report.Add(in.Pipeline.Pos, "roll out to fewer clusters at once", "the plan has %d tasks; at most %d", len(p.tasks), maxTasks)
+		return plan.Plan{}, p.report.Problems()
+	}
+	return p.result(), nil
+}
+
+// Stages in their order.
+const (
+	stageBuild = iota
+	stageTest
+	stageRelease
+)
+
+// planner gathers the parts of one plan.
+type planner struct {
+	in       Input
+	until    int
+	report   *pipeline.Reporter
+	verdicts map[string]affected.Verdict
+	digests  map[string]string     // service → build digest
+	builds   map[string]plan.Build // service → how it is built
+	reused   map[string]plan.Reuse // service → the build that stands in
+	deploys  map[string]bool       // services that are deployed
+	tasks    []plan.Task
+	rolls    []plan.Task
+}
+
+func newPlanner(in Input) *planner {
+	p := &planner{
+		in: in, until: stageRelease, report: pipeline.NewReporter(),
+		digests: map[string]string{}, builds: map[string]plan.Build{}, reused: map[string]plan.Reuse{}, deploys: map[string]bool{},
+	}
+	switch in.Until {
+	case pipeline.StageBuild:
+		p.until = stageBuild
+	case pipeline.StageTest:
+		p.until = stageTest
+	}
+	for _, s := range in.Pipeline.Services {
+		if s.Deploy != nil {
+			_, exists := in.Objects[s.Deploy.Path]
+			p.deploys[s.Name] = exists || !s.Deploy.Implicit
+		}
+	}
+	return p
+}
+
+func (p *planner) add(t plan.Task) {
+	slices.Sort(t.Needs)
+	t.Needs = slices.Compact(t.Needs)
+	if t.Digest != "" && p.in.Known != nil && !p.in.Rebuild && t.Reuse == nil {
+		if known, ok := p.in.Known(t.Digest); ok && p.usable(t, known) {
+			t.Reuse, t.Reason = &known, "the same inputs as in run "+known.Run
+		}
+	}
+	p.tasks = append(p.tasks, t)
+}
+
+// usable says that a known result stands in for a task. Manifests carry the image:
+// they are reused only with the very image that they were rendered with.
+func (p *planner) usable(t plan.Task, known plan.Reuse) bool {
+	if t.Kind != plan.KindRender || t.Render.Image == "" {
+		return true
+	}
+	build, ok := p.reused[t.Service]
+	return ok && build.Result.Image == known.Result.Image
+}
+
+// services is what affected needs of the pipeline.
+func (p *planner) services() []affected.Service {
+	out := make([]affected.Service, 0, len(p.in.Pipeline.Services))
+	for _, s := range p.in.Pipeline.Services {
+		a := affected.Service{Name: s.Name, Path: s.Path, Also: s.Also, Definition: definition(s)}
+		if s.Build != nil {
+			a.Also = append(slices.Clone(a.Also), s.Build.Dockerfile)
+			a.Contexts = map[string]string{}
+			for _, c := range s.Build.Contexts {
+				a.Contexts[c.Name] = c.Service
+			}
+		}
+		if p.deploys[s.Name] {
+			a.Deploy = append([]string{s.Deploy.Path}, s.Deploy.Also...)
+		}
+		a.Before = p.before(s, a.Definition)
+		out = append(out, a)
+	}
+	return out
+}
+
+// before is how a service was defined at the last green commit, empty if it was not.
+// If that is not known, it is as now, unless a file that may define it changed.
+func (p *planner) before(s *pipeline.Service, now string) string {
+	if p.in.BasePipeline != nil {
+		before, ok := p.in.BasePipeline.Service(s.Name)
+		if !ok {
+			return ""
+		}
+		return definition(before)
+	}
+	for _, path := range p.in.Changed {
+		if service, ok := pipeline.IsServiceFile(path); path == pipeline.File || ok && service == s.Name {
+			return "not known"
+		}
+	}
+	return now
+}
+
+// result puts the parts into the order that plan.Plan asks for.
+func (p *planner) result() plan.Plan {
+	g := dag.New[string]()
+	for i := range p.tasks {
+		g.Add(p.tasks[i].ID)
+		for _, need := range p.tasks[i].Needs {
+			g.Edge(need, p.tasks[i].ID)
+		}
+	}
+	level := g.Levels()
+	slices.SortFunc(p.tasks, func(a, b plan.Task) int {
+		return cmp.Or(cmp.Compare(level[a.ID], level[b.ID]), cmp.Compare(a.ID, b.ID))
+	})
+	slices.SortFunc(p.rolls, func(a, b plan.Task) int { return cmp.Compare(a.ID, b.ID) })
+	out := plan.Plan{
+		Version: plan.Version, Project: p.in.Pipeline.Project, Repository: p.in.Repository, Ref: p.in.Ref,
+		Commit: p.in.Commit, Base: p.in.Base, Dirty: p.in.Dirty, Registry: p.in.Registry,
+		Services: make([]plan.Service, 0, len(p.in.Pipeline.Services)), Tasks: p.tasks, Rollbacks: p.rolls,
+	}
+	for _, s := range p.in.Pipeline.Services {
+		out.Services = append(out.Services, p.service(s))
+	}
+	return out
+}
+
+func (p *planner) service(s *pipeline.Service) plan.Service {
+	v := p.verdicts[s.Name]
+	out := plan.Service{Name: s.Name, Digest: p.digests[s.Name], Affected: v.Affected(), Reason: v.Reason, Owner: s.Owner}
+	reuse, reused := p.reused[s.Name]
+	switch {
+	case reused && v.Build:
+		out.Reason += "; the same inputs were built in run " + reuse.Run
+	case !reused && !v.Build && s.Build != nil:
+		out.Reason += "; " + p.why(s)
+	}
+	if p.until >= stageRelease && p.in.Targets != nil && p.deploys[s.Name] {
+		for _, e := range p.in.Targets.Environments {
+			out.Targets = append(out.Targets, rollout.Targets(e)...)
+		}
+	}
+	return out
+}

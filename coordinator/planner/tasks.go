@@ -1,0 +1,244 @@
+package planner
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/slipway-build/slipway/coordinator/affected"
+	"github.com/slipway-build/slipway/coordinator/dag"
+	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/rollout"
+)
+
+// Of tasks that the files say nothing about.
+const (
+	checkoutTimeout = 600 // seconds
+	renderTimeout   = 300 // seconds
+	infraRetries    = 2
+)
+
+// definition identifies how a service is defined, as far as its results depend on it.
+func definition(s *pipeline.Service) string {
+	c := *s
+	c.Owner = ""
+	data, err := json.Marshal(&c)
+	if err != nil { // strings, numbers and maps of strings
+		panic(fmt.Sprintf("encode service %s: %v", s.Name, err))
+	}
+	return plan.Sum(data)
+}
+
+// buildOrder puts services behind those whose images they build upon, so that their
+// digests are known.
+func (p *planner) buildOrder() []*pipeline.Service {
+	g := dag.New[string]()
+	for _, s := range p.in.Pipeline.Services {
+		g.Add(s.Name)
+		if s.Build != nil {
+			for _, c := range s.Build.Contexts {
+				g.Edge(c.Service, s.Name)
+			}
+		}
+	}
+	order, _ := g.Order()
+	out := make([]*pipeline.Service, 0, len(order))
+	for _, name := range order {
+		s, _ := p.in.Pipeline.Service(name)
+		out = append(out, s)
+	}
+	return out
+}
+
+// objects are the identities of paths at the commit.
+func (p *planner) objects(paths []string) map[string]string {
+	out := make(map[string]string, len(paths))
+	for _, path := range paths {
+		out[path] = p.in.Objects[path]
+	}
+	return out
+}
+
+// build adds the build of a service, or only its digest if it has no image.
+func (p *planner) build(s *pipeline.Service) {
+	inputs := affected.BuildInputs{
+		Service: s.Name, Objects: p.objects(s.Paths()), Images: map[string]string{},
+		Platform: p.in.Platform, Runner: p.in.Runner, Scope: p.in.Scope,
+	}
+	if s.Build == nil {
+		p.digests[s.Name] = affected.BuildDigest(inputs)
+		return
+	}
+	b := plan.Build{
+		Paths: s.Paths(), Dockerfile: s.Build.Dockerfile, Target: s.Build.Target, Args: maps.Clone(s.Build.Args),
+		Platform: p.in.Platform, Push: p.in.Registry, Provenance: s.Build.Provenance,
+	}
+	if s.Build.Platform != "" {
+		b.Platform = s.Build.Platform
+	}
+	if s.Build.Push != "" {
+		b.Push = s.Build.Push
+	}
+	b.Push += "/" + s.Name
+	needs := []string{plan.CheckoutID}
+	for _, c := range s.Build.Contexts {
+		if b.Contexts == nil {
+			b.Contexts = map[string]string{}
+		}
+		b.Contexts[c.Name] = c.Service
+		inputs.Images[c.Name] = p.digests[c.Service]
+		needs = append(needs, plan.BuildID(c.Service))
+	}
+	inputs.Dockerfile, inputs.Target, inputs.Args = b.Dockerfile, b.Target, b.Args
+	inputs.Platform, inputs.Push, inputs.Provenance = b.Platform, b.Push, b.Provenance
+	digest := affected.BuildDigest(inputs)
+	p.digests[s.Name], p.builds[s.Name] = digest, b
+
+	t := plan.Task{
+		ID: plan.BuildID(s.Name), Kind: plan.KindBuild, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
+		Digest: digest, Reason: p.why(s), Timeout: seconds(s.Build.Timeout), Infra: s.Build.Infra, Build: &b,
+	}
+	p.add(t)
+	if reuse := p.tasks[len(p.tasks)-1].Reuse; reuse != nil {
+		p.reused[s.Name] = *reuse
+	}
+}
+
+// why a task runs that no known result stands in for.
+func (p *planner) why(s *pipeline.Service) string {
+	v := p.verdicts[s.Name]
+	switch {
+	case p.in.Rebuild:
+		return "a run that reuses nothing was asked for"
+	case v.Build:
+		return v.Reason
+	default:
+		return "no earlier result is kept"
+	}
+}
+
+// tests adds the tests of a service.
+func (p *planner) tests(s *pipeline.Service) {
+	for _, t := range s.Tests {
+		b := p.builds[s.Name]
+		needs := []string{plan.CheckoutID}
+		for _, context := range b.Contexts {
+			needs = append(needs, plan.BuildID(context))
+		}
+		switch {
+		case t.Target != "":
+			b.Target = t.Target
+		case t.In != "":
+			b.Target = t.In
+		default: // in the built image, which is there then
+			needs = append(needs, plan.BuildID(s.Name))
+		}
+		digest := affected.TestDigest(affected.TestInputs{
+			Build: p.digests[s.Name], Run: t.Run, In: t.In, Target: t.Target, Env: t.Env, Report: t.Report, Runner: p.in.Runner,
+		})
+		p.add(plan.Task{
+			ID: plan.TestID(s.Name, t.Name), Kind: plan.KindTest, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
+			Digest: digest, Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra,
+			Test: &plan.Test{Name: t.Name, Build: b, Run: t.Run, Env: maps.Clone(t.Env), Report: t.Report},
+		})
+	}
+}
+
+// release adds everything behind the builds and tests: renders, the gate, rollouts.
+func (p *planner) release() {
+	var services []rollout.Service
+	gate := plan.Task{ID: plan.ReleaseID, Kind: plan.KindRelease, Needs: []string{plan.CheckoutID}, Infra: infraRetries}
+	for _, t := range p.tasks {
+		if t.Kind == plan.KindBuild || t.Kind == plan.KindTest {
+			gate.Needs = append(gate.Needs, t.ID)
+		}
+	}
+	needs := p.rolloutNeeds()
+	for _, s := range p.in.Pipeline.Services {
+		if !p.deploys[s.Name] {
+			continue
+		}
+		for _, e := range p.in.Targets.Environments {
+			for _, target := range rollout.Targets(e) {
+				gate.Needs = append(gate.Needs, p.render(s, target))
+			}
+		}
+		services = append(services, rollout.Service{
+			Name: s.Name, Needs: needs[s.Name], Health: health(s.Deploy), Timeout: seconds(s.Deploy.Timeout),
+		})
+	}
+	if len(services) == 0 {
+		return
+	}
+	gate.Reason = "fixes images, manifests and targets once every test has passed"
+	p.add(gate)
+	part := rollout.Make(services, p.in.Targets.Environments)
+	for _, t := range part.Tasks {
+		p.add(t)
+	}
+	p.rolls = part.Rollbacks
+}
+
+// rolloutNeeds are the services before each service. A service that is not deployed
+// passes on what it needs itself.
+func (p *planner) rolloutNeeds() map[string][]string {
+	g := dag.New[string]()
+	for _, s := range p.in.Pipeline.Services {
+		g.Add(s.Name)
+		for _, ref := range s.Needs {
+			g.Edge(ref.Service, s.Name)
+		}
+	}
+	order, _ := g.Order()
+	out := map[string][]string{}
+	for _, name := range order {
+		s, _ := p.in.Pipeline.Service(name)
+		var needs []string
+		for _, ref := range s.Needs {
+			if p.deploys[ref.Service] {
+				needs = append(needs, ref.Service)
+			} else {
+				needs = append(needs, out[ref.Service]...)
+			}
+		}
+		slices.Sort(needs)
+		out[name] = slices.Compact(needs)
+	}
+	return out
+}
+
+// render adds the task that makes the manifests of a service for a target.
+func (p *planner) render(s *pipeline.Service, target plan.Target) string {
+	paths := pipeline.Outermost(append([]string{s.Deploy.Path}, s.Deploy.Also...))
+	r := &plan.Render{
+		Path: overlay(s.Deploy, target, p.in.Objects), Paths: paths, Using: s.Deploy.Using, Health: health(s.Deploy),
+	}
+	inputs := affected.RenderInputs{
+		Service: s.Name, Objects: p.objects(paths), Path: r.Path, Using: r.Using, Project: p.in.Pipeline.Project,
+		Environment: target.Environment, Cluster: target.Cluster, Namespace: target.Namespace, Runner: p.in.Runner,
+	}
+	if r.Health != nil {
+		inputs.Health = fmt.Sprintf("%d%s", r.Health.Port, r.Health.Path)
+	}
+	needs := []string{plan.CheckoutID}
+	if s.Build != nil {
+		inputs.Build, r.Image = p.digests[s.Name], plan.BuildID(s.Name)
+		needs = append(needs, r.Image)
+	}
+	t := plan.Task{
+		ID: plan.RenderID(s.Name, target), Kind: plan.KindRender, Service: s.Name, Target: &target, Needs: needs,
+		Can: plan.CapabilityRender, Digest: affected.RenderDigest(inputs), Timeout: renderTimeout, Infra: infraRetries, Render: r,
+	}
+	t.Reason = "no manifests are kept for this image and target"
+	p.add(t)
+	return t.ID
+}
+
+func health(d *pipeline.Deploy) *plan.Health {
+	if d.Health == nil {
+		return nil
+	}
+	return &plan.Health{Path: d.Health.HTTP, Port: d.Health.Port}
+}

@@ -1,0 +1,133 @@
+// Package rollout makes the deploy part of a plan: from the release on, through the
+// environments in their order, to the last cluster, and the compensation that a
+// failure would need.
+//
+// For each environment there is one task that begins the rollout, behind the
+// environment before it; an apply for each service and cluster, behind the services
+// that it needs on the same cluster; a promotion of each service once it is healthy in
+// every cluster; and one barrier at the end. The only strategy today is rolling: all
+// clusters of an environment side by side.
+//
+// The package does not know how a service is built or tested, and does not make the
+// renders: it is given their ids.
+package rollout
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/coordinator/plan"
+)
+
+// infra is how often an apply is tried again when a cluster cannot be reached.
+const infra = 3
+
+// Service is a service that is deployed.
+type Service struct {
+	Name    string
+	Needs   []string // services that are rolled out before it; those that are not deployed may be among them
+	Health  *plan.Health
+	Timeout int // seconds until it must be healthy
+}
+
+// Part is what the rollout adds to a plan, in no particular order.
+type Part struct {
+	Tasks     []plan.Task
+	Rollbacks []plan.Task
+}
+
+// Targets are the places of an environment, in the order of clusters.
+func Targets(e *pipeline.Environment) []plan.Target {
+	out := make([]plan.Target, len(e.Clusters))
+	for i, cluster := range e.Clusters {
+		out[i] = plan.Target{Environment: e.Name, Cluster: cluster, Namespace: e.Namespace}
+	}
+	return out
+}
+
+// Make plans the rollout of all services to all environments, which are given in the
+// order of targets.yaml. Without a service there is nothing to roll out.
+func Make(services []Service, environments []*pipeline.Environment) Part {
+	var p Part
+	if len(services) == 0 {
+		return p
+	}
+	sorted := slices.SortedFunc(slices.Values(services), func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
+	deployed := make(map[string]bool, len(sorted))
+	for _, s := range sorted {
+		deployed[s.Name] = true
+	}
+	for _, e := range environments {
+		p.begin(e)
+		promotions := make([]string, 0, len(sorted))
+		for _, s := range sorted {
+			applies := p.applies(s, e, deployed)
+			where := &plan.Target{Environment: e.Name, Namespace: e.Namespace}
+			promote := plan.Task{
+				ID: plan.PromoteID(s.Name, e.Name), Kind: plan.KindPromote, Service: s.Name, Target: where,
+				Needs: applies, Reason: "makes the candidate stable once it is healthy in every cluster of " + e.Name,
+			}
+			p.Tasks = append(p.Tasks, promote)
+			promotions = append(promotions, promote.ID)
+		}
+		p.Tasks = append(p.Tasks, plan.Task{
+			ID: plan.VerifiedID(e.Name), Kind: plan.KindVerified,
+			Target: &plan.Target{Environment: e.Name, Namespace: e.Namespace},
+			Needs:  sortedIDs(promotions), Reason: "every service is promoted in " + e.Name,
+		})
+	}
+	return p
+}
+
+// begin adds the task that takes the environment's lock.
+func (p *Part) begin(e *pipeline.Environment) {
+	needs, reason := []string{plan.ReleaseID}, "nothing comes before "+e.Name
+	if e.After != nil {
+		needs = append(needs, plan.VerifiedID(e.After.Env))
+		reason = "after " + e.After.Env
+	}
+	p.Tasks = append(p.Tasks, plan.Task{
+		ID: plan.RolloutID(e.Name), Kind: plan.KindRollout,
+		Target: &plan.Target{Environment: e.Name, Namespace: e.Namespace},
+		Needs:  sortedIDs(needs), Reason: reason,
+	})
+}
+
+// applies adds the tasks of one service in one environment, with their compensation,
+// and returns their ids.
+func (p *Part) applies(s Service, e *pipeline.Environment, deployed map[string]bool) []string {
+	targets := Targets(e)
+	ids := make([]string, 0, len(targets))
+	for _, target := range targets {
+		needs := []string{plan.RolloutID(e.Name), plan.RenderID(s.Name, target)}
+		for _, other := range s.Needs {
+			if deployed[other] {
+				needs = append(needs, plan.ApplyID(other, target))
+			}
+		}
+		apply := plan.Task{
+			ID: plan.ApplyID(s.Name, target), Kind: plan.KindApply, Service: s.Name, Target: &target,
+			Needs: sortedIDs(needs), Can: plan.CapabilityDeployPrefix + target.Cluster,
+			Reason: "every release is applied; what is there already is left alone", Timeout: s.Timeout, Infra: infra,
+			Apply: &plan.Apply{Manifests: plan.RenderID(s.Name, target), Health: s.Health},
+		}
+		p.Tasks = append(p.Tasks, apply)
+		ids = append(ids, apply.ID)
+		if e.Rollback == pipeline.RollbackNone {
+			continue
+		}
+		p.Rollbacks = append(p.Rollbacks, plan.Task{
+			ID: plan.RollbackID(s.Name, target), Kind: plan.KindRollback, Service: s.Name, Target: &target,
+			Needs: []string{apply.ID}, Can: apply.Can,
+			Reason: "back to the last good release, if " + s.Name + " does not become healthy everywhere in " + e.Name,
+			Apply:  &plan.Apply{Manifests: apply.Apply.Manifests, Health: s.Health}, Timeout: s.Timeout, Infra: infra,
+		})
+	}
+	return sortedIDs(ids)
+}
+
+func sortedIDs(ids []string) []string {
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}

@@ -1,0 +1,70 @@
+package rollout_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/rollout"
+)
+
+func show(tasks []plan.Task) string {
+	lines := make([]string, len(tasks))
+	for i, t := range tasks {
+		lines[i] = fmt.Sprintf("%s [%s] %s", t.ID, t.Can, strings.Join(t.Needs, " "))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+func TestMake(t *testing.T) {
+	dev := &pipeline.Environment{Name: "dev", Clusters: []string{"one"}, Namespace: "shop-dev", Rollback: pipeline.RollbackNone}
+	prod := &pipeline.Environment{
+		Name: "prod", Clusters: []string{"eu", "us"}, Namespace: "shop",
+		After: &pipeline.After{Env: "dev", Verified: true}, Rollback: pipeline.RollbackEveryWave,
+	}
+	part := rollout.Make([]rollout.Service{
+		{Name: "web", Needs: []string{"api", "library"}, Health: &plan.Health{Path: "/", Port: 80}, Timeout: 60},
+		{Name: "api", Timeout: 30},
+	}, []*pipeline.Environment{dev, prod})
+	want := `apply/api@dev/one [deploy_one] render/api@dev/one rollout/dev
+apply/api@prod/eu [deploy_eu] render/api@prod/eu rollout/prod
+apply/api@prod/us [deploy_us] render/api@prod/us rollout/prod
+apply/web@dev/one [deploy_one] apply/api@dev/one render/web@dev/one rollout/dev
+apply/web@prod/eu [deploy_eu] apply/api@prod/eu render/web@prod/eu rollout/prod
+apply/web@prod/us [deploy_us] apply/api@prod/us render/web@prod/us rollout/prod
+promote/api@dev [] apply/api@dev/one
+promote/api@prod [] apply/api@prod/eu apply/api@prod/us
+promote/web@dev [] apply/web@dev/one
+promote/web@prod [] apply/web@prod/eu apply/web@prod/us
+rollout/dev [] release
+rollout/prod [] release verified/dev
+verified/dev [] promote/api@dev promote/web@dev
+verified/prod [] promote/api@prod promote/web@prod`
+	if diff := cmp.Diff(want, show(part.Tasks)); diff != "" {
+		t.Error(diff)
+	}
+	want = `rollback/api@prod/eu [deploy_eu] apply/api@prod/eu
+rollback/api@prod/us [deploy_us] apply/api@prod/us
+rollback/web@prod/eu [deploy_eu] apply/web@prod/eu
+rollback/web@prod/us [deploy_us] apply/web@prod/us`
+	if diff := cmp.Diff(want, show(part.Rollbacks)); diff != "" {
+		t.Error(diff)
+	}
+	for _, task := range append(part.Tasks, part.Rollbacks...) {
+		if task.Kind != plan.KindApply && task.Kind != plan.KindRollback || task.Service != "web" {
+			continue
+		}
+		if task.Timeout != 60 || task.Apply.Health.Port != 80 || task.Apply.Manifests != plan.RenderID("web", *task.Target) || task.Target.Namespace == "" {
+			t.Errorf("%+v", task)
+		}
+	}
+	if empty := rollout.Make(nil, []*pipeline.Environment{dev}); len(empty.Tasks) > 0 {
+		t.Errorf("nothing to deploy, and yet %v", empty.Tasks)
+	}
+}
