@@ -65,17 +65,36 @@ func (q *Queue) EnsureConsumer(ctx context.Context, capability string) error {
 	return nil
 }
 
-// Publish makes a task known. That it is known already is success.
-func (q *Queue) Publish(ctx context.Context, capability, token string) error {
-	_, err := q.js.Publish(ctx, prefix+"."+capability+"."+token, nil)
-	var api *jetstream.APIError
-	if errors.As(err, &api) && strings.Contains(api.Description, "maximum messages per subject exceeded") {
-		return nil
+// Publish makes tasks of a capability known, many at once. That one is known already is
+// success. The answer is the tokens that are not known, with the first error.
+func (q *Queue) Publish(ctx context.Context, capability string, tokens ...string) (failed []string, err error) {
+	futures := make([]jetstream.PubAckFuture, len(tokens))
+	for i, t := range tokens {
+		f, perr := q.js.PublishAsync(prefix+"."+capability+"."+t, nil)
+		if perr != nil {
+			return tokens[i:], fmt.Errorf("publish %s to %s: %w", t, capability, gone(perr))
+		}
+		futures[i] = f
 	}
-	if err != nil {
-		return fmt.Errorf("publish %s to %s: %w", token, capability, gone(err))
+	for i, f := range futures {
+		var perr error
+		select {
+		case <-f.Ok():
+			continue
+		case perr = <-f.Err():
+		case <-ctx.Done():
+			perr = context.Cause(ctx)
+		}
+		var api *jetstream.APIError
+		if errors.As(perr, &api) && strings.Contains(api.Description, "maximum messages per subject exceeded") {
+			continue
+		}
+		failed = append(failed, tokens[i])
+		if err == nil {
+			err = fmt.Errorf("publish %s to %s: %w", tokens[i], capability, gone(perr))
+		}
 	}
-	return nil
+	return failed, err
 }
 
 // Hint names a task that was ready when it was published.

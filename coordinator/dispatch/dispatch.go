@@ -1,0 +1,275 @@
+// Package dispatch turns ready tasks into hints on the queue: a little more than the
+// workers have free slots, in the owner's order, and again what was lost. It keeps
+// nothing that the partitions do not know; after a restart they say it again. Leases
+// are not its business: a hint too many is refused there.
+package dispatch
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/internal/queue"
+)
+
+const (
+	// margin is how many hints of a capability are out beyond its slots, so that a freed
+	// slot finds the next task without a round trip through the owner.
+	margin = 8
+	// sweep is how long a hint may be out before it is published again.
+	sweep = 5 * time.Second
+)
+
+// Queue is where hints go.
+type Queue interface {
+	Publish(ctx context.Context, capability string, tokens ...string) (failed []string, err error)
+	EnsureConsumer(ctx context.Context, capability string) error
+}
+
+// Config of a dispatcher.
+type Config struct {
+	// Open makes the queue, at the start and whenever it is gone.
+	Open func(ctx context.Context) (Queue, error)
+	Log  *slog.Logger
+	Now  func() time.Time
+}
+
+// Dispatcher publishes hints while Run runs.
+type Dispatcher struct {
+	cfg  Config
+	wake chan struct{}
+
+	mu    sync.Mutex
+	lanes map[string]*lane
+}
+
+// lane is one capability.
+type lane struct {
+	waiting  ready
+	known    map[string]bool      // tokens in waiting that are still wanted
+	out      map[string]time.Time // published and not leased: when
+	slots    map[string]int       // by worker
+	consumer bool
+}
+
+// New makes a dispatcher.
+func New(cfg Config) *Dispatcher {
+	return &Dispatcher{cfg: cfg, wake: make(chan struct{}, 1), lanes: map[string]*lane{}}
+}
+
+// Ready says that a task may be leased.
+func (d *Dispatcher) Ready(capability, token string, p partition.Priority) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lane(capability)
+	if _, out := l.out[token]; !out && !l.known[token] {
+		l.known[token] = true
+		heap.Push(&l.waiting, item{token, p})
+	}
+	d.signal()
+}
+
+// Gone says that a task is leased, or will not run.
+func (d *Dispatcher) Gone(capability, token string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lane(capability)
+	delete(l.known, token)
+	delete(l.out, token)
+	d.signal()
+}
+
+// Worker says how many slots of a capability a worker has; 0: it is gone.
+func (d *Dispatcher) Worker(capability, instance string, slots int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lane(capability)
+	if slots == 0 {
+		delete(l.slots, instance)
+	} else {
+		l.slots[instance] = slots
+	}
+	d.signal()
+}
+
+// Depth is how many tasks of each capability wait for a worker.
+func (d *Dispatcher) Depth() map[string]int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := make(map[string]int, len(d.lanes))
+	for c, l := range d.lanes {
+		out[c] = len(l.known) + len(l.out)
+	}
+	return out
+}
+
+func (d *Dispatcher) lane(capability string) *lane {
+	l, ok := d.lanes[capability]
+	if !ok {
+		l = &lane{known: map[string]bool{}, out: map[string]time.Time{}, slots: map[string]int{}}
+		d.lanes[capability] = l
+	}
+	return l
+}
+
+func (d *Dispatcher) signal() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run publishes until the context ends.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	tick := time.NewTicker(sweep / 2)
+	defer tick.Stop()
+	var q Queue
+	for {
+		if q == nil {
+			var err error
+			if q, err = d.cfg.Open(ctx); err != nil {
+				d.cfg.Log.ErrorContext(ctx, "task queue cannot be opened", "err", err)
+				q = nil
+			} else {
+				d.lost()
+			}
+		}
+		if q != nil {
+			if err := d.publish(ctx, q); errors.Is(err, queue.ErrGone) {
+				q = nil
+			}
+		}
+		if q == nil { // lost just now, or not to be had: not in a tight loop
+			select {
+			case <-time.After(500 * time.Millisecond):
+			case <-ctx.Done():
+				return nil
+			}
+			continue
+		}
+		select {
+		case <-d.wake:
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// lost forgets what an earlier queue was told.
+func (d *Dispatcher) lost() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.lanes {
+		l.consumer = false
+		for t := range l.out {
+			l.out[t] = time.Time{}
+		}
+	}
+}
+
+func (d *Dispatcher) publish(ctx context.Context, q Queue) error {
+	for capability, tokens := range d.due() {
+		if err := d.ensure(ctx, q, capability); err != nil {
+			d.unsent(capability, tokens)
+			d.cfg.Log.WarnContext(ctx, "tasks are not published", "capability", capability, "err", err)
+			return err
+		}
+		failed, err := q.Publish(ctx, capability, tokens...)
+		if err != nil {
+			d.unsent(capability, failed)
+			d.cfg.Log.WarnContext(ctx, "tasks are not published", "capability", capability, "tasks", len(failed), "err", err)
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Dispatcher) ensure(ctx context.Context, q Queue, capability string) error {
+	d.mu.Lock()
+	have := d.lane(capability).consumer
+	d.mu.Unlock()
+	if have {
+		return nil
+	}
+	if err := q.EnsureConsumer(ctx, capability); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.lane(capability).consumer = true
+	d.mu.Unlock()
+	return nil
+}
+
+// due takes what must be published now, and marks it as out. A capability that has
+// workers is there even with nothing to publish, so that its consumer is made.
+func (d *Dispatcher) due() map[string][]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.cfg.Now()
+	out := map[string][]string{}
+	for c, l := range d.lanes {
+		slots := 0
+		for _, n := range l.slots {
+			slots += n
+		}
+		var tokens []string
+		for t, at := range l.out {
+			if now.Sub(at) >= sweep {
+				tokens = append(tokens, t)
+				l.out[t] = now
+			}
+		}
+		for len(l.out) < slots+margin && l.waiting.Len() > 0 {
+			it, ok := heap.Pop(&l.waiting).(item)
+			if !ok || !l.known[it.token] {
+				continue // leased or canceled in the meantime
+			}
+			delete(l.known, it.token)
+			l.out[it.token] = now
+			tokens = append(tokens, it.token)
+		}
+		if len(tokens) > 0 || !l.consumer && slots > 0 {
+			out[c] = tokens
+		}
+	}
+	return out
+}
+
+// unsent lets the next round publish again.
+func (d *Dispatcher) unsent(capability string, tokens []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lane(capability)
+	for _, t := range tokens {
+		if _, ok := l.out[t]; ok {
+			l.out[t] = time.Time{}
+		}
+	}
+}
+
+type item struct {
+	token string
+	p     partition.Priority
+}
+
+// ready is a heap: older runs first, then the order of their plan.
+type ready []item
+
+func (h ready) Len() int { return len(h) }
+func (h ready) Less(i, j int) bool {
+	a, b := h[i].p, h[j].p
+	return a.Run < b.Run || a.Run == b.Run && a.Index < b.Index
+}
+func (h ready) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *ready) Push(x any)   { *h = append(*h, x.(item)) } //nolint:forcetypeassert // heap.Push is called with items only
+func (h *ready) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	*h = (*h)[:last]
+	return x
+}

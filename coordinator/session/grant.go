@@ -1,0 +1,60 @@
+package session
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// toGrant is the wire's form of a lease.
+func toGrant(w partition.Work, traceparent string) *pb.Grant {
+	t := w.Task
+	g := &pb.Grant{
+		Lease: toRef(w.Ref), Run: w.Run, TaskId: t.ID, Project: w.Project, Commit: w.Commit, Service: t.Service,
+		Timeout: durationpb.New(time.Duration(t.Timeout) * time.Second), Traceparent: traceparent,
+	}
+	switch t.Kind {
+	case plan.KindBuild:
+		g.Work = &pb.Grant_Build{Build: build(t.Build, w.Images)}
+	case plan.KindTest:
+		g.Work = &pb.Grant_Test{Test: &pb.TestWork{
+			Name: t.Test.Name, Build: build(&t.Test.Build, w.Images), Run: t.Test.Run, Env: t.Test.Env, Report: t.Test.Report,
+		}}
+	case plan.KindRender:
+		g.Work = &pb.Grant_Render{Render: &pb.RenderWork{
+			Path: t.Render.Path, Paths: t.Render.Paths, Using: t.Render.Using, Images: w.Images, Target: target(t.Target),
+		}}
+	case plan.KindApply:
+		g.Work = &pb.Grant_Apply{Apply: &pb.ApplyWork{Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health)}}
+	case plan.KindRollback:
+		g.Work = &pb.Grant_Rollback{Rollback: &pb.RollbackWork{
+			Target: target(t.Target), CandidateManifests: w.Manifests, CandidateRelease: w.Release,
+			StableManifests: w.Stable.Manifests, StableRelease: w.Stable.Release, Health: health(t.Apply.Health),
+		}}
+	case plan.KindCheckout, plan.KindRelease, plan.KindRollout, plan.KindPromote, plan.KindVerified:
+		// The coordinator's own: never leased.
+	}
+	return g
+}
+
+func build(b *plan.Build, images map[string]string) *pb.BuildWork {
+	return &pb.BuildWork{
+		Paths: b.Paths, Dockerfile: b.Dockerfile, Target: b.Target, Args: b.Args, Contexts: images,
+		Platform: b.Platform, Push: b.Push, Provenance: b.Provenance,
+	}
+}
+
+func target(t *plan.Target) *pb.DeployTarget {
+	return &pb.DeployTarget{Environment: t.Environment, Cluster: t.Cluster, Namespace: t.Namespace}
+}
+
+func health(h *plan.Health) *pb.HealthCheck {
+	if h == nil {
+		return nil
+	}
+	return &pb.HealthCheck{Path: h.Path, Port: int32(h.Port)}
+}

@@ -1,0 +1,434 @@
+// Package session is the coordinator's end of WorkerService: one stream per worker or
+// deployer. It turns frames into commands of the partitions and their answers into
+// frames, tells dispatch what the worker can take, and sees to it that the log of an
+// attempt is durable before its end is. What may be leased is the partition's decision.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/slipway-build/slipway/coordinator/logstore"
+	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/watch"
+	"github.com/slipway-build/slipway/coordinator/wire"
+	"github.com/slipway-build/slipway/internal/queue"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// Hub is where progress goes.
+type Hub = watch.Hub[[]*pb.ProgressStep]
+
+// Presence is told which workers are there.
+type Presence interface {
+	Worker(capability, instance string, slots int)
+}
+
+// Config of the server's end.
+type Config struct {
+	Partitions *partition.Set
+	Presence   Presence
+	Logs       *logstore.Store
+	Hub        *Hub
+	// Puller of hints, for workers without a connection to the queue.
+	Puller func(capability string) *queue.Puller
+	TTL    time.Duration
+	// Traceparent is the W3C context of an attempt's span.
+	Traceparent func(traceID, task string, attempt int) string
+	Log         *slog.Logger
+}
+
+// Server serves sessions.
+type Server struct {
+	cfg   Config
+	codec *wire.Codec
+}
+
+// New makes a server.
+func New(cfg Config) *Server { return &Server{cfg: cfg, codec: wire.NewCodec()} }
+
+// stream is one session.
+type stream struct {
+	*Server
+	ctx     context.Context //nolint:containedctx // the stream's
+	worker  partition.Worker
+	hello   *pb.Hello
+	mu      sync.Mutex
+	out     *pb.SessionResponse
+	wake    chan struct{}
+	tasks   map[string]held // by token
+	relay   *relay
+	pending sync.WaitGroup
+}
+
+type held struct{ run, task string }
+
+// Session serves one stream until the worker hangs up.
+func (s *Server) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
+	first, err := g.Recv()
+	if err != nil {
+		return fmt.Errorf("wait for hello: %w", err)
+	}
+	if first.GetHello() == nil {
+		return status.Error(codes.InvalidArgument, "the first frame of a session must carry a hello") //nolint:wrapcheck // the edge
+	}
+	ctx, cancel := context.WithCancel(g.Context())
+	defer cancel()
+	st := &stream{
+		Server: s, ctx: ctx, hello: first.GetHello(), out: &pb.SessionResponse{}, wake: make(chan struct{}, 1), tasks: map[string]held{},
+		worker: partition.Worker{Name: first.GetHello().GetName(), Instance: first.GetHello().GetInstance()},
+	}
+	if err := st.welcome(); err != nil {
+		return err
+	}
+	log := s.cfg.Log.With("worker", st.worker.Name)
+	log.InfoContext(ctx, "worker connected", "capacity", capacity(st.hello.GetCapacity()), "running", len(st.hello.GetRunning()))
+	st.present(true)
+	defer st.present(false)
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	defer cancel()
+	if st.hello.GetOffers() {
+		st.relay = newRelay(st)
+		parts.Go(st.relay.run)
+	}
+	parts.Go(func() {
+		if err := st.send(g); err != nil {
+			cancel()
+		}
+	})
+	for {
+		if err := st.frame(first); err != nil {
+			return err
+		}
+		if first, err = g.Recv(); err != nil {
+			log.InfoContext(ctx, "worker disconnected", "err", err)
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err //nolint:wrapcheck // the stream's own status
+		}
+	}
+}
+
+func capacity(in []*pb.Capacity) map[string]int32 {
+	out := map[string]int32{}
+	for _, c := range in {
+		out[c.GetCapability()] = c.GetSlots()
+	}
+	return out
+}
+
+func (st *stream) present(there bool) {
+	for _, c := range st.hello.GetCapacity() {
+		n := 0
+		if there {
+			n = int(c.GetSlots())
+		}
+		st.cfg.Presence.Worker(c.GetCapability(), st.worker.Instance, n)
+	}
+}
+
+// welcome takes the leases that go on back into this stream.
+func (st *stream) welcome() error {
+	w := &pb.Welcome{Ttl: durationpb.New(st.cfg.TTL)}
+	for _, ref := range st.hello.GetRunning() {
+		kept := false
+		err := st.do(ref.GetToken(), func(tx *partition.Tx) error {
+			kept = tx.Reclaim(fromRef(ref), st.worker, st)
+			if r, t, err := tx.Holder(fromRef(ref)); err == nil {
+				st.note(ref.GetToken(), held{r, t})
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, partition.ErrNotFound) {
+			return status.Errorf(codes.Unavailable, "%v", err) //nolint:wrapcheck // the edge
+		}
+		if !kept {
+			w.Rejected = append(w.Rejected, ref)
+		}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.out.Welcome = w
+	return nil
+}
+
+func (st *stream) do(token string, f func(*partition.Tx) error) error {
+	p, err := st.cfg.Partitions.Of(token)
+	if err != nil {
+		return err
+	}
+	return p.Do(st.ctx, f)
+}
+
+func (st *stream) note(token string, h held) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.tasks[token] = h
+}
+
+// later adds to the next frame.
+func (st *stream) later(f func(*pb.SessionResponse)) {
+	st.mu.Lock()
+	f(st.out)
+	st.mu.Unlock()
+	select {
+	case st.wake <- struct{}{}:
+	default:
+	}
+}
+
+// send writes what gathers. The first frame carries the welcome.
+func (st *stream) send(g grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
+	for {
+		st.mu.Lock()
+		out := st.out
+		st.out = &pb.SessionResponse{}
+		st.mu.Unlock()
+		if !empty(out) {
+			if err := g.Send(out); err != nil {
+				return fmt.Errorf("send to %s: %w", st.worker.Name, err)
+			}
+		}
+		select {
+		case <-st.wake:
+		case <-st.ctx.Done():
+			return nil
+		}
+	}
+}
+
+func empty(m *pb.SessionResponse) bool {
+	return m.GetWelcome() == nil && m.GetHeartbeatAck() == nil &&
+		len(m.GetGrants())+len(m.GetRefusals())+len(m.GetCompletionAcks())+len(m.GetLogAcks())+len(m.GetRevocations())+len(m.GetOffers()) == 0
+}
+
+// frame turns what a worker says into commands, in the order that the protocol needs:
+// logs before the completions that count on them.
+func (st *stream) frame(m *pb.SessionRequest) error {
+	for _, c := range m.GetLogs() {
+		st.log(c)
+	}
+	for _, p := range m.GetProgress() {
+		st.progress(p)
+	}
+	for _, c := range m.GetCompletions() {
+		if err := st.complete(c); err != nil {
+			return err
+		}
+	}
+	for _, r := range m.GetLeaseRequests() {
+		if err := st.lease(r.GetToken()); err != nil {
+			return err
+		}
+	}
+	if h := m.GetHeartbeat(); h != nil {
+		return st.heartbeat(h)
+	}
+	return nil
+}
+
+func (st *stream) log(c *pb.LogChunk) {
+	ref := c.GetLease()
+	if !logstore.Valid(ref.GetToken()) {
+		return
+	}
+	err := st.cfg.Logs.Append(key(ref), c.GetOffset(), c.GetData(), func(offset int64) {
+		st.later(func(m *pb.SessionResponse) { m.LogAcks = append(m.LogAcks, &pb.LogAck{Lease: ref, Offset: offset}) })
+	})
+	if err != nil {
+		st.cfg.Log.WarnContext(st.ctx, "log chunk not taken", "worker", st.worker.Name, "err", err)
+	}
+}
+
+func key(ref *pb.LeaseRef) logstore.Key {
+	return logstore.Key{Token: ref.GetToken(), Epoch: ref.GetFence().GetEpoch(), Counter: ref.GetFence().GetCounter()}
+}
+
+func fromRef(r *pb.LeaseRef) partition.Ref {
+	return partition.Ref{Token: r.GetToken(), Attempt: int(r.GetAttempt()), Fence: wire.FromFence(r.GetFence())}
+}
+
+func toRef(r partition.Ref) *pb.LeaseRef {
+	return &pb.LeaseRef{Token: r.Token, Attempt: int32(r.Attempt), Fence: wire.Fence(r.Fence)}
+}
+
+func (st *stream) progress(p *pb.LeaseProgress) {
+	token := p.GetLease().GetToken()
+	st.mu.Lock()
+	h, ok := st.tasks[token]
+	st.mu.Unlock()
+	if !ok {
+		return
+	}
+	if p.GetStarted() {
+		if part, err := st.cfg.Partitions.Of(token); err == nil {
+			_ = part.Go(st.ctx, func(tx *partition.Tx) error { tx.Begin(fromRef(p.GetLease())); return nil }, func(error) {})
+		}
+	}
+	if len(p.GetSteps()) > 0 {
+		st.cfg.Hub.Progress(h.run, watch.Step[[]*pb.ProgressStep]{Task: h.task, Attempt: int(p.GetLease().GetAttempt()), Steps: p.GetSteps()})
+	}
+}
+
+// complete ends an attempt once its log is durable.
+func (st *stream) complete(c *pb.Completion) error {
+	part, err := st.cfg.Partitions.Of(c.GetLease().GetToken())
+	if err != nil {
+		return status.Errorf(codes.InvalidArgument, "completion: %v", err) //nolint:wrapcheck // the edge
+	}
+	outcome, class := st.codec.Outcome(c.GetOutcome(), c.GetFailureClass())
+	rep := run.Report{
+		Attempt: run.Attempt{
+			Outcome: outcome, Class: class, Message: clip(c.GetMessage()), StartedAt: wire.FromTime(c.GetStartedAt()), FinishedAt: wire.FromTime(c.GetFinishedAt()),
+			Steps: wire.FromSteps(c.GetSteps()[:min(len(c.GetSteps()), maxSteps)]), LogSize: c.GetLogSize(),
+		},
+		Result: wire.FromResult(c.GetResult()),
+	}
+	end := func(tx *partition.Tx) error { return tx.Complete(fromRef(c.GetLease()), rep) }
+	reply := func(err error) {
+		if err != nil && !errors.Is(err, partition.ErrAborted) && !errors.Is(err, partition.ErrNotFound) {
+			return // not durable: the worker says it again in its next session
+		}
+		st.later(func(m *pb.SessionResponse) {
+			m.CompletionAcks = append(m.CompletionAcks, &pb.CompletionAck{Lease: c.GetLease(), Aborted: err != nil})
+		})
+	}
+	st.cfg.Logs.Flushed(key(c.GetLease()), c.GetLogSize(), func() {
+		if err := part.Go(st.ctx, end, reply); err != nil {
+			st.cfg.Log.WarnContext(st.ctx, "completion not taken", "worker", st.worker.Name, "err", err)
+		}
+	})
+	return nil
+}
+
+const (
+	maxSteps   = 500
+	maxMessage = 16 << 10
+)
+
+func clip(s string) string {
+	if len(s) <= maxMessage {
+		return s
+	}
+	return s[:maxMessage/2] + "\n[…]\n" + s[len(s)-maxMessage/2:]
+}
+
+// lease asks the partition, and answers as early as the partition allows.
+func (st *stream) lease(token string) error {
+	refuse := func(err error) {
+		st.later(func(m *pb.SessionResponse) {
+			m.Refusals = append(m.Refusals, &pb.Refusal{Token: token, Reason: err.Error()})
+		})
+	}
+	part, err := st.cfg.Partitions.Of(token)
+	if err != nil {
+		refuse(err)
+		return nil
+	}
+	if st.relay != nil {
+		st.relay.answered(token)
+	}
+	var late *pb.Grant
+	grant := func(tx *partition.Tx) error {
+		w, early, err := tx.Lease(token, st.worker, st)
+		if err != nil {
+			return err
+		}
+		st.note(token, held{w.Run, w.Task.ID})
+		g := toGrant(w, st.cfg.Traceparent(w.TraceID, w.Task.ID, w.Ref.Attempt))
+		if early {
+			st.later(func(m *pb.SessionResponse) { m.Grants = append(m.Grants, g) })
+		} else {
+			late = g
+		}
+		return nil
+	}
+	err = part.Go(st.ctx, grant, func(err error) {
+		switch {
+		case err != nil:
+			refuse(err)
+		case late != nil:
+			st.later(func(m *pb.SessionResponse) { m.Grants = append(m.Grants, late) })
+		}
+	})
+	if err != nil {
+		refuse(err)
+	}
+	return nil
+}
+
+// heartbeat renews what the worker holds, and tells it what it does not hold.
+func (st *stream) heartbeat(h *pb.Heartbeat) error {
+	if st.relay != nil {
+		free := h.GetFree()
+		if h.GetDraining() {
+			free = nil
+		}
+		st.relay.free(free)
+	}
+	if h.GetDraining() {
+		st.present(false)
+	}
+	byPart := map[*partition.Partition][]*pb.LeaseRef{}
+	for _, ref := range h.GetHeld() {
+		p, err := st.cfg.Partitions.Of(ref.GetToken())
+		if err != nil {
+			return status.Errorf(codes.InvalidArgument, "heartbeat: %v", err) //nolint:wrapcheck // the edge
+		}
+		byPart[p] = append(byPart[p], ref)
+	}
+	ack := func() {
+		st.later(func(m *pb.SessionResponse) { m.HeartbeatAck = &pb.HeartbeatAck{Sequence: h.GetSequence()} })
+	}
+	if len(byPart) == 0 {
+		ack()
+		return nil
+	}
+	var mu sync.Mutex
+	left := len(byPart)
+	for p, refs := range byPart {
+		renew := func(tx *partition.Tx) error {
+			for _, ref := range refs {
+				if !tx.Renew(fromRef(ref), st.worker) {
+					st.revoke(ref, pb.Revocation_CAUSE_LOST, "the lease is not held")
+				}
+			}
+			return nil
+		}
+		err := p.Go(st.ctx, renew, func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if left--; err == nil && left == 0 {
+				ack()
+			}
+		})
+		if err != nil {
+			return nil //nolint:nilerr // the stream has ended
+		}
+	}
+	return nil
+}
+
+// Revoke implements partition.Sink.
+func (st *stream) Revoke(ref partition.Ref, message string) {
+	st.revoke(toRef(ref), pb.Revocation_CAUSE_CANCELED, message)
+}
+
+func (st *stream) revoke(ref *pb.LeaseRef, cause pb.Revocation_Cause, message string) {
+	st.later(func(m *pb.SessionResponse) {
+		m.Revocations = append(m.Revocations, &pb.Revocation{Lease: ref, Cause: cause, Message: message})
+	})
+}
