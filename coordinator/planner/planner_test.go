@@ -104,10 +104,10 @@ func (r results) run(id string, p plan.Plan) {
 			continue
 		}
 		result := plan.Result{}
-		switch task.Kind {
-		case plan.KindBuild:
+		if task.Kind == plan.KindBuild {
 			result.Image = task.Build.Push + "@" + plan.Sum([]byte(id+task.ID))
-		case plan.KindRender:
+		}
+		if task.Kind == plan.KindRender {
 			if build, ok := p.Find(task.Render.Image); ok {
 				result.Image = r[build.Digest].Result.Image
 			}

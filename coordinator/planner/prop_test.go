@@ -142,25 +142,31 @@ func TestOrderOfEverything(t *testing.T) {
 			for _, id := range g.Before(task.ID) {
 				before[id] = true
 			}
-			switch task.Kind {
-			case plan.KindApply:
+			if task.Kind == plan.KindApply {
 				checkApply(rt, in, p, task, before, deployed)
-			case plan.KindRollout:
-				e, _ := in.Targets.Environment(task.Target.Environment)
-				if e.After != nil {
-					after, _ := in.Targets.Environment(e.After.Env)
-					for service := range deployed {
-						for _, cluster := range after.Clusters {
-							id := plan.ApplyID(service, plan.Target{Environment: after.Name, Cluster: cluster})
-							if !before[id] {
-								rt.Fatalf("%s does not wait for %s", task.ID, id)
-							}
-						}
-					}
-				}
+			}
+			if task.Kind == plan.KindRollout {
+				checkRollout(rt, in, task, before, deployed)
 			}
 		}
 	})
+}
+
+// checkRollout: behind every apply of the environment before.
+func checkRollout(t *rapid.T, in planner.Input, begin plan.Task, before, deployed map[string]bool) {
+	e, _ := in.Targets.Environment(begin.Target.Environment)
+	if e.After == nil {
+		return
+	}
+	after, _ := in.Targets.Environment(e.After.Env)
+	for service := range deployed {
+		for _, cluster := range after.Clusters {
+			id := plan.ApplyID(service, plan.Target{Environment: after.Name, Cluster: cluster})
+			if !before[id] {
+				t.Fatalf("%s does not wait for %s", begin.ID, id)
+			}
+		}
+	}
 }
 
 // checkApply: behind every test of the run, behind its own manifests and image, behind
