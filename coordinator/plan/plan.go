@@ -114,7 +114,7 @@ type Reuse struct {
 // Result is what a task that succeeded leaves for the tasks after it. It is small:
 // large things are blobs named by digest.
 type Result struct {
-	Image     string       `json:"image,omitempty"`     // build: "<registry>/<service>@sha256:…"
+	Image     string       `json:"image,omitempty"`     // build: "<registry>/<service>@sha256:…"; render: the image that the manifests carry
 	Manifests string       `json:"manifests,omitempty"` // render: digest of the blob with the rendered manifests
 	Release   string       `json:"release,omitempty"`   // release: its hash, also the digest of its blob
 	Tests     *TestSummary `json:"tests,omitempty"`     // test: counts

@@ -36,6 +36,11 @@ func (r *Run) Finish(t *Task, rep Report, now time.Time) []Event {
 	switch a.Outcome {
 	case OutcomeSucceeded:
 		done.State, done.Result, done.Digest = TaskSucceeded, rep.Result, t.Spec.Digest
+		if t.Spec.Render != nil { // manifests are reused only with the image that they carry
+			if build, ok := r.Find(t.Spec.Render.Image); ok {
+				done.Result.Image = build.Result.Image
+			}
+		}
 	case OutcomeFailed:
 		done.State, done.Result = TaskFailed, rep.Result
 	case OutcomeCanceled:
@@ -182,11 +187,14 @@ func (r *Run) undo(promote *Task) []Event {
 	return events
 }
 
-// rollback starts the compensation of an apply that has ended, if it was ever begun
-// and was not compensated before.
+// rollback starts the compensation of an apply that has ended, if it was ever begun,
+// was not compensated before, and if the plan has a template for it.
 func (r *Run) rollback(apply *Task) []Event {
 	id := plan.RollbackID(apply.Spec.Service, *apply.Spec.Target)
 	if _, ok := r.Find(id); ok || len(apply.Attempts) == 0 {
+		return nil
+	}
+	if _, ok := r.Plan.Find(id); !ok { // the environment asks for none
 		return nil
 	}
 	return []Event{CompensationStarted{Run: r.ID, Tasks: []string{id}, Reason: fmt.Sprintf("%s %s, and the release of %s did not succeed in every cluster of %s",
