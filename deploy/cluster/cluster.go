@@ -50,6 +50,7 @@ type Cluster struct {
 	Mapper   meta.ResettableRESTMapper
 
 	discovery  discovery.CachedDiscoveryInterface
+	http       *http.Client
 	name       string
 	server     string
 	kubeconfig string
@@ -63,8 +64,12 @@ func Open(spec Spec) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	server, _, err := rest.DefaultServerUrlFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %q: kubeconfig %s, context %q: %w", spec.Name, spec.Kubeconfig, contextName, err)
+	}
 	c := &Cluster{
-		name: spec.Name, server: cfg.Host, kubeconfig: spec.Kubeconfig, context: contextName,
+		name: spec.Name, server: server.String(), kubeconfig: spec.Kubeconfig, context: contextName,
 		timeout: cfg.Timeout,
 	}
 	if err := c.connect(cfg); err != nil {
@@ -95,6 +100,10 @@ func (c *Cluster) connect(cfg *rest.Config) error {
 	if c.Metadata, err = metadata.NewForConfig(cfg); err != nil {
 		return err
 	}
+	if c.http, err = rest.HTTPClientFor(cfg); err != nil {
+		return err
+	}
+	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.discovery = memory.NewMemCacheClient(c.Typed.Discovery())
 	c.Mapper = restmapper.NewDeferredDiscoveryRESTMapper(c.discovery)
 	return nil

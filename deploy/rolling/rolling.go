@@ -1,0 +1,199 @@
+package rolling
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/slipway-build/slipway/deploy/apply"
+	"github.com/slipway-build/slipway/deploy/cluster"
+	"github.com/slipway-build/slipway/deploy/health"
+	"github.com/slipway-build/slipway/deploy/manifest"
+	"github.com/slipway-build/slipway/deploy/revision"
+)
+
+// Check is the HTTP check of a service; an empty path means none.
+type Check struct {
+	Path string
+	Port int32
+}
+
+// Settings are what a deployer decides for all its rollouts.
+type Settings struct {
+	Policy   manifest.Policy
+	Timeout  time.Duration // of the wait for health
+	Patience time.Duration // with a silent cluster
+	Grace    health.Grace
+}
+
+// Listener hears what happens while it happens. Any field may be nil.
+type Listener struct {
+	Changed  func(apply.Change)
+	Progress func(health.Progress)
+	Step     func(Step)
+}
+
+// Step is one part of the work and when it took place.
+type Step struct {
+	Name       string // apply, healthy, http, prune
+	Began, End time.Time
+}
+
+// Result is the answer about a rollout. Verdict says which of the parts said no.
+type Result struct {
+	Verdict Verdict
+	Applied apply.Outcome
+	Pruned  []apply.Change
+	Health  health.Report
+	HTTP    health.HTTPReport
+	Steps   []Step
+	path    string
+}
+
+// Verdict of the work. "The farm could not tell" is no verdict: it is an error.
+type Verdict string
+
+// Verdicts.
+const (
+	Healthy    Verdict = "healthy"
+	Refused    Verdict = "refused"    // invalid, not allowed, or somebody else's
+	Unhealthy  Verdict = "unhealthy"  // applied, and does not work
+	Unanswered Verdict = "unanswered" // ready, and HTTP says no
+)
+
+// Explanation is why the verdict is not Healthy, for people.
+func (r Result) Explanation() string {
+	switch r.Verdict {
+	case Refused:
+		text := ""
+		for i, refusal := range r.Applied.Refused {
+			if i > 0 {
+				text += "\n"
+			}
+			text += refusal.String()
+		}
+		return text
+	case Unhealthy:
+		if r.Health.TimedOut {
+			return "not healthy in time:\n" + r.Health.Explanation()
+		}
+		return r.Health.Explanation()
+	case Unanswered:
+		return r.HTTP.Explanation(r.path)
+	default:
+		return ""
+	}
+}
+
+// Deploy brings a release onto its target and sees it work. An error means that the farm could not tell (*cluster.Error), that
+// the lease is lost (apply.ErrSuperseded), or that ctx ended.
+func Deploy(ctx context.Context, c *cluster.Cluster, req apply.Request, check Check, set Settings, to Listener) (Result, error) {
+	r := &rollout{cluster: c, target: req.Target, fence: req.Stamp.Fence, check: check, set: set, to: to, clean: true}
+	req.Policy, req.Changed = set.Policy, to.Changed
+	return r.run(ctx, func() (apply.Outcome, error) { return apply.Apply(ctx, c, req) })
+}
+
+// Rollback takes a candidate back and, when a stable release stands again, sees that one work.
+func Rollback(ctx context.Context, c *cluster.Cluster, req revision.Request, check Check, set Settings, to Listener) (Result, error) {
+	r := &rollout{cluster: c, target: req.Target, fence: req.Fence, check: check, set: set, to: to}
+	req.Policy, req.Changed = set.Policy, to.Changed
+	return r.run(ctx, func() (apply.Outcome, error) { return revision.Rollback(ctx, c, req) })
+}
+
+type rollout struct {
+	cluster *cluster.Cluster
+	target  apply.Target
+	fence   apply.Fence
+	check   Check
+	set     Settings
+	to      Listener
+	clean   bool // prune what the release no longer has
+	result  Result
+}
+
+func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) (Result, error) {
+	r.result.path = r.check.Path
+	err := r.step("apply", func() (err error) {
+		if _, err = r.cluster.Ping(ctx); err == nil {
+			r.result.Applied, err = write()
+		}
+		return err
+	})
+	if err != nil {
+		return r.result, err
+	}
+	if len(r.result.Applied.Refused) > 0 {
+		r.result.Verdict = Refused
+		return r.result, nil
+	}
+	return r.verify(ctx)
+}
+
+func (r *rollout) verify(ctx context.Context) (Result, error) {
+	r.result.Verdict = Healthy
+	live := r.result.Applied.Refs()
+	if len(live) == 0 { // a first release was taken back
+		return r.result, nil
+	}
+	if err := r.step("healthy", func() (err error) {
+		r.result.Health, err = health.Wait(ctx, r.cluster, health.Request{
+			Namespace: r.target.Namespace, Objects: live, Timeout: r.set.Timeout, Patience: r.set.Patience,
+			Grace: r.set.Grace, Progress: r.to.Progress,
+		})
+		return err
+	}); err != nil {
+		return r.result, err
+	}
+	if !r.result.Health.Healthy {
+		r.result.Verdict = Unhealthy
+		return r.result, nil
+	}
+	if err := r.ask(ctx, live); err != nil || r.result.Verdict != Healthy || !r.clean {
+		return r.result, err
+	}
+	err := r.step("prune", func() (err error) {
+		r.result.Pruned, err = apply.Prune(ctx, r.cluster, r.target, r.fence, live)
+		return err
+	})
+	r.announce(r.result.Pruned)
+	return r.result, err
+}
+
+func (r *rollout) ask(ctx context.Context, live []manifest.Ref) error {
+	if r.check.Path == "" || r.result.Health.Simulated { // nothing listens behind simulated pods
+		return nil
+	}
+	return r.step("http", func() (err error) {
+		r.result.HTTP, err = health.CheckHTTP(ctx, r.cluster, health.HTTPRequest{
+			Namespace: r.target.Namespace, Service: r.target.Service, Path: r.check.Path, Port: r.check.Port,
+			Objects: live, Pods: r.result.Health.ReadyPods,
+		})
+		if err == nil && !r.result.HTTP.OK {
+			r.result.Verdict = Unanswered
+		}
+		return err
+	})
+}
+
+func (r *rollout) announce(changes []apply.Change) {
+	if r.to.Changed == nil {
+		return
+	}
+	for _, change := range changes {
+		r.to.Changed(change)
+	}
+}
+
+func (r *rollout) step(name string, do func() error) error {
+	began := time.Now()
+	err := do()
+	step := Step{Name: name, Began: began, End: time.Now()}
+	r.result.Steps = append(r.result.Steps, step)
+	if r.to.Step != nil {
+		r.to.Step(step)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
