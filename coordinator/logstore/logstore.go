@@ -258,6 +258,22 @@ func (s *Store) Read(ctx context.Context, k Key, offset int64, end func() (size 
 	}
 }
 
+// Size is how many bytes of a log are stored.
+func (s *Store) Size(ctx context.Context, k Key) (int64, error) {
+	m, err := s.stream.GetLastMsgForSubject(ctx, k.subject())
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("size of log %s: %w", k.Token, err)
+	}
+	from, err := strconv.ParseInt(m.Header.Get(offsetOf), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("size of log %s: bad offset: %w", k.Token, err)
+	}
+	return from + int64(len(m.Data)), nil
+}
+
 // Valid reports that a token can stand in a subject.
 func Valid(token string) bool {
 	return token != "" && !strings.ContainsAny(token, ".*> \t\r\n")

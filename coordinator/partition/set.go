@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -115,4 +116,20 @@ func (s *Set) Find(ctx context.Context, name string, do func(*Tx, *run.Run) erro
 		}
 		return do(tx, r)
 	})
+}
+
+// List answers runs without tasks of one project or all, newest first.
+func (s *Set) List(ctx context.Context, project string, limit int) ([]*run.Run, error) {
+	var out []*run.Run
+	for _, p := range s.parts {
+		err := p.Do(ctx, func(tx *Tx) error {
+			out = append(out, tx.Runs(project, limit)...)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(out, func(a, b *run.Run) int { return b.AcceptedAt.Compare(a.AcceptedAt) })
+	return out[:min(len(out), limit)], nil
 }

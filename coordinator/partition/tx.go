@@ -123,6 +123,9 @@ func (tx *Tx) Runs(project string, limit int) []*run.Run {
 	return out
 }
 
+// Token names a task on the wire.
+func (tx *Tx) Token(r *run.Run, t *run.Task) string { return tx.o.token(r, t) }
+
 // Known answers the result of a digest in a project.
 func (tx *Tx) Known(project, digest string) (project.Known, bool) { //nolint:revive // the package's word
 	return tx.o.st.Project(project).Known(digest)

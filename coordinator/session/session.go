@@ -30,6 +30,9 @@ import (
 // Hub is where progress goes.
 type Hub = watch.Hub[[]*pb.ProgressStep]
 
+// Change is one change of a run, as followers see it.
+type Change = watch.Change[[]*pb.ProgressStep]
+
 // Presence is told which workers are there.
 type Presence interface {
 	Worker(capability, instance string, slots int)
@@ -57,6 +60,27 @@ type Server struct {
 
 // New makes a server.
 func New(cfg Config) *Server { return &Server{cfg: cfg, codec: wire.NewCodec()} }
+
+// Source answers what the holder of a lease may fetch.
+func (s *Server) Source(ctx context.Context, ref *pb.LeaseRef) (repository, commit string, err error) {
+	p, err := s.cfg.Partitions.Of(ref.GetToken())
+	if err != nil {
+		return "", "", err
+	}
+	err = p.Do(ctx, func(tx *partition.Tx) error {
+		id, _, err := tx.Holder(fromRef(ref))
+		if err != nil {
+			return err
+		}
+		r, err := tx.Run(id)
+		if err != nil {
+			return err
+		}
+		repository, commit = r.Repository, r.Commit
+		return nil
+	})
+	return repository, commit, err
+}
 
 // stream is one session.
 type stream struct {

@@ -1,0 +1,262 @@
+// Package api serves proto/slipway/v1: thin handlers that decode, call and encode. Who
+// may call is decided before them (internal/rpc); what happens, behind them.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/logstore"
+	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/session"
+	"github.com/slipway-build/slipway/coordinator/source"
+	"github.com/slipway-build/slipway/coordinator/submit"
+	"github.com/slipway-build/slipway/coordinator/wire"
+	"github.com/slipway-build/slipway/internal/rpc"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// Config of the services.
+type Config struct {
+	Partitions *partition.Set
+	Submitter  *submit.Submitter
+	Sessions   *session.Server
+	Hub        *session.Hub
+	Logs       *logstore.Store
+	Blobs      *artifact.Store
+	Mirror     *source.Mirror
+	// Go runs f outside the call; the program waits for it when it stops.
+	Go  func(f func())
+	Log *slog.Logger
+}
+
+// Register adds the services to a server.
+func Register(to grpc.ServiceRegistrar, cfg Config) {
+	codec := wire.NewCodec()
+	pb.RegisterRunServiceServer(to, &runs{cfg: cfg, codec: codec})
+	pb.RegisterLogServiceServer(to, &logs{cfg: cfg})
+	pb.RegisterWorkerServiceServer(to, &workers{cfg: cfg})
+}
+
+type runs struct {
+	pb.UnimplementedRunServiceServer
+	cfg   Config
+	codec *wire.Codec
+}
+
+func caller(ctx context.Context) string {
+	who, _ := rpc.IdentityFrom(ctx)
+	return who.Name
+}
+
+func (s *runs) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.SubmitResponse, error) {
+	r, replayed, err := s.cfg.Submitter.Submit(ctx, submit.Request{
+		Repository: req.GetRepository(), Ref: req.GetRef(), Dirty: req.GetDirty(), NoReuse: req.GetNoReuse(), Key: req.GetIdempotencyKey(), By: caller(ctx),
+	})
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &pb.SubmitResponse{Run: s.codec.FullRun(r), Replayed: replayed}, nil
+}
+
+func (s *runs) Plan(ctx context.Context, req *pb.PlanRequest) (*pb.PlanResponse, error) {
+	_, data, hash, err := s.cfg.Submitter.Plan(ctx, submit.Request{Repository: req.GetRepository(), Ref: req.GetRef(), NoReuse: req.GetNoReuse()})
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &pb.PlanResponse{Hash: hash, PlanJson: data}, nil
+}
+
+func (s *runs) Get(ctx context.Context, req *pb.GetRequest) (*pb.GetResponse, error) {
+	var out *pb.Run
+	err := s.cfg.Partitions.Find(ctx, req.GetRun(), func(_ *partition.Tx, r *run.Run) error {
+		out = s.codec.FullRun(r)
+		return nil
+	})
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &pb.GetResponse{Run: out}, nil
+}
+
+const defaultLimit = 50
+
+func (s *runs) List(ctx context.Context, req *pb.ListRequest) (*pb.ListResponse, error) {
+	limit := int(req.GetLimit())
+	if limit == 0 {
+		limit = defaultLimit
+	}
+	found, err := s.cfg.Partitions.List(ctx, req.GetProject(), limit)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	out := &pb.ListResponse{}
+	for _, r := range found {
+		out.Runs = append(out.Runs, s.codec.Run(r))
+	}
+	return out, nil
+}
+
+func (s *runs) Cancel(ctx context.Context, req *pb.CancelRequest) (*pb.CancelResponse, error) {
+	message := "canceled by " + caller(ctx)
+	if req.GetReason() != "" {
+		message += ": " + req.GetReason()
+	}
+	var out *pb.Run
+	err := s.cfg.Partitions.Find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) error {
+		c, err := tx.Cancel(r.ID, message)
+		if err == nil {
+			out = s.codec.Run(c)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &pb.CancelResponse{Run: out}, nil
+}
+
+func (s *runs) Watch(req *pb.WatchRequest, out grpc.ServerStreamingServer[pb.WatchResponse]) error {
+	ctx := out.Context()
+	var snapshot *run.Run
+	var changes <-chan session.Change
+	err := s.cfg.Partitions.Find(ctx, req.GetRun(), func(_ *partition.Tx, r *run.Run) error {
+		f := s.cfg.Hub.Follow(r.ID)
+		context.AfterFunc(ctx, f.Close)
+		snapshot, changes = r, f.C
+		return nil
+	})
+	if err != nil {
+		return toStatus(err)
+	}
+	if err := out.Send(&pb.WatchResponse{Change: &pb.WatchResponse_Snapshot{Snapshot: s.codec.FullRun(snapshot)}}); err != nil {
+		return err //nolint:wrapcheck // the stream's own status
+	}
+	ended := snapshot.State.Ended()
+	for !ended {
+		c, ok := <-changes
+		if !ok {
+			if ctx.Err() != nil {
+				return toStatus(context.Cause(ctx))
+			}
+			return status.Error(codes.ResourceExhausted, "the watcher is too slow: watch again") //nolint:wrapcheck // the edge
+		}
+		for _, m := range s.changes(c) {
+			if err := out.Send(m); err != nil {
+				return err //nolint:wrapcheck // the stream's own status
+			}
+		}
+		ended = c.Run != nil && c.Run.State.Ended()
+	}
+	return nil
+}
+
+func (s *runs) changes(c session.Change) []*pb.WatchResponse {
+	if p := c.Progress; p != nil {
+		return []*pb.WatchResponse{{Change: &pb.WatchResponse_Progress{Progress: &pb.Progress{TaskId: p.Task, Attempt: int32(p.Attempt), Steps: p.Steps}}}}
+	}
+	out := make([]*pb.WatchResponse, 0, len(c.Tasks)+1)
+	for _, t := range c.Tasks {
+		out = append(out, &pb.WatchResponse{Change: &pb.WatchResponse_Task{Task: s.codec.Task(t)}})
+	}
+	return append(out, &pb.WatchResponse{Change: &pb.WatchResponse_Run{Run: s.codec.Run(c.Run)}})
+}
+
+type workers struct {
+	pb.UnimplementedWorkerServiceServer
+	cfg Config
+}
+
+func (s *workers) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
+	return s.cfg.Sessions.Session(g)
+}
+
+// chunk is the size of streamed parts.
+const chunk = 256 << 10
+
+func (s *workers) FetchSource(req *pb.FetchSourceRequest, out grpc.ServerStreamingServer[pb.FetchSourceResponse]) error {
+	ctx := out.Context()
+	repository, commit, err := s.cfg.Sessions.Source(ctx, req.GetLease())
+	if err != nil {
+		return toStatus(err)
+	}
+	if commit != req.GetCommit() {
+		return status.Errorf(codes.PermissionDenied, "the lease is of commit %s, not %s", commit, req.GetCommit()) //nolint:wrapcheck // the edge
+	}
+	w := &sender{size: chunk, send: func(b []byte) error { return out.Send(&pb.FetchSourceResponse{Data: b}) }}
+	if err := s.cfg.Mirror.Archive(ctx, repository, commit, req.GetPaths(), w); err != nil {
+		return toStatus(err)
+	}
+	return w.flush()
+}
+
+func (s *workers) GetBlob(req *pb.GetBlobRequest, out grpc.ServerStreamingServer[pb.GetBlobResponse]) error {
+	data, err := s.cfg.Blobs.Get(out.Context(), req.GetDigest())
+	if err != nil {
+		return toStatus(err)
+	}
+	w := &sender{size: chunk, send: func(b []byte) error { return out.Send(&pb.GetBlobResponse{Data: b}) }}
+	if _, err := w.Write(data); err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+func (s *workers) PutBlob(in grpc.ClientStreamingServer[pb.PutBlobRequest, pb.PutBlobResponse]) error {
+	var data []byte
+	for {
+		m, err := in.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err //nolint:wrapcheck // the stream's own status
+		}
+		if data = append(data, m.GetData()...); len(data) > artifact.MaxBlob {
+			return toStatus(artifact.ErrTooLarge)
+		}
+	}
+	digest, err := s.cfg.Blobs.Put(in.Context(), data)
+	if err != nil {
+		return toStatus(err)
+	}
+	return in.SendAndClose(&pb.PutBlobResponse{Digest: digest}) //nolint:wrapcheck // the stream's own status
+}
+
+// sender cuts what is written into messages.
+type sender struct {
+	size int
+	buf  []byte
+	send func([]byte) error
+}
+
+func (w *sender) Write(p []byte) (int, error) {
+	w.buf = append(w.buf, p...)
+	for len(w.buf) >= w.size {
+		if err := w.send(w.buf[:w.size:w.size]); err != nil {
+			return 0, err
+		}
+		w.buf = append([]byte(nil), w.buf[w.size:]...)
+	}
+	return len(p), nil
+}
+
+func (w *sender) flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	if err := w.send(w.buf); err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	w.buf = nil
+	return nil
+}

@@ -1,0 +1,289 @@
+// Package submit turns a request into a plan: it fetches the commit, reads its files,
+// asks what is known by digest and whether it is still there, and has planner decide.
+// It also turns a plan into a run. What a plan means is planner's business.
+package submit
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/planner"
+	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/source"
+)
+
+// ProblemsError is every mistake of a repository's or the platform's files.
+type ProblemsError struct{ Problems pipeline.Problems }
+
+func (e *ProblemsError) Error() string { return e.Problems.Error() }
+
+// ErrRegistry: whether images are still there cannot be told.
+var ErrRegistry = errors.New("registry unreachable")
+
+// Images tells whether an image is still in its registry.
+type Images interface {
+	Exists(ctx context.Context, ref string) (bool, error)
+}
+
+// Config of a Submitter.
+type Config struct {
+	Mirror     *source.Mirror
+	Partitions *partition.Set
+	Blobs      *artifact.Store
+	Images     Images
+	// TargetsFile is the platform team's file, read anew for each plan; empty: nothing
+	// is deployed.
+	TargetsFile string
+	Registry    string // where services push that do not say otherwise
+	Platform    string
+	Runner      string // version of what builds, tests and renders
+	TraceID     func(project, commit, run string) string
+}
+
+// Submitter makes plans and runs.
+type Submitter struct{ cfg Config }
+
+// New makes a Submitter.
+func New(cfg Config) *Submitter { return &Submitter{cfg: cfg} }
+
+// Request is what somebody wants to run.
+type Request struct {
+	Repository string
+	Ref        string
+	Dirty      bool
+	NoReuse    bool
+	Key        string // idempotency key
+	By         string // who asks
+}
+
+// hash of everything that a repeat must have in common.
+func (r Request) hash() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %t %t %q", r.Repository, r.Ref, r.Dirty, r.NoReuse, r.By)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Plan makes the plan of a request with its bytes and hash, and changes nothing but the
+// mirror.
+func (s *Submitter) Plan(ctx context.Context, req Request) (p plan.Plan, data []byte, hash string, err error) {
+	in, err := s.input(ctx, req)
+	if err != nil {
+		return plan.Plan{}, nil, "", err
+	}
+	home, err := s.cfg.Partitions.Home(ctx, in.Pipeline.Project)
+	if err != nil {
+		return plan.Plan{}, nil, "", err
+	}
+	if err := s.base(ctx, home, &in, req); err != nil {
+		return plan.Plan{}, nil, "", err
+	}
+	p, err = s.decide(ctx, home, in)
+	if err != nil {
+		return plan.Plan{}, nil, "", err
+	}
+	if data, err = plan.Encode(p); err != nil {
+		return plan.Plan{}, nil, "", err
+	}
+	return p, data, plan.Sum(data), nil
+}
+
+// Submit makes a plan and accepts it as a run. replayed: the key began it before.
+func (s *Submitter) Submit(ctx context.Context, req Request) (r *run.Run, replayed bool, err error) {
+	p, data, hash, err := s.Plan(ctx, req)
+	if err != nil {
+		return nil, false, err
+	}
+	if _, err := s.cfg.Blobs.Put(ctx, data); err != nil {
+		return nil, false, err
+	}
+	home, err := s.cfg.Partitions.Home(ctx, p.Project)
+	if err != nil {
+		return nil, false, err
+	}
+	err = home.Do(ctx, func(tx *partition.Tx) error {
+		id, again, err := tx.Accept(partition.Submission{
+			Plan: &p, PlanHash: hash, SubmittedBy: req.By, Key: req.Key, RequestHash: req.hash(),
+			TraceID: func(id string) string { return s.cfg.TraceID(p.Project, p.Commit, id) },
+		})
+		if err != nil {
+			return err
+		}
+		replayed = again
+		r, err = tx.Run(id)
+		return err
+	})
+	return r, replayed, err
+}
+
+// input reads what a plan depends on at the commit.
+func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, error) {
+	m := s.cfg.Mirror
+	commit, err := m.Resolve(ctx, req.Repository, req.Ref)
+	if err != nil {
+		return planner.Input{}, err
+	}
+	pipe, err := s.pipeline(ctx, req.Repository, commit)
+	if err != nil {
+		return planner.Input{}, err
+	}
+	targets, err := s.targets()
+	if err != nil {
+		return planner.Input{}, err
+	}
+	entries, err := m.Tree(ctx, req.Repository, commit, planner.Paths(pipe, targets))
+	if err != nil {
+		return planner.Input{}, err
+	}
+	objects := make(map[string]string, len(entries))
+	for p, e := range entries {
+		objects[p] = e.Identity()
+	}
+	return planner.Input{
+		Pipeline: pipe, Targets: targets, Rebuild: req.NoReuse, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
+		Objects: objects, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: "trusted",
+	}, nil
+}
+
+func (s *Submitter) pipeline(ctx context.Context, repository, commit string) (*pipeline.Pipeline, error) {
+	files, err := s.cfg.Mirror.Files(ctx, repository, commit, []string{pipeline.File, "services/*/service.yaml"})
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := files[pipeline.File]; !ok {
+		return nil, fmt.Errorf("%w: commit %s of %s has no %s in its root: add one (see docs, or examples/shop)", source.ErrFileNotFound, commit[:12], repository, pipeline.File)
+	}
+	p, problems := pipeline.Parse(files)
+	if len(problems) > 0 {
+		return nil, &ProblemsError{problems}
+	}
+	return p, nil
+}
+
+func (s *Submitter) targets() (*pipeline.Targets, error) {
+	if s.cfg.TargetsFile == "" {
+		return nil, nil //nolint:nilnil // no targets is an answer: nothing is deployed
+	}
+	data, err := os.ReadFile(s.cfg.TargetsFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the coordinator's targets: %w", err)
+	}
+	t, problems := pipeline.ParseTargets(s.cfg.TargetsFile, data)
+	if len(problems) > 0 {
+		return nil, &ProblemsError{problems}
+	}
+	return t, nil
+}
+
+// base finds the last green commit and what changed since. That it is gone from the
+// mirror, or cannot be parsed any more, only makes the reasons poorer.
+func (s *Submitter) base(ctx context.Context, home *partition.Partition, in *planner.Input, req Request) error {
+	var green string
+	err := home.Do(ctx, func(tx *partition.Tx) error {
+		green = tx.Green(in.Pipeline.Project, req.Ref)
+		return nil
+	})
+	if err != nil || green == "" {
+		return err
+	}
+	changed, err := s.cfg.Mirror.Changed(ctx, req.Repository, green, in.Commit)
+	if err != nil {
+		return nil //nolint:nilerr // as above
+	}
+	in.Base, in.Changed = green, changed
+	if p, err := s.pipeline(ctx, req.Repository, green); err == nil {
+		in.BasePipeline = p
+	}
+	return nil
+}
+
+// decide plans three times at most: to learn which digests matter, with what is known of
+// them, and without those whose images are gone.
+func (s *Submitter) decide(ctx context.Context, home *partition.Partition, in planner.Input) (plan.Plan, error) {
+	asked := map[string]bool{}
+	in.Known = func(d string) (plan.Reuse, bool) { asked[d] = true; return plan.Reuse{}, false }
+	p, problems := planner.Plan(in)
+	if len(problems) > 0 {
+		return plan.Plan{}, &ProblemsError{problems}
+	}
+	known := map[string]plan.Reuse{}
+	err := home.Do(ctx, func(tx *partition.Tx) error {
+		for d := range asked {
+			if k, ok := tx.Known(p.Project, d); ok {
+				known[d] = plan.Reuse{Run: k.Run, Result: k.Result}
+			}
+		}
+		return nil
+	})
+	if err != nil || len(known) == 0 {
+		return p, err
+	}
+	in.Known = func(d string) (plan.Reuse, bool) { k, ok := known[d]; return k, ok }
+	if p, problems = planner.Plan(in); len(problems) > 0 {
+		return plan.Plan{}, &ProblemsError{problems}
+	}
+	gone, err := s.gone(ctx, p)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	if len(gone) == 0 {
+		return p, nil
+	}
+	for _, d := range gone {
+		delete(known, d)
+	}
+	if p, problems = planner.Plan(in); len(problems) > 0 {
+		return plan.Plan{}, &ProblemsError{problems}
+	}
+	return p, nil
+}
+
+// gone answers the digests of reused tasks whose image or manifests are not there.
+func (s *Submitter) gone(ctx context.Context, p plan.Plan) ([]string, error) {
+	var mu sync.Mutex
+	var out []string
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for _, t := range p.Tasks {
+		if t.Reuse == nil {
+			continue
+		}
+		g.Go(func() error {
+			ok, err := s.there(ctx, t.Reuse.Result)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				mu.Lock()
+				defer mu.Unlock()
+				out = append(out, t.Digest)
+			}
+			return nil
+		})
+	}
+	return out, g.Wait()
+}
+
+func (s *Submitter) there(ctx context.Context, res plan.Result) (bool, error) {
+	if res.Image != "" {
+		return s.cfg.Images.Exists(ctx, res.Image)
+	}
+	if res.Manifests != "" {
+		_, err := s.cfg.Blobs.Get(ctx, res.Manifests)
+		if errors.Is(err, artifact.ErrNotFound) || errors.Is(err, artifact.ErrCorrupt) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	return true, nil
+}
