@@ -85,7 +85,7 @@ func urlRemote(u *url.URL, quoted string) (remote, error) {
 
 func localRemote(repository string, localPaths []string) (remote, error) {
 	// Links are resolved first: what is allowed is the folder that is read.
-	real, err := filepath.EvalSymlinks(repository)
+	folder, err := filepath.EvalSymlinks(repository)
 	if err != nil {
 		if len(localPaths) == 0 {
 			return remote{}, notLocal(repository)
@@ -97,8 +97,8 @@ func localRemote(repository string, localPaths []string) (remote, error) {
 		if err != nil {
 			continue
 		}
-		if rel, err := filepath.Rel(allowed, real); err == nil && filepath.IsLocal(rel) {
-			return newRemote(real, "file"), nil
+		if rel, err := filepath.Rel(allowed, folder); err == nil && filepath.IsLocal(rel) {
+			return newRemote(folder, "file"), nil
 		}
 	}
 	return remote{}, notLocal(repository)

@@ -65,8 +65,8 @@ func TestErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // a pipe of the test
-	defer w.Close() //nolint:errcheck // a pipe of the test
+	defer r.Close()
+	defer w.Close()
 	dir := t.TempDir()
 	if _, err := g.Output(t.Context(), dir, "init", "--bare", "--quiet"); err != nil {
 		t.Fatal(err)
