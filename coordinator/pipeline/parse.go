@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -55,13 +56,14 @@ type decoder struct {
 	secrets  *secretScanner
 	defaults defaults
 	services map[string]*Service
+	patterns map[string]*regexp.Regexp // see matches
 	tooMany  bool
 }
 
 func newDecoder(report *strictyaml.Reporter) *decoder {
 	return &decoder{
 		report: report, secrets: newSecretScanner(),
-		defaults: builtinDefaults(), services: map[string]*Service{},
+		defaults: builtinDefaults(), services: map[string]*Service{}, patterns: map[string]*regexp.Regexp{},
 	}
 }
 

@@ -135,7 +135,7 @@ func (d *decoder) contexts(n strictyaml.Node) []Context {
 		if count++; d.over(v, count, maxList, "build contexts") {
 			return
 		}
-		if !contextName(key.Text) {
+		if !d.matches(`[a-zA-Z0-9][a-zA-Z0-9._/:-]{0,127}`, key.Text) {
 			d.report.Add(key.Pos, "use letters, digits and . _ / : -", "%s is no name of a build context", strictyaml.Quote(key.Text))
 		}
 		text := v.Str()

@@ -71,7 +71,7 @@ func (d *decoder) labels(n strictyaml.Node) map[string]string {
 		}
 		out[key.Text] = v.Text()
 		for _, text := range []string{key.Text, out[key.Text]} {
-			if v.IsScalar() && !matches(label, text) {
+			if v.IsScalar() && !d.matches(label, text) {
 				v.Problem("use letters, digits and . _ / -", "%s is not a valid label", strictyaml.Quote(text))
 			}
 		}

@@ -52,11 +52,14 @@ func toLabel(s string) string {
 	}, s), "-")
 }
 
-func contextName(s string) bool { return matches(`[a-zA-Z0-9][a-zA-Z0-9._/:-]{0,127}`, s) }
-
-// matches compiles its pattern each time: it is used for values that are few.
-func matches(pattern, s string) bool {
-	return regexp.MustCompile(`^(?:` + pattern + `)$`).MatchString(s)
+// matches says that a pattern covers all of s. Patterns are compiled once per decoder.
+func (d *decoder) matches(pattern, s string) bool {
+	compiled, ok := d.patterns[pattern]
+	if !ok {
+		compiled = regexp.MustCompile(`^(?:` + pattern + `)$`)
+		d.patterns[pattern] = compiled
+	}
+	return compiled.MatchString(s)
 }
 
 func cutPrefix(s, prefix string) (string, bool) {
@@ -109,7 +112,7 @@ func (d *decoder) over(n strictyaml.Node, count, limit int, what string) bool {
 
 func (d *decoder) owner(n strictyaml.Node) string {
 	s := n.Str()
-	if s != "" && !matches(`[a-zA-Z0-9@][a-zA-Z0-9@._/-]{0,99}`, s) {
+	if s != "" && !d.matches(`[a-zA-Z0-9@][a-zA-Z0-9@._/-]{0,99}`, s) {
 		n.Problem("write a team, as team-core or @shop/core", "%s is no name of a team", strictyaml.Quote(s))
 	}
 	return s
@@ -131,7 +134,7 @@ func (d *decoder) refs(n strictyaml.Node) []Ref {
 // stage reads the name of a stage of a Dockerfile.
 func (d *decoder) stage(n strictyaml.Node) string {
 	s := n.Str()
-	if s != "" && !matches(`[a-zA-Z][a-zA-Z0-9_.-]{0,127}`, s) {
+	if s != "" && !d.matches(`[a-zA-Z][a-zA-Z0-9_.-]{0,127}`, s) {
 		n.Problem("write the name after AS in the Dockerfile", "%s is no name of a stage", strictyaml.Quote(s))
 	}
 	return s
@@ -144,7 +147,7 @@ func (d *decoder) repository(n strictyaml.Node) string {
 		return s
 	}
 	const component = `[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*`
-	if s == "" || matches(component+`(?::[0-9]{1,5})?(?:/`+component+`)*`, s) && len(s) < 200 {
+	if s == "" || d.matches(component+`(?::[0-9]{1,5})?(?:/`+component+`)*`, s) && len(s) < 200 {
 		return s
 	}
 	suggestion := "write registry.example.com/shop: the name of the service is added, and no tag"
@@ -161,7 +164,7 @@ func (d *decoder) platform(n strictyaml.Node) string {
 		return ""
 	}
 	s := n.Str()
-	if s != "" && !matches(`linux/(amd64|arm64|arm|386|ppc64le|riscv64|s390x|loong64)(/v[0-9]{1,2})?`, s) {
+	if s != "" && !d.matches(`linux/(amd64|arm64|arm|386|ppc64le|riscv64|s390x|loong64)(/v[0-9]{1,2})?`, s) {
 		n.Problem("write linux/amd64 or linux/arm64", "%s is not a platform that images are built for", strictyaml.Quote(s))
 	}
 	return s
@@ -178,7 +181,7 @@ func (d *decoder) env(n strictyaml.Node, what string, inherited map[string]strin
 		if count++; d.over(v, count, maxList, what) {
 			return
 		}
-		if !matches(`[A-Za-z_][A-Za-z0-9_]{0,127}`, key.Text) {
+		if !d.matches(`[A-Za-z_][A-Za-z0-9_]{0,127}`, key.Text) {
 			d.report.Add(key.Pos, "use letters, digits and _", "%s is not a valid name", strictyaml.Quote(key.Text))
 		}
 		if v.IsMap() {
@@ -229,7 +232,7 @@ func (d *decoder) reportGlob(n strictyaml.Node) string {
 
 func (d *decoder) urlPath(n strictyaml.Node) string {
 	s := n.Str()
-	if s != "" && !matches(`/[a-zA-Z0-9/._~!$&'()*+,;=:@%?-]{0,500}`, s) {
+	if s != "" && !d.matches(`/[a-zA-Z0-9/._~!$&'()*+,;=:@%?-]{0,500}`, s) {
 		n.Problem("write a path as /healthz", "%s is not the path of a URL", strictyaml.Quote(s))
 	}
 	return s
