@@ -1,0 +1,156 @@
+// Package report is the worker's edge to the wire: a Grant becomes a runner.Task, and
+// what a runner says and answers becomes messages. Generated types are seen nowhere
+// else in the worker's own code but where calls are made.
+//
+// It sends nothing: worker/agent and internal/session do.
+package report
+
+import (
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/testreport"
+)
+
+// Limits of a completion, as the protocol states them.
+const (
+	maxMessage = 16 << 10
+	maxSteps   = 500
+)
+
+// Task is the attempt that g grants. Work is nil when this worker does not know the
+// kind; Workspace is not set.
+func Task(g *pb.Grant) runner.Task {
+	t := runner.Task{
+		Token: g.GetLease().GetToken(), Attempt: int(g.GetLease().GetAttempt()), Run: g.GetRun(), ID: g.GetTaskId(), Project: g.GetProject(),
+		Commit: g.GetCommit(), Service: g.GetService(), Timeout: g.GetTimeout().AsDuration(), Traceparent: g.GetTraceparent(),
+	}
+	switch w := g.GetWork().(type) {
+	case *pb.Grant_Build:
+		t.Work = build(w.Build)
+	case *pb.Grant_Test:
+		t.Work = runner.Test{
+			Name: w.Test.GetName(), Build: build(w.Test.GetBuild()), Run: w.Test.GetRun(), Env: w.Test.GetEnv(), Report: w.Test.GetReport(),
+		}
+	case *pb.Grant_Render:
+		t.Work = runner.Render{
+			Path: w.Render.GetPath(), Paths: w.Render.GetPaths(), Using: w.Render.GetUsing(), Images: w.Render.GetImages(),
+			Environment: w.Render.GetTarget().GetEnvironment(), Cluster: w.Render.GetTarget().GetCluster(), Namespace: w.Render.GetTarget().GetNamespace(),
+		}
+	}
+	return t
+}
+
+func build(b *pb.BuildWork) runner.Build {
+	return runner.Build{
+		Paths: b.GetPaths(), Dockerfile: b.GetDockerfile(), Target: b.GetTarget(), Args: b.GetArgs(), Contexts: b.GetContexts(),
+		Platform: b.GetPlatform(), Push: b.GetPush(), Provenance: b.GetProvenance(),
+	}
+}
+
+// Completion is an outcome on the wire. Lease and log size are the session's to fill in.
+func Completion(o runner.Outcome, started, finished time.Time) *pb.Completion {
+	c := &pb.Completion{
+		Outcome: outcome(o.Kind), FailureClass: class(o.Class), Message: text(o.Message, maxMessage),
+		Result: result(o.Result), StartedAt: stamp(started), FinishedAt: stamp(finished),
+	}
+	for i, s := range o.Steps {
+		if i == maxSteps {
+			break
+		}
+		c.Steps = append(c.Steps, step(s))
+	}
+	return c
+}
+
+func outcome(k runner.OutcomeKind) pb.Outcome {
+	switch k {
+	case runner.Succeeded:
+		return pb.Outcome_OUTCOME_SUCCEEDED
+	case runner.Failed:
+		return pb.Outcome_OUTCOME_FAILED
+	case runner.Canceled:
+		return pb.Outcome_OUTCOME_CANCELED
+	default:
+		return pb.Outcome_OUTCOME_ERRORED
+	}
+}
+
+func class(c runner.Class) pb.FailureClass {
+	switch c {
+	case runner.ClassUser:
+		return pb.FailureClass_FAILURE_CLASS_USER
+	case runner.ClassInfra:
+		return pb.FailureClass_FAILURE_CLASS_INFRA
+	case runner.ClassTimeout:
+		return pb.FailureClass_FAILURE_CLASS_TIMEOUT
+	case runner.ClassOOM:
+		return pb.FailureClass_FAILURE_CLASS_OOM
+	default:
+		return pb.FailureClass_FAILURE_CLASS_UNSPECIFIED
+	}
+}
+
+func result(r runner.Result) *pb.Result {
+	if r == (runner.Result{}) {
+		return nil
+	}
+	return &pb.Result{Image: r.Image, Manifests: r.Manifests, Tests: tests(r.Tests)}
+}
+
+func tests(s *testreport.Summary) *pb.TestSummary {
+	if s == nil {
+		return nil
+	}
+	out := &pb.TestSummary{
+		Total: int32(s.Total), Passed: int32(s.Passed), Failed: int32(s.Failed), Skipped: int32(s.Skipped), Millis: s.Duration.Milliseconds(),
+	}
+	for _, c := range s.Failures {
+		out.Failures = append(out.Failures, &pb.TestCase{
+			Suite: text(c.Suite, 300), Name: text(c.Name, 300), Millis: c.Duration.Milliseconds(), Output: text(c.Output, testreport.MaxOutput),
+		})
+	}
+	return out
+}
+
+func step(s runner.Step) *pb.Step {
+	out := &pb.Step{
+		Name: text(s.Name, 500), Kind: s.Kind, StartedAt: stamp(s.Started), FinishedAt: stamp(s.Finished), Cached: s.Cached, Error: text(s.Error, 1000),
+	}
+	if len(s.Attributes) > 0 {
+		out.Attributes = make(map[string]string, len(s.Attributes))
+		for k, v := range s.Attributes {
+			out.Attributes[text(k, 100)] = text(v, 1000)
+		}
+	}
+	return out
+}
+
+func progress(s runner.Progress) *pb.ProgressStep {
+	return &pb.ProgressStep{
+		Id: s.ID, Name: text(s.Name, 500), StartedAt: stamp(s.Started), FinishedAt: stamp(s.Finished), Cached: s.Cached, Error: text(s.Error, 1000),
+		Current: s.Current, Total: s.Total, Detail: text(s.Detail, 200),
+	}
+}
+
+func stamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// text is what a message may carry: a program's output need not be UTF-8, a string in
+// a message must be.
+func text(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= limit {
+		return s
+	}
+	const cut = " […]"
+	return strings.ToValidUTF8(s[:limit-len(cut)], "") + cut
+}
