@@ -1,0 +1,59 @@
+// Command slipway-worker carries out the builds, tests and renders of a farm.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/slipway-build/slipway/internal/telemetry"
+	"github.com/slipway-build/slipway/worker/config"
+	"github.com/slipway-build/slipway/worker/server"
+)
+
+// Exit codes.
+const (
+	exitFailed = 1 // it stopped with an error
+	exitUsage  = 2 // flags or configuration
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code) //nolint:gocritic // stop was called
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("slipway-worker", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	path := flags.String("config", "worker.yaml", "configuration `file`")
+	version := flags.Bool("version", false, "print the version and exit")
+	if err := flags.Parse(args); err != nil {
+		return exitUsage
+	}
+	if *version {
+		_, _ = fmt.Fprintln(stdout, server.Version())
+		return 0
+	}
+	cfg, err := config.Load(*path)
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	log, err := telemetry.NewLogger(stderr, telemetry.LogConfig{Format: cfg.Log.Format, Level: cfg.Log.Level})
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	if err := server.New(cfg, log).Run(ctx); err != nil {
+		log.Error("stopped", "err", err)
+		return exitFailed
+	}
+	return 0
+}

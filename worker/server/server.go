@@ -1,0 +1,200 @@
+// Package server wires a worker: constructors in the order of what depends on what.
+//
+// It holds no logic of its own but the order of starting and stopping: the session
+// ends first, since everything else is there for attempts that still run.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/slipway-build/slipway/internal/queue"
+	"github.com/slipway-build/slipway/internal/rpc"
+	"github.com/slipway-build/slipway/internal/session"
+	"github.com/slipway-build/slipway/internal/telemetry"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+	"github.com/slipway-build/slipway/worker/agent"
+	"github.com/slipway-build/slipway/worker/config"
+	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/buildkit"
+	"github.com/slipway-build/slipway/worker/runner/render"
+	"github.com/slipway-build/slipway/worker/runner/testrun"
+	"github.com/slipway-build/slipway/worker/workspace"
+)
+
+// Server is a worker.
+type Server struct {
+	cfg config.Config
+	log *slog.Logger
+}
+
+// New makes a worker of a complete configuration; Run starts it.
+func New(cfg config.Config, log *slog.Logger) *Server {
+	return &Server{cfg: cfg, log: log.With("worker", cfg.Name)}
+}
+
+// Version is that of the program's module.
+func Version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// Run works until ctx ends, then drains. It answers an error when the worker cannot
+// start, or when the coordinator refuses it for good.
+func (s *Server) Run(ctx context.Context) (err error) {
+	var closers []func() error
+	defer func() {
+		for i := len(closers) - 1; i >= 0; i-- {
+			err = errors.Join(err, closers[i]())
+		}
+	}()
+	tracing, err := telemetry.NewTracing(ctx, telemetry.TraceConfig{Endpoint: s.cfg.Tracing.Endpoint, Service: "slipway-worker", Version: Version()})
+	if err != nil {
+		return fmt.Errorf("tracing: %w", err)
+	}
+	closers = append(closers, func() error {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		return tracing.Shutdown(stop)
+	})
+	registry := telemetry.NewRegistry("slipway-worker", Version())
+	stopMetrics, err := s.serveMetrics(ctx, registry)
+	if err != nil {
+		return err
+	}
+	closers = append(closers, stopMetrics)
+
+	conn, err := rpc.Dial(ctx, s.cfg.Coordinator.Address, rpc.DialOptions{Token: s.cfg.Coordinator.Token, CA: s.cfg.Coordinator.CA, Tracer: tracing.Provider()})
+	if err != nil {
+		return fmt.Errorf("coordinator: %w", err)
+	}
+	closers = append(closers, conn.Close)
+	client := pb.NewWorkerServiceClient(conn)
+
+	sources, err := workspace.Open(workspace.Config{Dir: filepath.Join(s.cfg.WorkDir, "worker"), Keep: int64(s.cfg.Keep) << 20, Log: s.log})
+	if err != nil {
+		return err
+	}
+	closers = append(closers, sources.Close)
+
+	runners := runner.ByKind{runner.KindRender: render.New(agent.Blobs{Coordinator: client})}
+	var secrets []string
+	if s.cfg.Slots[config.CapabilityBuild] > 0 {
+		bk, err := buildkit.Dial(ctx, buildkit.Config{
+			Address: s.cfg.BuildKit.Address, Auth: s.cfg.Registry.Auth, Insecure: s.cfg.Registry.Insecure, Tracer: tracing.Provider(),
+		})
+		if err != nil {
+			return err
+		}
+		closers = append(closers, bk.Close)
+		runners[runner.KindBuild], runners[runner.KindTest] = buildkit.NewBuilder(bk), testrun.New(bk)
+		secrets = bk.Secrets()
+	}
+	metrics, err := runner.NewMetrics(registry)
+	if err != nil {
+		return err
+	}
+	hints, closeHints, err := s.hints()
+	if err != nil {
+		return err
+	}
+	closers = append(closers, closeHints)
+
+	a := agent.New(agent.Config{
+		Coordinator: client, Runner: runners, Workspaces: sources, Log: s.log, Now: time.Now,
+		Around: []runner.Decorator{metrics.Observe(), runner.Recover(s.log), runner.Redact(secrets), runner.Timeout(), runner.Tracing()},
+	})
+	return session.New(session.Config{
+		Client: client, Name: s.cfg.Name, Instance: rand.Text(), Version: Version(), Slots: s.slots(), Hints: hints,
+		Drain: s.cfg.Drain, Log: s.log, Now: time.Now,
+	}, a.Handle).Run(ctx)
+}
+
+// slots without capabilities that are switched off.
+func (s *Server) slots() map[string]int {
+	out := map[string]int{}
+	for c, n := range s.cfg.Slots {
+		if n > 0 {
+			out[c] = n
+		}
+	}
+	return out
+}
+
+// hints connects to the queue. A server that is away is tried again for ever: tasks
+// that cannot be learned of wait, and those that run go on.
+func (s *Server) hints() (map[string]session.Hints, func() error, error) {
+	n := s.cfg.NATS
+	if n == nil {
+		return nil, func() error { return nil }, nil
+	}
+	opts := []nats.Option{
+		nats.Name("slipway-worker " + s.cfg.Name), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectWait(500 * time.Millisecond),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { s.log.Warn("queue", "err", err) }),
+	}
+	if n.User != "" {
+		opts = append(opts, nats.UserInfo(n.User, n.Password))
+	}
+	if n.CredentialsFile != "" {
+		opts = append(opts, nats.UserCredentials(n.CredentialsFile))
+	}
+	if n.CAFile != "" {
+		opts = append(opts, nats.RootCAs(n.CAFile))
+	}
+	if n.InboxPrefix != "" {
+		opts = append(opts, nats.CustomInboxPrefix(n.InboxPrefix))
+	}
+	nc, err := nats.Connect(n.URL, opts...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to NATS at %s: %w", n.URL, err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		return nil, nil, fmt.Errorf("connect to NATS at %s: %w", n.URL, err)
+	}
+	out := map[string]session.Hints{}
+	for c := range s.slots() {
+		out[c] = queue.NewPuller(js, c)
+	}
+	return out, func() error { nc.Close(); return nil }, nil
+}
+
+// serveMetrics answers /metrics and /healthz until the returned function is called.
+func (s *Server) serveMetrics(ctx context.Context, registry *prometheus.Registry) (func() error, error) {
+	if s.cfg.Metrics == "" {
+		return func() error { return nil }, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", s.cfg.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("listen for metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", telemetry.MetricsHandler(registry))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	return func() error {
+		err := srv.Close()
+		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
+		}
+		return err
+	}, nil
+}
