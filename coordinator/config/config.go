@@ -1,0 +1,165 @@
+// Package config is the coordinator's configuration: one strict YAML file, with every
+// mistake reported at once.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/queue"
+	"github.com/slipway-build/slipway/internal/rpc"
+	"github.com/slipway-build/slipway/internal/strictyaml"
+)
+
+// Config of a coordinator. Zero values of optional fields are filled in by Load.
+type Config struct {
+	Name   string        `yaml:"name"`   // for people; default: the host's name
+	Listen string        `yaml:"listen"` // gRPC; default 127.0.0.1:7420
+	HTTP   string        `yaml:"http"`   // metrics and health; default 127.0.0.1:7421
+	TLS    TLS           `yaml:"tls"`    // needed on every address but loopback
+	State  string        `yaml:"state,required"`
+	NATS   queue.Address `yaml:"nats,required"`
+	Redis  Redis         `yaml:"redis"`
+	// Replicas of streams and buckets: 1, or 3 with a NATS cluster.
+	Replicas   int `yaml:"replicas"`
+	Partitions int `yaml:"partitions"`
+	// Targets is the platform team's targets.yaml. Empty: nothing is deployed.
+	Targets string `yaml:"targets"`
+	// Registry is where services push that do not say otherwise: "registry.example.com/shop".
+	Registry string `yaml:"registry"`
+	// RegistryAuth is a docker config file with the credentials to look images up.
+	RegistryAuth string   `yaml:"registry_auth"`
+	Platform     string   `yaml:"platform"` // default linux/amd64
+	LocalPaths   []string `yaml:"local_repositories"`
+	// LeaseTTL is how long a worker may be silent before its tasks are given to another.
+	LeaseTTL  time.Duration `yaml:"lease_ttl"`
+	Tokens    []Token       `yaml:"tokens,required"`
+	Telemetry Telemetry     `yaml:"telemetry"`
+}
+
+// TLS of the gRPC and HTTP listeners.
+type TLS struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// Redis holds what can be rebuilt.
+type Redis struct {
+	Address      string `yaml:"address"`
+	PasswordFile string `yaml:"password_file"`
+}
+
+// Token is a credential; only its hash is known here.
+type Token struct {
+	Name   string   `yaml:"name,required"`
+	Hash   string   `yaml:"hash,required"`
+	Role   string   `yaml:"role,required"`
+	Groups []string `yaml:"groups"`
+}
+
+// Telemetry says where traces and logs go.
+type Telemetry struct {
+	OTLP string `yaml:"otlp"` // host:port of a gRPC receiver; empty: off
+	Log  string `yaml:"log"`  // text (default) or json
+}
+
+// Limits of the settings.
+const (
+	MaxPartitions = 1024
+	minTTL        = 500 * time.Millisecond
+)
+
+// Load reads and checks a file.
+func Load(path string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	c := Config{}
+	if problems := strictyaml.Decode(path, data, strictyaml.DefaultLimits(), &c); len(problems) > 0 {
+		return Config{}, problems
+	}
+	c.Default()
+	return c, c.Validate()
+}
+
+// Default fills in what is not set.
+func (c *Config) Default() {
+	set := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "coordinator"
+	}
+	set(&c.Name, host)
+	set(&c.Listen, "127.0.0.1:7420")
+	set(&c.HTTP, "127.0.0.1:7421")
+	set(&c.Platform, "linux/amd64")
+	set(&c.Telemetry.Log, "text")
+	if c.Replicas == 0 {
+		c.Replicas = 1
+	}
+	if c.Partitions == 0 {
+		c.Partitions = 8
+	}
+	if c.LeaseTTL == 0 {
+		c.LeaseTTL = 10 * time.Second
+	}
+}
+
+// Validate reports every mistake at once.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Replicas != 1 && c.Replicas != 3 && c.Replicas != 5 {
+		bad("replicas: %d, want 1, 3 or 5", c.Replicas)
+	}
+	if c.Partitions < 1 || c.Partitions > MaxPartitions {
+		bad("partitions: %d, want 1 to %d", c.Partitions, MaxPartitions)
+	}
+	if c.LeaseTTL < minTTL {
+		bad("lease_ttl: %s, want at least %s", c.LeaseTTL, minTTL)
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		bad("tls: cert and key belong together")
+	}
+	if strings.Contains(c.Registry, "://") {
+		bad("registry: %q is a URL, want host[:port]/path", c.Registry)
+	}
+	if c.Telemetry.Log != "text" && c.Telemetry.Log != "json" {
+		bad("telemetry.log: %q, want text or json", c.Telemetry.Log)
+	}
+	for _, p := range append([]string{c.State}, c.LocalPaths...) {
+		if !filepath.IsAbs(p) {
+			bad("path %q is not absolute", p)
+		}
+	}
+	if _, err := c.Credentials(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Credentials are the tokens as the server checks them.
+func (c *Config) Credentials() (*rpc.Tokens, error) {
+	list := make([]rpc.Token, 0, len(c.Tokens))
+	for _, t := range c.Tokens {
+		role, err := rpc.ParseRole(t.Role)
+		if err != nil {
+			return nil, fmt.Errorf("token %s: %w", t.Name, err)
+		}
+		list = append(list, rpc.Token{Name: t.Name, Hash: t.Hash, Role: role, Groups: t.Groups})
+	}
+	tokens, err := rpc.NewTokens(list)
+	if err != nil {
+		return nil, fmt.Errorf("tokens: %w", err)
+	}
+	return tokens, nil
+}

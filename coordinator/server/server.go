@@ -1,0 +1,175 @@
+// Package server wires the coordinator: constructors in the order of what depends on
+// what. It decides nothing.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/slipway-build/slipway/coordinator/api"
+	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/config"
+	"github.com/slipway-build/slipway/coordinator/dispatch"
+	"github.com/slipway-build/slipway/coordinator/logstore"
+	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/session"
+	"github.com/slipway-build/slipway/coordinator/source"
+	"github.com/slipway-build/slipway/coordinator/submit"
+	"github.com/slipway-build/slipway/coordinator/watch"
+	"github.com/slipway-build/slipway/internal/gitcmd"
+	"github.com/slipway-build/slipway/internal/queue"
+	"github.com/slipway-build/slipway/internal/rpc"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// runner is the version of what builds, tests and renders: part of every digest. It
+// changes when equal inputs would give another result.
+const runner = "1"
+
+// Run serves until the context ends. ready is called once requests are answered, with
+// the address of the API; it may be nil.
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger, ready func(address string)) error {
+	tokens, err := cfg.Credentials()
+	if err != nil {
+		return err
+	}
+	grpcServer, err := newRPC(cfg, tokens, log)
+	if err != nil {
+		return err
+	}
+	listener, err := grpcServer.Listen(ctx, cfg.Listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	js, hangUp, err := queue.Connect(ctx, cfg.NATS, "coordinator "+cfg.Name, log)
+	if err != nil {
+		return err
+	}
+	defer hangUp()
+	blobs, err := artifact.Open(ctx, js, cfg.Replicas)
+	if err != nil {
+		return err
+	}
+	logs, err := logstore.Open(ctx, js, cfg.Replicas, log)
+	if err != nil {
+		return err
+	}
+	defer logs.Close()
+	mirror, err := newMirror(cfg)
+	if err != nil {
+		return err
+	}
+	observe, err := newObserver(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer observe.close()
+	hub := watch.New[[]*pb.ProgressStep](observe.changed)
+	dispatcher := dispatch.New(dispatch.Config{
+		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Log: log, Now: time.Now,
+	})
+	parts, err := partition.NewSet(ctx, cfg.Partitions, partition.Config{
+		Owner: cfg.Name, Replicas: cfg.Replicas, JS: js, Plans: blobs.Plan, TTL: cfg.LeaseTTL, Dispatch: dispatcher,
+		Effects: effects{mirror, blobs}, Listener: hub, Log: log, Now: time.Now, Suffix: suffix,
+	})
+	if err != nil {
+		return err
+	}
+	var side sync.WaitGroup
+	defer side.Wait()
+	api.Register(grpcServer.GRPC(), api.Config{
+		Partitions: parts, Hub: hub, Logs: logs, Blobs: blobs, Mirror: mirror, Go: side.Go, Log: log,
+		Submitter: submit.New(submit.Config{
+			Mirror: mirror, Partitions: parts, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, TargetsFile: cfg.Targets,
+			Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner, TraceID: observe.traceID,
+		}),
+		Sessions: session.New(session.Config{
+			Partitions: parts, Presence: dispatcher, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: observe.traceparent,
+			Puller: func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
+		}),
+	})
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return parts.Run(gctx) })
+	g.Go(func() error { return dispatcher.Run(gctx) })
+	g.Go(func() error { return observe.serve(gctx, cfg, parts, dispatcher) })
+	g.Go(func() error { return grpcServer.Run(gctx, listener) })
+	if ready != nil {
+		g.Go(func() error { return whenServed(gctx, parts, func() { ready(listener.Addr().String()) }) })
+	}
+	return g.Wait()
+}
+
+// whenServed calls f once every partition answers.
+func whenServed(ctx context.Context, parts *partition.Set, f func()) error {
+	for _, p := range parts.All() {
+		if err := p.Do(ctx, func(*partition.Tx) error { return nil }); err != nil {
+			return nil //nolint:nilerr // the partition's own error ends the program
+		}
+	}
+	f()
+	return nil
+}
+
+func newRPC(cfg config.Config, tokens *rpc.Tokens, log *slog.Logger) (*rpc.Server, error) {
+	o := rpc.ServerOptions{
+		Tokens: tokens, Log: log,
+		Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto},
+	}
+	if cfg.TLS.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(cfg.TLS.Cert, cfg.TLS.Key)
+		if err != nil {
+			return nil, fmt.Errorf("read tls.cert and tls.key: %w", err)
+		}
+		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	}
+	return rpc.NewServer(o)
+}
+
+func newMirror(cfg config.Config) (*source.Mirror, error) {
+	git, err := gitcmd.New()
+	if err != nil {
+		return nil, err
+	}
+	return source.New(source.Config{Dir: filepath.Join(cfg.State, "source"), LocalPaths: cfg.LocalPaths}, git)
+}
+
+// effects are what only the coordinator does for tasks.
+type effects struct {
+	mirror *source.Mirror
+	blobs  *artifact.Store
+}
+
+func (e effects) Pin(ctx context.Context, repository, commit, run string) error {
+	return e.mirror.Pin(ctx, repository, commit, run)
+}
+
+func (e effects) PutBlob(ctx context.Context, data []byte) (string, error) {
+	return e.blobs.Put(ctx, data)
+}
+
+// suffix makes run ids unique over journals that begin anew.
+func suffix() string { return strings.ToLower(rand.Text()[:4]) }
+
+func keychain(file string) authn.Keychain {
+	if file == "" {
+		return authn.DefaultKeychain
+	}
+	return dockerConfig(file)
+}
+
+var _ net.Listener // keeps the wiring's types in one place
+var _ = os.ReadFile

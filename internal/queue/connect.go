@@ -1,0 +1,63 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Address of a NATS server and how to log in.
+type Address struct {
+	URL          string `yaml:"url,required"`
+	User         string `yaml:"user"`
+	PasswordFile string `yaml:"password_file"`
+	// CredentialsFile is a NATS .creds file, instead of a user.
+	CredentialsFile string `yaml:"credentials_file"`
+}
+
+// Connect opens a connection that reconnects for ever. The first connection waits until
+// the context ends. Close the connection with the function that it answers.
+func Connect(ctx context.Context, a Address, name string, log *slog.Logger) (jetstream.JetStream, func(), error) {
+	opts := []nats.Option{
+		nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("connection to NATS lost, connecting again", "err", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
+	}
+	switch {
+	case a.CredentialsFile != "":
+		opts = append(opts, nats.UserCredentials(a.CredentialsFile))
+	case a.PasswordFile != "":
+		secret, err := os.ReadFile(a.PasswordFile)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the password for NATS: %w", err)
+		}
+		opts = append(opts, nats.UserInfo(a.User, strings.TrimSpace(string(secret))))
+	}
+	for {
+		nc, err := nats.Connect(a.URL, opts...)
+		if err == nil {
+			js, err := jetstream.New(nc)
+			if err != nil {
+				nc.Close()
+				return nil, nil, fmt.Errorf("open JetStream: %w", err)
+			}
+			return js, nc.Close, nil
+		}
+		log.WarnContext(ctx, "NATS is not reachable, trying again", "url", a.URL, "err", err)
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("connect to NATS at %s: %w", a.URL, err)
+		}
+	}
+}
