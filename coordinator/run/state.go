@@ -201,7 +201,6 @@ func (r *Run) take(list *[]int, still func(*Task) bool) []*Task {
 	return out
 }
 
-
 // Snapshot is a copy that later events do not change. Plan, specs and steps are shared:
 // nothing changes them.
 func (r *Run) Snapshot() *Run {

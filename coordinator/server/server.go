@@ -8,8 +8,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -28,6 +26,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/session"
 	"github.com/slipway-build/slipway/coordinator/source"
 	"github.com/slipway-build/slipway/coordinator/submit"
+	"github.com/slipway-build/slipway/coordinator/trace"
 	"github.com/slipway-build/slipway/coordinator/watch"
 	"github.com/slipway-build/slipway/internal/gitcmd"
 	"github.com/slipway-build/slipway/internal/queue"
@@ -39,9 +38,20 @@ import (
 // changes when equal inputs would give another result.
 const runner = "1"
 
-// Run serves until the context ends. ready is called once requests are answered, with
-// the address of the API; it may be nil.
-func Run(ctx context.Context, cfg config.Config, log *slog.Logger, ready func(address string)) error {
+// Options are what a coordinator is given besides its configuration.
+type Options struct {
+	Config  config.Config
+	Version string
+	// Env is what git may see of the environment.
+	Env []string
+	Log *slog.Logger
+	// Ready is called once requests are answered, with the address of the API. May be nil.
+	Ready func(address string)
+}
+
+// Run serves until the context ends.
+func Run(ctx context.Context, o Options) error {
+	cfg, log := o.Config, o.Log
 	tokens, err := cfg.Credentials()
 	if err != nil {
 		return err
@@ -69,11 +79,11 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, ready func(ad
 		return err
 	}
 	defer logs.Close()
-	mirror, err := newMirror(cfg)
+	mirror, err := newMirror(cfg, o.Env)
 	if err != nil {
 		return err
 	}
-	observe, err := newObserver(ctx, cfg, log)
+	observe, err := newObserver(ctx, cfg, o.Version, log)
 	if err != nil {
 		return err
 	}
@@ -95,20 +105,20 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, ready func(ad
 		Partitions: parts, Hub: hub, Logs: logs, Blobs: blobs, Mirror: mirror, Go: side.Go, Log: log,
 		Submitter: submit.New(submit.Config{
 			Mirror: mirror, Partitions: parts, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, TargetsFile: cfg.Targets,
-			Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner, TraceID: observe.traceID,
+			Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner, TraceID: trace.ID,
 		}),
 		Sessions: session.New(session.Config{
-			Partitions: parts, Presence: dispatcher, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: observe.traceparent,
+			Partitions: parts, Presence: dispatcher, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
 			Puller: func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 		}),
 	})
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return parts.Run(gctx) })
 	g.Go(func() error { return dispatcher.Run(gctx) })
-	g.Go(func() error { return observe.serve(gctx, cfg, parts, dispatcher) })
+	g.Go(func() error { return observe.serve(gctx, cfg.HTTP, dispatcher) })
 	g.Go(func() error { return grpcServer.Run(gctx, listener) })
-	if ready != nil {
-		g.Go(func() error { return whenServed(gctx, parts, func() { ready(listener.Addr().String()) }) })
+	if o.Ready != nil {
+		g.Go(func() error { return whenServed(gctx, parts, func() { o.Ready(listener.Addr().String()) }) })
 	}
 	return g.Wait()
 }
@@ -139,8 +149,8 @@ func newRPC(cfg config.Config, tokens *rpc.Tokens, log *slog.Logger) (*rpc.Serve
 	return rpc.NewServer(o)
 }
 
-func newMirror(cfg config.Config) (*source.Mirror, error) {
-	git, err := gitcmd.New()
+func newMirror(cfg config.Config, env []string) (*source.Mirror, error) {
+	git, err := gitcmd.New(gitcmd.Options{Home: filepath.Join(cfg.State, "git"), Env: env})
 	if err != nil {
 		return nil, err
 	}
@@ -170,6 +180,3 @@ func keychain(file string) authn.Keychain {
 	}
 	return dockerConfig(file)
 }
-
-var _ net.Listener // keeps the wiring's types in one place
-var _ = os.ReadFile

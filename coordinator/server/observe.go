@@ -1,0 +1,146 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/docker/cli/cli/config/configfile"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/slipway-build/slipway/coordinator/config"
+	"github.com/slipway-build/slipway/coordinator/dispatch"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/trace"
+	"github.com/slipway-build/slipway/internal/telemetry"
+)
+
+// observer shows committed changes to traces and metrics.
+type observer struct {
+	log     *slog.Logger
+	tracing *telemetry.Tracing
+	metrics *prometheus.Registry
+	tasks   *prometheus.HistogramVec
+	waits   *prometheus.HistogramVec
+	runs    *prometheus.CounterVec
+}
+
+func newObserver(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (*observer, error) {
+	t, err := telemetry.NewTracing(ctx, telemetry.TraceConfig{Endpoint: cfg.Telemetry.OTLP, Service: "slipway-coordinator", Version: version, Instance: cfg.Name})
+	if err != nil {
+		return nil, err
+	}
+	buckets := prometheus.ExponentialBuckets(0.01, 2.5, 14)
+	o := &observer{
+		log: log, tracing: t, metrics: telemetry.NewRegistry("slipway-coordinator", version),
+		tasks: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "slipway_task_seconds", Help: "Time from the lease to the end of an attempt.", Buckets: buckets,
+		}, []string{"kind", "outcome"}),
+		waits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "slipway_task_wait_seconds", Help: "Time that a ready task waited for its first lease.", Buckets: buckets,
+		}, []string{"kind"}),
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "slipway_runs_total", Help: "Runs that ended, by state."}, []string{"state"}),
+	}
+	o.metrics.MustRegister(o.tasks, o.waits, o.runs)
+	return o, nil
+}
+
+func (o *observer) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := o.tracing.Shutdown(ctx); err != nil {
+		o.log.Warn("spans were not exported", "err", err)
+	}
+}
+
+// changed is called for every committed change. Emit does not block.
+func (o *observer) changed(r *run.Run, tasks []*run.Task) {
+	ctx := context.Background()
+	for _, t := range tasks {
+		if t.Spec.Kind == plan.KindCheckout && t.State == run.TaskReady {
+			o.tracing.Emit(ctx, trace.Accepted(r)...)
+		}
+		if !t.State.Ended() {
+			continue
+		}
+		o.tracing.Emit(ctx, trace.Task(r, t)...)
+		kind := string(t.Spec.Kind)
+		for i, a := range t.Attempts {
+			if i == 0 {
+				o.waits.WithLabelValues(kind).Observe(a.LeasedAt.Sub(t.ReadyAt).Seconds())
+			}
+			o.tasks.WithLabelValues(kind, string(a.Outcome)).Observe(a.FinishedAt.Sub(a.LeasedAt).Seconds())
+		}
+	}
+	if r.State.Ended() {
+		o.runs.WithLabelValues(string(r.State)).Inc()
+		o.tracing.Emit(ctx, trace.Finished(r)...)
+	}
+}
+
+// serve answers /metrics and /healthz.
+func (o *observer) serve(ctx context.Context, address string, d *dispatch.Dispatcher) error {
+	o.metrics.MustRegister(depth{d})
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", telemetry.MetricsHandler(o.metrics))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(o.log.Handler(), slog.LevelWarn)}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen for HTTP on %s: %w", address, err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP on %s: %w", address, err)
+	}
+	return nil
+}
+
+// depth collects how many tasks wait, when it is asked.
+type depth struct{ d *dispatch.Dispatcher }
+
+func desc() *prometheus.Desc {
+	return prometheus.NewDesc("slipway_queue_depth", "Ready tasks that wait for a worker, by capability.", []string{"capability"}, nil)
+}
+
+func (c depth) Describe(ch chan<- *prometheus.Desc) { ch <- desc() }
+
+func (c depth) Collect(ch chan<- prometheus.Metric) {
+	for capability, n := range c.d.Depth() {
+		ch <- prometheus.MustNewConstMetric(desc(), prometheus.GaugeValue, float64(n), capability)
+	}
+}
+
+// dockerConfig finds registry credentials in a docker config file, helpers included.
+type dockerConfig string
+
+func (d dockerConfig) Resolve(r authn.Resource) (authn.Authenticator, error) {
+	f, err := os.Open(string(d))
+	if err != nil {
+		return nil, fmt.Errorf("read registry_auth: %w", err)
+	}
+	defer f.Close()
+	cf := configfile.New(string(d))
+	if err := cf.LoadFromReader(f); err != nil {
+		return nil, fmt.Errorf("read registry_auth %s: %w", string(d), err)
+	}
+	a, err := cf.GetAuthConfig(r.RegistryStr())
+	if err != nil {
+		return nil, fmt.Errorf("credentials for %s: %w", r.RegistryStr(), err)
+	}
+	if a.Username == "" && a.IdentityToken == "" && a.RegistryToken == "" && a.Auth == "" {
+		return authn.Anonymous, nil
+	}
+	return authn.FromConfig(authn.AuthConfig{
+		Username: a.Username, Password: a.Password, Auth: a.Auth, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken,
+	}), nil
+}
