@@ -1,0 +1,221 @@
+package server_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/slipway-build/slipway/internal/rpc"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// coordinator keeps the other end of the protocol as worker.proto describes it, in
+// memory: programs do not import each other, so the real one cannot be used here.
+type coordinator struct {
+	pb.UnimplementedWorkerServiceServer
+
+	address, token string
+	source         []byte
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and made anew with every change
+	send    func(*pb.SessionResponse)
+	hello   *pb.Hello
+	grants  map[string]*pb.Grant
+	logs    map[string][]byte
+	done    map[string]*pb.Completion
+	blobs   map[string][]byte
+	fetches int
+	beats   []*pb.Heartbeat
+}
+
+func startCoordinator(t *testing.T, workspace string) *coordinator {
+	t.Helper()
+	c := &coordinator{
+		token: rpc.NewToken(), source: archive(t, workspace), changed: make(chan struct{}),
+		grants: map[string]*pb.Grant{}, logs: map[string][]byte{}, done: map[string]*pb.Completion{}, blobs: map[string][]byte{},
+	}
+	tokens, err := rpc.NewTokens([]rpc.Token{{Name: "worker", Role: pb.Role_ROLE_WORKER, Hash: rpc.HashToken(c.token)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := rpc.NewServer(rpc.ServerOptions{
+		Tokens: tokens, Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_worker_proto}, Log: slog.New(slog.DiscardHandler), Grace: 100 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pb.RegisterWorkerServiceServer(srv.GRPC(), c)
+	l, err := srv.Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.address = l.Addr().String()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	served := make(chan error, 1)
+	go func() { served <- srv.Run(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func (c *coordinator) Session(st pb.WorkerService_SessionServer) error {
+	first, err := st.Recv()
+	if err != nil {
+		return err
+	}
+	var sending sync.Mutex
+	send := func(m *pb.SessionResponse) {
+		sending.Lock()
+		defer sending.Unlock()
+		_ = st.Send(m)
+	}
+	send(&pb.SessionResponse{Welcome: &pb.Welcome{Ttl: durationpb.New(5 * time.Second)}})
+	c.update(func() { c.hello, c.send = first.GetHello(), send })
+	for {
+		m, err := st.Recv()
+		if err != nil {
+			return nil //nolint:nilerr // the worker hung up
+		}
+		answer := &pb.SessionResponse{}
+		c.update(func() { c.take(m, answer) })
+		send(answer)
+	}
+}
+
+func (c *coordinator) take(m *pb.SessionRequest, answer *pb.SessionResponse) {
+	for _, r := range m.GetLeaseRequests() {
+		if g, ok := c.grants[r.GetToken()]; ok {
+			answer.Grants = append(answer.Grants, g)
+			continue
+		}
+		answer.Refusals = append(answer.Refusals, &pb.Refusal{Token: r.GetToken(), Reason: "unknown"})
+	}
+	if h := m.GetHeartbeat(); h != nil {
+		c.beats = append(c.beats, h)
+		answer.HeartbeatAck = &pb.HeartbeatAck{Sequence: h.GetSequence()}
+	}
+	for _, l := range m.GetLogs() {
+		token := l.GetLease().GetToken()
+		if l.GetOffset() == int64(len(c.logs[token])) {
+			c.logs[token] = append(c.logs[token], l.GetData()...)
+		}
+		answer.LogAcks = append(answer.LogAcks, &pb.LogAck{Lease: l.GetLease(), Offset: int64(len(c.logs[token]))})
+	}
+	for _, d := range m.GetCompletions() {
+		c.done[d.GetLease().GetToken()] = d
+		answer.CompletionAcks = append(answer.CompletionAcks, &pb.CompletionAck{Lease: d.GetLease()})
+	}
+}
+
+func (c *coordinator) FetchSource(_ *pb.FetchSourceRequest, st pb.WorkerService_FetchSourceServer) error {
+	c.update(func() { c.fetches++ })
+	for rest := c.source; len(rest) > 0; {
+		n := min(len(rest), 100_000)
+		if err := st.Send(&pb.FetchSourceResponse{Data: rest[:n]}); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+func (c *coordinator) PutBlob(st pb.WorkerService_PutBlobServer) error {
+	var data []byte
+	for {
+		m, err := st.Recv()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		data = append(data, m.GetData()...)
+	}
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(data))
+	c.update(func() { c.blobs[digest] = data })
+	return st.SendAndClose(&pb.PutBlobResponse{Digest: digest})
+}
+
+func (c *coordinator) update(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// until waits for a condition, which is asked under the lock after every change.
+func (c *coordinator) until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	patience := time.NewTimer(90 * time.Second)
+	defer patience.Stop()
+	for {
+		c.mu.Lock()
+		ok, changed := holds(), c.changed
+		c.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-changed:
+		case <-patience.C:
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			t.Fatalf("waited for %s; logs: %q; done: %v", what, c.logs, c.done)
+		}
+	}
+}
+
+func (c *coordinator) completion(t *testing.T, token string) *pb.Completion {
+	t.Helper()
+	c.until(t, "the completion of "+token, func() bool { return c.done[token] != nil })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := c.done[token]
+	if d.GetLogSize() != int64(len(c.logs[token])) {
+		t.Errorf("%s: %d bytes of log arrived, the worker wrote %d", token, len(c.logs[token]), d.GetLogSize())
+	}
+	return proto.Clone(d).(*pb.Completion)
+}
+
+// grant makes a task known; it is offered where the worker has no queue.
+func (c *coordinator) grant(t *testing.T, capability string, g *pb.Grant) {
+	t.Helper()
+	token := strings.ReplaceAll(g.GetTaskId(), "/", "_")
+	g.Lease = &pb.LeaseRef{Token: token, Attempt: 1, Fence: &pb.Fence{Epoch: 1, Counter: uint64(len(c.grants) + 1)}}
+	g.Run, g.Project, g.Commit, g.Service = "shop-1", "shop", strings.Repeat("ab", 20), "api"
+	c.until(t, "the worker", func() bool { return c.send != nil })
+	c.update(func() { c.grants[token] = g })
+	c.send(&pb.SessionResponse{Offers: []*pb.Offer{{Token: token, Capability: capability}}})
+}
+
+func archive(t *testing.T, dir string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.AddFS(os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
