@@ -77,14 +77,14 @@ func (r Request) hash() string {
 // Plan makes the plan of a request with its bytes and hash, and changes nothing but the
 // mirror.
 func (s *Submitter) Plan(ctx context.Context, req Request) (p plan.Plan, data []byte, hash string, err error) {
-	in, err := s.input(ctx, req)
+	in, home, err := s.input(ctx, req)
 	if err != nil {
 		return plan.Plan{}, nil, "", err
 	}
-	home, err := s.cfg.Partitions.Home(ctx, in.Pipeline.Project)
-	if err != nil {
-		return plan.Plan{}, nil, "", err
-	}
+	return s.plan(ctx, in, home, req)
+}
+
+func (s *Submitter) plan(ctx context.Context, in planner.Input, home *partition.Partition, req Request) (p plan.Plan, data []byte, hash string, err error) {
 	if err := s.base(ctx, home, &in, req); err != nil {
 		return plan.Plan{}, nil, "", err
 	}
@@ -100,15 +100,22 @@ func (s *Submitter) Plan(ctx context.Context, req Request) (p plan.Plan, data []
 
 // Submit makes a plan and accepts it as a run. replayed: the key began it before.
 func (s *Submitter) Submit(ctx context.Context, req Request) (r *run.Run, replayed bool, err error) {
-	p, data, hash, err := s.Plan(ctx, req)
+	in, home, err := s.input(ctx, req)
+	if err != nil {
+		return nil, false, err
+	}
+	err = home.Do(ctx, func(tx *partition.Tx) error {
+		r, err = tx.Replayed(in.Pipeline.Project, req.Key, req.hash())
+		return err
+	})
+	if !errors.Is(err, partition.ErrNotFound) {
+		return r, err == nil, err
+	}
+	p, data, hash, err := s.plan(ctx, in, home, req)
 	if err != nil {
 		return nil, false, err
 	}
 	if _, err := s.cfg.Blobs.Put(ctx, data); err != nil {
-		return nil, false, err
-	}
-	home, err := s.cfg.Partitions.Home(ctx, p.Project)
-	if err != nil {
 		return nil, false, err
 	}
 	err = home.Do(ctx, func(tx *partition.Tx) error {
@@ -126,33 +133,37 @@ func (s *Submitter) Submit(ctx context.Context, req Request) (r *run.Run, replay
 	return r, replayed, err
 }
 
-// input reads what a plan depends on at the commit.
-func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, error) {
+// input reads what a plan depends on at the commit, and finds its project's home.
+func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *partition.Partition, error) {
 	m := s.cfg.Mirror
 	commit, err := m.Resolve(ctx, req.Repository, req.Ref)
 	if err != nil {
-		return planner.Input{}, err
+		return planner.Input{}, nil, err
 	}
 	pipe, err := s.pipeline(ctx, req.Repository, commit)
 	if err != nil {
-		return planner.Input{}, err
+		return planner.Input{}, nil, err
 	}
 	targets, err := s.targets()
 	if err != nil {
-		return planner.Input{}, err
+		return planner.Input{}, nil, err
 	}
 	entries, err := m.Tree(ctx, req.Repository, commit, planner.Paths(pipe, targets))
 	if err != nil {
-		return planner.Input{}, err
+		return planner.Input{}, nil, err
 	}
 	objects := make(map[string]string, len(entries))
 	for p, e := range entries {
 		objects[p] = e.Identity()
 	}
+	home, err := s.cfg.Partitions.Home(ctx, pipe.Project)
+	if err != nil {
+		return planner.Input{}, nil, err
+	}
 	return planner.Input{
 		Pipeline: pipe, Targets: targets, Rebuild: req.NoReuse, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
 		Objects: objects, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: "trusted",
-	}, nil
+	}, home, nil
 }
 
 func (s *Submitter) pipeline(ctx context.Context, repository, commit string) (*pipeline.Pipeline, error) {
