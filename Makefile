@@ -27,7 +27,7 @@ tools: ## build the third-party programs that Slipway starts (BuildKit, a develo
 test: ## unit, property and integration tests on real NATS, Redis, BuildKit and control planes, race detector on
 	$(SETUP) test
 	PATH="$(TOOLS):$$PATH" go test -race -timeout 25m ./...
-	cd examples/shop && go test ./...
+	$(MAKE) -C examples/shop test
 
 e2e: ## the heavier tests: real node, Jaeger, make demo itself
 	$(SETUP) e2e

@@ -1,0 +1,3 @@
+module shop.example/libs/kit
+
+go 1.26

@@ -1,0 +1,7 @@
+module shop.example/services/catalog
+
+go 1.26
+
+require shop.example/libs/kit v0.0.0
+
+replace shop.example/libs/kit => ../../libs/kit
