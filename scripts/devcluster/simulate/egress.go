@@ -1,7 +1,6 @@
 package simulate
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +16,9 @@ type egress struct {
 	server *http.Server
 	allow  string
 	done   chan struct{}
-	pipes  sync.WaitGroup
+	// stopped ends the connections that were let through: the API server keeps them open for reuse.
+	stopped chan struct{}
+	pipes   sync.WaitGroup
 }
 
 func listenEgress(socket, allow string) (*egress, error) {
@@ -25,7 +26,7 @@ func listenEgress(socket, allow string) (*egress, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for the API server's connections to pods: %w", err)
 	}
-	e := &egress{allow: allow, done: make(chan struct{})}
+	e := &egress{allow: allow, done: make(chan struct{}), stopped: make(chan struct{})}
 	e.server = &http.Server{Handler: http.HandlerFunc(e.connect), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		defer close(e.done)
@@ -37,6 +38,7 @@ func listenEgress(socket, allow string) (*egress, error) {
 func (e *egress) close() {
 	_ = e.server.Close()
 	<-e.done
+	close(e.stopped)
 	e.pipes.Wait()
 }
 
@@ -59,6 +61,7 @@ func (e *egress) connect(w http.ResponseWriter, r *http.Request) {
 	e.pipe(client)
 }
 
+// pipe copies in both directions until one end is done or the egress is closed.
 func (e *egress) pipe(client net.Conn) {
 	defer client.Close() //nolint:errcheck // both ends are done
 	server, err := net.DialTimeout("tcp", e.allow, 5*time.Second)
@@ -70,17 +73,15 @@ func (e *egress) pipe(client net.Conn) {
 	if _, err := io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
 		return
 	}
-	e.pipes.Go(func() {
-		_, _ = io.Copy(server, client)
-		closeWrite(server)
-	})
-	_, _ = io.Copy(client, server)
-}
-
-func closeWrite(c net.Conn) {
-	if half, ok := c.(*net.TCPConn); ok {
-		if err := half.CloseWrite(); err != nil && !errors.Is(err, net.ErrClosed) {
-			_ = c.Close()
-		}
+	ended := make(chan struct{}, 2)
+	for _, ends := range [][2]net.Conn{{server, client}, {client, server}} {
+		e.pipes.Go(func() {
+			_, _ = io.Copy(ends[0], ends[1])
+			ended <- struct{}{}
+		})
+	}
+	select {
+	case <-ended:
+	case <-e.stopped:
 	}
 }
