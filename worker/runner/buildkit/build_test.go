@@ -3,6 +3,7 @@ package buildkit_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,10 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/slipway-build/slipway/internal/ociregistry"
 	"github.com/slipway-build/slipway/worker/runner"
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
 	"github.com/slipway-build/slipway/worker/runner/buildkit/buildkittest"
@@ -247,37 +250,59 @@ func TestBrokenFarm(t *testing.T) {
 	})
 }
 
-func TestCredentials(t *testing.T) {
+// TestOwnRegistry pushes to the registry that a farm on one machine has, which wants
+// credentials and has storage of another make than the one of the other tests.
+func TestOwnRegistry(t *testing.T) {
 	f := buildkittest.Start(t)
-	asked := make(chan string, 100)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user, secret, ok := r.BasicAuth()
-		if !ok {
-			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		select {
-		case asked <- user + ":" + secret:
-		default:
-		}
-		w.WriteHeader(http.StatusForbidden)
-	}))
-	defer s.Close()
-	host := strings.TrimPrefix(s.URL, "http://")
-	auths, err := buildkit.ParseAuth([]byte(`{"auths":{"` + host + `":{"auth":"d29ya2VyOnMzY3JldA=="}}}`))
+	reg, err := ociregistry.New(ociregistry.Config{
+		Dir: t.TempDir(), Credentials: []ociregistry.Credential{{User: "worker", Password: "s3cret", Role: ociregistry.Push}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := f.Dial(t, buildkit.Config{Auth: auths})
-	o := buildkit.NewBuilder(c).Run(t.Context(), task(t, buildkittest.Base, func(b *runner.Build) { b.Push = host + "/shop/api" }), &runnertest.Recorder{})
-	runnertest.Want(t, o, runner.Errored, runner.ClassInfra)
-	select {
-	case got := <-asked:
-		if got != "worker:s3cret" {
-			t.Errorf("the registry was given %q", got)
+	defer reg.Close()
+	s := httptest.NewServer(reg.Handler())
+	defer s.Close()
+	host := strings.TrimPrefix(s.URL, "http://")
+	push := func(b *runner.Build) { b.Push, b.Provenance = host+"/shop/api", true }
+	build := func(t *testing.T, secret string) runner.Outcome {
+		t.Helper()
+		auths, err := buildkit.ParseAuth(fmt.Appendf(nil, `{"auths":{%q:{"username":"worker","password":%q}}}`, host, secret))
+		if err != nil {
+			t.Fatal(err)
 		}
-	default:
-		t.Errorf("the registry was given no credentials; message: %s", o.Message)
+		c := f.Dial(t, buildkit.Config{Auth: auths})
+		return buildkit.NewBuilder(c).Run(t.Context(), task(t, buildkittest.Base, push), &runnertest.Recorder{})
 	}
+	t.Run("wrong credentials", func(t *testing.T) {
+		o := build(t, "wrong")
+		runnertest.Want(t, o, runner.Errored, runner.ClassInfra)
+		if !strings.Contains(o.Message, "registry "+host+" refused the push") {
+			t.Errorf("message: %s", o.Message)
+		}
+	})
+	t.Run("right credentials", func(t *testing.T) {
+		o := build(t, "s3cret")
+		runnertest.Want(t, o, runner.Succeeded, runner.ClassNone)
+		ref, err := name.NewDigest(o.Result.Image, name.Insecure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		login := remote.WithAuth(&authn.Basic{Username: "worker", Password: "s3cret"})
+		if _, err := remote.Image(ref, login); err != nil {
+			t.Errorf("the image cannot be pulled: %v", err)
+		}
+		// The step names the index, which leads to the attestation in any registry.
+		index, err := name.NewDigest(o.Steps[len(o.Steps)-1].Attributes["index"], name.Insecure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := remote.Index(index, login)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := got.IndexManifest(); err != nil || len(m.Manifests) != 2 {
+			t.Errorf("index %+v, error %v, want the image and its attestation", m, err)
+		}
+	})
 }
