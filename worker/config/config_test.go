@@ -54,7 +54,7 @@ func TestMistakes(t *testing.T) {
 		yaml string
 		want []string
 	}{
-		"unknown key": {"coordinater: {}\nwork_dir: w\n", []string{"worker.yaml:1:1", "coordinater"}},
+		"unknown key": {"coordinatr: {}\nwork_dir: w\n", []string{"worker.yaml:1:1", "coordinatr"}},
 		"several": {"coordinator: { address: nowhere }\nslots: { deploy: 1, build: 1 }\nwork_dir: w\nmetrics: x\n",
 			[]string{"coordinator.address: \"nowhere\" is no host:port", "coordinator.token_file", "slots.deploy", "buildkit.address", "metrics"}},
 		"missing file": {"coordinator: { address: \"a:1\", token_file: nothing }\nwork_dir: w\n", []string{"coordinator.token_file", "no such file"}},

@@ -58,7 +58,7 @@ type Task struct {
 
 // Work is the specification of one kind of work: Build, Test or Render.
 type Work interface {
-	// Kind is the name by which runners are chosen and metrics are labelled.
+	// Kind is the name by which runners are chosen and metrics are labeled.
 	Kind() Kind
 	// SourcePaths are the repository paths that the workspace must hold.
 	SourcePaths() []string

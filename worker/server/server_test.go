@@ -180,7 +180,11 @@ func TestOfferedTasks(t *testing.T) {
 		}
 	})
 	t.Run("metrics", func(t *testing.T) {
-		resp, err := http.Get("http://" + f.metrics + "/metrics")
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+f.metrics+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := (&http.Client{}).Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -42,11 +42,11 @@ func TestConformance(t *testing.T) {
 	f := buildkittest.Start(t)
 	runnertest.Conform(t, runnertest.Cases{
 		Runner:   buildkit.NewBuilder(f.Client),
-		Succeeds: func(t *testing.T) runner.Task { return task(t, buildkittest.Base, nil) },
-		Fails: func(t *testing.T) runner.Task {
+		Succeeds: func() runner.Task { return task(t, buildkittest.Base, nil) },
+		Fails: func() runner.Task {
 			return task(t, buildkittest.Base+"RUN echo no >&2; exit 3\n", nil)
 		},
-		Endless: func(t *testing.T) runner.Task {
+		Endless: func() runner.Task {
 			return task(t, buildkittest.Base+"RUN echo going on; sleep 1000\n", nil)
 		},
 		Sign: " going on",
@@ -196,6 +196,7 @@ func TestBrokenFarm(t *testing.T) {
 		}
 	}
 	answering := func(t *testing.T, code int) string {
+		t.Helper()
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, `{"errors":[{"code":"DENIED","message":"no"}]}`, code)
 		}))

@@ -118,12 +118,12 @@ not a manifest
 func TestConformance(t *testing.T) {
 	for using, archive := range map[string]string{runner.UsingKustomize: shop, runner.UsingManifests: plain} {
 		t.Run(using, func(t *testing.T) {
-			make := func(archive string) func(t *testing.T) runner.Task {
-				return func(t *testing.T) runner.Task {
+			task := func(archive string) func() runner.Task {
+				return func() runner.Task {
 					return runner.Task{ID: "render/api@prod/prod-eu", Service: "api", Workspace: workspace(t, archive), Work: work(using)}
 				}
 			}
-			runnertest.Conform(t, runnertest.Cases{Runner: render.New(blobs{}), Succeeds: make(archive), Fails: make("-- other/x.yaml --\n")})
+			runnertest.Conform(t, runnertest.Cases{Runner: render.New(blobs{}), Succeeds: task(archive), Fails: task("-- other/x.yaml --\n")})
 		})
 	}
 }

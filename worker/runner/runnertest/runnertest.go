@@ -97,18 +97,19 @@ func (r *Recorder) Logged(text string) <-chan struct{} {
 // Cases are tasks of one runner whose ends are known.
 type Cases struct {
 	Runner   runner.Runner
-	Succeeds func(t *testing.T) runner.Task
-	Fails    func(t *testing.T) runner.Task // by the user's fault
+	Succeeds func() runner.Task
+	Fails    func() runner.Task // by the user's fault
 	// Endless has not ended when its log holds Sign; zero: the runner has no such task.
-	Endless func(t *testing.T) runner.Task
+	Endless func() runner.Task
 	Sign    string
 }
 
 // Conform checks the runner against what package runner promises.
 func Conform(t *testing.T, c Cases) {
+	t.Helper()
 	t.Run("succeeds", func(t *testing.T) {
 		rec := &Recorder{}
-		o := c.Runner.Run(t.Context(), c.Succeeds(t), rec)
+		o := c.Runner.Run(t.Context(), c.Succeeds(), rec)
 		Want(t, o, runner.Succeeded, runner.ClassNone)
 		if rec.started == 0 {
 			t.Error("the runner did not say that it started")
@@ -116,7 +117,7 @@ func Conform(t *testing.T, c Cases) {
 		checkSteps(t, o)
 	})
 	t.Run("fails by the user", func(t *testing.T) {
-		o := c.Runner.Run(t.Context(), c.Fails(t), &Recorder{})
+		o := c.Runner.Run(t.Context(), c.Fails(), &Recorder{})
 		Want(t, o, runner.Failed, runner.ClassUser)
 		if strings.TrimSpace(o.Message) == "" {
 			t.Error("a failure without a message")
@@ -124,14 +125,14 @@ func Conform(t *testing.T, c Cases) {
 		checkSteps(t, o)
 	})
 	t.Run("refuses another kind of work", func(t *testing.T) {
-		task := c.Succeeds(t)
+		task := c.Succeeds()
 		task.Work = foreign{}
 		Want(t, c.Runner.Run(t.Context(), task, &Recorder{}), runner.Errored, runner.ClassInfra)
 	})
 	t.Run("canceled before it begins", func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(runner.ErrCanceled)
-		o := runner.Decorate(c.Runner, runner.Timeout()).Run(ctx, c.Succeeds(t), &Recorder{})
+		o := runner.Decorate(c.Runner, runner.Timeout()).Run(ctx, c.Succeeds(), &Recorder{})
 		if o.Kind != runner.Canceled && o.Kind != runner.Succeeded {
 			t.Errorf("outcome %s (%s), want canceled, or succeeded where there was nothing to wait for", o.Kind, o.Message)
 		}
@@ -148,7 +149,7 @@ func Conform(t *testing.T, c Cases) {
 		Want(t, interrupt(t, c, runner.ErrShutdown), runner.Errored, runner.ClassInfra)
 	})
 	t.Run("out of time", func(t *testing.T) {
-		task := c.Endless(t)
+		task := c.Endless()
 		task.Timeout = 3 * time.Second
 		o := runner.Decorate(c.Runner, runner.Timeout()).Run(t.Context(), task, &Recorder{})
 		Want(t, o, runner.Failed, runner.ClassTimeout)
@@ -165,7 +166,7 @@ func interrupt(t *testing.T, c Cases, cause error) runner.Outcome {
 	rec := &Recorder{}
 	running := rec.Logged(c.Sign)
 	end := make(chan runner.Outcome, 1)
-	go func() { end <- runner.Decorate(c.Runner, runner.Timeout()).Run(ctx, c.Endless(t), rec) }()
+	go func() { end <- runner.Decorate(c.Runner, runner.Timeout()).Run(ctx, c.Endless(), rec) }()
 	patience := time.NewTimer(time.Minute)
 	defer patience.Stop()
 	select {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,7 +88,7 @@ func readCase(d *xml.Decoder, e xml.StartElement, suites []string, s *Summary) e
 	}
 	s.Duration += out.Duration
 	st := passed
-	switch bad := append(c.Failures, c.Errors...); {
+	switch bad := slices.Concat(c.Failures, c.Errors); {
 	case len(bad) > 0:
 		st = failed
 		out.Output = caseOutput(bad, c)

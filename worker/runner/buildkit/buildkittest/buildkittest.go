@@ -4,8 +4,7 @@ package buildkittest
 
 import (
 	"context"
-	"io"
-	"log"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -54,7 +53,7 @@ func Start(t *testing.T) *Farm {
 			t.Errorf("stop buildkitd: %v", err)
 		}
 	})
-	reg := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
+	reg := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug))))
 	t.Cleanup(reg.Close)
 	ready, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
