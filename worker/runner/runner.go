@@ -52,7 +52,7 @@ type Task struct {
 	Service     string
 	Timeout     time.Duration // 0: none
 	Traceparent string        // W3C trace context of the attempt's span; empty: none
-	Workspace   string        // folder with the repository at Commit, cut down to Work.SourcePaths; read only
+	Workspace   string        // folder with the repository at Commit, cut down to Work.SourcePaths; read only; another content has another name
 	Work        Work
 }
 

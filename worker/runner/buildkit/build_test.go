@@ -109,6 +109,24 @@ func TestPush(t *testing.T) {
 	})
 }
 
+// TestEditOfEqualSize: files of all workspaces have the same time, and BuildKit tells
+// a changed file by time and size when it has the last context still.
+func TestEditOfEqualSize(t *testing.T) {
+	f := buildkittest.Start(t)
+	images := map[string]bool{}
+	for _, content := range []string{"one", "two"} {
+		work := task(t, "", func(b *runner.Build) { b.Push = f.Registry + "/shop/api" })
+		work.Commit = strings.Repeat(content[:1], 40)
+		work.Workspace = buildkittest.Workspace(t, map[string]string{dockerfile: "FROM scratch\nCOPY services/api/x /\n", "services/api/x": content})
+		o := buildkit.NewBuilder(f.Client).Run(t.Context(), work, &runnertest.Recorder{})
+		runnertest.Want(t, o, runner.Succeeded, runner.ClassNone)
+		images[o.Result.Image] = true
+	}
+	if len(images) != 2 {
+		t.Errorf("an edit that keeps the size gave the same image: %v", images)
+	}
+}
+
 // provenance reads the attestation as a verifier does: what refers to the image.
 func provenance(t *testing.T, ref name.Digest) string {
 	t.Helper()

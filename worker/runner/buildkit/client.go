@@ -114,8 +114,10 @@ func (c *Client) options(t runner.Task) (client.SolveOpt, error) {
 	}
 	return client.SolveOpt{
 		LocalMounts: map[string]fsutil.FS{"context": workspace, "dockerfile": workspace},
-		// The daemon sends only what changed since the last context of the same key.
-		SharedKey: "slipway/" + t.Project + "/" + t.Service,
+		// Under an equal key the daemon takes a file that kept its time and size for
+		// unchanged, and all files of all workspaces have one time: the key must name the
+		// content. Attempts at one commit then share a transfer, and no others do.
+		SharedKey: "slipway/" + t.Project + "/" + t.Commit + "/" + t.Workspace,
 		Session:   []session.Attachable{authServer{auth: c.cfg.Auth}},
 	}, nil
 }
