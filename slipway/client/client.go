@@ -99,9 +99,19 @@ func Unreachable(err error) bool {
 	return false
 }
 
-// Passing says that the same call may succeed soon.
+// Passing says that following something may go on soon.
 func Passing(err error) bool {
-	return Unreachable(err) || status.Code(err) == codes.ResourceExhausted || status.Code(err) == codes.Aborted
+	switch status.Code(err) {
+	case codes.Unavailable, codes.ResourceExhausted, codes.Aborted:
+		return true
+	default:
+		return false
+	}
+}
+
+// Interrupted says that a call was cut off on its way: it may have been heard.
+func Interrupted(err error) bool {
+	return Unreachable(err) && !strings.Contains(status.Convert(err).Message(), "connection refused")
 }
 
 // Problems are the mistakes in files that an answer carries.

@@ -37,6 +37,7 @@ type view struct {
 	attempt int
 	steps   []*pb.ProgressStep
 	told    map[string]bool // steps
+	over    bool            // its end was told, or is not worth a line
 }
 
 // New makes an empty model. With live, the caller draws Frame.
@@ -123,15 +124,16 @@ func (m *Model) task(t *pb.Task) []string {
 		v = &view{told: map[string]bool{}}
 		m.tasks[t.GetId()] = v
 	}
-	was, wasAttempt := v.state, v.attempt
+	wasAttempt := v.attempt
 	v.state, v.attempt = t.GetState(), len(t.GetAttempts())
 	if v.attempt != wasAttempt || render.Ended(v.state) {
 		v.steps = nil
 	}
 	if render.Ended(v.state) {
-		if was == v.state || quiet(t) {
+		if v.over || quiet(t) {
 			return nil
 		}
+		v.over = true
 		return []string{m.ended(t)}
 	}
 	var out []string

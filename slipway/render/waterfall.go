@@ -184,9 +184,10 @@ func (w *waterfall) text(r *pb.Run, critical []*pb.Task) string {
 		}
 		names = max(names, utf8.RuneCountInString(Line(b.name))+indent)
 	}
-	names = min(names, max(16, width*2/5))
+	names = min(names, max(12, (width-30)/2))
 	const numbers = 8 // "12m34s" and a gap
-	chart := max(10, width-names-numbers-24)
+	const room = 24   // of notes, with their gap
+	chart := max(10, width-names-numbers-room-3)
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s  %s\n", w.style.Paint(Bold, "run "+Line(r.GetId())), w.style.Paint(RunColor(r.GetState()), RunState(r.GetState())), Duration(RunTook(r, w.now)))
 	b.WriteString("  " + pad("", names+1) + w.axis(chart) + "\n")
@@ -204,11 +205,11 @@ func (w *waterfall) text(r *pb.Run, critical []*pb.Task) string {
 		}
 		line := mark + pad(Cut(name, names), names+1) + w.style.Paint(color, w.draw(l, chart)) + fmt.Sprintf("%*s", numbers, Duration(l.end-l.start))
 		if l.note != "" {
-			line += "  " + w.style.Paint(Dim, l.note)
+			line += "  " + w.style.Paint(Dim, Cut(l.note, room-2))
 		}
 		b.WriteString(line + "\n")
 	}
-	b.WriteString("\n" + w.style.Paint(Yellow, "*") + " critical path: " + w.pathText(critical) + "\n")
+	b.WriteString("\n" + w.style.Paint(Yellow, "*") + " critical path, " + w.pathText(critical) + "\n")
 	b.WriteString("  ░ waiting in the queue  █ work  ▪ step  ▒ done without a worker\n")
 	fmt.Fprintf(&b, "  trace id %s\n", Line(r.GetTraceId()))
 	return b.String()
@@ -227,9 +228,9 @@ func (w *waterfall) pathText(path []*pb.Task) string {
 			other += w.at(t.GetFinishedAt()) - since
 		}
 	}
-	out := fmt.Sprintf("%d tasks, %s work, %s in queues", len(path), Duration(worked), Duration(queued))
+	out := fmt.Sprintf("%d tasks: %s work, %s queued", len(path), Duration(worked), Duration(queued))
 	if other >= 100*time.Millisecond {
-		out += ", " + Duration(other) + " in the coordinator"
+		out += ", " + Duration(other) + " coordinator"
 	}
 	return out
 }

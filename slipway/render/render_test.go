@@ -1,0 +1,137 @@
+package render_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protojson"
+	"pgregory.net/rapid"
+
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+	"github.com/slipway-build/slipway/slipway/render"
+)
+
+var update = flag.Bool("update", false, "write the golden files again") //nolint:gochecknoglobals // a flag of the test
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}
+
+func load(t *testing.T, name string) *pb.Run {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &pb.Run{}
+	if err := protojson.Unmarshal(data, r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func now() time.Time { return time.Date(2026, 11, 1, 12, 5, 0, 0, time.UTC) }
+
+func TestGoldens(t *testing.T) {
+	plain, colored := render.Style{}, render.Style{Color: true, Width: 100}
+	for _, name := range []string{"good", "failed"} {
+		r := load(t, name+".json")
+		golden(t, name+".summary.txt", plain.Summary(r, now()))
+		golden(t, name+".tasks.txt", plain.Tasks(r, now()))
+		golden(t, name+".trace.txt", render.Style{Width: 100}.Waterfall(r, 5, now()))
+		golden(t, name+".color.txt", colored.Summary(r, now())+colored.Waterfall(r, 0, now()))
+	}
+	golden(t, "runs.txt", plain.Runs([]*pb.Run{load(t, "failed.json"), load(t, "good.json")}, now()))
+	golden(t, "problems.txt", plain.Problems([]*pb.Problem{
+		{Path: "slipway.yaml", Line: 3, Column: 5, Message: `unknown key "servces"`, Suggestion: `did you mean "services"?`, Excerpt: "    3 | servces:\n      |     ^"},
+		{Path: "slipway.yaml", Message: "project is missing"},
+	}))
+}
+
+func TestNothingReachesTheTerminalAsACommand(t *testing.T) {
+	r := load(t, "failed.json")
+	evil := "a\x1b[2Jb\x1b]0;title\ac\u0085\u202ed\rX"
+	r.Id, r.Message, r.Ref, r.SubmittedBy = evil, evil, evil, evil
+	for _, task := range r.GetTasks() {
+		task.Id, task.Message, task.Reason = task.GetId()+evil, evil, evil
+		for _, a := range task.GetAttempts() {
+			a.Worker = evil
+			for _, s := range a.GetSteps() {
+				s.Name = evil
+			}
+		}
+		for _, c := range task.GetResult().GetTests().GetFailures() {
+			c.Name, c.Output, c.Suite = evil, evil, evil
+		}
+	}
+	for _, s := range r.GetServices() {
+		s.Name, s.Reason = evil, evil
+	}
+	var style render.Style
+	for _, text := range []string{
+		style.Summary(r, now()), style.Tasks(r, now()), style.Waterfall(r, 5, now()), style.Runs([]*pb.Run{r}, now()),
+		style.Problems([]*pb.Problem{{Path: evil, Line: 1, Message: evil, Excerpt: evil, Suggestion: evil}}),
+	} {
+		if i := strings.IndexAny(text, "\x1b\a\r\u0085\u202e"); i >= 0 {
+			t.Errorf("%q", text[max(0, i-20):min(len(text), i+20)])
+		}
+	}
+}
+
+func TestWaterfallFitsItsWidth(t *testing.T) {
+	r := load(t, "good.json")
+	for _, width := range []int{70, 80, 100, 160, 240} {
+		for line := range strings.SplitSeq(render.Style{Width: width}.Waterfall(r, 5, now()), "\n") {
+			if n := utf8.RuneCountInString(line); n > width {
+				t.Errorf("width %d: %d columns: %q", width, n, line)
+			}
+		}
+	}
+}
+
+func TestCriticalPathAlwaysEnds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(0, 8).Draw(t, "tasks")
+		var tasks []*pb.Task
+		for i := range n {
+			task := &pb.Task{Id: string(rune('a' + i)), State: pb.TaskState_TASK_STATE_SUCCEEDED}
+			for range rapid.IntRange(0, 3).Draw(t, "needs") { // also needs in circles, and unknown ones
+				task.Needs = append(task.Needs, string(rune('a'+rapid.IntRange(0, n).Draw(t, "need"))))
+			}
+			tasks = append(tasks, task)
+		}
+		if path := render.CriticalPath(tasks); len(path) > n {
+			t.Fatalf("%d tasks on the path of %d", len(path), n)
+		}
+	})
+}
+
+func TestDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0.0s", 0: "0.0s", 400 * time.Millisecond: "0.4s", 12_345 * time.Millisecond: "12.3s", 59_960 * time.Millisecond: "1m00s",
+		123 * time.Second: "2m03s", time.Hour + 5*time.Minute: "1h05m", 76 * time.Hour: "3d04h",
+	} {
+		if got := render.Duration(d); got != want {
+			t.Errorf("Duration(%s) = %s, want %s", d, got, want)
+		}
+	}
+}
