@@ -260,3 +260,22 @@ func TestStoreAway(t *testing.T) {
 	task := runner.Task{Service: "api", Workspace: workspace(t, shop), Work: work(runner.UsingKustomize)}
 	runnertest.Want(t, render.New(broken{}).Run(t.Context(), task, &runnertest.Recorder{}), runner.Errored, runner.ClassInfra)
 }
+
+// TestShop renders the example repository.
+func TestShop(t *testing.T) {
+	for _, service := range []string{"catalog", "cart", "orders", "reviews", "web"} {
+		for _, env := range []string{"dev", "prod"} {
+			w := work(runner.UsingKustomize)
+			w.Path, w.Paths, w.Environment = "deploy/"+service, []string{"deploy/" + service}, env
+			w.Images = map[string]string{service: strings.ReplaceAll(image, "shop/api", "shop/"+service)}
+			out, err := render.Render("../../../examples/shop", service, w)
+			if err != nil {
+				t.Errorf("%s in %s: %v", service, env, err)
+				continue
+			}
+			if len(out.Warnings) > 0 || out.From != "deploy/"+service+"/overlays/"+env {
+				t.Errorf("%s in %s: from %s, warnings %q", service, env, out.From, out.Warnings)
+			}
+		}
+	}
+}
