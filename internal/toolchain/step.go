@@ -64,7 +64,7 @@ func Steps(root string, set Set) ([]Step, error) {
 	default:
 		return nil, fmt.Errorf("no set of tools is called %q: want demo, test, e2e or lint", set)
 	}
-	cluster, err := clusterSteps(root)
+	cluster, err := clusterSteps(root, set)
 	if err != nil {
 		return nil, err
 	}
@@ -135,8 +135,8 @@ type clusterList struct {
 }
 
 // clusterSteps reads the list of the development cluster's programs. Those of a real node are left out where there
-// cannot be one.
-func clusterSteps(root string) ([]Step, error) {
+// cannot be one, and for tests, which make do with simulated nodes.
+func clusterSteps(root string, set Set) ([]Step, error) {
 	file := filepath.Join(root, clusterDir, "build.json")
 	content, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -156,7 +156,7 @@ func clusterSteps(root string) ([]Step, error) {
 	slices.Sort(env)
 	var steps []Step
 	for _, p := range list.Programs {
-		if !slices.Contains(p.Kinds, "kwok") && runtime.GOOS != "linux" {
+		if !slices.Contains(p.Kinds, "kwok") && (set == Test || runtime.GOOS != "linux") {
 			continue
 		}
 		flags := slices.Clone(list.GoFlags)
