@@ -15,6 +15,9 @@ import (
 	"github.com/slipway-build/slipway/worker/server"
 )
 
+// version is set by the linker.
+var version = "dev"
+
 // Exit codes.
 const (
 	exitFailed = 1 // it stopped with an error
@@ -33,12 +36,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("slipway-worker", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	path := flags.String("config", "worker.yaml", "configuration `file`")
-	version := flags.Bool("version", false, "print the version and exit")
+	show := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return exitUsage
 	}
-	if *version {
-		_, _ = fmt.Fprintln(stdout, server.Version())
+	if *show {
+		_, _ = fmt.Fprintln(stdout, version)
 		return 0
 	}
 	cfg, err := config.Load(*path)
@@ -46,7 +49,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, err)
 		return exitUsage
 	}
-	log, err := telemetry.NewLogger(stderr, telemetry.LogConfig{Format: cfg.Log.Format, Level: cfg.Log.Level})
+	cfg.Version = version
+	log, err := telemetry.NewLogger(stderr, telemetry.LogConfig{Format: cfg.Telemetry.Log})
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, err)
 		return exitUsage

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -135,7 +136,8 @@ func fetchFailed(ctx context.Context, t runner.Task, err error) runner.Outcome {
 	switch {
 	case errors.Is(err, workspace.ErrRefused):
 		return runner.Fail("the source of commit %.12s cannot be used: %v", t.Commit, err)
-	case errors.As(err, &st) && st.GRPCStatus().Code() == codes.NotFound:
+	case errors.As(err, &st) && slices.Contains([]codes.Code{codes.FailedPrecondition, codes.InvalidArgument}, st.GRPCStatus().Code()):
+		// The commit has no such path, or is larger than what a coordinator serves.
 		return runner.Fail("the source of commit %.12s lacks what %s needs: %s", t.Commit, t.ID, st.GRPCStatus().Message())
 	default:
 		return runner.Err("the source of commit %.12s could not be fetched from the coordinator: %v", t.Commit, err)

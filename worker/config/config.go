@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/strictyaml"
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
 )
@@ -28,26 +29,32 @@ const (
 // Config of a worker. Fields without a tag are read from the files that others name,
 // or set by a program that makes a worker itself.
 type Config struct {
-	// Name for people, stable over restarts. Default: the machine's host name.
+	// Name for people, stable over restarts; default: the host's name.
 	Name        string      `yaml:"name"`
 	Coordinator Coordinator `yaml:"coordinator,required"`
 	// NATS is where hints of ready tasks come from. Without it the coordinator offers
 	// tasks on its own connection.
-	NATS     *NATS    `yaml:"nats"`
-	BuildKit BuildKit `yaml:"buildkit"`
-	Registry Registry `yaml:"registry"`
-	// Slots are how many tasks are carried out at once, by capability.
+	NATS *queue.Address `yaml:"nats"`
+	// BuildKit is the daemon's address: unix:///run/buildkit/buildkitd.sock, tcp://host:port.
+	BuildKit string `yaml:"buildkit"`
+	// RegistryAuth is a docker config file with `auths` alone: what images are pulled and pushed with.
+	RegistryAuth string `yaml:"registry_auth"`
+	// InsecureRegistries are hosts that are spoken to without TLS; loopback always is.
+	InsecureRegistries []string `yaml:"insecure_registries"`
+	// Slots are how many tasks are carried out at once, by capability: build, render.
 	Slots map[string]int `yaml:"slots"`
-	// WorkDir keeps sources; one process at a time.
-	WorkDir string `yaml:"work_dir,required"`
+	// State is a folder for sources; one process at a time.
+	State string `yaml:"state,required"`
 	// Keep is how many MiB of sources that nobody uses are kept.
 	Keep int `yaml:"keep_mib"`
-	// Metrics is the address of /metrics and /healthz; empty: none.
-	Metrics string `yaml:"metrics"`
+	// HTTP is the address of /metrics and /healthz; empty: none.
+	HTTP string `yaml:"http"`
 	// Drain is how long running tasks may go on after SIGTERM.
-	Drain   time.Duration `yaml:"drain"`
-	Tracing Tracing       `yaml:"tracing"`
-	Log     Log           `yaml:"log"`
+	Drain     time.Duration `yaml:"drain"`
+	Telemetry Telemetry     `yaml:"telemetry"`
+
+	Version string // of the program
+	Auth    map[string]buildkit.Credentials
 }
 
 // Coordinator is where the worker's session goes.
@@ -60,43 +67,10 @@ type Coordinator struct {
 	CA    []byte
 }
 
-// NATS is the queue's server.
-type NATS struct {
-	URL             string `yaml:"url,required"`
-	User            string `yaml:"user"`
-	PasswordFile    string `yaml:"password_file"`
-	CredentialsFile string `yaml:"credentials_file"`
-	CAFile          string `yaml:"ca_file"`
-	// InboxPrefix is where this user may receive answers.
-	InboxPrefix string `yaml:"inbox_prefix"`
-
-	Password string
-}
-
-// BuildKit is the daemon.
-type BuildKit struct {
-	Address string `yaml:"address"`
-}
-
-// Registry is where images are pushed to.
-type Registry struct {
-	// AuthFile has the form of docker's config.json, with `auths` alone.
-	AuthFile string `yaml:"auth_file"`
-	// Insecure are hosts that are spoken to without TLS; loopback always is.
-	Insecure []string `yaml:"insecure"`
-
-	Auth map[string]buildkit.Credentials
-}
-
-// Tracing is where spans go.
-type Tracing struct {
-	Endpoint string `yaml:"endpoint"`
-}
-
-// Log is how the worker logs.
-type Log struct {
-	Format string `yaml:"format"`
-	Level  string `yaml:"level"`
+// Telemetry says where traces and logs go.
+type Telemetry struct {
+	OTLP string `yaml:"otlp"` // host:port of a gRPC receiver; empty: off
+	Log  string `yaml:"log"`  // text (default) or json
 }
 
 // Load reads the file, the files that it names (relative to it), and the defaults.
@@ -138,23 +112,21 @@ func (c *Config) files(dir string) error {
 	secret := func(key, name string) string { return strings.TrimSpace(string(read(key, name, 64<<10))) }
 	c.Coordinator.Token = secret("coordinator.token_file", c.Coordinator.TokenFile)
 	c.Coordinator.CA = read("coordinator.ca_file", c.Coordinator.CAFile, 1<<20)
-	if c.NATS != nil {
-		c.NATS.Password = secret("nats.password_file", c.NATS.PasswordFile)
-		for _, name := range []*string{&c.NATS.CredentialsFile, &c.NATS.CAFile} {
-			if *name != "" && !filepath.IsAbs(*name) {
-				*name = filepath.Join(dir, *name)
-			}
-		}
-	}
-	if data := read("registry.auth_file", c.Registry.AuthFile, 1<<20); data != nil {
+	if data := read("registry_auth", c.RegistryAuth, 1<<20); data != nil {
 		auth, err := buildkit.ParseAuth(data)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("registry.auth_file: %w", err))
+			problems = append(problems, fmt.Errorf("registry_auth: %w", err))
 		}
-		c.Registry.Auth = auth
+		c.Auth = auth
 	}
-	if c.WorkDir != "" && !filepath.IsAbs(c.WorkDir) {
-		c.WorkDir = filepath.Join(dir, c.WorkDir)
+	paths := []*string{&c.State}
+	if c.NATS != nil {
+		paths = append(paths, &c.NATS.PasswordFile, &c.NATS.CredentialsFile)
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
 	}
 	return errors.Join(problems...)
 }
@@ -198,15 +170,15 @@ func (c Config) validate() error {
 			bad("slots.%s: %d is not between 0 and 10000", name, n)
 		}
 	}
-	if c.Slots[CapabilityBuild] > 0 && c.BuildKit.Address == "" {
-		bad("buildkit.address: builds and tests need BuildKit; name its address, e.g. unix:///run/buildkit/buildkitd.sock, or set slots: { build: 0 }")
+	if c.Slots[CapabilityBuild] > 0 && c.BuildKit == "" {
+		bad("buildkit: builds and tests need BuildKit; name its address, e.g. unix:///run/buildkit/buildkitd.sock, or set slots: { build: 0 }")
 	}
-	if c.WorkDir == "" {
-		bad("work_dir: name a folder for sources")
+	if c.State == "" {
+		bad("state: name a folder for sources")
 	}
-	if c.Metrics != "" {
-		if _, _, err := net.SplitHostPort(c.Metrics); err != nil {
-			bad("metrics: %q is no host:port, e.g. 127.0.0.1:9464", c.Metrics)
+	if c.HTTP != "" {
+		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
+			bad("http: %q is no host:port, e.g. 127.0.0.1:9464", c.HTTP)
 		}
 	}
 	return errors.Join(problems...)

@@ -27,10 +27,10 @@ func TestLoad(t *testing.T) {
 name: builder-1
 coordinator: { address: "127.0.0.1:7420", token_file: token }
 nats: { url: "nats://127.0.0.1:7422", user: worker, password_file: token }
-buildkit: { address: "unix:///run/buildkit/buildkitd.sock" }
-registry: { auth_file: auth.json }
+buildkit: "unix:///run/buildkit/buildkitd.sock"
+registry_auth: auth.json
 slots: { build: 3 }
-work_dir: work
+state: work
 drain: 90s
 `,
 		"token":     "s3cret\n",
@@ -39,11 +39,11 @@ drain: 90s
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Coordinator.Token != "s3cret" || c.NATS.Password != "s3cret" || c.Drain != 90*time.Second || c.Slots["build"] != 3 || !filepath.IsAbs(c.WorkDir) {
+	if c.Coordinator.Token != "s3cret" || !filepath.IsAbs(c.NATS.PasswordFile) || c.Drain != 90*time.Second || c.Slots["build"] != 3 || !filepath.IsAbs(c.State) {
 		t.Errorf("%+v", c)
 	}
 	for _, host := range []string{"registry-1.docker.io", "127.0.0.1:7423"} {
-		if a := c.Registry.Auth[host]; a.User != "u" || a.Secret != "p" {
+		if a := c.Auth[host]; a.User != "u" || a.Secret != "p" {
 			t.Errorf("%s: %+v", host, a)
 		}
 	}
@@ -54,11 +54,11 @@ func TestMistakes(t *testing.T) {
 		yaml string
 		want []string
 	}{
-		"unknown key": {"coordinatr: {}\nwork_dir: w\n", []string{"worker.yaml:1:1", "coordinatr"}},
-		"several": {"coordinator: { address: nowhere }\nslots: { deploy: 1, build: 1 }\nwork_dir: w\nmetrics: x\n",
-			[]string{"coordinator.address: \"nowhere\" is no host:port", "coordinator.token_file", "slots.deploy", "buildkit.address", "metrics"}},
-		"missing file": {"coordinator: { address: \"a:1\", token_file: nothing }\nwork_dir: w\n", []string{"coordinator.token_file", "no such file"}},
-		"helpers":      {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nregistry: { auth_file: helpers.json }\nwork_dir: w\n", []string{"credsStore and credHelpers are not supported"}},
+		"unknown key": {"coordinatr: {}\nstate: w\n", []string{"worker.yaml:1:1", "coordinatr"}},
+		"several": {"coordinator: { address: nowhere }\nslots: { deploy: 1, build: 1 }\nstate: w\nhttp: x\n",
+			[]string{"coordinator.address: \"nowhere\" is no host:port", "coordinator.token_file", "slots.deploy", "buildkit: builds and tests need BuildKit", "http: "}},
+		"missing file": {"coordinator: { address: \"a:1\", token_file: nothing }\nstate: w\n", []string{"coordinator.token_file", "no such file"}},
+		"helpers":      {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nregistry_auth: helpers.json\nstate: w\n", []string{"credsStore and credHelpers are not supported"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := config.Load(write(t, map[string]string{"worker.yaml": c.yaml, "helpers.json": `{"credsStore":"desktop"}`}))

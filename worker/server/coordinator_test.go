@@ -10,11 +10,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -126,8 +129,11 @@ func (c *coordinator) take(m *pb.SessionRequest, answer *pb.SessionResponse) {
 	}
 }
 
-func (c *coordinator) FetchSource(_ *pb.FetchSourceRequest, st pb.WorkerService_FetchSourceServer) error {
+func (c *coordinator) FetchSource(req *pb.FetchSourceRequest, st pb.WorkerService_FetchSourceServer) error {
 	c.update(func() { c.fetches++ })
+	if slices.Contains(req.GetPaths(), "nowhere") {
+		return status.Error(codes.FailedPrecondition, "pathspec 'nowhere' did not match any files")
+	}
 	for rest := c.source; len(rest) > 0; {
 		n := min(len(rest), 100_000)
 		if err := st.Send(&pb.FetchSourceResponse{Data: rest[:n]}); err != nil {

@@ -13,11 +13,8 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/slipway-build/slipway/internal/queue"
@@ -45,14 +42,6 @@ func New(cfg config.Config, log *slog.Logger) *Server {
 	return &Server{cfg: cfg, log: log.With("worker", cfg.Name)}
 }
 
-// Version is that of the program's module.
-func Version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
-}
-
 // Run works until ctx ends, then drains. It answers an error when the worker cannot
 // start, or when the coordinator refuses it for good.
 func (s *Server) Run(ctx context.Context) (err error) {
@@ -62,7 +51,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 			err = errors.Join(err, closers[i]())
 		}
 	}()
-	tracing, err := telemetry.NewTracing(ctx, telemetry.TraceConfig{Endpoint: s.cfg.Tracing.Endpoint, Service: "slipway-worker", Version: Version()})
+	tracing, err := telemetry.NewTracing(ctx, telemetry.TraceConfig{Endpoint: s.cfg.Telemetry.OTLP, Service: "slipway-worker", Version: s.cfg.Version})
 	if err != nil {
 		return fmt.Errorf("tracing: %w", err)
 	}
@@ -71,7 +60,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		defer cancel()
 		return tracing.Shutdown(stop)
 	})
-	registry := telemetry.NewRegistry("slipway-worker", Version())
+	registry := telemetry.NewRegistry("slipway-worker", s.cfg.Version)
 	stopMetrics, err := s.serveMetrics(ctx, registry)
 	if err != nil {
 		return err
@@ -85,7 +74,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	closers = append(closers, conn.Close)
 	client := pb.NewWorkerServiceClient(conn)
 
-	sources, err := workspace.Open(workspace.Config{Dir: filepath.Join(s.cfg.WorkDir, "worker"), Keep: int64(s.cfg.Keep) << 20, Log: s.log})
+	sources, err := workspace.Open(workspace.Config{Dir: filepath.Join(s.cfg.State, "worker"), Keep: int64(s.cfg.Keep) << 20, Log: s.log})
 	if err != nil {
 		return err
 	}
@@ -95,7 +84,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	var secrets []string
 	if s.cfg.Slots[config.CapabilityBuild] > 0 {
 		bk, err := buildkit.Dial(ctx, buildkit.Config{
-			Address: s.cfg.BuildKit.Address, Auth: s.cfg.Registry.Auth, Insecure: s.cfg.Registry.Insecure, Tracer: tracing.Provider(),
+			Address: s.cfg.BuildKit, Auth: s.cfg.Auth, Insecure: s.cfg.InsecureRegistries, Tracer: tracing.Provider(),
 		})
 		if err != nil {
 			return err
@@ -108,18 +97,18 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	hints, closeHints, err := s.hints()
+	hints, closeHints, err := s.hints(ctx)
 	if err != nil {
 		return err
 	}
-	closers = append(closers, closeHints)
+	closers = append(closers, func() error { closeHints(); return nil })
 
 	a := agent.New(agent.Config{
 		Coordinator: client, Runner: runners, Workspaces: sources, Log: s.log, Now: time.Now,
 		Around: []runner.Decorator{metrics.Observe(), runner.Recover(s.log), runner.Redact(secrets), runner.Timeout(), runner.Tracing()},
 	})
 	return session.New(session.Config{
-		Client: client, Name: s.cfg.Name, Instance: rand.Text(), Version: Version(), Slots: s.slots(), Hints: hints,
+		Client: client, Name: s.cfg.Name, Instance: rand.Text(), Version: s.cfg.Version, Slots: s.slots(), Hints: hints,
 		Drain: s.cfg.Drain, Log: s.log, Now: time.Now,
 	}, a.Handle).Run(ctx)
 }
@@ -135,52 +124,30 @@ func (s *Server) slots() map[string]int {
 	return out
 }
 
-// hints connects to the queue. A server that is away is tried again for ever: tasks
-// that cannot be learned of wait, and those that run go on.
-func (s *Server) hints() (map[string]session.Hints, func() error, error) {
-	n := s.cfg.NATS
-	if n == nil {
-		return nil, func() error { return nil }, nil
+// hints connects to the queue. It waits for the server; later losses are made good by
+// connecting again: tasks that cannot be learned of wait, and those that run go on.
+func (s *Server) hints(ctx context.Context) (map[string]session.Hints, func(), error) {
+	if s.cfg.NATS == nil {
+		return nil, func() {}, nil
 	}
-	opts := []nats.Option{
-		nats.Name("slipway-worker " + s.cfg.Name), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectWait(500 * time.Millisecond),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { s.log.Warn("queue", "err", err) }),
-	}
-	if n.User != "" {
-		opts = append(opts, nats.UserInfo(n.User, n.Password))
-	}
-	if n.CredentialsFile != "" {
-		opts = append(opts, nats.UserCredentials(n.CredentialsFile))
-	}
-	if n.CAFile != "" {
-		opts = append(opts, nats.RootCAs(n.CAFile))
-	}
-	if n.InboxPrefix != "" {
-		opts = append(opts, nats.CustomInboxPrefix(n.InboxPrefix))
-	}
-	nc, err := nats.Connect(n.URL, opts...)
+	js, closeConn, err := queue.Connect(ctx, *s.cfg.NATS, "slipway-worker "+s.cfg.Name, s.log)
 	if err != nil {
-		return nil, nil, fmt.Errorf("connect to NATS at %s: %w", n.URL, err)
-	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		nc.Close()
-		return nil, nil, fmt.Errorf("connect to NATS at %s: %w", n.URL, err)
+		return nil, nil, fmt.Errorf("task queue: %w", err)
 	}
 	out := map[string]session.Hints{}
 	for c := range s.slots() {
 		out[c] = queue.NewPuller(js, c)
 	}
-	return out, func() error { nc.Close(); return nil }, nil
+	return out, closeConn, nil
 }
 
 // serveMetrics answers /metrics and /healthz until the returned function is called.
 func (s *Server) serveMetrics(ctx context.Context, registry *prometheus.Registry) (func() error, error) {
-	if s.cfg.Metrics == "" {
+	if s.cfg.HTTP == "" {
 		return func() error { return nil }, nil
 	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", s.cfg.Metrics)
+	l, err := lc.Listen(ctx, "tcp", s.cfg.HTTP)
 	if err != nil {
 		return nil, fmt.Errorf("listen for metrics: %w", err)
 	}

@@ -59,7 +59,7 @@ COPY services/api/main.txt /
 	}
 	cfg := config.Config{
 		Name: "builder", Coordinator: config.Coordinator{Address: f.coordinator.address, Token: f.coordinator.token},
-		BuildKit: config.BuildKit{Address: f.Daemon.Address()}, WorkDir: t.TempDir(), Metrics: f.metrics,
+		BuildKit: f.Daemon.Address(), State: t.TempDir(), HTTP: f.metrics,
 	}
 	if edit != nil {
 		edit(&cfg)
@@ -105,7 +105,7 @@ func TestTasksFromTheQueue(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f := start(t, func(c *config.Config) { c.NATS = &config.NATS{URL: n.URL()} })
+	f := start(t, func(c *config.Config) { c.NATS = &queue.Address{URL: n.URL()} })
 	c := f.coordinator
 	put := func(capability string, g *pb.Grant) string {
 		c.grant(t, capability, g)
@@ -159,6 +159,14 @@ func TestOfferedTasks(t *testing.T) {
 	t.Run("unknown kind", func(t *testing.T) {
 		c.grant(t, "render", &pb.Grant{TaskId: "apply", Work: &pb.Grant_Apply{Apply: &pb.ApplyWork{}}})
 		want(t, c.completion(t, "apply"), pb.Outcome_OUTCOME_ERRORED)
+	})
+	t.Run("missing source", func(t *testing.T) {
+		c.grant(t, "render", &pb.Grant{TaskId: "render/api", Work: &pb.Grant_Render{Render: &pb.RenderWork{Path: "nowhere", Paths: []string{"nowhere"}}}})
+		d := c.completion(t, "render_api")
+		want(t, d, pb.Outcome_OUTCOME_FAILED)
+		if !strings.Contains(d.GetMessage(), "lacks what render/api needs: pathspec 'nowhere'") {
+			t.Errorf("message: %s", d.GetMessage())
+		}
 	})
 	t.Run("canceled", func(t *testing.T) {
 		g := &pb.Grant{TaskId: "build/endless", Work: &pb.Grant_Build{Build: f.build("endless")}}
@@ -214,7 +222,7 @@ func TestOfferedTasks(t *testing.T) {
 func TestRefusedForGood(t *testing.T) {
 	c := startCoordinator(t, t.TempDir())
 	cfg, err := config.Config{
-		Coordinator: config.Coordinator{Address: c.address, Token: "wrong"}, Slots: map[string]int{"render": 1}, WorkDir: t.TempDir(),
+		Coordinator: config.Coordinator{Address: c.address, Token: "wrong"}, Slots: map[string]int{"render": 1}, State: t.TempDir(),
 	}.Complete()
 	if err != nil {
 		t.Fatal(err)

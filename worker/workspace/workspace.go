@@ -70,7 +70,7 @@ func Open(cfg Config) (*Cache, error) {
 		return nil, fmt.Errorf("open work folder: %w", err)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("work folder %s is in use by another worker: give each one its own work_dir", cfg.Dir), lock.Close())
+		return nil, errors.Join(fmt.Errorf("folder %s is in use by another worker: give each one its own state", cfg.Dir), lock.Close())
 	}
 	c := &Cache{cfg: cfg, lock: lock, entries: map[string]*entry{}}
 	if err := errors.Join(os.RemoveAll(c.root()), os.MkdirAll(c.root(), 0o700)); err != nil {

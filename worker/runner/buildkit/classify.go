@@ -169,7 +169,7 @@ func (f finding) denied() bool {
 // the worker has; a pull that is refused is most often a wrong name in a Dockerfile.
 func (f finding) registryDenied() runner.Outcome {
 	if match(f.text, `failed to push`) {
-		return runner.Err("registry %s refused the push to %s: the worker's credentials (registry.auth in worker.yaml) do not allow it: %s",
+		return runner.Err("registry %s refused the push to %s: the worker's credentials (registry_auth in worker.yaml) do not allow it: %s",
 			registryHost(f.at.Push), f.at.Push, cause(f.text))
 	}
 	return runner.Fail("%sa base image may not be pulled: it does not exist, or the worker's credentials do not allow it: %s", f.prefix(), f.text)
