@@ -179,6 +179,7 @@ func TestMistakes(t *testing.T) {
 			[]string{dockerfile + ":4: /services/api/nothing does not exist in the build context", "services/api, libs/money"}},
 		"unknown instruction": {base + "RUNN true\n", nil, []string{dockerfile + ":4: ", "RUNN"}},
 		"unknown stage":       {base, func(b *runner.Build) { b.Target = "tests" }, []string{"target stage \"tests\" could not be found"}},
+		"cut off":             {base + "RUN [\"true\"\nCOPY <<EOF /x\n", nil, []string{dockerfile + ":5"}},
 		"missing Dockerfile": {base, func(b *runner.Build) { b.Dockerfile = "services/web/Dockerfile" },
 			[]string{"services/web/Dockerfile does not exist at commit abababababab", "build.dockerfile"}},
 		"Dockerfile outside": {base, func(b *runner.Build) { b.Dockerfile = "../Dockerfile" }, []string{"no path within the repository"}},
@@ -227,6 +228,9 @@ func TestBrokenFarm(t *testing.T) {
 	})
 	t.Run("base image of a registry that is away", func(t *testing.T) {
 		errored(t, f.Client, "FROM 127.0.0.1:1/base:1\n", nil, "registry 127.0.0.1:1 could not be reached", "connection refused")
+	})
+	t.Run("added file of a server that is away", func(t *testing.T) {
+		errored(t, f.Client, "FROM scratch\nADD http://127.0.0.1:1/tool /\n", nil, "server 127.0.0.1:1 could not be reached", "connection refused")
 	})
 	t.Run("registry refuses the push", func(t *testing.T) {
 		host := answering(t, http.StatusForbidden)

@@ -59,6 +59,8 @@ func classify(err error, w *Watch, at Where) runner.Outcome {
 		return f.exited(exit.ExitCode)
 	case grpcerrors.Code(err) == codes.Unavailable && !f.fromRegistry(), grpcerrors.Code(err) == codes.Canceled, lostDaemon(f.text):
 		return runner.Err("the connection to BuildKit at %s was lost: %s", at.Daemon, f.text)
+	case match(f.text, `dockerfile parse error`):
+		return f.userMistake()
 	case match(f.text, `no space left on device|disk quota exceeded`):
 		return runner.Err("BuildKit at %s has no disk space left: %s", at.Daemon, f.text)
 	case f.unreachable():
@@ -158,7 +160,11 @@ func (f finding) registryDown() runner.Outcome {
 	if host == "" {
 		return runner.Err("a registry could not be reached during %s: %s", f.doing(), f.text)
 	}
-	return runner.Err("registry %s could not be reached or is broken, during %s: %s", host, f.doing(), cause(f.text))
+	what := "registry"
+	if match(f.vertex, `\bADD |^https?://`) {
+		what = "server" // of a file that the Dockerfile adds
+	}
+	return runner.Err("%s %s could not be reached or is broken, during %s: %s", what, host, f.doing(), cause(f.text))
 }
 
 func (f finding) denied() bool {
