@@ -226,6 +226,52 @@ func TestHandlersSeeIdentityAndValidRequests(t *testing.T) {
 	}
 }
 
+// held keeps a stream open until its context is done.
+type held struct {
+	pb.UnimplementedLogServiceServer
+	begun chan struct{}
+}
+
+func (h held) Tail(_ *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailResponse]) error {
+	close(h.begun)
+	<-out.Context().Done()
+	return out.Context().Err()
+}
+
+func TestStreamsEndWhenTheServerStops(t *testing.T) {
+	secret := rpc.NewToken()
+	tokens, err := rpc.NewTokens([]rpc.Token{{Name: "a", Hash: rpc.HashToken(secret), Role: pb.Role_ROLE_VIEW}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := rpc.NewServer(rpc.ServerOptions{Tokens: tokens, Files: files(), Log: slog.New(slog.DiscardHandler), Grace: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := held{begun: make(chan struct{})}
+	pb.RegisterLogServiceServer(s.GRPC(), h)
+	l, err := s.Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, l) }()
+	f := farm{address: l.Addr().String()}
+	tail, err := pb.NewLogServiceClient(f.dial(t, secret, nil)).Tail(t.Context(), &pb.TailRequest{Run: "x", Task: "y"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-h.begun
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if _, err := tail.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the client sees %v", err)
+	}
+}
+
 func TestTLS(t *testing.T) {
 	conf, ca := certificate(t)
 	f := start(t, conf)

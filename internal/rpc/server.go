@@ -45,6 +45,7 @@ type ServerOptions struct {
 type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
+	drain  *drain
 	tls    *tls.Config
 	grace  time.Duration
 }
@@ -56,9 +57,10 @@ func NewServer(o ServerOptions) (*Server, error) {
 		return nil, fmt.Errorf("rules of the protocols: %w", err)
 	}
 	auth, valid, rec := newAuthorizer(o.Tokens, o.Files), validator{pv}, recoverer{o.Log}
+	d := newDrain()
 	opts := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(rec.unary, auth.unary, valid.unary),
-		grpc.ChainStreamInterceptor(rec.stream, auth.stream, valid.stream),
+		grpc.ChainStreamInterceptor(rec.stream, auth.stream, d.stream, valid.stream),
 		grpc.StatsHandler(otelgrpc.NewServerHandler(
 			otelgrpc.WithTracerProvider(tracer(o.Tracer)), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(notHealth))),
 		grpc.MaxRecvMsgSize(MaxMessage),
@@ -69,7 +71,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.TLS != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(o.TLS)))
 	}
-	s := &Server{grpc: grpc.NewServer(opts...), health: health.NewServer(), tls: o.TLS, grace: o.Grace}
+	s := &Server{grpc: grpc.NewServer(opts...), health: health.NewServer(), drain: d, tls: o.TLS, grace: o.Grace}
 	if s.grace == 0 {
 		s.grace = 5 * time.Second
 	}
@@ -110,7 +112,8 @@ func (s *Server) Listen(ctx context.Context, address string) (net.Listener, erro
 	return l, nil
 }
 
-// Run serves until ctx is done, then lets calls end for the grace period.
+// Run serves until ctx is done. Then streams are told to end, since they would go on for
+// ever, and calls may end within the grace period.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	if s.tls == nil && !isLoopback(l.Addr()) {
 		return fmt.Errorf("serve gRPC on %s: %w", l.Addr(), errNeedsTLS)
@@ -123,6 +126,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.health.Shutdown()
+	s.drain.begin()
 	hard := time.AfterFunc(s.grace, s.grpc.Stop)
 	defer hard.Stop()
 	s.grpc.GracefulStop()
