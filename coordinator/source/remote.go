@@ -105,7 +105,7 @@ func localRemote(repository string, localPaths []string) (remote, error) {
 }
 
 func notLocal(repository string) error {
-	return refuse("repository %s is a path, and this coordinator does not read that folder; use an https:// or ssh:// address, or add the folder to the coordinator's source.local_paths",
+	return refuse("repository %s is a path, and this coordinator does not read that folder; use an https:// or ssh:// address, or add the folder to the coordinator's local_repositories",
 		strictyaml.Quote(repository))
 }
 

@@ -37,13 +37,13 @@ func TestFile(t *testing.T) {
 	if _, err := clientfile.Read(dir); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("readable by others: %v", err)
 	}
-	if err := os.WriteFile(name, []byte("adress: x\n"), 0o600); err != nil {
+	if err := os.WriteFile(name, []byte("addr: x\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(name, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := clientfile.Read(dir); err == nil || !strings.Contains(err.Error(), `did you mean "address"`) {
+	if _, err := clientfile.Read(dir); err == nil || !strings.Contains(err.Error(), "addr") {
 		t.Errorf("wrong key: %v", err)
 	}
 	for range 2 {

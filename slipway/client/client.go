@@ -138,6 +138,8 @@ func (c *Client) Explain(err error) string {
 	switch m := s.Message(); {
 	case strings.Contains(m, "connection refused"):
 		why = "nothing listens there"
+	case strings.Contains(m, "error reading from server"), strings.Contains(m, "closing transport"), strings.Contains(m, "connection reset"):
+		why = "it went away"
 	case strings.Contains(m, "certificate"), strings.Contains(m, "tls:"):
 		why = "its TLS certificate is not accepted (" + shorten(m) + ")"
 	case strings.Contains(m, "no such host"):

@@ -20,7 +20,7 @@ const patience = 2 * time.Minute
 func (c *Client) Watch(ctx context.Context, run string, yield func(*pb.WatchResponse) error, trouble func(error)) error {
 	b := &Backoff{Limit: patience}
 	for {
-		ended, err := c.watchOnce(ctx, run, b, yield)
+		ended, err := c.watchOnce(ctx, &run, b, yield)
 		var stop stopError
 		switch {
 		case errors.As(err, &stop):
@@ -50,10 +50,11 @@ func (c *Client) Watch(ctx context.Context, run string, yield func(*pb.WatchResp
 // stopError is an error of the caller's own function.
 type stopError struct{ error }
 
-func (c *Client) watchOnce(ctx context.Context, run string, b *Backoff, yield func(*pb.WatchResponse) error) (ended bool, err error) {
+// watchOnce turns "latest" into the run that it was, so that the next stream is of the same.
+func (c *Client) watchOnce(ctx context.Context, run *string, b *Backoff, yield func(*pb.WatchResponse) error) (ended bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s, err := c.Runs.Watch(ctx, &pb.WatchRequest{Run: run})
+	s, err := c.Runs.Watch(ctx, &pb.WatchRequest{Run: *run})
 	if err != nil {
 		return false, err
 	}
@@ -66,6 +67,9 @@ func (c *Client) watchOnce(ctx context.Context, run string, b *Backoff, yield fu
 			return ended, err
 		}
 		b.Reset()
+		if r := res.GetSnapshot(); r != nil {
+			*run = r.GetId()
+		}
 		if err := yield(res); err != nil {
 			return false, stopError{err}
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/slipway-build/slipway/slipway/command"
 )
 
-var update = flag.Bool("update", false, "write docs/cli.md again") //nolint:gochecknoglobals // a flag of the test
+var update = flag.Bool("update", false, "write docs/cli.md again")
 
 // env is a process in a folder of its own.
 func env(t *testing.T, args ...string) (command.Env, *bytes.Buffer, *bytes.Buffer) {

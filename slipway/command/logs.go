@@ -33,8 +33,16 @@ a connection that breaks is made again, and nothing is missing or repeated.`,
 		ctx := c.Context()
 		return a.dial(ctx, func(cl *client.Client) error {
 			if len(args) == 2 {
+				run := args[0]
+				if run == latest {
+					res, err := cl.Runs.Get(ctx, &pb.GetRequest{Run: run})
+					if err != nil {
+						return err
+					}
+					run = res.GetRun().GetId() // there may be a newer one when the connection is made again
+				}
 				w := &logWriter{a: a}
-				req := &pb.TailRequest{Run: args[0], Task: args[1], Attempt: attempt, Follow: followed}
+				req := &pb.TailRequest{Run: run, Task: args[1], Attempt: attempt, Follow: followed}
 				return cl.Tail(ctx, req, w.write("", len(args[1])))
 			}
 			if attempt != 0 {

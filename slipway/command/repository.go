@@ -93,10 +93,13 @@ func isAddress(repo string) bool {
 	return found && before != "" && !strings.Contains(before, "/")
 }
 
+// latest is the name of the newest run.
+const latest = "latest"
+
 // runName gives a run a word that it can be found by: "latest" is understood.
 func runName(args []string) string {
 	if len(args) == 0 {
-		return "latest"
+		return latest
 	}
 	return args[0]
 }

@@ -200,8 +200,9 @@ func (s *screen) apply(res *pb.WatchResponse) error {
 }
 
 func (s *screen) away(why string) error {
+	told := s.gone != ""
 	s.gone = why
-	if s.live {
+	if s.live || told {
 		return nil
 	}
 	return s.draw([]string{"waiting: " + why})

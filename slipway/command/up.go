@@ -151,7 +151,7 @@ func (a *app) background(ctx context.Context, conf FarmConfig) error {
 	if err != nil {
 		return usage("state folder: %w", err)
 	}
-	defer out.Close() //nolint:errcheck // the child has its own
+	defer out.Close() // the child has its own
 	args := []string{"up", "--state", conf.State, "--log-level", conf.LogLevel, "--log-format", conf.LogFormat}
 	for flag, value := range map[string]string{"--targets": conf.Targets, "--kubeconfig": conf.Kubeconfig, "--traces": conf.Traces} {
 		if value != "" {
@@ -217,7 +217,7 @@ func (a *app) down() *cobra.Command {
 		if err != nil {
 			return usage("state folder: %w", err)
 		}
-		defer f.Close() //nolint:errcheck // it was only read
+		defer f.Close() // it was only read
 		// Whoever holds the lock is the farm; the number in the file is asked only then.
 		if free(f) {
 			a.note("no farm runs with the state folder %s", state)

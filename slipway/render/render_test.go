@@ -17,7 +17,7 @@ import (
 	"github.com/slipway-build/slipway/slipway/render"
 )
 
-var update = flag.Bool("update", false, "write the golden files again") //nolint:gochecknoglobals // a flag of the test
+var update = flag.Bool("update", false, "write the golden files again")
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()

@@ -90,6 +90,8 @@ func What(t *pb.Task) string {
 		switch {
 		case res.GetTests() != nil && res.GetTests().GetTotal() > 0:
 			return Tests(res.GetTests())
+		case res.GetManifests() != "":
+			return "manifests " + Short(res.GetManifests())
 		case res.GetImage() != "":
 			_, digest, _ := strings.Cut(res.GetImage(), "@")
 			return "image " + Short(digest)
