@@ -39,7 +39,7 @@ func root(messages io.Writer) *cobra.Command {
 		SilenceUsage:  true,
 	}
 	cmd.SetErr(messages)
-	cmd.AddCommand(upCommand(), downCommand(), addressesCommand())
+	cmd.AddCommand(upCommand(), downCommand(), addressesCommand(), doctorCommand())
 	cmd.AddCommand(nodeCommands()...)
 	return cmd
 }
