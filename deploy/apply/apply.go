@@ -82,14 +82,14 @@ func DryRun(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, erro
 }
 
 func run(ctx context.Context, c *cluster.Cluster, req Request, write bool) (Outcome, error) {
-	var out Outcome
 	objs, refused := manifest.Parse(req.Manifests)
+	out := Outcome{Refused: refused}
 	if len(objs) == 0 && len(refused) == 0 {
-		refused = append(refused, manifest.Refusal{Object: "release", Reason: "has no objects; check the path of deploy: in slipway.yaml"})
+		out.Refused = append(out.Refused, manifest.Refusal{Object: "release", Reason: "has no objects; check the path of deploy: in slipway.yaml"})
 	}
 	w := &writer{cluster: c, req: req}
 	items, problems, err := w.resolve(ctx, objs)
-	out.Refused = append(refused, problems...)
+	out.Refused = append(out.Refused, problems...)
 	if err != nil || len(out.Refused) > 0 {
 		return out, err
 	}

@@ -237,7 +237,7 @@ func owned(obj *unstructured.Unstructured) map[string]any {
 	for _, entry := range obj.GetManagedFields() {
 		if entry.Manager == FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.FieldsV1 != nil {
 			var fields map[string]any
-			if json.Unmarshal(entry.FieldsV1.Raw, &fields) == nil {
+			if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) == nil {
 				return fields
 			}
 		}

@@ -126,7 +126,7 @@ func (c *Cluster) Discovery() discovery.CachedDiscoveryInterface { return c.disc
 func load(spec Spec) (*rest.Config, string, error) {
 	raw, err := clientcmd.LoadFromFile(spec.Kubeconfig)
 	if err != nil {
-		return nil, "", fmt.Errorf("cluster %q: read kubeconfig %s: %w", spec.Name, spec.Kubeconfig, err)
+		return nil, "", fmt.Errorf("cluster %q: kubeconfig: %w; correct kubeconfig: of this cluster in deployer.yaml", spec.Name, err)
 	}
 	name := spec.Context
 	if name == "" {

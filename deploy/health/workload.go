@@ -116,6 +116,7 @@ func (now view) job(job *batchv1.Job, s *state) {
 			s.done = true
 		case batchv1.JobFailed, batchv1.JobFailureTarget:
 			s.add("failed", 0, "JobFailed", c.Reason+": "+c.Message)
+		case batchv1.JobSuspended: // looked at above, by the wish and not by what has come of it
 		}
 	}
 }

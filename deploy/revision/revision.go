@@ -39,7 +39,7 @@ func Rollback(ctx context.Context, c *cluster.Cluster, req Request) (apply.Outco
 	if err := stillOurs(live, mine, req); err != nil {
 		return apply.Outcome{}, err
 	}
-	if req.Stable == nil || req.Stable.ID == req.Candidate {
+	if req.Stable == nil {
 		return remove(ctx, c, req, mine)
 	}
 	stable := apply.Request{

@@ -153,3 +153,14 @@ func TestSuperseded(t *testing.T) {
 		s.expect(map[string]string{"a": "1", "b": "1"})
 	})
 }
+
+// A run that releases the same again and fails elsewhere must not take down what was good before it.
+func TestSameReleaseStays(t *testing.T) {
+	s := setUp(t)
+	s.apply("r1", two, 1)
+	out, err := s.rollback("r1", stable(), 2)
+	if err != nil || out.Wrote() != 0 {
+		t.Errorf("wrote %d objects, %v", out.Wrote(), err)
+	}
+	s.expect(map[string]string{"a": "1", "b": "1"})
+}

@@ -285,3 +285,24 @@ func TestDeadBeforeAndInBetween(t *testing.T) {
 		t.Error("a dead cluster is not superseded")
 	}
 }
+
+// Nothing stands behind the service, so the API server itself answers and nobody dials a pod.
+func TestHTTPSaysNo(t *testing.T) {
+	c, ns := open(t, kubetest.Kubeconfig(t)), kubetest.NewNamespace(t)
+	out, err := apply.Apply(t.Context(), c, request(ns, "r1",
+		"{apiVersion: v1, kind: Service, metadata: {name: api}, spec: {selector: {app: none}, ports: [{port: 80, targetPort: 8080}]}}", 1))
+	if err != nil || len(out.Refused) > 0 {
+		t.Fatal(err, out.Refused)
+	}
+	report, err := health.CheckHTTP(t.Context(), c, health.HTTPRequest{
+		Namespace: ns, Service: "api", Path: "/healthz", Port: 8080, Objects: out.Refs(), Timeout: time.Second,
+	})
+	if err != nil || report.OK || report.Status != 503 {
+		t.Fatalf("%v: %+v", err, report)
+	}
+	text := report.Explanation("/healthz")
+	t.Log(text)
+	if !strings.Contains(text, "GET /healthz of services/api:80 answered 503") || !strings.Contains(text, "no endpoints available") {
+		t.Errorf("got %q", text)
+	}
+}

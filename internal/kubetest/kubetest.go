@@ -35,7 +35,7 @@ var errNoProgram = errors.New("no devcluster program: `make tools` builds it int
 //
 // With SLIPWAY_TEST_KUBECONFIG set, that cluster is used and left running.
 func Main(m *testing.M) int {
-	if os.Getenv(envKubeconfig) != "" {
+	if os.Getenv(envKubeconfig) != "" { //nolint:forbidigo // a test has no main.go that could pass it in
 		return m.Run()
 	}
 	stop, err := start()
@@ -48,36 +48,36 @@ func Main(m *testing.M) int {
 }
 
 // Kubeconfig is the path of the cluster's administrator's kubeconfig.
-func Kubeconfig(t testing.TB) string {
-	t.Helper()
-	path := os.Getenv(envKubeconfig)
+func Kubeconfig(tb testing.TB) string {
+	tb.Helper()
+	path := os.Getenv(envKubeconfig) //nolint:forbidigo // set by Main of the same process
 	if path == "" {
-		t.Fatal("no cluster runs: the package needs func TestMain(m *testing.M) { os.Exit(kubetest.Main(m)) }")
+		tb.Fatal("no cluster runs: the package needs func TestMain(m *testing.M) { os.Exit(kubetest.Main(m)) }")
 	}
 	return path
 }
 
 // Client is a typed client of its own, for what a test looks at or prepares.
-func Client(t testing.TB) kubernetes.Interface {
-	t.Helper()
-	cfg, err := clientcmd.BuildConfigFromFlags("", Kubeconfig(t))
+func Client(tb testing.TB) kubernetes.Interface {
+	tb.Helper()
+	cfg, err := clientcmd.BuildConfigFromFlags("", Kubeconfig(tb))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cfg.QPS, cfg.Burst = 200, 400
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return client
 }
 
 // Namespace returns the name of a namespace for this test alone. It is not made, and it is deleted at the end.
-func Namespace(t testing.TB) string {
-	t.Helper()
-	client := Client(t)
+func Namespace(tb testing.TB) string {
+	tb.Helper()
+	client := Client(tb)
 	name := fmt.Sprintf("t-%d", time.Now().UnixNano())
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
 		defer cancel()
 		_ = client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{})
@@ -86,15 +86,15 @@ func Namespace(t testing.TB) string {
 }
 
 // NewNamespace makes one and waits until pods may be made in it.
-func NewNamespace(t testing.TB) string {
-	t.Helper()
-	name, client := Namespace(t), Client(t)
-	ctx := t.Context()
+func NewNamespace(tb testing.TB) string {
+	tb.Helper()
+	name, client := Namespace(tb), Client(tb)
+	ctx := tb.Context()
 	if _, err := client.CoreV1().Namespaces().Create(ctx,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	Eventually(t, "the default service account of "+name, func() bool {
+	Eventually(tb, "the default service account of "+name, func() bool {
 		_, err := client.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
 		return err == nil
 	})
@@ -102,8 +102,8 @@ func NewNamespace(t testing.TB) string {
 }
 
 // Eventually looks at a condition until it holds, and fails the test when it does not within half a minute.
-func Eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
+func Eventually(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
 	deadline := time.NewTimer(30 * time.Second)
 	defer deadline.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -111,7 +111,7 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 	for !holds() {
 		select {
 		case <-deadline.C:
-			t.Fatalf("waited in vain for %s", what)
+			tb.Fatalf("waited in vain for %s", what)
 		case <-tick.C:
 		}
 	}
@@ -130,7 +130,7 @@ func start() (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(program, "up", "--dir", dir, "--name", filepath.Base(dir), "--kind", "kwok")
+	cmd := exec.CommandContext(context.Background(), program, "up", "--dir", dir, "--name", filepath.Base(dir), "--kind", "kwok")
 	cmd.Stdout, cmd.Stderr = out, out
 	dieWithParent(cmd)
 	if err := cmd.Start(); err != nil {
@@ -185,7 +185,7 @@ func awaitReady(dir string, ended chan error) error {
 }
 
 func find() (string, error) {
-	if named := os.Getenv(envProgram); named != "" {
+	if named := os.Getenv(envProgram); named != "" { //nolint:forbidigo // a test has no main.go that could pass it in
 		return named, nil
 	}
 	cache, err := os.UserCacheDir()

@@ -1,6 +1,7 @@
 package kubetest
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/url"
@@ -24,31 +25,32 @@ type Relay struct {
 }
 
 // NewRelay starts one on a loopback port. It ends with the test.
-func NewRelay(t testing.TB) *Relay {
-	t.Helper()
-	cfg, err := clientcmd.LoadFromFile(Kubeconfig(t))
+func NewRelay(tb testing.TB) *Relay {
+	tb.Helper()
+	cfg, err := clientcmd.LoadFromFile(Kubeconfig(tb))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	entry := cfg.Clusters[cfg.Contexts[cfg.CurrentContext].Cluster]
 	server, err := url.Parse(entry.Server)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if entry.TLSServerName == "" {
 		entry.TLSServerName = server.Hostname()
 	}
 	entry.Server = "https://" + listener.Addr().String()
-	r := &Relay{Kubeconfig: filepath.Join(t.TempDir(), "relay.kubeconfig"), listener: listener, server: server.Host}
+	r := &Relay{Kubeconfig: filepath.Join(tb.TempDir(), "relay.kubeconfig"), listener: listener, server: server.Host}
 	if err := clientcmd.WriteToFile(*cfg, r.Kubeconfig); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	r.wg.Go(r.serve)
-	t.Cleanup(func() { r.Kill(); r.wg.Wait() })
+	ctx, cancel := context.WithCancel(context.Background())
+	r.wg.Go(func() { r.serve(ctx) })
+	tb.Cleanup(func() { r.Kill(); cancel(); r.wg.Wait() })
 	return r
 }
 
@@ -64,13 +66,14 @@ func (r *Relay) Kill() {
 	r.conns = nil
 }
 
-func (r *Relay) serve() {
+func (r *Relay) serve(ctx context.Context) {
+	var dialer net.Dialer
 	for {
 		down, err := r.listener.Accept()
 		if err != nil {
 			return
 		}
-		up, err := net.Dial("tcp", r.server)
+		up, err := dialer.DialContext(ctx, "tcp", r.server)
 		if err != nil {
 			_ = down.Close()
 			continue
