@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/slipway-build/slipway/deploy/apply"
+	"github.com/slipway-build/slipway/deploy/cluster"
+	"github.com/slipway-build/slipway/deploy/revision"
+	"github.com/slipway-build/slipway/deploy/rolling"
+	"github.com/slipway-build/slipway/internal/session"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// CapabilityPrefix and a cluster's name are the capability under which its tasks are leased.
+const CapabilityPrefix = "deploy_"
+
+// Blobs fetches rendered manifests.
+type Blobs interface {
+	Get(ctx context.Context, digest string) ([]byte, error)
+}
+
+// Cluster is one cluster this deployer serves.
+type Cluster struct {
+	*cluster.Cluster
+	Settings rolling.Settings
+}
+
+// Agent carries out apply and rollback tasks. It keeps nothing between attempts: what an attempt left behind is found in the
+// cluster by the next one.
+type Agent struct {
+	clusters map[string]Cluster
+	blobs    Blobs
+	log      *slog.Logger
+	finished func(kind, outcome string, took time.Duration)
+}
+
+// New makes an agent. finished hears of each ended attempt, for metrics.
+func New(clusters map[string]Cluster, blobs Blobs, log *slog.Logger, finished func(kind, outcome string, took time.Duration)) *Agent {
+	return &Agent{clusters: clusters, blobs: blobs, log: log, finished: finished}
+}
+
+// attempt is the part of a lease that the work writes to.
+type attempt interface {
+	io.Writer
+	Progress(started bool, steps ...*pb.ProgressStep)
+}
+
+// Handle is a session.Handler.
+func (a *Agent) Handle(ctx context.Context, l *session.Lease) *pb.Completion {
+	g := l.Grant
+	log := a.log.With("run", g.GetRun(), "task", g.GetTaskId(), "attempt", g.GetLease().GetAttempt())
+	log.InfoContext(ctx, "attempt begins")
+	began := time.Now()
+	c := a.carryOut(ctx, g, l)
+	log.InfoContext(ctx, "attempt ended", "outcome", c.GetOutcome().String(), "err", c.GetMessage())
+	a.finished(kind(g), c.GetOutcome().String(), time.Since(began))
+	return c
+}
+
+func (a *Agent) carryOut(ctx context.Context, g *pb.Grant, to attempt) *pb.Completion {
+	if limit := g.GetTimeout().AsDuration(); limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, errTimeout)
+		defer cancel()
+	}
+	began := time.Now()
+	n := newNarrator(to)
+	result, err := a.work(ctx, g, n)
+	c := conclude(ctx, g, result, err)
+	c.StartedAt, c.FinishedAt = stamp(began), stamp(time.Now())
+	c.Steps = steps(result)
+	n.say("%s", c.GetMessage())
+	return c
+}
+
+var (
+	errTimeout   = errors.New("time limit exceeded")
+	errNoCluster = errors.New("this deployer does not serve the cluster; correct its deployer.yaml")
+	errNoWork    = errors.New("the task is no work for a deployer; are coordinator and deployer of the same version?")
+)
+
+func (a *Agent) work(ctx context.Context, g *pb.Grant, n *narrator) (rolling.Result, error) {
+	var target *pb.DeployTarget
+	switch w := g.GetWork().(type) {
+	case *pb.Grant_Apply:
+		target = w.Apply.GetTarget()
+	case *pb.Grant_Rollback:
+		target = w.Rollback.GetTarget()
+	default:
+		return rolling.Result{}, errNoWork
+	}
+	where, ok := a.clusters[target.GetCluster()]
+	if !ok {
+		return rolling.Result{}, fmt.Errorf("cluster %q: %w", target.GetCluster(), errNoCluster)
+	}
+	where.Settings.Timeout = waitFor(g.GetTimeout().AsDuration(), where.Settings.Timeout)
+	n.say("%s to namespace %s of cluster %s (%s)", kind(g), target.GetNamespace(), target.GetCluster(), where.Server())
+	if w := g.GetRollback(); w != nil {
+		return a.rollback(ctx, where, g, w, n)
+	}
+	return a.apply(ctx, where, g, g.GetApply(), n)
+}
+
+func (a *Agent) apply(ctx context.Context, where Cluster, g *pb.Grant, w *pb.ApplyWork, n *narrator) (rolling.Result, error) {
+	text, err := a.blobs.Get(ctx, w.GetManifests())
+	if err != nil {
+		return rolling.Result{}, fmt.Errorf("fetch the manifests of release %s: %w", w.GetRelease(), err)
+	}
+	n.started()
+	return rolling.Deploy(ctx, where.Cluster, apply.Request{
+		Target: targetOf(g, w.GetTarget()), Manifests: text,
+		Stamp: apply.Stamp{Fence: fenceOf(g), Release: w.GetRelease(), Run: g.GetRun(), Traceparent: g.GetTraceparent()},
+	}, checkOf(w.GetHealth()), where.Settings, n.listener())
+}
+
+func (a *Agent) rollback(ctx context.Context, where Cluster, g *pb.Grant, w *pb.RollbackWork, n *narrator) (rolling.Result, error) {
+	req := revision.Request{
+		Target: targetOf(g, w.GetTarget()), Candidate: w.GetCandidateRelease(),
+		Fence: fenceOf(g), Run: g.GetRun(), Traceparent: g.GetTraceparent(),
+	}
+	if w.GetStableManifests() != "" {
+		text, err := a.blobs.Get(ctx, w.GetStableManifests())
+		if err != nil {
+			return rolling.Result{}, fmt.Errorf("fetch the manifests of the last good release %s: %w", w.GetStableRelease(), err)
+		}
+		req.Stable = &revision.Release{ID: w.GetStableRelease(), Manifests: text}
+	}
+	n.started()
+	return rolling.Rollback(ctx, where.Cluster, req, checkOf(w.GetHealth()), where.Settings, n.listener())
+}
+
+func targetOf(g *pb.Grant, t *pb.DeployTarget) apply.Target {
+	return apply.Target{Project: g.GetProject(), Service: g.GetService(), Environment: t.GetEnvironment(), Namespace: t.GetNamespace()}
+}
+
+func fenceOf(g *pb.Grant) apply.Fence {
+	return apply.Fence{Epoch: g.GetLease().GetFence().GetEpoch(), Counter: g.GetLease().GetFence().GetCounter()}
+}
+
+func checkOf(h *pb.HealthCheck) rolling.Check {
+	return rolling.Check{Path: h.GetPath(), Port: h.GetPort()}
+}
+
+// waitFor leaves a part of the task's time for saying why a release is not healthy: a task that is cut off can only say that.
+func waitFor(task, configured time.Duration) time.Duration {
+	if task <= 0 {
+		return configured
+	}
+	return task - min(30*time.Second, task/5)
+}
+
+func kind(g *pb.Grant) string {
+	if g.GetRollback() != nil {
+		return "rollback"
+	}
+	return "apply"
+}
