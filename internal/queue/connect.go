@@ -61,3 +61,13 @@ func Connect(ctx context.Context, a Address, name string, log *slog.Logger) (jet
 		}
 	}
 }
+
+// WorkerMayPublish are the subjects that a worker's credential needs to take and answer
+// hints, and no others.
+func WorkerMayPublish() []string {
+	return []string{
+		"$JS.API.CONSUMER.INFO." + stream + ".*",
+		"$JS.API.CONSUMER.MSG.NEXT." + stream + ".*",
+		"$JS.ACK." + stream + ".>",
+	}
+}

@@ -1,0 +1,293 @@
+// Package devfarm runs a whole farm in one process, for a laptop and for tests: an
+// embedded NATS with JetStream on disk, a Redis, an OCI registry, BuildKit as a child,
+// and the coordinator, worker and deployer as they run apart. It holds no logic of
+// theirs: it makes credentials and configurations, and starts and stops in order.
+package devfarm
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	coordinator "github.com/slipway-build/slipway/coordinator/server"
+	deployerconfig "github.com/slipway-build/slipway/deploy/config"
+	deployer "github.com/slipway-build/slipway/deploy/server"
+	"github.com/slipway-build/slipway/internal/buildkitd"
+	"github.com/slipway-build/slipway/internal/clientfile"
+	"github.com/slipway-build/slipway/internal/ociregistry"
+	worker "github.com/slipway-build/slipway/worker/server"
+)
+
+// Config of a farm. Ports that are 0 are chosen by the system.
+type Config struct {
+	// State keeps everything; one farm at a time.
+	State string
+	// Tools is where buildkitd is looked for besides PATH: ~/.cache/slipway/bin.
+	Tools string
+	// Targets is the platform team's targets.yaml; empty: nothing is deployed.
+	Targets string
+	// Clusters by their name in targets.yaml.
+	Clusters map[string]Cluster
+	// Ports of the listeners, all on loopback.
+	Ports Ports
+	// RegistryHosts are further addresses, "10.250.1.1:7423", on which the registry is
+	// served with TLS, for the nodes of clusters. Their CA is State/ca/ca.crt.
+	RegistryHosts []string
+	// BuildKitRoot keeps the build cache; empty: State/buildkit.
+	BuildKitRoot string
+	// BuildSlots are builds and tests at once; 0: 4.
+	BuildSlots int
+	// LeaseTTL of tasks; 0: 10 s.
+	LeaseTTL time.Duration
+	// OTLP receives traces, "host:port"; empty: none.
+	OTLP string
+	// LocalPaths are folders below which a repository may be named by path.
+	LocalPaths []string
+	Version    string
+	// GitEnv is what git may see of the environment (gitcmd.PassThrough).
+	GitEnv []string
+	Log    *slog.Logger
+	// Ready is called once runs can be submitted.
+	Ready func(clientfile.File)
+}
+
+// Cluster is how to reach a cluster.
+type Cluster struct {
+	Kubeconfig string
+	Context    string
+}
+
+// Ports of a farm.
+type Ports struct{ GRPC, HTTP, NATS, Registry int }
+
+// DefaultPorts are those of a farm that nobody configured.
+func DefaultPorts() Ports { return Ports{GRPC: 7420, HTTP: 7421, NATS: 7422, Registry: 7423} }
+
+// parts are what a running farm's configurations need to know of each other.
+type parts struct {
+	cfg      Config
+	secrets  *secrets
+	natsURL  string
+	registry string // host:port on loopback
+	buildkit string
+	grpc     string
+	http     string
+}
+
+// Run runs the farm until the context ends, then stops it: first what takes work, then
+// what the work needs.
+func Run(ctx context.Context, cfg Config) error {
+	if cfg.BuildSlots == 0 {
+		cfg.BuildSlots = 4
+	}
+	unlock, err := lock(cfg.State)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	sec, err := openSecrets(filepath.Join(cfg.State, "secrets"))
+	if err != nil {
+		return err
+	}
+	p := &parts{cfg: cfg, secrets: sec}
+	// What the programs need lives longer than they do.
+	base, stopBase := context.WithCancel(context.WithoutCancel(ctx))
+	engines, base := errgroup.WithContext(base)
+	err = p.startEngines(base, engines)
+	if err == nil {
+		err = p.programs(ctx, base)
+	}
+	stopBase()
+	if engineErr := engines.Wait(); err == nil || errors.Is(err, errEngine) {
+		err = engineErr
+	}
+	return err
+}
+
+// errEngine: something that the programs need has ended; its own error says why.
+var errEngine = errors.New("an engine of the farm has stopped")
+
+func (p *parts) startEngines(ctx context.Context, g *errgroup.Group) error {
+	nats, err := startNATS(p.cfg, p.secrets)
+	if err != nil {
+		return err
+	}
+	g.Go(func() error { <-ctx.Done(); nats.Shutdown(); nats.WaitForShutdown(); return nil })
+	p.natsURL = nats.ClientURL()
+	if err := p.startRegistry(ctx, g); err != nil {
+		return err
+	}
+	d, err := p.newBuildKit()
+	if err != nil {
+		return err
+	}
+	p.buildkit = d.Address()
+	g.Go(func() error { return d.Run(ctx) })
+	if err := d.Ready(ctx); err != nil {
+		return fmt.Errorf("BuildKit: %w", err)
+	}
+	return nil
+}
+
+func (p *parts) startRegistry(ctx context.Context, g *errgroup.Group) error {
+	server, err := ociregistry.New(ociregistry.Config{
+		Dir: filepath.Join(p.cfg.State, "registry"), MirrorDir: filepath.Join(p.cfg.State, "mirror"), Log: p.cfg.Log,
+		Credentials: []ociregistry.Credential{
+			{User: registryPush, Password: p.secrets.get(registryPush), Role: ociregistry.Push},
+			{User: registryPull, Password: p.secrets.get(registryPull), Role: ociregistry.Pull},
+			{User: registryMirror, Password: p.secrets.get(registryMirror), Role: ociregistry.Mirror},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	ca, err := ociregistry.OpenCA(filepath.Join(p.cfg.State, "ca"), time.Now())
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(p.cfg.State, "ca", "registry-ca.crt"), ca.PEM(), 0o600); err != nil {
+		return fmt.Errorf("write the registry's CA: %w", err)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", p.cfg.Ports.Registry))
+	if err != nil {
+		return fmt.Errorf("listen for the registry: %w (is another farm running?)", err)
+	}
+	p.registry = l.Addr().String()
+	listeners := []net.Listener{l}
+	for _, address := range p.cfg.RegistryHosts {
+		l, err := lc.Listen(ctx, "tcp", address)
+		if err != nil {
+			return fmt.Errorf("listen for the registry on a cluster's link: %w", err)
+		}
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return fmt.Errorf("registry address %q: %w", address, err)
+		}
+		if l, err = ca.Listener(l, time.Now(), host); err != nil {
+			return err
+		}
+		listeners = append(listeners, l)
+	}
+	g.Go(func() error { return server.Run(ctx, listeners...) })
+	return nil
+}
+
+func (p *parts) newBuildKit() (*buildkitd.Daemon, error) {
+	root := p.cfg.BuildKitRoot
+	if root == "" {
+		root = filepath.Join(p.cfg.State, "buildkit")
+	}
+	env := os.Environ() //nolint:forbidigo // the daemon gets what the process has, and where its spans go
+	if p.cfg.OTLP != "" {
+		env = append(env, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+p.cfg.OTLP, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_SERVICE_NAME=buildkitd")
+	}
+	return buildkitd.New(buildkitd.Config{
+		ToolDir: p.cfg.Tools, Root: root, Log: p.cfg.Log, Env: env,
+		Registries: []buildkitd.Registry{
+			{Host: "docker.io", Mirrors: []string{p.registry + "/" + ociregistry.MirrorPrefix}},
+			{Host: p.registry, PlainHTTP: true},
+		},
+	})
+}
+
+// programs runs coordinator, worker and deployer. The coordinator stops last: the others
+// report to it while they drain.
+func (p *parts) programs(ctx, base context.Context) error {
+	coord, stopCoord := context.WithCancel(base)
+	defer stopCoord()
+	address := make(chan string, 1)
+	ended := make(chan error, 1)
+	cc, err := p.coordinator()
+	if err != nil {
+		return err
+	}
+	go func() {
+		ended <- coordinator.Run(coord, coordinator.Options{
+			Config: cc, Version: p.cfg.Version, Env: p.cfg.GitEnv, Log: p.cfg.Log.With("program", "coordinator"), Ready: func(a string) { address <- a },
+		})
+	}()
+	select {
+	case p.grpc = <-address:
+	case err := <-ended:
+		return fmt.Errorf("coordinator: %w", err)
+	case <-ctx.Done():
+		stopCoord()
+		return <-ended
+	}
+	g, work := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		select {
+		case err := <-ended:
+			ended <- err
+			return fmt.Errorf("coordinator: %w", err)
+		case <-base.Done():
+			return errEngine
+		case <-work.Done():
+			return nil
+		}
+	})
+	if err := p.workers(work, g); err != nil {
+		stopCoord()
+		return errors.Join(err, <-ended)
+	}
+	if err := p.publish(); err != nil {
+		return err
+	}
+	err = g.Wait()
+	stopCoord()
+	return errors.Join(err, <-ended, clientfile.Remove(p.cfg.State))
+}
+
+func (p *parts) workers(ctx context.Context, g *errgroup.Group) error {
+	wc, err := p.worker()
+	if err != nil {
+		return err
+	}
+	w := worker.New(wc, p.cfg.Log.With("program", "worker"))
+	if len(p.cfg.Clusters) > 0 {
+		dc, err := p.deployer()
+		if err != nil {
+			return err
+		}
+		d, err := deployer.New(ctx, dc, deployer.Process{Instance: rand.Text(), Version: p.cfg.Version, Log: p.cfg.Log.With("program", "deployer"), Now: time.Now})
+		if err != nil {
+			return fmt.Errorf("deployer: %w", err)
+		}
+		g.Go(func() error { return named("deployer", d.Run(ctx)) })
+	}
+	g.Go(func() error { return named("worker", w.Run(ctx)) })
+	return nil
+}
+
+func named(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// publish tells the CLI how to reach the farm.
+func (p *parts) publish() error {
+	f := clientfile.File{
+		Address: p.grpc, Token: p.secrets.get(adminToken), Web: "http://" + p.http,
+		Mirror: &clientfile.Mirror{Registry: p.registry, Prefix: ociregistry.MirrorPrefix, User: registryMirror, Password: p.secrets.get(registryMirror)},
+	}
+	if err := clientfile.Write(p.cfg.State, f); err != nil {
+		return err
+	}
+	if p.cfg.Ready != nil {
+		p.cfg.Ready(f)
+	}
+	return nil
+}
+
+var _ deployerconfig.Config

@@ -1,0 +1,98 @@
+package devfarm
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/slipway-build/slipway/internal/rpc"
+)
+
+// Names of the secrets, and of the users who have them.
+const (
+	adminToken      = "admin"
+	workerToken     = "worker"
+	deployerToken   = "deployer"
+	natsCoordinator = "nats-coordinator"
+	natsWorker      = "nats-worker"
+	registryPush    = "push"
+	registryPull    = "pull"
+	registryMirror  = "mirror"
+)
+
+// secrets are made once per state folder.
+type secrets struct {
+	dir    string
+	values map[string]string
+}
+
+func openSecrets(dir string) (*secrets, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make folder for credentials: %w", err)
+	}
+	s := &secrets{dir: dir, values: map[string]string{}}
+	for _, name := range []string{adminToken, workerToken, deployerToken, natsCoordinator, natsWorker, registryPush, registryPull, registryMirror} {
+		data, err := os.ReadFile(s.file(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			data = []byte(rpc.NewToken())
+			err = os.WriteFile(s.file(name), data, 0o600)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("credential %s: %w", name, err)
+		}
+		s.values[name] = strings.TrimSpace(string(data))
+	}
+	return s, nil
+}
+
+func (s *secrets) get(name string) string  { return s.values[name] }
+func (s *secrets) file(name string) string { return filepath.Join(s.dir, name) }
+
+// dockerConfig writes a docker config file that logs a user in to the registry.
+func (s *secrets) dockerConfig(registry, user string) (string, error) {
+	auth := base64.StdEncoding.EncodeToString([]byte(user + ":" + s.get(user)))
+	data, err := json.Marshal(map[string]any{"auths": map[string]any{registry: map[string]string{"auth": auth}}})
+	if err != nil {
+		return "", fmt.Errorf("encode docker config: %w", err)
+	}
+	file := s.file("docker-" + user + ".json")
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		return "", fmt.Errorf("write docker config: %w", err)
+	}
+	return file, nil
+}
+
+// PullAuth is the file with "user:password" with which nodes pull, made with the secrets.
+func PullAuth(state string) (string, error) {
+	s, err := openSecrets(filepath.Join(state, "secrets"))
+	if err != nil {
+		return "", err
+	}
+	file := s.file("pull-auth")
+	if err := os.WriteFile(file, []byte(registryPull+":"+s.get(registryPull)), 0o600); err != nil {
+		return "", fmt.Errorf("write pull credential: %w", err)
+	}
+	return file, nil
+}
+
+// lock keeps a second farm out of a state folder; the system frees it with the process.
+func lock(state string) (func(), error) {
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		return nil, fmt.Errorf("make state folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(state, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock of the state folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("a farm is running with the state folder %s already; stop it with: slipway down --state %s", state, state)
+	}
+	return func() { _ = f.Close() }, nil
+}
