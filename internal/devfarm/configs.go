@@ -3,6 +3,7 @@ package devfarm
 import (
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/rpc"
 	workerconfig "github.com/slipway-build/slipway/worker/config"
+	"github.com/slipway-build/slipway/worker/runner/buildkit"
 )
 
 // workerInbox is where a worker's NATS credential may receive answers.
@@ -96,9 +98,13 @@ func (p *parts) worker() (workerconfig.Config, error) {
 	if err != nil {
 		return workerconfig.Config{}, err
 	}
-	login, err := workerconfig.ReadAuth(auth)
+	data, err := os.ReadFile(auth)
 	if err != nil {
-		return workerconfig.Config{}, err
+		return workerconfig.Config{}, fmt.Errorf("read docker config: %w", err)
+	}
+	login, err := buildkit.ParseAuth(data)
+	if err != nil {
+		return workerconfig.Config{}, fmt.Errorf("read docker config: %w", err)
 	}
 	return workerconfig.Config{
 		Name:        "worker",

@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	coordinator "github.com/slipway-build/slipway/coordinator/server"
-	deployerconfig "github.com/slipway-build/slipway/deploy/config"
 	deployer "github.com/slipway-build/slipway/deploy/server"
 	"github.com/slipway-build/slipway/internal/buildkitd"
 	"github.com/slipway-build/slipway/internal/clientfile"
@@ -289,5 +288,3 @@ func (p *parts) publish() error {
 	}
 	return nil
 }
-
-var _ deployerconfig.Config

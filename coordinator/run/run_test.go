@@ -1,0 +1,219 @@
+package run_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/run"
+)
+
+// shop is a plan with services, tests and environments as asked for.
+func shop(services, tests int, environments [][]string) *plan.Plan {
+	p := &plan.Plan{Version: plan.Version, Project: "shop"}
+	add := func(t plan.Task) string { p.Tasks = append(p.Tasks, t); return t.ID }
+	add(plan.Task{ID: plan.CheckoutID, Kind: plan.KindCheckout})
+	name := func(i int) string { return fmt.Sprintf("s%d", i) }
+	gate := []string{}
+	for i := range services {
+		b := add(plan.Task{ID: plan.BuildID(name(i)), Kind: plan.KindBuild, Service: name(i), Needs: []string{plan.CheckoutID}, Can: plan.CapabilityBuild})
+		gate = append(gate, b)
+		for j := range tests {
+			gate = append(gate, add(plan.Task{ID: plan.TestID(name(i), fmt.Sprint(j)), Kind: plan.KindTest, Service: name(i), Needs: []string{b}, Can: plan.CapabilityBuild}))
+		}
+	}
+	before := add(plan.Task{ID: plan.ReleaseID, Kind: plan.KindRelease, Needs: gate})
+	for e, clusters := range environments {
+		env := fmt.Sprintf("e%d", e)
+		enter := add(plan.Task{ID: plan.RolloutID(env), Kind: plan.KindRollout, Needs: []string{before}, Target: &plan.Target{Environment: env}})
+		var promotes []string
+		for i := range services {
+			var applies []string
+			for _, c := range clusters {
+				t := plan.Target{Environment: env, Cluster: c, Namespace: "n"}
+				needs := []string{enter}
+				if i > 0 {
+					needs = append(needs, plan.ApplyID(name(i-1), t))
+				}
+				can := plan.CapabilityDeployPrefix + c
+				applies = append(applies, add(plan.Task{ID: plan.ApplyID(name(i), t), Kind: plan.KindApply, Service: name(i), Target: &t, Needs: needs, Can: can, Apply: &plan.Apply{}}))
+				p.Rollbacks = append(p.Rollbacks, plan.Task{ID: plan.RollbackID(name(i), t), Kind: plan.KindRollback, Service: name(i), Target: &t, Can: can, Apply: &plan.Apply{}})
+			}
+			promotes = append(promotes, add(plan.Task{ID: plan.PromoteID(name(i), env), Kind: plan.KindPromote, Service: name(i), Target: &plan.Target{Environment: env}, Needs: applies}))
+		}
+		before = add(plan.Task{ID: plan.VerifiedID(env), Kind: plan.KindVerified, Target: &plan.Target{Environment: env}, Needs: promotes})
+	}
+	return p
+}
+
+// world carries a run out, one event after the other, and keeps them.
+type world struct {
+	r      *run.Run
+	first  run.Accepted
+	events []run.Event
+	at     time.Time
+	fence  uint64
+}
+
+func begin(p *plan.Plan) (*world, error) {
+	w := &world{at: time.Unix(1_000_000, 0).UTC(), first: run.Accepted{Run: "shop-1", Number: 1, Project: "shop"}}
+	r, err := run.New(w.first, p, w.at)
+	w.r = r
+	return w, err
+}
+
+func (w *world) emit(events ...run.Event) error {
+	w.at = w.at.Add(time.Second)
+	for _, e := range events {
+		if err := w.r.Apply(e, w.at); err != nil {
+			return err
+		}
+		w.events = append(w.events, e)
+	}
+	return nil
+}
+
+func (w *world) settle() error {
+	for events := w.r.Next(); len(events) > 0; events = w.r.Next() {
+		if err := w.emit(events...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open are tasks somebody could do something about.
+func (w *world) open() (ready, leased []*run.Task) {
+	for _, t := range w.r.Tasks {
+		switch {
+		case t.State == run.TaskReady:
+			ready = append(ready, t)
+		case t.Current() != nil:
+			leased = append(leased, t)
+		}
+	}
+	return ready, leased
+}
+
+func (w *world) start(t *run.Task) error {
+	for _, need := range t.Spec.Needs {
+		if n, _ := w.r.Find(need); !n.State.Good() {
+			return fmt.Errorf("%s starts before %s, which is %s", t.Spec.ID, need, n.State)
+		}
+	}
+	if t.Spec.Can == plan.CapabilityCoordinator {
+		events := w.r.Complete(t, run.TaskSucceeded, "", "", plan.Result{})
+		if t.Spec.Kind == plan.KindRollout {
+			events = append([]run.Event{run.RolloutEntered{Run: w.r.ID, Environment: t.Spec.Target.Environment}}, events...)
+		}
+		return w.emit(events...)
+	}
+	w.fence++
+	return w.emit(run.AttemptStarted{Run: w.r.ID, Task: t.Spec.ID, Attempt: len(t.Attempts) + 1, Worker: "w", Fence: run.Fence{Epoch: 1, Counter: w.fence}, LeasedAt: w.at})
+}
+
+func (w *world) finish(t *run.Task, o run.Outcome) error {
+	a := *t.Current()
+	a.Outcome, a.FinishedAt, a.Message = o, w.at, string(o)
+	return w.emit(w.r.Finish(t, run.Report{Attempt: a}, w.at)...)
+}
+
+func TestEveryRunEndsAndUndoesWhatItBegan(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		envs := [][]string{{"a"}, {"b", "c"}}[:rapid.IntRange(0, 2).Draw(t, "environments")]
+		w, err := begin(shop(rapid.IntRange(1, 3).Draw(t, "services"), rapid.IntRange(0, 2).Draw(t, "tests"), envs))
+		if err != nil {
+			t.Fatal(err)
+		}
+		must := func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(w.settle())
+		outcomes := []run.Outcome{run.OutcomeSucceeded, run.OutcomeSucceeded, run.OutcomeSucceeded, run.OutcomeFailed, run.OutcomeErrored, run.OutcomeLost}
+		cancelAt := rapid.IntRange(-40, 40).Draw(t, "cancel at")
+		for step := 0; !w.r.State.Ended(); step++ {
+			if step > 5000 {
+				t.Fatal("the run does not end")
+			}
+			if step == cancelAt {
+				must(w.emit(w.r.Cancel("canceled")...))
+				must(w.settle())
+				continue
+			}
+			ready, leased := w.open()
+			if len(ready)+len(leased) == 0 {
+				t.Fatalf("nothing can go on and the run is %s", w.r.State)
+			}
+			n := rapid.IntRange(0, len(ready)+len(leased)-1).Draw(t, "next")
+			if n < len(ready) {
+				must(w.start(ready[n]))
+			} else {
+				task := leased[n-len(ready)]
+				o := rapid.SampledFrom(outcomes).Draw(t, "outcome")
+				switch {
+				case task.Revoked && task.Spec.Kind != plan.KindRollback:
+					o = run.OutcomeCanceled
+				case task.Spec.Kind == plan.KindRollback && o == run.OutcomeFailed:
+					o = run.OutcomeSucceeded
+				}
+				must(w.finish(task, o))
+			}
+			must(w.settle())
+		}
+		check(t, w)
+	})
+}
+
+func check(t *rapid.T, w *world) {
+	for _, task := range w.r.Tasks {
+		if !task.State.Ended() {
+			t.Errorf("the run has ended and %s is %s", task.Spec.ID, task.State)
+		}
+		if err := w.r.Apply(run.TaskFinished{Run: w.r.ID, Task: task.Spec.ID, State: run.TaskSucceeded}, w.at); err == nil {
+			t.Errorf("%s has ended and changed again", task.Spec.ID)
+		}
+		if task.Spec.Kind != plan.KindApply {
+			continue
+		}
+		promote, _ := w.r.Find(plan.PromoteID(task.Spec.Service, task.Spec.Target.Environment))
+		_, undone := w.r.Find(plan.RollbackID(task.Spec.Service, *task.Spec.Target))
+		if begun := len(task.Attempts) > 0; undone != (begun && !promote.State.Good()) {
+			t.Errorf("%s is %s after %d attempts, its promotion %s, and rolled back: %t", task.Spec.ID, task.State, len(task.Attempts), promote.State, undone)
+		}
+	}
+	if w.r.State == run.Succeeded {
+		for _, task := range w.r.Tasks {
+			if !task.State.Good() {
+				t.Errorf("the run succeeded and %s is %s", task.Spec.ID, task.State)
+			}
+		}
+	}
+	again, err := run.New(w.first, w.r.Plan, time.Unix(1_000_000, 0).UTC())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range w.events {
+		if err := again.Apply(e, w.at); err != nil {
+			t.Fatalf("replay: %v", err)
+		}
+	}
+	if events := again.Next(); len(events) > 0 {
+		t.Errorf("after the replay of an ended run something follows: %v", events)
+	}
+	states := func(r *run.Run) (out []string) {
+		for _, task := range r.Tasks {
+			out = append(out, task.Spec.ID+" "+string(task.State))
+		}
+		return append(out, string(r.State))
+	}
+	if d := cmp.Diff(states(w.r), states(again), cmpopts.EquateEmpty()); d != "" {
+		t.Errorf("replayed state (-was +is):\n%s", d)
+	}
+}
