@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/signal"
 	"runtime"
@@ -70,9 +69,4 @@ func version() command.Version {
 		}
 	}
 	return v
-}
-
-// farm is where internal/devfarm is wired in.
-func farm(context.Context, command.FarmConfig, func()) error {
-	return errors.New("slipway up: not supported yet")
 }

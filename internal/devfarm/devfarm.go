@@ -27,7 +27,7 @@ import (
 
 // Config of a farm. Ports that are 0 are chosen by the system.
 type Config struct {
-	// State keeps everything; one farm at a time.
+	// State keeps everything; the caller sees to it that one farm at a time uses it.
 	State string
 	// Tools is where buildkitd is looked for besides PATH: ~/.cache/slipway/bin.
 	Tools string
@@ -61,7 +61,7 @@ type Config struct {
 // Cluster is how to reach a cluster.
 type Cluster struct {
 	Kubeconfig string
-	Context    string
+	Context    string // empty: the file's current one
 }
 
 // Ports of a farm.
@@ -87,11 +87,6 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.BuildSlots == 0 {
 		cfg.BuildSlots = 4
 	}
-	unlock, err := lock(cfg.State)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	sec, err := openSecrets(filepath.Join(cfg.State, "secrets"))
 	if err != nil {
 		return err

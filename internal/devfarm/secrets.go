@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/slipway-build/slipway/internal/rpc"
 )
@@ -79,20 +78,4 @@ func PullAuth(state string) (string, error) {
 		return "", fmt.Errorf("write pull credential: %w", err)
 	}
 	return file, nil
-}
-
-// lock keeps a second farm out of a state folder; the system frees it with the process.
-func lock(state string) (func(), error) {
-	if err := os.MkdirAll(state, 0o700); err != nil {
-		return nil, fmt.Errorf("make state folder: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(state, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open lock of the state folder: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("a farm is running with the state folder %s already; stop it with: slipway down --state %s", state, state)
-	}
-	return func() { _ = f.Close() }, nil
 }

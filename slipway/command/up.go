@@ -25,11 +25,14 @@ type Farm func(ctx context.Context, c FarmConfig, ready func()) error
 type FarmConfig struct {
 	State      string
 	Targets    string            // path of targets.yaml; empty: nothing is rolled out
-	Kubeconfig string            // path; empty: the user's own
+	Kubeconfig string            // paths, as in KUBECONFIG; empty: the user's own
 	Contexts   map[string]string // cluster of targets.yaml → context of the kubeconfig
 	Traces     string            // OTLP endpoint; empty: none
-	LogFormat  string
-	LogLevel   string
+	// RegistryListen are further addresses, host:port, where the registry is served with
+	// TLS, for the nodes of clusters on this machine.
+	RegistryListen []string
+	LogFormat      string
+	LogLevel       string
 }
 
 // The files of a farm in its state folder, beside client.yaml.
@@ -56,7 +59,8 @@ with -d it returns when the farm serves, and slipway down stops it.`,
 		Args:    exactly(),
 	}
 	c.Flags().StringVar(&conf.Targets, "targets", "", "the platform team's targets.yaml (default: nothing is rolled out)")
-	c.Flags().StringVar(&conf.Kubeconfig, "kubeconfig", "", "kubeconfig with the contexts of the clusters (default: KUBECONFIG or ~/.kube/config)")
+	c.Flags().StringVar(&conf.Kubeconfig, "kubeconfig", "", "kubeconfig files with the contexts of the clusters, separated by colons (default: KUBECONFIG or ~/.kube/config)")
+	c.Flags().StringArrayVar(&conf.RegistryListen, "registry-listen", nil, "HOST:PORT: serve the registry there too, with TLS, for nodes of clusters on this machine; may be repeated")
 	c.Flags().StringArrayVar(&contexts, "context", nil, "CLUSTER=CONTEXT: which context is a cluster of targets.yaml (default: the one of the same name); may be repeated")
 	c.Flags().StringVar(&conf.Traces, "traces", "", "OTLP endpoint that traces go to, host:port (gRPC)")
 	c.Flags().StringVar(&conf.LogLevel, "log-level", "warn", "debug, info, warn or error")
@@ -70,7 +74,7 @@ with -d it returns when the farm serves, and slipway down stops it.`,
 		if conf.Contexts, err = parseContexts(contexts); err != nil {
 			return err
 		}
-		for _, file := range []string{conf.Targets, conf.Kubeconfig} {
+		for _, file := range append(filepath.SplitList(conf.Kubeconfig), conf.Targets) {
 			if file == "" {
 				continue
 			}
@@ -157,6 +161,9 @@ func (a *app) background(ctx context.Context, conf FarmConfig) error {
 		if value != "" {
 			args = append(args, flag, value)
 		}
+	}
+	for _, address := range conf.RegistryListen {
+		args = append(args, "--registry-listen", address)
 	}
 	for cluster, name := range conf.Contexts {
 		args = append(args, "--context", cluster+"="+name)

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/internal/clientfile"
+	"github.com/slipway-build/slipway/internal/devfarm"
+	"github.com/slipway-build/slipway/internal/gitcmd"
+	"github.com/slipway-build/slipway/internal/telemetry"
+	"github.com/slipway-build/slipway/slipway/command"
+)
+
+// farm runs the whole farm in this process.
+func farm(ctx context.Context, c command.FarmConfig, ready func()) error {
+	handler, err := telemetry.NewLogger(os.Stderr, telemetry.LogConfig{Format: c.LogFormat, Level: c.LogLevel})
+	if err != nil {
+		return err
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return fmt.Errorf("find the home folder: %w", err)
+	}
+	targets := c.Targets
+	if targets != "" {
+		if targets, err = filepath.Abs(targets); err != nil {
+			return fmt.Errorf("targets: %w", err)
+		}
+	}
+	clusters, err := clusters(c, handler)
+	if err != nil {
+		return err
+	}
+	return devfarm.Run(ctx, devfarm.Config{
+		State: c.State, Tools: filepath.Join(home, ".cache", "slipway", "bin"), Targets: targets, Clusters: clusters,
+		Ports: devfarm.DefaultPorts(), RegistryHosts: c.RegistryListen, OTLP: c.Traces,
+		// Whoever can start a farm here can read these folders anyway.
+		LocalPaths: []string{"/"},
+		Version:    version().Version, GitEnv: gitcmd.PassThrough(os.Environ()), Log: handler, Ready: func(clientfile.File) { ready() },
+	})
+}
+
+// clusters finds a context for each cluster of targets.yaml, in one file of their own:
+// the deployer must not depend on what the user does to theirs.
+func clusters(c command.FarmConfig, log *slog.Logger) (map[string]devfarm.Cluster, error) {
+	if c.Targets == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(c.Targets)
+	if err != nil {
+		return nil, fmt.Errorf("targets: %w", err)
+	}
+	t, problems := pipeline.ParseTargets(c.Targets, data)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	if c.Kubeconfig != "" {
+		rules = &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(c.Kubeconfig)}
+	}
+	rules.WarnIfAllMissing = false
+	kube, err := rules.Load()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	if err := clientcmdapi.FlattenConfig(kube); err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	file := filepath.Join(c.State, "kubeconfig")
+	out := map[string]devfarm.Cluster{}
+	var missing []string
+	for _, cluster := range t.Clusters {
+		name := cluster.Name
+		if other := c.Contexts[name]; other != "" {
+			name = other
+		}
+		if kube.Contexts[name] == nil {
+			missing = append(missing, fmt.Sprintf("cluster %s: the kubeconfig has no context %q", cluster.Name, name))
+			continue
+		}
+		out[cluster.Name] = devfarm.Cluster{Kubeconfig: file, Context: name}
+	}
+	if len(missing) > 0 {
+		have := strings.Join(slices.Sorted(maps.Keys(kube.Contexts)), ", ")
+		if have == "" {
+			have = "none"
+		}
+		return nil, errors.New(strings.Join(missing, "\n") + "\ncontexts that it has: " + have + "; name one with --context CLUSTER=CONTEXT, or another file with --kubeconfig")
+	}
+	if err := os.MkdirAll(c.State, 0o700); err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	if err := clientcmd.WriteToFile(*kube, file); err != nil {
+		return nil, fmt.Errorf("write kubeconfig: %w", err)
+	}
+	log.Info("clusters", "count", len(out))
+	return out, nil
+}
