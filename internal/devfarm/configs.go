@@ -107,15 +107,15 @@ func (p *parts) worker() (workerconfig.Config, error) {
 		return workerconfig.Config{}, fmt.Errorf("read docker config: %w", err)
 	}
 	return workerconfig.Config{
-		Name:        "worker",
-		Coordinator: workerconfig.Coordinator{Address: p.grpc, Token: p.secrets.get(workerToken)},
-		NATS:        &workerconfig.NATS{URL: p.natsURL, User: natsWorker, Password: p.secrets.get(natsWorker), InboxPrefix: workerInbox},
-		BuildKit:    workerconfig.BuildKit{Address: p.buildkit},
-		Registry:    workerconfig.Registry{AuthFile: auth, Auth: login},
-		Slots:       map[string]int{workerconfig.CapabilityBuild: p.cfg.BuildSlots, workerconfig.CapabilityRender: 4},
-		WorkDir:     filepath.Join(p.cfg.State, "work"),
-		Tracing:     workerconfig.Tracing{Endpoint: p.cfg.OTLP},
-		Drain:       time.Minute,
+		Name:         "worker",
+		Coordinator:  workerconfig.Coordinator{Address: p.grpc, Token: p.secrets.get(workerToken)},
+		NATS:         &queue.Address{URL: p.natsURL, User: natsWorker, PasswordFile: p.secrets.file(natsWorker), InboxPrefix: workerInbox},
+		BuildKit:     p.buildkit,
+		RegistryAuth: auth, Auth: login,
+		Slots:     map[string]int{workerconfig.CapabilityBuild: p.cfg.BuildSlots, workerconfig.CapabilityRender: 4},
+		State:     filepath.Join(p.cfg.State, "work"),
+		Telemetry: workerconfig.Telemetry{OTLP: p.cfg.OTLP},
+		Drain:     time.Minute, Version: p.cfg.Version,
 	}.Complete()
 }
 

@@ -19,6 +19,8 @@ type Address struct {
 	PasswordFile string `yaml:"password_file"`
 	// CredentialsFile is a NATS .creds file, instead of a user.
 	CredentialsFile string `yaml:"credentials_file"`
+	// InboxPrefix is where this user may receive answers; empty: anywhere.
+	InboxPrefix string `yaml:"inbox_prefix"`
 }
 
 // Connect opens a connection that reconnects for ever. The first connection waits until
@@ -32,6 +34,9 @@ func Connect(ctx context.Context, a Address, name string, log *slog.Logger) (jet
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
+	}
+	if a.InboxPrefix != "" {
+		opts = append(opts, nats.CustomInboxPrefix(a.InboxPrefix))
 	}
 	switch {
 	case a.CredentialsFile != "":
