@@ -33,7 +33,7 @@ never-ready, crash-loop, oom-killed, image-pull-backoff, config-error, crash-aft
 			if err != nil {
 				return err
 			}
-			defer log.Close() //nolint:errcheck // the process ends
+			defer log.Close() // the process ends
 			o.Log, o.Progress = log, timed(cmd.OutOrStdout())
 			err = cluster.Up(cmd.Context(), o)
 			if err == nil {

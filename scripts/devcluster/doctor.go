@@ -37,7 +37,7 @@ func doctorCommand() *cobra.Command {
 				}
 			} else {
 				for _, f := range report.Checks {
-					fmt.Fprintf(out, "%-12s %-5t %s\n", f.Name, f.OK, f.Detail) //nolint:errcheck // nobody to tell
+					fmt.Fprintf(out, "%-12s %-5t %s\n", f.Name, f.OK, f.Detail)
 				}
 			}
 			if !report.OK {

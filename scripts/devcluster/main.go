@@ -48,6 +48,6 @@ func root(messages io.Writer) *cobra.Command {
 func timed(w io.Writer) func(format string, args ...any) {
 	began := time.Now()
 	return func(format string, args ...any) {
-		fmt.Fprintf(w, "%6.1fs  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...)) //nolint:errcheck // nobody to tell
+		fmt.Fprintf(w, "%6.1fs  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 	}
 }

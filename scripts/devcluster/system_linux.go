@@ -81,7 +81,7 @@ func initCommand() *cobra.Command {
 				if jsonErr != nil {
 					return err
 				}
-				fmt.Println(string(b))
+				fmt.Fprintln(cmd.OutOrStdout(), string(b))
 				return err
 			}
 			return nil

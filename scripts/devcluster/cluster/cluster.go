@@ -9,7 +9,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/slipway-build/slipway/scripts/devcluster/clusterdir"
 	"github.com/slipway-build/slipway/scripts/devcluster/controlplane"
@@ -60,6 +63,9 @@ type Registry struct {
 
 // Up brings a cluster up, writes ready.json, and keeps it up until ctx ends.
 func Up(ctx context.Context, o Options) error {
+	if problems := validation.IsDNS1123Label(o.Name); len(problems) > 0 {
+		return fmt.Errorf("--name %q: %s", o.Name, strings.Join(problems, "; "))
+	}
 	dir, err := clusterdir.Open(o.Dir)
 	if err != nil {
 		return err
@@ -92,7 +98,7 @@ func upKwok(ctx context.Context, dir clusterdir.Dir, o Options) error {
 	if err := dir.MakeSockets(); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir.Sockets()) //nolint:errcheck // a leftover is removed by the next start
+	defer os.RemoveAll(dir.Sockets()) // a leftover is removed by the next start
 	sim := simulate.Config{Nodes: o.Nodes, Socket: filepath.Join(dir.Sockets(), "egress.sock"), Log: o.Log}
 	guard, err := simulate.Listen(sim)
 	if err != nil {

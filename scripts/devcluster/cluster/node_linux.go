@@ -51,7 +51,7 @@ func upNode(ctx context.Context, dir clusterdir.Dir, o Options) error {
 	if err := dir.MakeSockets(); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir.Sockets()) //nolint:errcheck // a leftover is removed by the next start
+	defer os.RemoveAll(dir.Sockets()) // a leftover is removed by the next start
 	rec := record{Index: o.Node.Index, Owner: o.Name}
 	if err := rec.write(dir); err != nil {
 		return err
@@ -146,7 +146,8 @@ type initProcess struct {
 }
 
 func startInit(plan address.Plan, o Options, spec string) (*initProcess, error) {
-	cmd := exec.Command(o.Node.Self, InitCommand, "--spec", spec)
+	// Not tied to a context: follow ends it in order.
+	cmd := &exec.Cmd{Path: o.Node.Self, Args: []string{o.Node.Self, InitCommand, "--spec", spec}}
 	cmd.Stderr = o.Log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
@@ -210,16 +211,14 @@ func (p *initProcess) follow(ctx context.Context, o Options, ready func(server s
 			o.Progress("%s", m.Progress)
 		}
 	}
-	err := p.cmd.Wait()
+	end := p.cmd.Wait()
 	close(ended)
 	<-stopped
-	switch {
-	case failure != nil:
-		return failure
-	case ctx.Err() != nil:
-		return nil
-	case err != nil:
-		return fmt.Errorf("the node's init ended: %w; see %s", err, o.Log.Name())
+	if failure != nil || ctx.Err() != nil {
+		return failure // how an init ends that was told to is no news
+	}
+	if end != nil {
+		return fmt.Errorf("the node's init ended: %w; see %s", end, o.Log.Name())
 	}
 	return errors.New("the node's init ended by itself; see " + o.Log.Name())
 }

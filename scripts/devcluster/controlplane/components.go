@@ -29,14 +29,16 @@ import (
 	"github.com/slipway-build/slipway/scripts/devcluster/clusterdir"
 )
 
-// leanControllers are those that something a deployer applies depends on.
-var leanControllers = []string{
-	"deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller", "job-controller",
-	"cronjob-controller", "ttl-after-finished-controller", "horizontal-pod-autoscaler-controller", "disruption-controller",
-	"endpoints-controller", "endpointslice-controller", "endpointslice-mirroring-controller",
-	"garbage-collector-controller", "pod-garbage-collector-controller", "namespace-controller", "resourcequota-controller",
-	"serviceaccount-controller", "root-ca-certificate-publisher-controller", "clusterrole-aggregation-controller",
-	"node-lifecycle-controller", "taint-eviction-controller",
+// leanControllers returns those that something a deployer applies depends on.
+func leanControllers() []string {
+	return []string{
+		"deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller", "job-controller",
+		"cronjob-controller", "ttl-after-finished-controller", "horizontal-pod-autoscaler-controller", "disruption-controller",
+		"endpoints-controller", "endpointslice-controller", "endpointslice-mirroring-controller",
+		"garbage-collector-controller", "pod-garbage-collector-controller", "namespace-controller", "resourcequota-controller",
+		"serviceaccount-controller", "root-ca-certificate-publisher-controller", "clusterrole-aggregation-controller",
+		"node-lifecycle-controller", "taint-eviction-controller",
+	}
 }
 
 // quiet sends what the components log to a file: they were made to own the process's standard error.
@@ -134,7 +136,7 @@ func runControllerManager(ctx context.Context, cfg Config, f files) error {
 	}
 	controllers := "*"
 	if cfg.Lean {
-		controllers = strings.Join(leanControllers, ",")
+		controllers = strings.Join(leanControllers(), ",")
 	}
 	known, disabled, aliases := kcmapp.KnownControllers(), kcmapp.ControllersDisabledByDefault(), kcmapp.ControllerAliases()
 	flags := o.Flags(known, disabled, aliases)

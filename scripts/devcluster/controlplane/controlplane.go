@@ -67,7 +67,7 @@ func Run(ctx context.Context, cfg Config, serve func(ctx context.Context, api AP
 	if err != nil {
 		return fmt.Errorf("listen for the API server on %s: %w", cfg.Bind, err)
 	}
-	defer listener.Close() //nolint:errcheck // the API server has closed it by then
+	defer listener.Close() // the API server has closed it by then
 	server := "https://" + listener.Addr().String()
 
 	f, authority, err := writeFiles(cfg, server)
@@ -205,7 +205,7 @@ func (p *probe) get(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close() //nolint:errcheck // only read
+	defer res.Body.Close() // only read
 	if _, err := io.Copy(io.Discard, res.Body); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -53,14 +54,14 @@ type running struct {
 func up(t *testing.T, dir string, args ...string) *running {
 	t.Helper()
 	c := &running{dir: dir, out: &bytes.Buffer{}, ended: make(chan error, 1)}
-	c.cmd = exec.Command(program(t), append([]string{"up", "--dir", dir}, args...)...)
+	c.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), program(t), append([]string{"up", "--dir", dir}, args...)...)
 	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() { c.ended <- c.cmd.Wait() }()
 	t.Cleanup(func() {
-		if out, err := exec.Command(program(t), "down", "--dir", dir).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(context.WithoutCancel(t.Context()), program(t), "down", "--dir", dir).CombinedOutput(); err != nil {
 			t.Errorf("down: %v\n%s", err, out)
 		}
 		if t.Failed() {
@@ -121,7 +122,7 @@ func (c *running) wait(t *testing.T) error {
 // run calls the program, expects an exit code, and returns what it said.
 func run(t *testing.T, want int, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(program(t), args...).CombinedOutput()
+	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), program(t), args...).CombinedOutput()
 	code := 0
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		code = exit.ExitCode()

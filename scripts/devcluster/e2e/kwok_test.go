@@ -72,6 +72,7 @@ func TestKwokCluster(t *testing.T) {
 }
 
 func available(t *testing.T, c kubernetes.Interface, ns string) {
+	t.Helper()
 	d := deployment("web", nil)
 	create(t, c, ns, d)
 	waitFor(t, "deployment web to be available", func(ctx context.Context) (bool, string) {
@@ -84,6 +85,7 @@ func available(t *testing.T, c kubernetes.Interface, ns string) {
 }
 
 func failures(t *testing.T, c kubernetes.Interface, ns string) {
+	t.Helper()
 	for _, want := range []struct {
 		behavior, reason, last, event string
 		phase                         corev1.PodPhase
@@ -151,6 +153,7 @@ func failures(t *testing.T, c kubernetes.Interface, ns string) {
 }
 
 func jobs(t *testing.T, c kubernetes.Interface, ns string) {
+	t.Helper()
 	zero := int32(0)
 	for name, annotations := range map[string]map[string]string{"good": nil, "bad": {"slipway.dev/simulate": "job-failed"}} {
 		d := deployment(name, annotations)
@@ -175,6 +178,7 @@ func jobs(t *testing.T, c kubernetes.Interface, ns string) {
 }
 
 func logs(t *testing.T, c kubernetes.Interface, ns string) {
+	t.Helper()
 	pod, why := firstPod(t.Context(), c, ns, "crash-loop")
 	if pod == nil {
 		t.Fatal(why)
@@ -184,7 +188,7 @@ func logs(t *testing.T, c kubernetes.Interface, ns string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // only read
+	defer s.Close() // only read
 	b, err := io.ReadAll(s)
 	if err != nil || strings.Count(string(b), "\n") != 1 || !strings.Contains(string(b), "fatal") {
 		t.Errorf("last line of crash-loop: %q %v", b, err)
@@ -192,6 +196,7 @@ func logs(t *testing.T, c kubernetes.Interface, ns string) {
 }
 
 func proxyIsRefused(t *testing.T, c kubernetes.Interface, ns string) {
+	t.Helper()
 	pod, why := firstPod(t.Context(), c, ns, "web")
 	if pod == nil {
 		t.Fatal(why)
@@ -203,6 +208,7 @@ func proxyIsRefused(t *testing.T, c kubernetes.Interface, ns string) {
 }
 
 func deleteNamespace(t *testing.T, c kubernetes.Interface, ns string) {
+	t.Helper()
 	if err := c.CoreV1().Namespaces().Delete(t.Context(), ns, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ const (
 )
 
 func TestRealNode(t *testing.T) {
-	if out, err := exec.Command(program(t), "doctor", "--kind", "node", "--bin", filepath.Dir(program(t)), "-o", "json").Output(); err != nil {
+	if out, err := exec.CommandContext(context.WithoutCancel(t.Context()), program(t), "doctor", "--kind", "node", "--bin", filepath.Dir(program(t)), "-o", "json").Output(); err != nil {
 		t.Skipf("this machine cannot run a real node: %s", out)
 	}
 	var plan address.Plan
@@ -165,7 +165,7 @@ func serveRegistry(t *testing.T, plan address.Plan) (ref string, args []string) 
 func push(t *testing.T, host, user, password string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "hello")
-	build := exec.Command("go", "build", "-o", bin, "./hello")
+	build := exec.CommandContext(context.WithoutCancel(t.Context()), "go", "build", "-o", bin, "./hello")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build hello: %v\n%s", err, out)
@@ -249,6 +249,7 @@ func rollOut(t *testing.T, c kubernetes.Interface, ns, ref string) {
 
 // unreachable dials a Service and a pod from here, the root namespace: both fail at once, and no packet is sent.
 func unreachable(t *testing.T, c kubernetes.Interface, ns string, plan address.Plan) {
+	t.Helper()
 	pod, why := firstPod(t.Context(), c, ns, "web")
 	service, err := c.CoreV1().Services(ns).Get(t.Context(), "web", metav1.GetOptions{})
 	if err != nil || pod == nil {
@@ -263,15 +264,21 @@ func unreachable(t *testing.T, c kubernetes.Interface, ns string, plan address.P
 }
 
 func strangers(t *testing.T, plan address.Plan) {
+	t.Helper()
 	client := &http.Client{
 		Timeout:   10 * time.Second,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, //nolint:gosec // a stranger does not care
 	}
-	res, err := client.Get("https://" + netip.AddrPortFrom(plan.NodeIP, 10250).String() + "/pods")
+	url := "https://" + netip.AddrPortFrom(plan.NodeIP, 10250).String() + "/pods"
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // only the status matters
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close() // only the status matters
 	if res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("the kubelet answers a stranger %s; want 401", res.Status)
 	}
@@ -279,6 +286,7 @@ func strangers(t *testing.T, plan address.Plan) {
 
 // crash rolls out a container that ends, and looks at what a deployer would report.
 func crash(t *testing.T, c kubernetes.Interface, ns, ref string) {
+	t.Helper()
 	d := deployment("crash", nil)
 	d.Spec.Template.Spec.Containers[0].Image = ref
 	d.Spec.Template.Spec.Containers[0].Command = []string{"/does-not-exist"}
@@ -298,7 +306,7 @@ func machine(t *testing.T, plan address.Plan) string {
 	t.Helper()
 	var b strings.Builder
 	for _, args := range [][]string{{"route"}, {"-brief", "link", "show", "up"}, {"netns"}} {
-		out, err := exec.Command("ip", args...).Output()
+		out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "ip", args...).Output()
 		if err != nil {
 			t.Fatal(err)
 		}

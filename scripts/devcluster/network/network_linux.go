@@ -51,7 +51,7 @@ func Up(p address.Plan, owner string) error {
 	if err != nil {
 		return err
 	}
-	defer ns.Close() //nolint:errcheck // a file descriptor
+	defer ns.Close() // a file descriptor
 	if err := hostLink(p, owner, ns); err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func In(name string, f func() error) error {
 			done <- fmt.Errorf("open network namespace %s: %w", name, err)
 			return
 		}
-		defer ns.Close() //nolint:errcheck // a file descriptor
+		defer ns.Close() // a file descriptor
 		if err := netns.Set(ns); err != nil {
 			done <- fmt.Errorf("enter network namespace %s: %w", name, err)
 			return

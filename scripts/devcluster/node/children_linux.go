@@ -116,9 +116,8 @@ func (c *children) spawn(name, path string, args []string, ends bool) (*child, e
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
-	defer log.Close() //nolint:errcheck // the child has its own
-	cmd := exec.Command(path, args...)
-	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, log, log
+	defer log.Close() // the child has its own
+	cmd := &exec.Cmd{Path: path, Args: append([]string{path}, args...), Env: c.env, Stdout: log, Stderr: log}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := cmd.Start(); err != nil {

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -58,18 +59,18 @@ func (e *egress) connect(w http.ResponseWriter, r *http.Request) {
 		_ = client.Close()
 		return
 	}
-	e.pipe(client)
+	e.pipe(r.Context(), client)
 }
 
 // pipe copies in both directions until one end is done or the egress is closed.
-func (e *egress) pipe(client net.Conn) {
-	defer client.Close() //nolint:errcheck // both ends are done
-	server, err := net.DialTimeout("tcp", e.allow, 5*time.Second)
+func (e *egress) pipe(ctx context.Context, client net.Conn) {
+	defer client.Close() // both ends are done
+	server, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", e.allow)
 	if err != nil {
 		_, _ = io.WriteString(client, "HTTP/1.1 502 the simulated kubelet does not answer\r\nContent-Length: 0\r\n\r\n")
 		return
 	}
-	defer server.Close() //nolint:errcheck // both ends are done
+	defer server.Close() // both ends are done
 	if _, err := io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
 		return
 	}

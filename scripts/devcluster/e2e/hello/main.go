@@ -11,6 +11,7 @@ import (
 )
 
 func main() {
+	client := &http.Client{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "hello from", os.Getenv("HOSTNAME"))
@@ -22,7 +23,7 @@ func main() {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.PathValue("host")+"/", http.NoBody)
 		if err == nil {
 			var res *http.Response
-			if res, err = http.DefaultClient.Do(req); err == nil {
+			if res, err = client.Do(req); err == nil {
 				defer res.Body.Close()
 				fmt.Fprintln(w, "answered", res.StatusCode)
 				return
