@@ -1,17 +1,14 @@
-// Command slipway-deployer leases deploy tasks from the coordinator and carries them out on the clusters of its configuration.
+// Command slipway-deployer rolls releases out on the clusters of a farm.
 package main
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
-	"time"
 
 	"k8s.io/klog/v2"
 
@@ -20,52 +17,50 @@ import (
 	"github.com/slipway-build/slipway/internal/telemetry"
 )
 
+// version is set by the linker.
+var version = "dev"
+
+// Exit codes.
+const (
+	exitFailed = 1 // it stopped with an error
+	exitUsage  = 2 // flags or configuration
+)
+
 func main() {
-	path := flag.String("config", "deployer.yaml", "the deployer's configuration")
-	flag.Parse()
-	if err := run(*path); err != nil {
-		fmt.Fprintln(os.Stderr, "slipway-deployer:", err)
-		os.Exit(1)
-	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
-func run(path string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	cfg, err := config.Load(path)
-	if err != nil {
-		return err
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("slipway-deployer", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	path := flags.String("config", "deployer.yaml", "configuration `file`")
+	show := flags.Bool("version", false, "print the version and exit")
+	if err := flags.Parse(args); err != nil {
+		return exitUsage
 	}
-	log, err := telemetry.NewLogger(os.Stderr, telemetry.LogConfig(cfg.Log))
+	if *show {
+		_, _ = fmt.Fprintln(stdout, version)
+		return 0
+	}
+	cfg, err := config.Load(*path)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		_, _ = fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	cfg.Version = version
+	log, err := telemetry.NewLogger(stderr, telemetry.LogConfig{Format: cfg.Telemetry.Log})
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, err)
+		return exitUsage
 	}
 	klog.SetSlogLogger(log) // what client-go says, in the same form
-	if cfg.Name == "" {
-		if cfg.Name, err = os.Hostname(); err != nil {
-			return fmt.Errorf("find a name for this deployer: %w; set name: in %s", err, path)
-		}
+	if err := server.New(cfg, log).Run(ctx); err != nil {
+		log.Error("stopped", "err", err)
+		return exitFailed
 	}
-	p := server.Process{Instance: rand.Text(), Version: version(), Log: log, Now: time.Now}
-	tracing, err := telemetry.NewTracing(ctx, telemetry.TraceConfig{
-		Endpoint: cfg.Traces, Service: "slipway-deployer", Version: p.Version, Instance: p.Instance,
-	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	p.Tracer = tracing.Provider()
-	s, err := server.New(ctx, cfg, p)
-	if err != nil {
-		return err
-	}
-	log.InfoContext(ctx, "deployer started", "worker", cfg.Name, "clusters", len(cfg.Clusters), "coordinator", cfg.Coordinator.Address)
-	err = s.Run(ctx)
-	return errors.Join(err, tracing.Shutdown(context.WithoutCancel(ctx)))
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "unknown"
+	return 0
 }

@@ -1,43 +1,51 @@
-// Package config reads deployer.yaml: where the coordinator is and which clusters this deployer serves. Every mistake is
-// reported at once, with its position.
+// Package config reads deployer.yaml: where a deployer finds its coordinator, and which clusters it serves. Every mistake is
+// reported at once.
 //
-// It reads no environment and no flags, and it opens no connection.
+// Secrets are not in the file: it names files that hold them, which Load reads as well. The package opens no connection.
 package config
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/slipway-build/slipway/internal/strictyaml"
 )
 
-// Config is deployer.yaml. Relative paths in it are relative to the file's folder.
+// Config of a deployer. Fields without a tag are read from the files that others name, or set by a program that makes a
+// deployer itself.
 type Config struct {
-	Name        string             `yaml:"name"` // for people; default: the host's name
-	Coordinator Coordinator        `yaml:"coordinator,required"`
-	Clusters    map[string]Cluster `yaml:"clusters,required"` // by their name in targets.yaml
-	Slots       int                `yaml:"slots"`             // tasks at once, per cluster
-	Metrics     string             `yaml:"metrics"`           // host:port for /metrics; empty: none
-	Traces      string             `yaml:"traces"`            // OTLP receiver, host:port or URL; empty: none
-	Log         Log                `yaml:"log"`               //
-	Drain       time.Duration      `yaml:"drain"`             // how long running tasks may go on after SIGTERM
+	// Name for people, stable over restarts; default: the host's name.
+	Name        string      `yaml:"name"`
+	Coordinator Coordinator `yaml:"coordinator,required"`
+	// Clusters by their name in targets.yaml.
+	Clusters map[string]Cluster `yaml:"clusters,required"`
+	// Slots are how many tasks are carried out at once on each cluster; 8.
+	Slots int `yaml:"slots"`
+	// HTTP is the address of /metrics and /healthz; empty: none.
+	HTTP string `yaml:"http"`
+	// Drain is how long running tasks may go on after SIGTERM.
+	Drain     time.Duration `yaml:"drain"`
+	Telemetry Telemetry     `yaml:"telemetry"`
+
+	Version string // of the program
 }
 
-// Log says how the program logs.
-type Log struct {
-	Format string `yaml:"format"` // text, json; default: text
-	Level  string `yaml:"level"`  // debug, info, warn, error; default: info
-}
-
-// Coordinator is where tasks come from.
+// Coordinator is where the deployer's session goes.
 type Coordinator struct {
-	Address   string `yaml:"address,required"`    // host:port
-	TokenFile string `yaml:"token_file,required"` // holds a token with the role worker
-	CAFile    string `yaml:"ca_file"`             // for an address that is not loopback
+	Address   string `yaml:"address,required"` // host:port
+	TokenFile string `yaml:"token_file"`       // holds a token with the role worker
+	CAFile    string `yaml:"ca_file"`          // of its certificate, where it is not the system's
+
+	Token string
+	CA    []byte
 }
 
 // Cluster is one cluster.
@@ -45,9 +53,9 @@ type Cluster struct {
 	Kubeconfig string        `yaml:"kubeconfig,required"`
 	Context    string        `yaml:"context"`    // empty: the file's current-context
 	AllowExec  bool          `yaml:"allow_exec"` // the kubeconfig may start a program to obtain credentials
-	QPS        int           `yaml:"qps"`
-	Timeout    time.Duration `yaml:"timeout"`  // of one request
-	Patience   time.Duration `yaml:"patience"` // with a cluster that stopped answering in the middle of a rollout
+	QPS        int           `yaml:"qps"`        // requests a second; 50
+	Timeout    time.Duration `yaml:"timeout"`    // of one request; 15s
+	Patience   time.Duration `yaml:"patience"`   // with a cluster that stops answering in the middle of a rollout; 20s
 	Allow      Allow         `yaml:"allow"`
 }
 
@@ -57,57 +65,114 @@ type Allow struct {
 	Kinds      []string `yaml:"kinds"` // cluster-scoped ones: "ClusterRole.rbac.authorization.k8s.io"
 }
 
+// Telemetry says where traces and logs go.
+type Telemetry struct {
+	OTLP string `yaml:"otlp"` // host:port of a gRPC receiver; empty: off
+	Log  string `yaml:"log"`  // text (default) or json
+}
+
 const (
 	defaultSlots = 8
-	defaultDrain = 2 * time.Minute
+	defaultDrain = time.Minute
+	maxSecret    = 64 << 10
+	maxCA        = 1 << 20
 )
 
-// Load reads the file at path.
+// Load reads the file, the files that it names (relative to it), and the defaults. It answers every mistake at once.
 func Load(path string) (Config, error) {
-	text, err := os.ReadFile(path)
+	data, err := os.ReadFile(path)
 	if err != nil {
-		return Config{}, fmt.Errorf("read the deployer's configuration: %w", err)
+		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
-	c := Config{Slots: defaultSlots, Drain: defaultDrain}
-	if err := strictyaml.Decode(path, text, strictyaml.DefaultLimits(), &c).Err(); err != nil {
+	var c Config
+	if problems := strictyaml.Decode(path, data, strictyaml.DefaultLimits(), &c); len(problems) > 0 {
+		return Config{}, problems
+	}
+	if err := c.files(filepath.Dir(path)); err != nil {
 		return Config{}, err
 	}
-	c.resolve(filepath.Dir(path))
-	return c, c.Validate()
+	return c.Complete()
 }
 
-func (c *Config) resolve(dir string) {
-	absolute := func(path *string) {
-		if *path != "" && !filepath.IsAbs(*path) {
-			*path = filepath.Join(dir, *path)
+// files reads what the file names, and makes the paths of kubeconfigs absolute.
+func (c *Config) files(dir string) error {
+	absolute := func(name string) string {
+		if name == "" || filepath.IsAbs(name) {
+			return name
 		}
+		return filepath.Join(dir, name)
 	}
-	absolute(&c.Coordinator.TokenFile)
-	absolute(&c.Coordinator.CAFile)
+	var problems []error
+	read := func(key, name string, limit int) []byte {
+		if name == "" {
+			return nil
+		}
+		data, err := os.ReadFile(absolute(name))
+		switch {
+		case err != nil:
+			problems = append(problems, fmt.Errorf("%s: %w", key, err))
+		case len(data) > limit:
+			problems = append(problems, fmt.Errorf("%s: %s has more than %d bytes", key, name, limit))
+		}
+		return data
+	}
+	c.Coordinator.Token = strings.TrimSpace(string(read("coordinator.token_file", c.Coordinator.TokenFile, maxSecret)))
+	c.Coordinator.CA = read("coordinator.ca_file", c.Coordinator.CAFile, maxCA)
 	for name, cluster := range c.Clusters {
-		absolute(&cluster.Kubeconfig)
+		cluster.Kubeconfig = absolute(cluster.Kubeconfig)
 		c.Clusters[name] = cluster
 	}
+	return errors.Join(problems...)
 }
 
-// Validate checks a configuration that was made without a file as well.
-func (c Config) Validate() error {
-	if len(c.Clusters) == 0 {
-		return fmt.Errorf("deployer configuration: clusters is empty; name at least one, e.g. prod-eu: { kubeconfig: /etc/slipway/prod-eu }")
+// Complete fills in defaults and checks what is there. A program that makes a deployer itself calls it instead of Load.
+func (c Config) Complete() (Config, error) {
+	if c.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return c, fmt.Errorf("name: %w; set it in the configuration", err)
+		}
+		c.Name = host
 	}
-	if c.Slots < 1 {
-		return fmt.Errorf("deployer configuration: slots is %d; expected 1 or more", c.Slots)
+	if c.Slots == 0 {
+		c.Slots = defaultSlots
+	}
+	if c.Drain == 0 {
+		c.Drain = defaultDrain
+	}
+	return c, c.validate()
+}
+
+func (c Config) validate() error {
+	var problems []error
+	bad := func(format string, a ...any) { problems = append(problems, fmt.Errorf(format, a...)) }
+	if _, _, err := net.SplitHostPort(c.Coordinator.Address); err != nil {
+		bad("coordinator.address: %q is no host:port, e.g. 127.0.0.1:7420", c.Coordinator.Address)
+	}
+	if c.Coordinator.Token == "" {
+		bad("coordinator.token_file: the deployer needs a token; name the file that holds it")
+	}
+	if c.Slots < 1 || c.Slots > 10_000 {
+		bad("slots: %d is not between 1 and 10000", c.Slots)
+	}
+	if c.HTTP != "" {
+		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
+			bad("http: %q is no host:port, e.g. 127.0.0.1:9464", c.HTTP)
+		}
+	}
+	if len(c.Clusters) == 0 {
+		bad("clusters: name at least one, e.g. prod-eu: { kubeconfig: /etc/slipway/prod-eu.kubeconfig }")
 	}
 	token := regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,90}$`)
-	for name, cluster := range c.Clusters {
+	for _, name := range slices.Sorted(maps.Keys(c.Clusters)) {
 		if !token.MatchString(name) {
-			return fmt.Errorf("deployer configuration: cluster %q: expected a name of a-z, 0-9, - and _", name)
+			bad("clusters.%s: expected a name of a-z, 0-9, - and _, as in targets.yaml", name)
 		}
-		for _, kind := range cluster.Allow.Kinds {
+		for _, kind := range c.Clusters[name].Allow.Kinds {
 			if kind == "" || strings.ContainsAny(kind, "/ ") {
-				return fmt.Errorf("deployer configuration: cluster %q: allow.kinds: %q; expected Kind or Kind.group", name, kind)
+				bad("clusters.%s.allow.kinds: %q is no kind; expected Kind or Kind.group", name, kind)
 			}
 		}
 	}
-	return nil
+	return errors.Join(problems...)
 }

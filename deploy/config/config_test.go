@@ -14,6 +14,9 @@ func load(t *testing.T, text string) (config.Config, string, error) {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "deployer.yaml")
+	if err := os.WriteFile(filepath.Join(dir, "token"), []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +36,7 @@ clusters:
 		t.Fatal(err)
 	}
 	eu := c.Clusters["prod-eu"]
-	if c.Coordinator.TokenFile != filepath.Join(dir, "token") || eu.Kubeconfig != filepath.Join(dir, "eu.kubeconfig") ||
+	if c.Coordinator.Token != "secret" || eu.Kubeconfig != filepath.Join(dir, "eu.kubeconfig") ||
 		c.Clusters["dev"].Kubeconfig != "/etc/dev" || eu.Timeout != 5*time.Second || c.Slots == 0 || len(eu.Allow.Kinds) != 1 {
 		t.Errorf("got %+v", c)
 	}
@@ -46,9 +49,10 @@ func TestMistakes(t *testing.T) {
 	}{
 		{"all at once", "coordinator: { addr: x, token_file: t }\nclusters: { a: { context: b } }\nslot: 3\n",
 			[]string{"deployer.yaml:1:", "address", "kubeconfig", "slot"}},
-		{"a name that is no token", "coordinator: { address: x, token_file: t }\nclusters: { Prod.EU: { kubeconfig: k } }\n",
-			[]string{`cluster "Prod.EU"`, "expected a name"}},
-		{"no clusters", "coordinator: { address: x, token_file: t }\nclusters: {}\n", []string{"clusters is empty"}},
+		{"what no syntax shows", "coordinator: { address: x, token_file: token }\nclusters: { Prod.EU: { kubeconfig: k } }\nslots: -1\n",
+			[]string{`coordinator.address: "x" is no host:port`, "clusters.Prod.EU: expected a name", "slots: -1"}},
+		{"no clusters", "coordinator: { address: \"a:1\", token_file: token }\nclusters: {}\n", []string{"clusters: name at least one"}},
+		{"no token", "coordinator: { address: \"a:1\", token_file: gone }\nclusters: {}\n", []string{"coordinator.token_file: open"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,21 +1,21 @@
-// Package server wires the deployer: clusters, the session with the coordinator, metrics. It decides nothing.
+// Package server wires a deployer: constructors in the order of what depends on what.
+//
+// It holds no logic of its own but the order of starting and stopping: the session ends first, since everything else is there
+// for attempts that still run.
 package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/slipway-build/slipway/deploy/agent"
@@ -29,127 +29,121 @@ import (
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
-// Process is what differs from process to process and is no configuration.
-type Process struct {
-	Instance string // chosen anew by each process
-	Version  string
-	Log      *slog.Logger
-	Tracer   trace.TracerProvider // nil: calls are not traced
-	Now      func() time.Time
-}
-
 // Server is a deployer.
 type Server struct {
-	cfg     config.Config
-	conn    *grpc.ClientConn
-	session *session.Session
-	metrics *prometheus.Registry
-	log     *slog.Logger
+	cfg config.Config
+	log *slog.Logger
 }
 
-// New opens the kubeconfigs and prepares the connection to the coordinator. It dials nobody.
-func New(ctx context.Context, cfg config.Config, p Process) (*Server, error) {
-	clusters, slots := map[string]agent.Cluster{}, map[string]int{}
-	for name, entry := range cfg.Clusters {
-		opened, err := open(name, entry)
-		if err != nil {
-			return nil, err
+// New makes a deployer of a complete configuration; Run starts it.
+func New(cfg config.Config, log *slog.Logger) *Server {
+	return &Server{cfg: cfg, log: log.With("worker", cfg.Name)}
+}
+
+// Run works until ctx ends, then drains. It answers an error when the deployer cannot start, or when the coordinator refuses it
+// for good. A cluster that does not answer is no such error: its tasks say so.
+func (s *Server) Run(ctx context.Context) (err error) {
+	var closers []func() error
+	defer func() {
+		for i := len(closers) - 1; i >= 0; i-- {
+			err = errors.Join(err, closers[i]())
 		}
-		clusters[name], slots[agent.CapabilityPrefix+name] = opened, cfg.Slots
-	}
-	conn, err := dial(ctx, cfg.Coordinator, p.Tracer)
+	}()
+	clusters, slots, err := s.clusters()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	tracing, err := telemetry.NewTracing(ctx, telemetry.TraceConfig{
+		Endpoint: s.cfg.Telemetry.OTLP, Service: "slipway-deployer", Version: s.cfg.Version,
+	})
+	if err != nil {
+		return fmt.Errorf("tracing: %w", err)
+	}
+	closers = append(closers, func() error {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		return tracing.Shutdown(stop)
+	})
+	registry := telemetry.NewRegistry("slipway-deployer", s.cfg.Version)
+	stopMetrics, err := s.serveMetrics(ctx, registry)
+	if err != nil {
+		return err
+	}
+	closers = append(closers, stopMetrics)
+	conn, err := rpc.Dial(ctx, s.cfg.Coordinator.Address, rpc.DialOptions{
+		Token: s.cfg.Coordinator.Token, CA: s.cfg.Coordinator.CA, Tracer: tracing.Provider(),
+	})
+	if err != nil {
+		return fmt.Errorf("coordinator: %w", err)
+	}
+	closers = append(closers, conn.Close)
 	client := pb.NewWorkerServiceClient(conn)
-	s := &Server{cfg: cfg, conn: conn, metrics: telemetry.NewRegistry("slipway-deployer", p.Version), log: p.Log}
-	a := agent.New(clusters, agent.Remote{Client: client}, p.Log, s.observe())
-	s.session = session.New(session.Config{
-		Client: client, Name: cfg.Name, Instance: p.Instance, Version: p.Version, Slots: slots,
-		Drain: cfg.Drain, Log: p.Log, Now: p.Now,
-	}, a.Handle)
-	return s, nil
+	a := agent.New(clusters, agent.Remote{Client: client}, s.log, observe(registry))
+	s.log.InfoContext(ctx, "deployer starts", "clusters", len(clusters), "coordinator", s.cfg.Coordinator.Address)
+	// Without hints the coordinator offers tasks on the session: a deployer inside a cluster reaches no queue.
+	return session.New(session.Config{
+		Client: client, Name: s.cfg.Name, Instance: rand.Text(), Version: s.cfg.Version, Slots: slots,
+		Drain: s.cfg.Drain, Log: s.log, Now: time.Now,
+	}, a.Handle).Run(ctx)
 }
 
-// Run serves until ctx ends and what runs has drained. It returns an error when the coordinator refuses the deployer.
-func (s *Server) Run(ctx context.Context) error {
-	defer func() { _ = s.conn.Close() }()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	parts, ctx := errgroup.WithContext(ctx)
-	if s.cfg.Metrics != "" {
-		if err := s.serveMetrics(ctx, parts); err != nil {
-			return err
+// clusters opens the kubeconfigs, and says every mistake in them at once. It dials nobody.
+func (s *Server) clusters() (map[string]agent.Cluster, map[string]int, error) {
+	clusters, slots := map[string]agent.Cluster{}, map[string]int{}
+	var problems []error
+	for name, entry := range s.cfg.Clusters {
+		c, err := cluster.Open(cluster.Spec{
+			Name: name, Kubeconfig: entry.Kubeconfig, Context: entry.Context, AllowExec: entry.AllowExec,
+			QPS: float32(entry.QPS), Burst: 2 * entry.QPS, Timeout: entry.Timeout,
+		})
+		if err != nil {
+			problems = append(problems, err)
+			continue
 		}
-	}
-	parts.Go(func() error {
-		defer cancel() // the metrics end with the work
-		return s.session.Run(ctx)
-	})
-	return parts.Wait()
-}
-
-func open(name string, entry config.Cluster) (agent.Cluster, error) {
-	c, err := cluster.Open(cluster.Spec{
-		Name: name, Kubeconfig: entry.Kubeconfig, Context: entry.Context, AllowExec: entry.AllowExec,
-		QPS: float32(entry.QPS), Burst: 2 * entry.QPS, Timeout: entry.Timeout,
-	})
-	if err != nil {
-		return agent.Cluster{}, err
-	}
-	policy := manifest.Policy{HostAccess: entry.Allow.HostAccess}
-	for _, kind := range entry.Allow.Kinds {
-		policy.ClusterKinds = append(policy.ClusterKinds, schema.ParseGroupKind(kind))
-	}
-	return agent.Cluster{Cluster: c, Settings: rolling.Settings{Policy: policy, Patience: entry.Patience}}, nil
-}
-
-func dial(ctx context.Context, c config.Coordinator, tracer trace.TracerProvider) (*grpc.ClientConn, error) {
-	token, err := os.ReadFile(c.TokenFile)
-	if err != nil {
-		return nil, fmt.Errorf("read the deployer's token: %w", err)
-	}
-	opts := rpc.DialOptions{Token: strings.TrimSpace(string(token)), Tracer: tracer}
-	if c.CAFile != "" {
-		if opts.CA, err = os.ReadFile(c.CAFile); err != nil {
-			return nil, fmt.Errorf("read the coordinator's CA: %w", err)
+		policy := manifest.Policy{HostAccess: entry.Allow.HostAccess}
+		for _, kind := range entry.Allow.Kinds {
+			policy.ClusterKinds = append(policy.ClusterKinds, schema.ParseGroupKind(kind))
 		}
+		clusters[name] = agent.Cluster{Cluster: c, Settings: rolling.Settings{Policy: policy, Patience: entry.Patience}}
+		slots[agent.CapabilityPrefix+name] = s.cfg.Slots
 	}
-	return rpc.Dial(ctx, c.Address, opts)
+	return clusters, slots, errors.Join(problems...)
 }
 
 // observe makes the metrics of attempts. Nothing of a single run is in a label.
-func (s *Server) observe() func(kind, outcome string, took time.Duration) {
+func observe(registry *prometheus.Registry) func(kind, outcome string, took time.Duration) {
 	attempts := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "slipway_deployer_attempt_seconds", Help: "Attempts at deploy tasks by kind and outcome.",
 		Buckets: []float64{.25, .5, 1, 2, 5, 10, 30, 60, 120, 300, 600},
 	}, []string{"kind", "outcome"})
-	s.metrics.MustRegister(attempts)
+	registry.MustRegister(attempts)
 	return func(kind, outcome string, took time.Duration) {
 		outcome = strings.ToLower(strings.TrimPrefix(outcome, "OUTCOME_"))
 		attempts.WithLabelValues(kind, outcome).Observe(took.Seconds())
 	}
 }
 
-func (s *Server) serveMetrics(ctx context.Context, parts *errgroup.Group) error {
+// serveMetrics answers /metrics and /healthz until the returned function is called.
+func (s *Server) serveMetrics(ctx context.Context, registry *prometheus.Registry) (func() error, error) {
+	if s.cfg.HTTP == "" {
+		return func() error { return nil }, nil
+	}
 	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", s.cfg.Metrics)
+	l, err := lc.Listen(ctx, "tcp", s.cfg.HTTP)
 	if err != nil {
-		return fmt.Errorf("serve metrics on %s: %w", s.cfg.Metrics, err)
+		return nil, fmt.Errorf("listen for metrics: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", telemetry.MetricsHandler(s.metrics))
-	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	parts.Go(func() error {
-		<-ctx.Done()
-		return web.Close()
-	})
-	parts.Go(func() error {
-		if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve metrics: %w", err)
+	mux.Handle("GET /metrics", telemetry.MetricsHandler(registry))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	return func() error {
+		err := srv.Close()
+		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
 		}
-		return nil
-	})
-	s.log.InfoContext(ctx, "metrics are served", "address", listener.Addr().String())
-	return nil
+		return err
+	}, nil
 }

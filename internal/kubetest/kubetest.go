@@ -35,7 +35,7 @@ var errNoProgram = errors.New("no devcluster program: `make tools` builds it int
 //
 // With SLIPWAY_TEST_KUBECONFIG set, that cluster is used and left running.
 func Main(m *testing.M) int {
-	if os.Getenv(envKubeconfig) != "" { //nolint:forbidigo // a test has no main.go that could pass it in
+	if os.Getenv(envKubeconfig) != "" {
 		return m.Run()
 	}
 	stop, err := start()
@@ -50,7 +50,7 @@ func Main(m *testing.M) int {
 // Kubeconfig is the path of the cluster's administrator's kubeconfig.
 func Kubeconfig(tb testing.TB) string {
 	tb.Helper()
-	path := os.Getenv(envKubeconfig) //nolint:forbidigo // set by Main of the same process
+	path := os.Getenv(envKubeconfig)
 	if path == "" {
 		tb.Fatal("no cluster runs: the package needs func TestMain(m *testing.M) { os.Exit(kubetest.Main(m)) }")
 	}
@@ -185,7 +185,7 @@ func awaitReady(dir string, ended chan error) error {
 }
 
 func find() (string, error) {
-	if named := os.Getenv(envProgram); named != "" { //nolint:forbidigo // a test has no main.go that could pass it in
+	if named := os.Getenv(envProgram); named != "" {
 		return named, nil
 	}
 	cache, err := os.UserCacheDir()
