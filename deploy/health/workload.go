@@ -1,6 +1,7 @@
 package health
 
 import (
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -60,6 +61,9 @@ func (now view) statefulSet(set *appsv1.StatefulSet, s *state) {
 		}
 	}
 	s.ready = countReady(s.pods)
+	if len(s.pods) < s.desired && !byHand {
+		s.blockers(now.controlled(set))
+	}
 	updated := s.desired
 	if rolling := set.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
 		updated = max(0, s.desired-int(*rolling.Partition))
@@ -118,6 +122,22 @@ func (now view) job(job *batchv1.Job, s *state) {
 			s.add("failed", 0, "JobFailed", c.Reason+": "+c.Message)
 		case batchv1.JobSuspended: // looked at above, by the wish and not by what has come of it
 		}
+	}
+}
+
+// blockers are broken pods of an earlier revision: pods are replaced in order, and never past one that is not ready.
+func (s *state) blockers(pods []*corev1.Pod) {
+	for _, pod := range pods {
+		if podReady(pod) || pod.DeletionTimestamp != nil || slices.Contains(s.pods, pod) {
+			continue
+		}
+		s.findings = append(s.findings, finding{
+			class: "waiting", patience: never, pod: pod, about: []string{string(pod.UID)},
+			reason: Reason{
+				Pod: pod.Name, State: "waiting", Reason: "NotReplaced",
+				Message: "a pod of an earlier revision is not ready, and Kubernetes does not replace it before it is; delete it",
+			},
+		})
 	}
 }
 

@@ -55,6 +55,9 @@ func Rollback(ctx context.Context, c *cluster.Cluster, req Request) (apply.Outco
 	if err != nil || len(out.Refused) > 0 {
 		return out, err
 	}
+	if err := unblock(ctx, c, out.Refs(), req.Changed); err != nil {
+		return out, err
+	}
 	removed, err := remove(ctx, c, req, added(mine, out))
 	out.Changes = append(out.Changes, removed.Changes...)
 	return out, err

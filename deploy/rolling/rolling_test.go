@@ -306,3 +306,34 @@ func TestHTTPSaysNo(t *testing.T) {
 		t.Errorf("got %q", text)
 	}
 }
+
+// A StatefulSet replaces its pods in order and never one that is not ready, so a broken pod of the candidate would stay.
+func TestRollbackOfStatefulSet(t *testing.T) {
+	set := func(version, annotations string) string {
+		return fmt.Sprintf(`
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  replicas: 2
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}, annotations: {%s}}
+    spec: {containers: [{name: d, image: "example.com/d:%s"}]}
+`, annotations, version)
+	}
+	c, ns := open(t, kubetest.Kubeconfig(t)), kubetest.Namespace(t)
+	good := set("1", "")
+	deploy(t, c, request(ns, "good", good, 1))
+	if result := deploy(t, c, request(ns, "bad", set("2", "slipway.dev/simulate: crash-loop"), 2)); result.Verdict != rolling.Unhealthy {
+		t.Fatalf("the bad release is %s", result.Verdict)
+	}
+	result, err := rolling.Rollback(t.Context(), c, revision.Request{
+		Target: target(ns), Candidate: "bad", Stable: &revision.Release{ID: "good", Manifests: []byte(good)},
+		Fence: apply.Fence{Epoch: 1, Counter: 3},
+	}, rolling.Check{}, hasty(), rolling.Listener{})
+	if err != nil || result.Verdict != rolling.Healthy {
+		t.Fatalf("%v: %s %s", err, result.Verdict, result.Explanation())
+	}
+}
