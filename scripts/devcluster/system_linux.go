@@ -36,7 +36,7 @@ the host's address before the cluster exists. Both are idempotent.`,
 		do         func(address.Plan, string) error
 	}{
 		{"up", "Make guards, network namespace and veth pair", network.Up},
-		{"down", "Remove them", network.Down},
+		{"down", "Remove them; refused while a cluster uses them", removeNetwork},
 	} {
 		var name string
 		var index int
@@ -58,6 +58,15 @@ the host's address before the cluster exists. Both are idempotent.`,
 		cmd.AddCommand(sub)
 	}
 	return cmd
+}
+
+func removeNetwork(plan address.Plan, name string) error {
+	index, err := network.Hold(plan)
+	if err != nil {
+		return err
+	}
+	defer index.Close() // the end of the process would do
+	return network.Down(plan, name)
 }
 
 // initCommand is what "up" starts in the node's namespaces. It lives as long as its standard input.

@@ -48,6 +48,11 @@ func upNode(ctx context.Context, dir clusterdir.Dir, o Options) error {
 	if err := cleanNode(ctx, dir, o.Progress); err != nil {
 		return fmt.Errorf("clean up after an earlier cluster: %w", err)
 	}
+	index, err := network.Hold(plan)
+	if err != nil {
+		return err
+	}
+	defer index.Close() // the end of the process would do
 	if err := dir.MakeSockets(); err != nil {
 		return err
 	}
@@ -56,13 +61,12 @@ func upNode(ctx context.Context, dir clusterdir.Dir, o Options) error {
 	if err := rec.write(dir); err != nil {
 		return err
 	}
-	err = runNode(ctx, dir, plan, o, rec, began)
+	err = runNode(ctx, dir, plan, o, rec, index, began)
 	// The cluster's own end must not keep it from being cleaned up.
-	cleanErr := cleanNode(context.WithoutCancel(ctx), dir, o.Progress)
-	return errors.Join(err, cleanErr)
+	return errors.Join(err, tearDown(context.WithoutCancel(ctx), dir, rec, plan, o.Progress))
 }
 
-func runNode(ctx context.Context, dir clusterdir.Dir, plan address.Plan, o Options, rec record, began time.Time) error {
+func runNode(ctx context.Context, dir clusterdir.Dir, plan address.Plan, o Options, rec record, index *os.File, began time.Time) error {
 	if err := network.Up(plan, o.Name); err != nil {
 		return err
 	}
@@ -81,7 +85,7 @@ func runNode(ctx context.Context, dir clusterdir.Dir, plan address.Plan, o Optio
 	if err != nil {
 		return err
 	}
-	p, err := startInit(plan, o, file)
+	p, err := startInit(plan, o, file, index)
 	if err != nil {
 		return err
 	}
@@ -145,10 +149,11 @@ type initProcess struct {
 	stdout io.Reader
 }
 
-func startInit(plan address.Plan, o Options, spec string) (*initProcess, error) {
+func startInit(plan address.Plan, o Options, spec string, index *os.File) (*initProcess, error) {
 	// Not tied to a context: follow ends it in order.
 	cmd := &exec.Cmd{Path: o.Node.Self, Args: []string{o.Node.Self, InitCommand, "--spec", spec}}
 	cmd.Stderr = o.Log
+	cmd.ExtraFiles = []*os.File{index} // the index is held until the init has ended too
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
 		Setpgid:    true, // Ctrl-C is for this process, which then stops the node in order
@@ -239,19 +244,41 @@ func cleanNode(ctx context.Context, dir clusterdir.Dir, progress func(string, ..
 	if err := rec.endInit(ctx, progress); err != nil {
 		return err
 	}
+	index, err := network.Hold(plan)
+	if errors.Is(err, network.ErrInUse) {
+		// Another cluster has taken the index since: what there is on it is that cluster's.
+		return forget(dir)
+	}
+	if err != nil {
+		return err
+	}
+	defer index.Close() // the end of the process would do
+	return tearDown(ctx, dir, rec, plan, progress)
+}
+
+// tearDown removes everything of a node whose init has ended. The caller holds the index.
+func tearDown(ctx context.Context, dir clusterdir.Dir, rec record, plan address.Plan, progress func(string, ...any)) error {
 	if err := node.RemoveCgroups(ctx, plan.Cgroup); err != nil {
 		return err
 	}
-	if err := network.Down(plan, rec.Owner); err != nil {
+	if err := network.Down(plan, rec.Owner); err != nil && !errors.Is(err, network.ErrNotOwner) {
 		return err
 	}
+	if err := forget(dir); err != nil {
+		return err
+	}
+	progress("the node and its network are gone")
+	return nil
+}
+
+// forget removes the node's state and the record that there was one.
+func forget(dir clusterdir.Dir) error {
 	if err := node.RemoveState(dir.Path("node")); err != nil {
 		return err
 	}
 	if err := os.Remove(dir.Path("node.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove node.json: %w", err)
 	}
-	progress("the node and its network are gone")
 	return nil
 }
 

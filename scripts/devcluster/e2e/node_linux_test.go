@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -87,6 +88,15 @@ func TestRealNode(t *testing.T) {
 	})
 	t.Run("root never reaches pods or Services", func(t *testing.T) { unreachable(t, c.client, ns, plan) })
 	t.Run("kubelet refuses strangers", func(t *testing.T) { strangers(t, plan) })
+	t.Run("index is taken", func(t *testing.T) {
+		for _, other := range []string{"real", "other"} {
+			out := run(t, 1, "up", "--dir", filepath.Join(t.TempDir(), "other"), "--name", other, "--kind", "node", "--index", nodeIndex)
+			if !strings.Contains(out, "choose another --index") {
+				t.Errorf("a second cluster on the index said: %s", out)
+			}
+		}
+		run(t, 1, "net", "down", "--name", "real", "--index", nodeIndex)
+	})
 	t.Run("crash", func(t *testing.T) { crash(t, c.client, ns, ref) })
 
 	c.stop(t, syscall.SIGTERM)
@@ -301,22 +311,30 @@ func crash(t *testing.T, c kubernetes.Interface, ns, ref string) {
 	})
 }
 
-// machine describes what a cluster must leave as it was: routes, links, namespaces, mounts, cgroups, sysctls, processes.
+// machine describes what a cluster must leave as it was: routes, links, namespaces, mounts, cgroups, processes of its index, and
+// the machine's sysctls. Other clusters may come and go beside it.
 func machine(t *testing.T, plan address.Plan) string {
 	t.Helper()
 	var b strings.Builder
-	for _, args := range [][]string{{"route"}, {"-brief", "link", "show", "up"}, {"netns"}} {
+	var listing bytes.Buffer
+	for _, args := range [][]string{{"route"}, {"-brief", "link"}, {"netns"}} {
 		out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "ip", args...).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&b, "%v:\n%s", args, out)
+		listing.Write(out)
 	}
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(&b, "mounts: %d\n", bytes.Count(mounts, []byte("\n")))
+	listing.Write(mounts)
+	own := []string{plan.Netns, plan.Link.Addr().String(), plan.Pods.Addr().String(), plan.Services.Addr().String(), filepath.Dir(t.TempDir())}
+	for line := range strings.Lines(listing.String()) {
+		if slices.ContainsFunc(own, func(s string) bool { return strings.Contains(line, s) }) {
+			b.WriteString(line)
+		}
+	}
 	cgroups, err := filepath.Glob("/sys/fs/cgroup/*" + plan.Cgroup)
 	if err != nil {
 		t.Fatal(err)

@@ -67,7 +67,7 @@ func Down(p address.Plan, owner string) error {
 	switch {
 	case err == nil:
 		if got := link.Attrs().Alias; got != alias+owner {
-			return fmt.Errorf("link %s belongs to %q, not to this cluster: left alone", p.HostLink, got)
+			return fmt.Errorf("link %s %w (%s), it is left alone", p.HostLink, ErrNotOwner, strings.TrimPrefix(got, alias))
 		}
 		if err := netlink.LinkDel(link); err != nil {
 			return fmt.Errorf("remove link %s: %w", p.HostLink, err)
