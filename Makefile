@@ -11,8 +11,6 @@ help: ## show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## build, test and roll out examples/shop on this machine, twice; KEEP=1 leaves it running
-	$(SETUP) demo
-	go build -o bin/slipway ./slipway
 	go run ./scripts/demo
 
 build: ## compile the four programs into bin/

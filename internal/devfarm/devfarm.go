@@ -38,7 +38,7 @@ type Config struct {
 	// Ports of the listeners, all on loopback.
 	Ports Ports
 	// RegistryHosts are further addresses, "10.250.1.1:7423", on which the registry is
-	// served with TLS, for the nodes of clusters. Their CA is State/ca/ca.crt.
+	// served with TLS, for the nodes of clusters. RegistryFiles has what they need.
 	RegistryHosts []string
 	// BuildKitRoot keeps the build cache; empty: State/buildkit.
 	BuildKitRoot string
@@ -146,9 +146,6 @@ func (p *parts) startRegistry(ctx context.Context, g *errgroup.Group) error {
 	ca, err := ociregistry.OpenCA(filepath.Join(p.cfg.State, "ca"), time.Now())
 	if err != nil {
 		return err
-	}
-	if err := os.WriteFile(filepath.Join(p.cfg.State, "ca", "registry-ca.crt"), ca.PEM(), 0o600); err != nil {
-		return fmt.Errorf("write the registry's CA: %w", err)
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", p.cfg.Ports.Registry))

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/slipway-build/slipway/internal/ociregistry"
 	"github.com/slipway-build/slipway/internal/rpc"
 )
 
@@ -67,15 +69,25 @@ func (s *secrets) dockerConfig(registry, user string) (string, error) {
 	return file, nil
 }
 
-// PullAuth is the file with "user:password" with which nodes pull, made with the secrets.
-func PullAuth(state string) (string, error) {
+// RegistryFiles are what a cluster's node needs to pull from the farm's registry: the
+// certificate that signs it, and a file with "user:password". They can be made before
+// the farm runs.
+func RegistryFiles(state string) (ca, auth string, err error) {
 	s, err := openSecrets(filepath.Join(state, "secrets"))
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	file := s.file("pull-auth")
-	if err := os.WriteFile(file, []byte(registryPull+":"+s.get(registryPull)), 0o600); err != nil {
-		return "", fmt.Errorf("write pull credential: %w", err)
+	auth = s.file("pull-auth")
+	if err := os.WriteFile(auth, []byte(registryPull+":"+s.get(registryPull)), 0o600); err != nil {
+		return "", "", fmt.Errorf("write pull credential: %w", err)
 	}
-	return file, nil
+	authority, err := ociregistry.OpenCA(filepath.Join(state, "ca"), time.Now())
+	if err != nil {
+		return "", "", err
+	}
+	ca = filepath.Join(state, "ca", "registry-ca.crt")
+	if err := os.WriteFile(ca, authority.PEM(), 0o600); err != nil {
+		return "", "", fmt.Errorf("write the registry's CA: %w", err)
+	}
+	return ca, auth, nil
 }
