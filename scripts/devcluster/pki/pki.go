@@ -144,8 +144,10 @@ func (a *Authority) Kubeconfig(cluster, server string, s Subject) ([]byte, error
 	}
 	cfg := clientcmdapi.NewConfig()
 	cfg.Clusters[cluster] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: a.Cert}
-	cfg.AuthInfos[s.User] = &clientcmdapi.AuthInfo{ClientCertificateData: pair.Cert, ClientKeyData: pair.Key}
-	cfg.Contexts[cluster] = &clientcmdapi.Context{Cluster: cluster, AuthInfo: s.User}
+	// Named after the cluster too: kubeconfigs of several clusters are merged by name.
+	user := s.User + "@" + cluster
+	cfg.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificateData: pair.Cert, ClientKeyData: pair.Key}
+	cfg.Contexts[cluster] = &clientcmdapi.Context{Cluster: cluster, AuthInfo: user}
 	cfg.CurrentContext = cluster
 	b, err := clientcmd.Write(*cfg)
 	if err != nil {
