@@ -122,11 +122,11 @@ func (p *parts) worker() (workerconfig.Config, error) {
 func (p *parts) deployer() (deployerconfig.Config, error) {
 	c := deployerconfig.Config{
 		Name:        "deployer",
-		Coordinator: deployerconfig.Coordinator{Address: p.grpc, TokenFile: p.secrets.file(deployerToken)},
+		Coordinator: deployerconfig.Coordinator{Address: p.grpc, Token: p.secrets.get(deployerToken)},
 		Clusters:    map[string]deployerconfig.Cluster{}, Slots: 8, Drain: time.Minute,
 	}
 	for name, k := range p.cfg.Clusters {
 		c.Clusters[name] = deployerconfig.Cluster{Kubeconfig: k.Kubeconfig, Context: k.Context}
 	}
-	return c, c.Validate()
+	return c.Complete()
 }

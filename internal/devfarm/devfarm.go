@@ -6,7 +6,6 @@ package devfarm
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -249,10 +248,7 @@ func (p *parts) workers(ctx context.Context, g *errgroup.Group) error {
 		if err != nil {
 			return err
 		}
-		d, err := deployer.New(ctx, dc, deployer.Process{Instance: rand.Text(), Version: p.cfg.Version, Log: p.cfg.Log.With("program", "deployer"), Now: time.Now})
-		if err != nil {
-			return fmt.Errorf("deployer: %w", err)
-		}
+		d := deployer.New(dc, p.cfg.Log.With("program", "deployer"))
 		g.Go(func() error { return named("deployer", d.Run(ctx)) })
 	}
 	g.Go(func() error { return named("worker", w.Run(ctx)) })
