@@ -179,8 +179,9 @@ func (d *demo) commit(ctx context.Context, message string) error {
 
 // The change of the second run: one line of one leaf service.
 const (
-	changed = "services/reviews/CHANGED.md"
-	change  = "The reviews service changed: its image is built again, and no other.\n"
+	changed = "services/reviews/src/main.js"
+	before  = "Heavier than it looks."
+	after   = "Heavier than it looks, and worth it."
 )
 
 // runs brings the shop to its clusters, changes one service and does it again.
@@ -188,13 +189,21 @@ func (d *demo) runs(ctx context.Context) error {
 	if err := d.submit(ctx, "first run: everything is built"); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(d.dir, "shop", changed), []byte(change), 0o600); err != nil {
+	file := filepath.Join(d.dir, "shop", changed)
+	text, err := os.ReadFile(file)
+	if err != nil {
 		return fmt.Errorf("change one service: %w", err)
 	}
-	if err := d.commit(ctx, "Change reviews"); err != nil {
+	if !strings.Contains(string(text), before) {
+		return fmt.Errorf("change one service: %s does not say %q", changed, before)
+	}
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(text), before, after)), 0o600); err != nil {
+		return fmt.Errorf("change one service: %w", err)
+	}
+	if err := d.commit(ctx, "Reviews: a kinder word for the lantern"); err != nil {
 		return err
 	}
-	return d.submit(ctx, "second run: only services/reviews has changed")
+	return d.submit(ctx, "second run: one line of services/reviews has changed")
 }
 
 func (d *demo) submit(ctx context.Context, what string) error {
