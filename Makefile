@@ -30,6 +30,7 @@ test: ## unit, property and integration tests on real NATS, Redis, BuildKit and 
 e2e: ## the heavier tests: real node, Jaeger, make demo itself
 	$(SETUP) e2e
 	PATH="$(TOOLS):$$PATH" go test -tags e2e -count=1 -timeout 40m ./internal/e2e/...
+	$(MAKE) demo
 
 lint: ## golangci-lint, go vet, gofmt and buf lint
 	$(SETUP) lint

@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/klog/v2"
 
 	"github.com/slipway-build/slipway/coordinator/pipeline"
 	"github.com/slipway-build/slipway/internal/clientfile"
@@ -24,10 +25,11 @@ import (
 
 // farm runs the whole farm in this process.
 func farm(ctx context.Context, c command.FarmConfig, ready func()) error {
-	handler, err := telemetry.NewLogger(os.Stderr, telemetry.LogConfig{Format: c.LogFormat, Level: c.LogLevel})
+	log, err := telemetry.NewLogger(os.Stderr, telemetry.LogConfig{Format: c.LogFormat, Level: c.LogLevel})
 	if err != nil {
 		return err
 	}
+	klog.SetSlogLogger(log) // the Kubernetes client's
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return fmt.Errorf("find the home folder: %w", err)
@@ -38,7 +40,7 @@ func farm(ctx context.Context, c command.FarmConfig, ready func()) error {
 			return fmt.Errorf("targets: %w", err)
 		}
 	}
-	clusters, err := clusters(c, handler)
+	clusters, err := clusters(c, log)
 	if err != nil {
 		return err
 	}
@@ -47,7 +49,7 @@ func farm(ctx context.Context, c command.FarmConfig, ready func()) error {
 		Ports: devfarm.DefaultPorts(), RegistryHosts: c.RegistryListen, OTLP: c.Traces,
 		// Whoever can start a farm here can read these folders anyway.
 		LocalPaths: []string{"/"},
-		Version:    version().Version, GitEnv: gitcmd.PassThrough(os.Environ()), Log: handler, Ready: func(clientfile.File) { ready() },
+		Version:    version().Version, GitEnv: gitcmd.PassThrough(os.Environ()), Log: log, Ready: func(clientfile.File) { ready() },
 	})
 }
 
