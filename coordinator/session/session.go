@@ -426,7 +426,8 @@ func (st *stream) heartbeat(h *pb.Heartbeat) error {
 	for p, refs := range byPart {
 		renew := func(tx *partition.Tx) error {
 			for _, ref := range refs {
-				if !tx.Renew(fromRef(ref), st.worker) {
+				// A partition that built its state again knows the lease and not the session.
+				if !tx.Renew(fromRef(ref), st.worker) && !tx.Reclaim(fromRef(ref), st.worker, st) {
 					st.revoke(ref, pb.Revocation_CAUSE_LOST, "the lease is not held")
 				}
 			}
