@@ -117,7 +117,7 @@ func (f finding) userMistake() runner.Outcome {
 			"(.dockerignore applies): correct the path, or add it with `also` in slipway.yaml", m[1], strings.Join(f.at.Paths, ", "))
 	}
 	if m := regexp.MustCompile(`([^\s:]+(?::\S+)?): not found$`).FindStringSubmatch(text); m != nil && match(text, `failed to resolve source metadata`) {
-		text = fmt.Sprintf("base image %s does not exist: correct its name or tag", m[1])
+		text = fmt.Sprintf("base image %s does not exist: correct its name or tag (where its registry cannot be reached, slipway images bootstrap makes common ones)", m[1])
 	}
 	if f.line != "" {
 		text += "\n    " + f.line
