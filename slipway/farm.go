@@ -24,7 +24,7 @@ import (
 )
 
 // farm runs the whole farm in this process.
-func farm(ctx context.Context, c command.FarmConfig, ready func()) error {
+func farm(ctx context.Context, environ []string, c command.FarmConfig, ready func()) error {
 	log, err := telemetry.NewLogger(os.Stderr, telemetry.LogConfig{Format: c.LogFormat, Level: c.LogLevel})
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func farm(ctx context.Context, c command.FarmConfig, ready func()) error {
 		Ports: devfarm.DefaultPorts(), RegistryHosts: c.RegistryListen, OTLP: c.Traces,
 		// Whoever can start a farm here can read these folders anyway.
 		LocalPaths: []string{"/"},
-		Version:    version().Version, GitEnv: gitcmd.PassThrough(os.Environ()), Log: log, Ready: func(clientfile.File) { ready() },
+		Version:    version().Version, GitEnv: gitcmd.PassThrough(environ), Log: log, Ready: func(clientfile.File) { ready() },
 	})
 }
 

@@ -73,7 +73,6 @@ func weight(e run.Event) int {
 // settle says what follows, until nothing does.
 func (o *owner) settle() {
 	for again := true; again && o.broken == nil; {
-		again = false
 		dirty := o.dirty
 		o.dirty = map[string]bool{}
 		for _, id := range slices.Sorted(maps.Keys(dirty)) {
@@ -308,7 +307,7 @@ func release(r *run.Run) []byte {
 }
 
 // expire ends leases whose time is over, and releases what waited for a time.
-func (o *owner) expire(tx *Tx) error {
+func (o *owner) expire() {
 	now := o.cfg.Now()
 	for token, l := range o.leases {
 		if now.After(l.deadline) {
@@ -316,7 +315,7 @@ func (o *owner) expire(tx *Tx) error {
 		}
 	}
 	if now.Before(o.quiet) {
-		return nil
+		return
 	}
 	for token, w := range o.delayed {
 		switch {
@@ -327,7 +326,6 @@ func (o *owner) expire(tx *Tx) error {
 			o.release(w.r, w.t)
 		}
 	}
-	return nil
 }
 
 func (o *owner) lost(token string, l *lease) {

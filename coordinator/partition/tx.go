@@ -127,7 +127,7 @@ func (tx *Tx) Runs(project string, limit int) []*run.Run {
 func (tx *Tx) Token(r *run.Run, t *run.Task) string { return tx.o.token(r, t) }
 
 // Known answers the result of a digest in a project.
-func (tx *Tx) Known(project, digest string) (project.Known, bool) { //nolint:revive // the package's word
+func (tx *Tx) Known(project, digest string) (project.Known, bool) {
 	return tx.o.st.Project(project).Known(digest)
 }
 

@@ -85,15 +85,14 @@ func (s *Server) Source(ctx context.Context, ref *pb.LeaseRef) (repository, comm
 // stream is one session.
 type stream struct {
 	*Server
-	ctx     context.Context //nolint:containedctx // the stream's
-	worker  partition.Worker
-	hello   *pb.Hello
-	mu      sync.Mutex
-	out     *pb.SessionResponse
-	wake    chan struct{}
-	tasks   map[string]held // by token
-	relay   *relay
-	pending sync.WaitGroup
+	ctx    context.Context //nolint:containedctx // the stream's
+	worker partition.Worker
+	hello  *pb.Hello
+	mu     sync.Mutex
+	out    *pb.SessionResponse
+	wake   chan struct{}
+	tasks  map[string]held // by token
+	relay  *relay
 }
 
 type held struct{ run, task string }

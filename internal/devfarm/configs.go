@@ -85,7 +85,7 @@ func free(port int) (string, error) {
 	if port != 0 {
 		return fmt.Sprintf("127.0.0.1:%d", port), nil
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
 	}

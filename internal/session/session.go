@@ -197,7 +197,7 @@ func (s *Session) connect(ctx context.Context) error {
 		err := s.stream(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // it was told to hang up, and that is what the error says
 		case refused(err):
 			return fmt.Errorf("the coordinator refused the session: %w", err)
 		}
