@@ -23,7 +23,7 @@ import (
 	"github.com/slipway-build/slipway/slipway/command"
 )
 
-// farm runs the whole farm in this process.
+// farm runs the whole farm in this process, whose environment it is given.
 func farm(ctx context.Context, environ []string, c command.FarmConfig, ready func()) error {
 	log, err := telemetry.NewLogger(os.Stderr, telemetry.LogConfig{Format: c.LogFormat, Level: c.LogLevel})
 	if err != nil {
@@ -49,7 +49,7 @@ func farm(ctx context.Context, environ []string, c command.FarmConfig, ready fun
 		Ports: devfarm.DefaultPorts(), RegistryHosts: c.RegistryListen, OTLP: c.Traces,
 		// Whoever can start a farm here can read these folders anyway.
 		LocalPaths: []string{"/"},
-		Version:    version().Version, GitEnv: gitcmd.PassThrough(environ), Log: log, Ready: func(clientfile.File) { ready() },
+		Version:    version().Version, GitEnv: gitcmd.PassThrough(environ), Env: environ, Log: log, Ready: func(clientfile.File) { ready() },
 	})
 }
 

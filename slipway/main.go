@@ -42,7 +42,8 @@ func environment() command.Env {
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Dir: dir, Home: home,
 		Addr: os.Getenv("SLIPWAY_ADDR"), Token: os.Getenv("SLIPWAY_TOKEN"), CAFile: os.Getenv("SLIPWAY_CA_FILE"),
 		Live: terminal, Color: terminal && os.Getenv("NO_COLOR") == "",
-		Size: size, Environ: os.Environ(), Program: program, Version: version(), Farm: func(ctx context.Context, c command.FarmConfig, ready func()) error {
+		Size: size, Environ: os.Environ(), Program: program, Version: version(),
+		Farm: func(ctx context.Context, c command.FarmConfig, ready func()) error {
 			return farm(ctx, os.Environ(), c, ready)
 		},
 	}

@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -52,7 +52,9 @@ type Config struct {
 	Version    string
 	// GitEnv is what git may see of the environment (gitcmd.PassThrough).
 	GitEnv []string
-	Log    *slog.Logger
+	// Env is the environment of BuildKit's daemon; nil: that of this process, and OTLP does not reach it.
+	Env []string
+	Log *slog.Logger
 	// Ready is called once runs can be submitted.
 	Ready func(clientfile.File)
 }
@@ -176,8 +178,8 @@ func (p *parts) newBuildKit() (*buildkitd.Daemon, error) {
 	if root == "" {
 		root = filepath.Join(p.cfg.State, "buildkit")
 	}
-	env := os.Environ() //nolint:forbidigo // the daemon gets what the process has, and where its spans go
-	if p.cfg.OTLP != "" {
+	env := slices.Clone(p.cfg.Env)
+	if p.cfg.OTLP != "" && env != nil {
 		env = append(env, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+p.cfg.OTLP, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_SERVICE_NAME=buildkitd")
 	}
 	return buildkitd.New(buildkitd.Config{
