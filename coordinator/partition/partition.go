@@ -74,8 +74,9 @@ type Config struct {
 
 // Partition owns one partition while Run runs.
 type Partition struct {
-	cfg  Config
-	cmds chan command
+	cfg   Config
+	cmds  chan command
+	ended chan struct{} // closed when Run has ended: nobody answers any more
 }
 
 type command struct {
@@ -85,7 +86,7 @@ type command struct {
 
 // New makes a partition that serves when Run runs.
 func New(cfg Config) *Partition {
-	return &Partition{cfg: cfg, cmds: make(chan command, 4096)}
+	return &Partition{cfg: cfg, cmds: make(chan command, 4096), ended: make(chan struct{})}
 }
 
 // Do runs a command and answers after what it decided is durable. What do read is true
@@ -98,17 +99,26 @@ func (p *Partition) Do(ctx context.Context, do func(*Tx) error) error {
 	select {
 	case err := <-done:
 		return err
+	case <-p.ended:
+		select {
+		case err := <-done: // it was answered before the end
+			return err
+		default:
+			return ErrUnavailable
+		}
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
 // Go is Do that calls reply from the partition's goroutine instead of waiting; reply
-// must not block.
+// must not block, and is not called when the partition ends first.
 func (p *Partition) Go(ctx context.Context, do func(*Tx) error, reply func(error)) error {
 	select {
 	case p.cmds <- command{do, reply}:
 		return nil
+	case <-p.ended:
+		return ErrUnavailable
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -116,7 +126,9 @@ func (p *Partition) Go(ctx context.Context, do func(*Tx) error, reply func(error
 
 // Run claims the partition and serves it until the context ends. It claims again after
 // a failed append; it gives up when another owner has claimed, or the journal is corrupt.
+// It runs once.
 func (p *Partition) Run(ctx context.Context) error {
+	defer close(p.ended)
 	j, err := journal.Open(ctx, p.cfg.JS, journal.Config{Partition: p.cfg.Number, Owner: p.cfg.Owner, Replicas: p.cfg.Replicas, Log: p.cfg.Log, Now: p.cfg.Now})
 	if err != nil {
 		return err

@@ -23,8 +23,9 @@ type relay struct {
 }
 
 type offer struct {
-	hint queue.Hint
-	at   time.Time
+	hint       queue.Hint
+	capability string
+	at         time.Time
 }
 
 func newRelay(st *stream) *relay {
@@ -40,8 +41,11 @@ func (r *relay) free(free []*pb.Capacity) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.slots)
+	for _, o := range r.open { // the worker does not count what it has not answered yet
+		r.slots[o.capability]--
+	}
 	for _, c := range free {
-		r.slots[c.GetCapability()] = int(c.GetSlots())
+		r.slots[c.GetCapability()] += int(c.GetSlots())
 		select {
 		case r.wake[c.GetCapability()] <- struct{}{}:
 		default:
@@ -92,7 +96,7 @@ func (r *relay) lane(ctx context.Context, capability string, wake <-chan struct{
 		err := puller.Fetch(ctx, n, 2*time.Second, func(h queue.Hint) {
 			r.mu.Lock()
 			r.slots[capability]--
-			r.open[h.Token] = offer{h, time.Now()}
+			r.open[h.Token] = offer{h, capability, time.Now()}
 			r.mu.Unlock()
 			r.st.later(func(m *pb.SessionResponse) {
 				m.Offers = append(m.Offers, &pb.Offer{Token: h.Token, Capability: capability})

@@ -54,12 +54,16 @@ type Config struct {
 
 // Server serves sessions.
 type Server struct {
-	cfg   Config
-	codec *wire.Codec
+	cfg     Config
+	codec   *wire.Codec
+	mu      sync.Mutex
+	streams map[string]*stream // by instance: the newest of each process
 }
 
 // New makes a server.
-func New(cfg Config) *Server { return &Server{cfg: cfg, codec: wire.NewCodec()} }
+func New(cfg Config) *Server {
+	return &Server{cfg: cfg, codec: wire.NewCodec(), streams: map[string]*stream{}}
+}
 
 // Source answers what the holder of a lease may fetch.
 func (s *Server) Source(ctx context.Context, ref *pb.LeaseRef) (repository, commit string, err error) {
@@ -86,6 +90,7 @@ func (s *Server) Source(ctx context.Context, ref *pb.LeaseRef) (repository, comm
 type stream struct {
 	*Server
 	ctx    context.Context //nolint:containedctx // the stream's
+	cancel context.CancelFunc
 	worker partition.Worker
 	hello  *pb.Hello
 	mu     sync.Mutex
@@ -95,7 +100,11 @@ type stream struct {
 	relay  *relay
 }
 
-type held struct{ run, task string }
+// held is a lease that was given to, or taken back by, this stream.
+type held struct {
+	run, task string
+	fence     run.Fence
+}
 
 // Session serves one stream until the worker hangs up.
 func (s *Server) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
@@ -109,7 +118,7 @@ func (s *Server) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 	ctx, cancel := context.WithCancel(g.Context())
 	defer cancel()
 	st := &stream{
-		Server: s, ctx: ctx, hello: first.GetHello(), out: &pb.SessionResponse{}, wake: make(chan struct{}, 1), tasks: map[string]held{},
+		Server: s, ctx: ctx, cancel: cancel, hello: first.GetHello(), out: &pb.SessionResponse{}, wake: make(chan struct{}, 1), tasks: map[string]held{},
 		worker: partition.Worker{Name: first.GetHello().GetName(), Instance: first.GetHello().GetInstance()},
 	}
 	if err := st.welcome(); err != nil {
@@ -117,8 +126,8 @@ func (s *Server) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 	}
 	log := s.cfg.Log.With("worker", st.worker.Name)
 	log.InfoContext(ctx, "worker connected", "capacity", capacity(st.hello.GetCapacity()), "running", len(st.hello.GetRunning()))
-	st.present(true)
-	defer st.present(false)
+	st.enter()
+	defer st.leave()
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	defer cancel()
@@ -153,6 +162,28 @@ func capacity(in []*pb.Capacity) map[string]int32 {
 	return out
 }
 
+// enter makes this the stream of its process. One before it may not have noticed yet
+// that its connection is gone: it must not take hints any more.
+func (st *stream) enter() {
+	st.Server.mu.Lock()
+	defer st.Server.mu.Unlock()
+	if old, ok := st.streams[st.worker.Instance]; ok {
+		old.cancel()
+	}
+	st.streams[st.worker.Instance] = st
+	st.present(true)
+}
+
+// leave says that the process is gone, unless it has come back on another stream.
+func (st *stream) leave() {
+	st.Server.mu.Lock()
+	defer st.Server.mu.Unlock()
+	if st.streams[st.worker.Instance] == st {
+		delete(st.streams, st.worker.Instance)
+		st.present(false)
+	}
+}
+
 func (st *stream) present(there bool) {
 	for _, c := range st.hello.GetCapacity() {
 		n := 0
@@ -171,7 +202,7 @@ func (st *stream) welcome() error {
 		err := st.do(ref.GetToken(), func(tx *partition.Tx) error {
 			kept = tx.Reclaim(fromRef(ref), st.worker, st)
 			if r, t, err := tx.Holder(fromRef(ref)); err == nil {
-				st.note(ref.GetToken(), held{r, t})
+				st.note(ref.GetToken(), held{r, t, wire.FromFence(ref.GetFence())})
 			}
 			return nil
 		})
@@ -200,6 +231,23 @@ func (st *stream) note(token string, h held) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.tasks[token] = h
+}
+
+// holds answers the lease if it is this stream's.
+func (st *stream) holds(ref *pb.LeaseRef) (held, bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	h, ok := st.tasks[ref.GetToken()]
+	return h, ok && h.fence == wire.FromFence(ref.GetFence())
+}
+
+// drop forgets a lease that has ended.
+func (st *stream) drop(ref *pb.LeaseRef) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if h, ok := st.tasks[ref.GetToken()]; ok && h.fence == wire.FromFence(ref.GetFence()) {
+		delete(st.tasks, ref.GetToken())
+	}
 }
 
 // later adds to the next frame.
@@ -265,8 +313,8 @@ func (st *stream) frame(m *pb.SessionRequest) error {
 
 func (st *stream) log(c *pb.LogChunk) {
 	ref := c.GetLease()
-	if !logstore.Valid(ref.GetToken()) {
-		return
+	if _, ok := st.holds(ref); !ok || !logstore.Valid(ref.GetToken()) {
+		return // nobody's, or it has ended: a log is written by the holder alone
 	}
 	err := st.cfg.Logs.Append(key(ref), c.GetOffset(), c.GetData(), func(offset int64) {
 		st.later(func(m *pb.SessionResponse) { m.LogAcks = append(m.LogAcks, &pb.LogAck{Lease: ref, Offset: offset}) })
@@ -290,9 +338,7 @@ func toRef(r partition.Ref) *pb.LeaseRef {
 
 func (st *stream) progress(p *pb.LeaseProgress) {
 	token := p.GetLease().GetToken()
-	st.mu.Lock()
-	h, ok := st.tasks[token]
-	st.mu.Unlock()
+	h, ok := st.holds(p.GetLease())
 	if !ok {
 		return
 	}
@@ -325,6 +371,7 @@ func (st *stream) complete(c *pb.Completion) error {
 		if err != nil && !errors.Is(err, partition.ErrAborted) && !errors.Is(err, partition.ErrNotFound) {
 			return // not durable: the worker says it again in its next session
 		}
+		st.drop(c.GetLease())
 		st.later(func(m *pb.SessionResponse) {
 			m.CompletionAcks = append(m.CompletionAcks, &pb.CompletionAck{Lease: c.GetLease(), Aborted: err != nil})
 		})
@@ -370,7 +417,7 @@ func (st *stream) lease(token string) error {
 		if err != nil {
 			return err
 		}
-		st.note(token, held{w.Run, w.Task.ID})
+		st.note(token, held{w.Run, w.Task.ID, w.Ref.Fence})
 		g := toGrant(w, st.cfg.Traceparent(w.TraceID, w.Task.ID, w.Ref.Attempt))
 		if early {
 			st.later(func(m *pb.SessionResponse) { m.Grants = append(m.Grants, g) })
@@ -402,7 +449,7 @@ func (st *stream) heartbeat(h *pb.Heartbeat) error {
 		}
 		st.relay.free(free)
 	}
-	if h.GetDraining() {
+	if h.GetDraining() && st.ctx.Err() == nil {
 		st.present(false)
 	}
 	byPart := map[*partition.Partition][]*pb.LeaseRef{}
@@ -452,6 +499,9 @@ func (st *stream) Revoke(ref partition.Ref, message string) {
 }
 
 func (st *stream) revoke(ref *pb.LeaseRef, cause pb.Revocation_Cause, message string) {
+	if cause == pb.Revocation_CAUSE_LOST {
+		st.drop(ref)
+	}
 	st.later(func(m *pb.SessionResponse) {
 		m.Revocations = append(m.Revocations, &pb.Revocation{Lease: ref, Cause: cause, Message: message})
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -22,7 +23,12 @@ type Lease struct {
 	lost       bool           // guarded by s.mu
 	completion *pb.Completion // guarded by s.mu; set when the handler has returned
 	sent       bool           // guarded by s.mu; the slot was freed
-	log        spool
+	started    bool           // guarded by s.mu; the work itself has begun
+	// deadline is until when the lease may be believed: from the sending of what the
+	// coordinator last confirmed it with. Guarded by s.mu.
+	deadline time.Time
+	since    uint64 // guarded by s.mu; the first heartbeat that names it
+	log      spool
 }
 
 // spool is the part of an attempt's log that is not acknowledged.
@@ -37,12 +43,14 @@ type spool struct {
 	ended bool
 }
 
-func (s *Session) start(g *pb.Grant, capability string) {
+// start carries out a grant that was asked for at a time: before the coordinator gave it.
+func (s *Session) start(g *pb.Grant, capability string, asked time.Time) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	l := &Lease{Grant: g, s: s, capability: capability, cancel: cancel}
 	l.log.room = sync.NewCond(&l.log.mu)
 	l.log.limit = s.cfg.Spool
 	s.mu.Lock()
+	l.deadline, l.since = asked.Add(s.ttl), s.beat+1
 	s.held[g.GetLease().GetToken()] = l
 	s.mu.Unlock()
 	s.attempts.Go(func() {
@@ -60,6 +68,10 @@ func (l *Lease) Started() {
 // Progress says what the attempt is doing now.
 func (l *Lease) Progress(started bool, steps ...*pb.ProgressStep) {
 	l.s.mu.Lock()
+	l.started = l.started || started
+	if n := len(l.s.out.progress); n >= maxProgress {
+		l.s.out.progress = append(l.s.out.progress[:0], l.s.out.progress[n/2:]...)
+	}
 	l.s.out.progress = append(l.s.out.progress, &pb.LeaseProgress{Lease: l.Grant.GetLease(), Started: started, Steps: steps})
 	l.s.mu.Unlock()
 	l.s.signal()
@@ -130,6 +142,14 @@ func (q *spool) size() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.base + int64(len(q.data))
+}
+
+// widen lets writers go on without waiting for acknowledgements.
+func (q *spool) widen() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.limit = MaxLog
+	q.room.Broadcast()
 }
 
 // end lets writers go on without keeping anything.

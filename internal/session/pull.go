@@ -89,7 +89,7 @@ func (s *Session) pullOffers(ctx context.Context, capability string) {
 // request sends a lease request and waits for the answer. With granted the lease runs,
 // and its slot is freed when its completion has been sent.
 func (s *Session) request(ctx context.Context, capability, token string) (answered, granted bool) {
-	answer := make(chan *pb.Grant, 1)
+	w := &request{answer: make(chan *pb.Grant, 1)}
 	s.mu.Lock()
 	_, twice := s.waiting[token]
 	_, have := s.held[token]
@@ -97,19 +97,16 @@ func (s *Session) request(ctx context.Context, capability, token string) (answer
 		s.mu.Unlock()
 		return twice || have, false
 	}
-	s.waiting[token] = answer
+	w.at = s.cfg.Now()
+	s.waiting[token] = w
 	s.out.requests = append(s.out.requests, token)
 	s.mu.Unlock()
 	s.signal()
 	timeout := time.NewTimer(answerWait)
 	defer timeout.Stop()
 	select {
-	case g, ok := <-answer:
-		if !ok || g == nil {
-			return ok, false
-		}
-		s.start(g, capability)
-		return true, true
+	case g := <-w.answer:
+		return true, s.granted(g, capability, w)
 	case <-timeout.C:
 	case <-ctx.Done():
 	}
@@ -118,12 +115,21 @@ func (s *Session) request(ctx context.Context, capability, token string) (answer
 	s.mu.Unlock()
 	// The answer may have come in between.
 	select {
-	case g := <-answer:
-		if g != nil {
-			s.start(g, capability)
-			return true, true
-		}
+	case g := <-w.answer:
+		return true, s.granted(g, capability, w)
 	default:
+		return false, false
 	}
-	return false, false
+}
+
+// granted starts what was granted; nil is a refusal.
+func (s *Session) granted(g *pb.Grant, capability string, w *request) bool {
+	if g == nil {
+		return false
+	}
+	s.mu.Lock()
+	asked := w.at
+	s.mu.Unlock()
+	s.start(g, capability, asked)
+	return true
 }

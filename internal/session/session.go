@@ -64,18 +64,27 @@ type Session struct {
 
 	mu       sync.Mutex
 	out      outbox
-	held     map[string]*Lease         // by token, until the completion is acknowledged
-	waiting  map[string]chan *pb.Grant // lease requests that were sent and not answered
-	ttl      time.Duration             // from the last welcome
-	beats    map[uint64]time.Time      // when a heartbeat was sent, by sequence
-	beat     uint64                    //
-	deadline time.Time                 // of every lease: last acknowledged heartbeat + ttl
-	draining bool                      //
-	wake     chan struct{}             // the outbox has something
-	idle     chan struct{}             // closed and made anew when held shrinks
-	attempts sync.WaitGroup            // handlers
-	offers   map[string]chan string    // by capability
+	held     map[string]*Lease      // by token, until the completion is acknowledged
+	waiting  map[string]*request    // lease requests that were not answered, by token
+	ttl      time.Duration          // from the last welcome
+	beats    map[uint64]time.Time   // when a heartbeat was sent, by sequence
+	beat     uint64                 // sequence of the last heartbeat
+	opened   time.Time              // when the last hello was sent
+	draining bool                   //
+	wake     chan struct{}          // the outbox has something
+	idle     chan struct{}          // closed and made anew when held shrinks
+	attempts sync.WaitGroup         // handlers
+	offers   map[string]chan string // by capability
 }
+
+// request is a lease request that was not answered yet.
+type request struct {
+	answer chan *pb.Grant
+	at     time.Time // when it was first sent on this stream, or before
+}
+
+// maxProgress bounds what waits while there is no stream; it is not durable anyway.
+const maxProgress = 4096
 
 // outbox is what the next frame carries.
 type outbox struct {
@@ -94,7 +103,7 @@ func New(cfg Config, h Handler) *Session {
 		cfg.Spool = 4 << 20
 	}
 	s := &Session{
-		cfg: cfg, handle: h, pools: map[string]*pool{}, held: map[string]*Lease{}, waiting: map[string]chan *pb.Grant{},
+		cfg: cfg, handle: h, pools: map[string]*pool{}, held: map[string]*Lease{}, waiting: map[string]*request{},
 		beats: map[uint64]time.Time{}, wake: make(chan struct{}, 1), idle: make(chan struct{}), offers: map[string]chan string{},
 	}
 	for c, n := range cfg.Slots {
@@ -185,6 +194,7 @@ func (s *Session) endAll(cause error) {
 	defer s.mu.Unlock()
 	for _, l := range s.held {
 		l.cancel(cause)
+		l.log.widen() // its writer must not wait for a coordinator that may be gone
 	}
 }
 
@@ -214,8 +224,8 @@ func (s *Session) connect(ctx context.Context) error {
 	}
 }
 
-// watchDeadline ends every lease when too long no heartbeat was acknowledged: before
-// the coordinator can give them to somebody else.
+// watchDeadline ends leases for which too long no heartbeat was acknowledged: before the
+// coordinator can give them to somebody else.
 func (s *Session) watchDeadline(ctx context.Context) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -225,21 +235,21 @@ func (s *Session) watchDeadline(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		s.mu.Lock()
-		if len(s.held) > 0 && !s.deadline.IsZero() && s.cfg.Now().After(s.deadline) {
-			s.cfg.Log.ErrorContext(ctx, "no heartbeat was acknowledged for a whole lease time, stopping all work", "running", len(s.held))
-			for token, l := range s.held {
-				l.cancel(ErrLost)
-				l.lost = true
-				l.log.end()
-				if l.completion != nil {
-					l.release()
-					s.forget(token)
-				}
-			}
-			s.deadline = time.Time{}
+		s.overdue(ctx)
+	}
+}
+
+// overdue ends leases that were not confirmed for a whole lease time.
+func (s *Session) overdue(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.cfg.Now()
+	for token, l := range s.held {
+		if l.lost || !now.After(l.deadline) {
+			continue
 		}
-		s.mu.Unlock()
+		s.cfg.Log.ErrorContext(ctx, "no heartbeat was acknowledged for a whole lease time, stopping the work", "run", l.Grant.GetRun(), "task", l.Grant.GetTaskId())
+		s.end(token, l, ErrLost)
 	}
 }
 

@@ -71,12 +71,20 @@ func (s *Session) hello() *pb.Hello {
 	defer s.mu.Unlock()
 	h := &pb.Hello{Name: s.cfg.Name, Instance: s.cfg.Instance, Version: s.cfg.Version, Capacity: s.capacity(func(p *pool) int { return cap(p.slots) }), Offers: s.cfg.Hints == nil}
 	s.out = outbox{beat: true}
-	for token := range s.waiting {
+	s.opened = s.cfg.Now()
+	for token, w := range s.waiting {
+		w.at = s.opened
 		s.out.requests = append(s.out.requests, token)
 	}
 	for _, l := range s.held {
+		if l.lost { // its handler has not returned yet; nobody may take the lease back
+			continue
+		}
 		h.Running = append(h.Running, l.Grant.GetLease())
 		l.log.rewind()
+		if l.started { // the last stream may have lost it
+			s.out.progress = append(s.out.progress, &pb.LeaseProgress{Lease: l.Grant.GetLease(), Started: true})
+		}
 		if l.completion != nil {
 			s.out.done = append(s.out.done, l)
 		}
@@ -98,9 +106,14 @@ func (s *Session) welcome(ctx context.Context, w *pb.Welcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ttl = w.GetTtl().AsDuration()
-	s.deadline = s.cfg.Now().Add(s.ttl)
 	for _, ref := range w.GetRejected() {
 		s.lose(ref, ErrLost)
+	}
+	// The coordinator took the others back after the hello was sent.
+	for _, l := range s.held {
+		if !l.lost {
+			l.deadline, l.since = s.opened.Add(s.ttl), s.beat+1
+		}
 	}
 	s.cfg.Log.InfoContext(ctx, "session open", "ttl", s.ttl, "running", len(s.held))
 }
@@ -224,7 +237,11 @@ func (s *Session) handleResponse(ctx context.Context, m *pb.SessionResponse) {
 	}
 	if a := m.GetHeartbeatAck(); a != nil {
 		if sent, ok := s.beats[a.GetSequence()]; ok {
-			s.deadline = sent.Add(s.ttl)
+			for _, l := range s.held {
+				if l.since <= a.GetSequence() && !l.lost {
+					l.deadline = sent.Add(s.ttl)
+				}
+			}
 			for q := range s.beats {
 				if q <= a.GetSequence() {
 					delete(s.beats, q)
@@ -265,9 +282,9 @@ func (s *Session) handleResponse(ctx context.Context, m *pb.SessionResponse) {
 // answer a lease request; mu is held. An answer that nobody waits for is dropped: the
 // lease is not heartbeaten and passes on.
 func (s *Session) answer(token string, g *pb.Grant) {
-	if ch, ok := s.waiting[token]; ok {
+	if w, ok := s.waiting[token]; ok {
 		delete(s.waiting, token)
-		ch <- g
+		w.answer <- g
 	}
 }
 
@@ -287,13 +304,18 @@ func (s *Session) lose(ref *pb.LeaseRef, cause error) {
 	if !ok {
 		return
 	}
+	s.end(ref.GetToken(), l, cause)
+}
+
+// end a lease with a cause; mu is held.
+func (s *Session) end(token string, l *Lease, cause error) {
 	l.cancel(cause)
 	if errors.Is(cause, ErrLost) {
 		l.lost = true
 		l.log.end()
 		if l.completion != nil {
 			l.release()
-			s.forget(ref.GetToken())
+			s.forget(token)
 		}
 	}
 }
