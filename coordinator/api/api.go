@@ -12,10 +12,12 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/readmodel"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/session"
 	"github.com/slipway-build/slipway/coordinator/source"
@@ -34,6 +36,8 @@ type Config struct {
 	Logs       *logstore.Store
 	Blobs      *artifact.Store
 	Mirror     *source.Mirror
+	// Model answers lists when it can; nil: the partitions do.
+	Model *readmodel.Model
 	// Go runs f outside the call; the program waits for it when it stops.
 	Go  func(f func())
 	Log *slog.Logger
@@ -95,11 +99,16 @@ func (s *runs) List(ctx context.Context, req *pb.ListRequest) (*pb.ListResponse,
 	if limit == 0 {
 		limit = defaultLimit
 	}
+	if s.cfg.Model != nil {
+		if found, asOf, ok := s.cfg.Model.List(ctx, req.GetProject(), limit); ok {
+			return &pb.ListResponse{Runs: found, Stale: true, AsOf: wire.Time(asOf)}, nil
+		}
+	}
+	out := &pb.ListResponse{AsOf: timestamppb.Now()}
 	found, err := s.cfg.Partitions.List(ctx, req.GetProject(), limit)
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	out := &pb.ListResponse{}
 	for _, r := range found {
 		out.Runs = append(out.Runs, s.codec.Run(r))
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -23,6 +24,8 @@ import (
 	"github.com/slipway-build/slipway/coordinator/dispatch"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/readmodel"
+	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/session"
 	"github.com/slipway-build/slipway/coordinator/source"
 	"github.com/slipway-build/slipway/coordinator/submit"
@@ -88,7 +91,16 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer observe.close()
-	hub := watch.New[[]*pb.ProgressStep](observe.changed)
+	model, err := newModel(cfg, log)
+	if err != nil {
+		return err
+	}
+	hub := watch.New[[]*pb.ProgressStep](func(r *run.Run, tasks []*run.Task) {
+		observe.changed(r, tasks)
+		if model != nil {
+			model.Changed(r)
+		}
+	})
 	dispatcher := dispatch.New(dispatch.Config{
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Log: log, Now: time.Now,
 	})
@@ -102,7 +114,7 @@ func Run(ctx context.Context, o Options) error {
 	var side sync.WaitGroup
 	defer side.Wait()
 	api.Register(grpcServer.GRPC(), api.Config{
-		Partitions: parts, Hub: hub, Logs: logs, Blobs: blobs, Mirror: mirror, Go: side.Go, Log: log,
+		Partitions: parts, Hub: hub, Logs: logs, Blobs: blobs, Mirror: mirror, Model: model, Go: side.Go, Log: log,
 		Submitter: submit.New(submit.Config{
 			Mirror: mirror, Partitions: parts, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, TargetsFile: cfg.Targets,
 			Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner, TraceID: trace.ID,
@@ -115,6 +127,11 @@ func Run(ctx context.Context, o Options) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return parts.Run(gctx) })
 	g.Go(func() error { return dispatcher.Run(gctx) })
+	if model != nil {
+		g.Go(func() error {
+			return model.Run(gctx, func(ctx context.Context, limit int) ([]*run.Run, error) { return parts.List(ctx, "", limit) })
+		})
+	}
 	g.Go(func() error { return observe.serve(gctx, cfg.HTTP, dispatcher) })
 	g.Go(func() error { return grpcServer.Run(gctx, listener) })
 	if o.Ready != nil {
@@ -147,6 +164,27 @@ func newRPC(cfg config.Config, tokens *rpc.Tokens, log *slog.Logger) (*rpc.Serve
 		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
 	return rpc.NewServer(o)
+}
+
+// newModel is nil without a Redis: then lists come from the partitions.
+func newModel(cfg config.Config, log *slog.Logger) (*readmodel.Model, error) {
+	if cfg.Redis.Address == "" {
+		return nil, nil //nolint:nilnil // it is optional
+	}
+	c := readmodel.Config{Address: cfg.Redis.Address, Log: log, Now: time.Now}
+	if f := cfg.Redis.PasswordFile; f != "" {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("read redis.password_file: %w", err)
+		}
+		c.Password = strings.TrimSpace(string(data))
+	}
+	key, err := readmodel.OpenKey(filepath.Join(cfg.State, "readmodel.key"))
+	if err != nil {
+		return nil, err
+	}
+	c.Key = key
+	return readmodel.New(c), nil
 }
 
 func newMirror(cfg config.Config, env []string) (*source.Mirror, error) {

@@ -32,6 +32,7 @@ import (
 // of the test's.
 type farm struct {
 	nats    *natstest.Server
+	redis   config.Redis
 	images  string
 	repo    string
 	dir     string
@@ -99,11 +100,13 @@ func repository(t *testing.T) string {
 	return dir
 }
 
-func start(t *testing.T) *farm {
+func start(t *testing.T) *farm { t.Helper(); return startWith(t, config.Redis{}) }
+
+func startWith(t *testing.T, redis config.Redis) *farm {
 	t.Helper()
 	images := httptest.NewServer(registry.New(registry.Logger(stdlog.New(io.Discard, "", 0))))
 	t.Cleanup(images.Close)
-	f := &farm{images: strings.TrimPrefix(images.URL, "http://"), nats: natstest.Start(t), repo: repository(t), dir: t.TempDir(), admin: rpc.NewToken(), worker: rpc.NewToken()}
+	f := &farm{redis: redis, images: strings.TrimPrefix(images.URL, "http://"), nats: natstest.Start(t), repo: repository(t), dir: t.TempDir(), admin: rpc.NewToken(), worker: rpc.NewToken()}
 	write(t, f.dir, "targets.yaml", targetsFile)
 	f.run(t)
 	t.Cleanup(func() { f.stop() })
@@ -114,7 +117,7 @@ func (f *farm) run(t *testing.T) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	cfg := config.Config{
-		Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", State: f.dir, NATS: queue.Address{URL: f.nats.URL()}, Partitions: 2, Registry: f.images + "/shop", LeaseTTL: time.Second,
+		Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", State: f.dir, NATS: queue.Address{URL: f.nats.URL()}, Redis: f.redis, Partitions: 2, Registry: f.images + "/shop", LeaseTTL: time.Second,
 		Targets: filepath.Join(f.dir, "targets.yaml"), LocalPaths: []string{filepath.Dir(f.repo)},
 		Tokens: []config.Token{{Name: "anna", Hash: rpc.HashToken(f.admin), Role: "administer"}, {Name: "w", Hash: rpc.HashToken(f.worker), Role: "worker"}},
 	}

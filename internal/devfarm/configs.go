@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/nats-io/nats-server/v2/server"
 
 	coordinatorconfig "github.com/slipway-build/slipway/coordinator/config"
@@ -19,6 +20,10 @@ import (
 
 // workerInbox is where a worker's NATS credential may receive answers.
 const workerInbox = "_INBOX_worker"
+
+// RedisFile in the state folder names the address of the farm's Redis; its password is
+// secrets/redis.
+const RedisFile = "redis.addr"
 
 // startNATS embeds the server: JetStream on disk, every write synced. A worker's
 // credential can take hints and nothing else.
@@ -46,6 +51,20 @@ func startNATS(cfg Config, s *secrets) (*server.Server, error) {
 	return srv, nil
 }
 
+// startRedis embeds a Redis in memory. What is in it is built again at every start.
+func startRedis(cfg Config, s *secrets) (*miniredis.Miniredis, error) {
+	m := miniredis.NewMiniRedis()
+	m.RequireAuth(s.get(redisPassword))
+	if err := m.StartAddr("127.0.0.1:0"); err != nil {
+		return nil, fmt.Errorf("Redis: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(cfg.State, RedisFile), []byte(m.Addr()+"\n"), 0o600); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("Redis: %w", err)
+	}
+	return m, nil
+}
+
 // port is NATS's word for a port of the system's choice.
 func port(n int) int {
 	if n == 0 {
@@ -69,6 +88,7 @@ func (p *parts) coordinator() (coordinatorconfig.Config, error) {
 	c := coordinatorconfig.Config{
 		Name: "coordinator", Listen: fmt.Sprintf("127.0.0.1:%d", p.cfg.Ports.GRPC), HTTP: http, State: filepath.Join(p.cfg.State, "coordinator"),
 		NATS:    queue.Address{URL: p.natsURL, User: natsCoordinator, PasswordFile: p.secrets.file(natsCoordinator)},
+		Redis:   coordinatorconfig.Redis{Address: p.redis, PasswordFile: p.secrets.file(redisPassword)},
 		Targets: p.cfg.Targets, Registry: p.registry, RegistryAuth: auth, LocalPaths: p.cfg.LocalPaths, LeaseTTL: p.cfg.LeaseTTL,
 		Telemetry: coordinatorconfig.Telemetry{OTLP: p.cfg.OTLP},
 		Tokens: []coordinatorconfig.Token{

@@ -76,6 +76,7 @@ type parts struct {
 	cfg      Config
 	secrets  *secrets
 	natsURL  string
+	redis    string // host:port
 	registry string // host:port on loopback
 	buildkit string
 	grpc     string
@@ -117,6 +118,12 @@ func (p *parts) startEngines(ctx context.Context, g *errgroup.Group) error {
 	}
 	g.Go(func() error { <-ctx.Done(); nats.Shutdown(); nats.WaitForShutdown(); return nil })
 	p.natsURL = nats.ClientURL()
+	redis, err := startRedis(p.cfg, p.secrets)
+	if err != nil {
+		return err
+	}
+	g.Go(func() error { <-ctx.Done(); redis.Close(); return nil })
+	p.redis = redis.Addr()
 	if err := p.startRegistry(ctx, g); err != nil {
 		return err
 	}

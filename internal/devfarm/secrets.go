@@ -22,6 +22,7 @@ const (
 	deployerToken   = "deployer"
 	natsCoordinator = "nats-coordinator"
 	natsWorker      = "nats-worker"
+	redisPassword   = "redis"
 	registryPush    = "push"
 	registryPull    = "pull"
 	registryMirror  = "mirror"
@@ -38,7 +39,7 @@ func openSecrets(dir string) (*secrets, error) {
 		return nil, fmt.Errorf("make folder for credentials: %w", err)
 	}
 	s := &secrets{dir: dir, values: map[string]string{}}
-	for _, name := range []string{adminToken, workerToken, deployerToken, natsCoordinator, natsWorker, registryPush, registryPull, registryMirror} {
+	for _, name := range []string{adminToken, workerToken, deployerToken, natsCoordinator, natsWorker, redisPassword, registryPush, registryPull, registryMirror} {
 		data, err := os.ReadFile(s.file(name))
 		if errors.Is(err, fs.ErrNotExist) {
 			data = []byte(rpc.NewToken())

@@ -38,7 +38,7 @@ func SystemPackages(set Set) []SystemPackage {
 		)
 	}
 	if set == Test || set == E2E {
-		list = append(list, SystemPackage{"gcc", "gcc", "the race detector"})
+		list = append(list, SystemPackage{"gcc", "gcc", "the race detector"}, SystemPackage{"redis-server", "redis-server", "tests against a real Redis"})
 	}
 	return list
 }

@@ -668,8 +668,13 @@ func (x *ListRequest) GetLimit() int32 {
 }
 
 type ListResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Runs          []*Run                 `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without tasks and services.
+	Runs []*Run `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// The answer comes from a read model that follows the journal: what happened after
+	// as_of may be missing. False: it is the state itself, as of now.
+	Stale         bool                   `protobuf:"varint,2,opt,name=stale,proto3" json:"stale,omitempty"`
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -707,6 +712,20 @@ func (*ListResponse) Descriptor() ([]byte, []int) {
 func (x *ListResponse) GetRuns() []*Run {
 	if x != nil {
 		return x.Runs
+	}
+	return nil
+}
+
+func (x *ListResponse) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *ListResponse) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
 	}
 	return nil
 }
@@ -2298,9 +2317,11 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\vListRequest\x12\"\n" +
 	"\aproject\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\aproject\x12 \n" +
 	"\x05limit\x18\x02 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x05limit\"3\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x05limit\"z\n" +
 	"\fListResponse\x12#\n" +
-	"\x04runs\x18\x01 \x03(\v2\x0f.slipway.v1.RunR\x04runs\",\n" +
+	"\x04runs\x18\x01 \x03(\v2\x0f.slipway.v1.RunR\x04runs\x12\x14\n" +
+	"\x05stale\x18\x02 \x01(\bR\x05stale\x12/\n" +
+	"\x05as_of\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\",\n" +
 	"\fWatchRequest\x12\x1c\n" +
 	"\x03run\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\"\xc9\x01\n" +
@@ -2541,56 +2562,57 @@ var file_slipway_v1_run_proto_depIdxs = []int32{
 	16, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
 	16, // 1: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
 	16, // 2: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
-	16, // 3: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
-	16, // 4: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
-	18, // 5: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
-	22, // 6: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
-	16, // 7: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
-	0,  // 8: slipway.v1.Run.state:type_name -> slipway.v1.RunState
-	31, // 9: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
-	31, // 10: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	18, // 11: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
-	17, // 12: slipway.v1.Run.services:type_name -> slipway.v1.Service
-	1,  // 13: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
-	2,  // 14: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
-	24, // 15: slipway.v1.Task.result:type_name -> slipway.v1.Result
-	19, // 16: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
-	31, // 17: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
-	31, // 18: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
-	20, // 19: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
-	3,  // 20: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
-	2,  // 21: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
-	31, // 22: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
-	31, // 23: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	31, // 24: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
-	21, // 25: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
-	31, // 26: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	31, // 27: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	30, // 28: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
-	23, // 29: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
-	31, // 30: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
-	31, // 31: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
-	25, // 32: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
-	27, // 33: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
-	26, // 34: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	29, // 35: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
-	4,  // 36: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
-	6,  // 37: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
-	8,  // 38: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
-	10, // 39: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
-	12, // 40: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
-	14, // 41: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
-	5,  // 42: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	7,  // 43: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	9,  // 44: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	11, // 45: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	13, // 46: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	15, // 47: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	42, // [42:48] is the sub-list for method output_type
-	36, // [36:42] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	31, // 3: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
+	16, // 4: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
+	16, // 5: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
+	18, // 6: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
+	22, // 7: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
+	16, // 8: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
+	0,  // 9: slipway.v1.Run.state:type_name -> slipway.v1.RunState
+	31, // 10: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
+	31, // 11: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	18, // 12: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
+	17, // 13: slipway.v1.Run.services:type_name -> slipway.v1.Service
+	1,  // 14: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
+	2,  // 15: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
+	24, // 16: slipway.v1.Task.result:type_name -> slipway.v1.Result
+	19, // 17: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
+	31, // 18: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
+	31, // 19: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
+	20, // 20: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
+	3,  // 21: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
+	2,  // 22: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
+	31, // 23: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
+	31, // 24: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	31, // 25: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
+	21, // 26: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
+	31, // 27: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	31, // 28: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	30, // 29: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
+	23, // 30: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
+	31, // 31: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
+	31, // 32: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
+	25, // 33: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
+	27, // 34: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
+	26, // 35: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	29, // 36: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	4,  // 37: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
+	6,  // 38: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
+	8,  // 39: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
+	10, // 40: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
+	12, // 41: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
+	14, // 42: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
+	5,  // 43: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	7,  // 44: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	9,  // 45: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	11, // 46: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	13, // 47: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	15, // 48: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	43, // [43:49] is the sub-list for method output_type
+	37, // [37:43] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_run_proto_init() }
