@@ -227,7 +227,7 @@ func (s *Session) connect(ctx context.Context) error {
 // watchDeadline ends leases for which too long no heartbeat was acknowledged: before the
 // coordinator can give them to somebody else.
 func (s *Session) watchDeadline(ctx context.Context) {
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(look)
 	defer tick.Stop()
 	for {
 		select {
@@ -239,13 +239,17 @@ func (s *Session) watchDeadline(ctx context.Context) {
 	}
 }
 
+// look is how often leases are looked at. One is ended twice that early, so that its
+// handler hears of it before the coordinator's own clock of the lease runs out.
+const look = 100 * time.Millisecond
+
 // overdue ends leases that were not confirmed for a whole lease time.
 func (s *Session) overdue(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.cfg.Now()
 	for token, l := range s.held {
-		if l.lost || !now.After(l.deadline) {
+		if l.lost || !now.After(l.deadline.Add(-2*look)) {
 			continue
 		}
 		s.cfg.Log.ErrorContext(ctx, "no heartbeat was acknowledged for a whole lease time, stopping the work", "run", l.Grant.GetRun(), "task", l.Grant.GetTaskId())
