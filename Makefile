@@ -25,11 +25,13 @@ tools: ## build the third-party programs that Slipway starts (BuildKit, a develo
 test: ## unit, property and integration tests on real NATS, Redis, BuildKit and control planes, race detector on
 	$(SETUP) test
 	PATH="$(TOOLS):$$PATH" go test -race -timeout 25m ./...
+	cd scripts/devcluster && go test ./address ./clusterdir ./network ./simulate
 	$(MAKE) -C examples/shop test
 
 e2e: ## the heavier tests: real node, Jaeger, make demo itself
 	$(SETUP) e2e
 	PATH="$(TOOLS):$$PATH" go test -tags e2e -count=1 -timeout 40m ./internal/e2e/...
+	cd scripts/devcluster && go test -count=1 -timeout 20m ./e2e
 	$(MAKE) demo
 
 lint: ## golangci-lint, go vet, gofmt and buf lint
@@ -38,6 +40,7 @@ lint: ## golangci-lint, go vet, gofmt and buf lint
 	  test -z "$$unformatted" || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
 	go vet -tags e2e ./...
 	"$(TOOLS)/golangci-lint" run
+	cd scripts/devcluster && go vet ./...
 	go run ./scripts/protodeps $(PROTOS)
 	"$(TOOLS)/buf" lint
 
