@@ -10,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"strings"
 	"time"
 
@@ -65,7 +63,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return tracing.Shutdown(stop)
 	})
 	registry := telemetry.NewRegistry("slipway-deployer", s.cfg.Version)
-	stopMetrics, err := s.serveMetrics(ctx, registry)
+	stopMetrics, err := telemetry.Serve(ctx, s.cfg.HTTP, registry)
 	if err != nil {
 		return err
 	}
@@ -121,29 +119,4 @@ func observe(registry *prometheus.Registry) func(kind, outcome string, took time
 		outcome = strings.ToLower(strings.TrimPrefix(outcome, "OUTCOME_"))
 		attempts.WithLabelValues(kind, outcome).Observe(took.Seconds())
 	}
-}
-
-// serveMetrics answers /metrics and /healthz until the returned function is called.
-func (s *Server) serveMetrics(ctx context.Context, registry *prometheus.Registry) (func() error, error) {
-	if s.cfg.HTTP == "" {
-		return func() error { return nil }, nil
-	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", s.cfg.HTTP)
-	if err != nil {
-		return nil, fmt.Errorf("listen for metrics: %w", err)
-	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", telemetry.MetricsHandler(registry))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
-	return func() error {
-		err := srv.Close()
-		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
-			err = errors.Join(err, served)
-		}
-		return err
-	}, nil
 }

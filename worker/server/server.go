@@ -10,12 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"path/filepath"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/rpc"
@@ -61,7 +57,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return tracing.Shutdown(stop)
 	})
 	registry := telemetry.NewRegistry("slipway-worker", s.cfg.Version)
-	stopMetrics, err := s.serveMetrics(ctx, registry)
+	stopMetrics, err := telemetry.Serve(ctx, s.cfg.HTTP, registry)
 	if err != nil {
 		return err
 	}
@@ -139,29 +135,4 @@ func (s *Server) hints(ctx context.Context) (map[string]session.Hints, func(), e
 		out[c] = queue.NewPuller(js, c)
 	}
 	return out, closeConn, nil
-}
-
-// serveMetrics answers /metrics and /healthz until the returned function is called.
-func (s *Server) serveMetrics(ctx context.Context, registry *prometheus.Registry) (func() error, error) {
-	if s.cfg.HTTP == "" {
-		return func() error { return nil }, nil
-	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", s.cfg.HTTP)
-	if err != nil {
-		return nil, fmt.Errorf("listen for metrics: %w", err)
-	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", telemetry.MetricsHandler(registry))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
-	return func() error {
-		err := srv.Close()
-		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
-			err = errors.Join(err, served)
-		}
-		return err
-	}, nil
 }
