@@ -64,13 +64,10 @@ func weight(f finding) int {
 	}
 }
 
-// logs are the last lines of the container, of its previous run when it is not running now. There are none on simulated nodes,
-// and a missing log is no reason to say less about the rest.
+// logs are the last lines of the container, of its previous run when it is not running now. A missing log is no reason to say
+// less about the rest.
 func (w *watch) logs(ctx context.Context, f finding) []string {
 	if f.pod == nil || f.reason.Container == "" || f.class == "image" || f.class == "config" {
-		return nil
-	}
-	if simulated, err := w.simulated(ctx, []*corev1.Pod{f.pod}); err != nil || simulated {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, logTimeout)

@@ -43,9 +43,13 @@ environments:
 // world is what all tests of the package share: engines are expensive, projects cheap.
 type world struct {
 	dir      string
+	bin      string            // built tools, and slipway itself
 	clusters map[string]string // name → kubeconfig
+	link     *link             // between the farm and prod-us
+	log      *os.File
 	farm     clientfile.File
 	stop     []func()
+	halt     func() error // stops the farm alone
 }
 
 func tools() (string, error) {
@@ -99,7 +103,10 @@ func startWorld(ctx context.Context) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &world{dir: dir, clusters: map[string]string{}}
+	w := &world{dir: dir, bin: bin, clusters: map[string]string{}, halt: func() error { return nil }}
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, "slipway"), "../../../slipway").CombinedOutput(); err != nil {
+		return w, fmt.Errorf("build slipway: %w\n%s", err, out)
+	}
 	for _, name := range []string{"dev", "prod-eu", "prod-us"} {
 		if err := w.cluster(ctx, bin, name); err != nil {
 			return w, err
@@ -108,36 +115,40 @@ func startWorld(ctx context.Context) (*world, error) {
 	if err := os.WriteFile(filepath.Join(dir, "targets.yaml"), []byte(targets), 0o600); err != nil {
 		return w, err
 	}
-	if err := w.startFarm(ctx, bin); err != nil {
+	if w.link, err = newLink(w.clusters["prod-us"], filepath.Join(dir, "prod-us.kubeconfig")); err != nil {
 		return w, err
 	}
+	w.stop = append(w.stop, w.link.cut)
+	if w.log, err = os.Create(filepath.Join(dir, "farm.log")); err != nil {
+		return w, err
+	}
+	if err := w.startFarm(ctx); err != nil {
+		return w, err
+	}
+	w.stop = append(w.stop, func() { fmt.Fprintln(os.Stderr, "farm stopped:", w.halt()) })
 	m := w.farm.Mirror
 	_, err = baseimages.Bootstrap(ctx, baseimages.Config{Registry: m.Registry, Prefix: m.Prefix, User: m.User, Password: m.Password})
 	return w, err
 }
 
-func (w *world) startFarm(ctx context.Context, bin string) error {
-	log, err := os.Create(filepath.Join(w.dir, "farm.log"))
-	if err != nil {
-		return err
-	}
+// startFarm starts it on what an earlier one left in the state folder.
+func (w *world) startFarm(ctx context.Context) error {
 	cfg := devfarm.Config{
-		State: filepath.Join(w.dir, "state"), Tools: bin, Targets: filepath.Join(w.dir, "targets.yaml"), Clusters: map[string]devfarm.Cluster{},
-		LeaseTTL: 3 * time.Second, LocalPaths: []string{w.dir}, Version: "test", GitEnv: gitcmd.PassThrough(os.Environ()), Log: slog.New(slog.NewTextHandler(log, nil)),
-	}
-	if cache := os.Getenv("SLIPWAY_TEST_BUILDKIT_ROOT"); cache != "" {
-		cfg.BuildKitRoot = cache
+		State: filepath.Join(w.dir, "state"), Tools: w.bin, Targets: filepath.Join(w.dir, "targets.yaml"), Clusters: map[string]devfarm.Cluster{},
+		LeaseTTL: 3 * time.Second, LocalPaths: []string{w.dir}, Version: "test", GitEnv: gitcmd.PassThrough(os.Environ()), Log: slog.New(slog.NewTextHandler(w.log, nil)),
+		BuildKitRoot: os.Getenv("SLIPWAY_TEST_BUILDKIT_ROOT"),
 	}
 	for name, kubeconfig := range w.clusters {
 		cfg.Clusters[name] = devfarm.Cluster{Kubeconfig: kubeconfig}
 	}
+	cfg.Clusters["prod-us"] = devfarm.Cluster{Kubeconfig: w.link.kubeconfig}
 	ready, ended := make(chan clientfile.File, 1), make(chan error, 1)
 	cfg.Ready = func(f clientfile.File) { ready <- f }
 	ctx, cancel := context.WithCancel(ctx)
 	go func() { ended <- devfarm.Run(ctx, cfg) }()
 	select {
 	case w.farm = <-ready:
-		w.stop = append(w.stop, func() { cancel(); fmt.Fprintln(os.Stderr, "farm stopped:", <-ended) })
+		w.halt = sync.OnceValue(func() error { cancel(); return <-ended })
 		return nil
 	case err := <-ended:
 		cancel()
@@ -252,9 +263,19 @@ func (r *repo) run() *pb.Run {
 
 func wait(t *testing.T, c pb.RunServiceClient, id string) *pb.Run {
 	t.Helper()
+	return watch(t, c, id, func(*pb.Run) bool { return false })
+}
+
+// watch follows a run until something holds of it, or it ends.
+func watch(t *testing.T, c pb.RunServiceClient, id string, holds func(*pb.Run) bool) *pb.Run {
+	t.Helper()
 	w, err := c.Watch(t.Context(), &pb.WatchRequest{Run: id})
 	for err == nil {
-		_, err = w.Recv()
+		var change *pb.WatchResponse
+		change, err = w.Recv()
+		if holds(change.GetRun()) || holds(change.GetSnapshot()) {
+			err = io.EOF
+		}
 	}
 	if !errors.Is(err, io.EOF) {
 		t.Fatalf("watch %s: %v", id, err)
@@ -264,19 +285,6 @@ func wait(t *testing.T, c pb.RunServiceClient, id string) *pb.Run {
 		t.Fatal(err)
 	}
 	return g.GetRun()
-}
-
-// lines shows the tasks of some kinds with their states.
-func lines(r *pb.Run, kinds ...string) []string {
-	var out []string
-	for _, task := range r.GetTasks() {
-		for _, k := range kinds {
-			if task.GetKind() == k {
-				out = append(out, task.GetId()+" "+strings.ToLower(strings.TrimPrefix(task.GetState().String(), "TASK_STATE_")))
-			}
-		}
-	}
-	return out
 }
 
 func dump(t *testing.T, r *pb.Run) {

@@ -1,8 +1,11 @@
 package shop_test
 
 import (
+	"context"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,6 +13,9 @@ import (
 
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
+
+// places are where the shop lives: cluster and namespace.
+var places = map[string]string{"dev": "shop-dev", "prod-eu": "shop", "prod-us": "shop"}
 
 // images by service.
 func images(r *pb.Run) map[string]string {
@@ -22,47 +28,174 @@ func images(r *pb.Run) map[string]string {
 	return out
 }
 
-// pods of a namespace by name, with their uid: a pod that restarted or was replaced is another.
-func pods(t *testing.T, cluster, namespace string) []string {
-	t.Helper()
-	list, err := kube(t, cluster).CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	for _, p := range list.Items {
-		if p.DeletionTimestamp == nil {
-			out = append(out, fmt.Sprint(p.Labels["app.kubernetes.io/name"], " ", p.UID))
+// built are the services that were not reused.
+func built(r *pb.Run) []string {
+	out := []string{}
+	for _, task := range r.GetTasks() {
+		if task.GetKind() == "build" && task.GetState() != pb.TaskState_TASK_STATE_REUSED {
+			out = append(out, task.GetService())
 		}
 	}
-	sort.Strings(out)
+	slices.Sort(out)
 	return out
 }
 
-func TestTheShopGoesFromACommitToEveryCluster(t *testing.T) {
-	r := newShop(t)
-	first := r.run()
-	if first.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
-		dump(t, first)
-		t.Fatal("the first run did not succeed")
-	}
-	before := map[string][]string{"prod-eu": pods(t, "prod-eu", "shop"), "prod-us": pods(t, "prod-us", "shop")}
-	second := r.run()
-	if second.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
-		dump(t, second)
-		t.Fatal("the second run did not succeed")
-	}
-	if d := cmp.Diff(images(first), images(second)); d != "" {
-		t.Errorf("digests of an unchanged commit changed (-first +second):\n%s", d)
-	}
-	for _, l := range lines(second, "build", "test", "render") {
-		if l[len(l)-6:] != "reused" {
-			t.Errorf("nothing changed, and %s", l)
+// pods of every cluster by uid, without those of some services: a pod that restarted or
+// was replaced is another.
+func pods(t *testing.T, but ...string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for cluster, namespace := range places {
+		list, err := kube(t, cluster).CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range list.Items {
+			service := p.Labels["app.kubernetes.io/name"]
+			if p.DeletionTimestamp != nil || slices.Contains(but, service) {
+				continue
+			}
+			restarts := int32(0)
+			for _, c := range p.Status.ContainerStatuses {
+				restarts += c.RestartCount
+			}
+			out[string(p.UID)] = fmt.Sprintf("%s in %s, %d restarts", service, cluster, restarts)
 		}
 	}
-	for c, want := range before {
-		if d := cmp.Diff(want, pods(t, c, "shop")); d != "" {
-			t.Errorf("pods of an unchanged commit changed in %s (-before +after):\n%s", c, d)
+	return out
+}
+
+// succeeded ends the test if the run did not.
+func succeeded(t *testing.T, r *pb.Run) *pb.Run {
+	t.Helper()
+	if r.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
+		dump(t, r)
+		t.Fatalf("run %s did not succeed", r.GetId())
+	}
+	return r
+}
+
+// reused checks that nothing but some services was done again.
+func reused(t *testing.T, r *pb.Run, but ...string) {
+	t.Helper()
+	if d := cmp.Diff(append([]string{}, but...), built(r)); d != "" {
+		t.Errorf("services that were built (-want +got):\n%s", d)
+	}
+	for _, task := range r.GetTasks() {
+		work := task.GetKind() == "build" || task.GetKind() == "test"
+		if work && !slices.Contains(but, task.GetService()) && (task.GetState() != pb.TaskState_TASK_STATE_REUSED || task.GetReason() == "") {
+			t.Errorf("%s is %s, because %q; nothing of it changed", task.GetId(), task.GetState(), task.GetReason())
+		}
+	}
+}
+
+// same checks that digests and pods of all services but some are what they were.
+func same(t *testing.T, was, is *pb.Run, before map[string]string, but ...string) {
+	t.Helper()
+	want, got := images(was), images(is)
+	for _, service := range but {
+		if want[service] == got[service] {
+			t.Errorf("the image of %s did not change: %s", service, got[service])
+		}
+		delete(want, service)
+		delete(got, service)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("digests of unchanged services changed (-before +after):\n%s", d)
+	}
+	if d := cmp.Diff(before, pods(t, but...)); d != "" {
+		t.Errorf("pods of unchanged services changed (-before +after):\n%s", d)
+	}
+}
+
+// TestTheShop follows one repository through its days: each part begins where the one
+// before it ended.
+func TestTheShop(t *testing.T) {
+	r := newShop(t)
+	var last *pb.Run
+	for _, part := range []struct {
+		name string
+		do   func(t *testing.T)
+	}{
+		{"goes from a commit to every cluster", func(t *testing.T) {
+			last = succeeded(t, r.run())
+			running := map[string]bool{}
+			for _, p := range pods(t) {
+				running[p] = true
+			}
+			want := map[string]bool{}
+			for cluster := range places {
+				for service := range images(last) {
+					want[fmt.Sprintf("%s in %s, 0 restarts", service, cluster)] = true
+				}
+			}
+			if d := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(running))); d != "" {
+				t.Errorf("services with pods (-want +got):\n%s", d)
+			}
+		}},
+		{"is left alone when nothing changed", func(t *testing.T) {
+			before := pods(t)
+			run := succeeded(t, r.run())
+			reused(t, run)
+			same(t, last, run, before)
+		}},
+		{"one leaf service", func(t *testing.T) {
+			before := pods(t, "reviews")
+			r.edit("services/reviews/src/reviews.js", "a review needs an author", "a review has an author")
+			run := succeeded(t, r.run())
+			reused(t, run, "reviews")
+			same(t, last, run, before, "reviews")
+			last = run
+		}},
+		{"the shared library", func(t *testing.T) {
+			before := pods(t, "catalog", "cart", "orders")
+			r.edit("libs/kit/json.go", "read body: %v", "read the body: %v")
+			run := succeeded(t, r.run())
+			reused(t, run, "cart", "catalog", "orders")
+			same(t, last, run, before, "cart", "catalog", "orders")
+			last = run
+		}},
+		{"nothing after a restart of the farm", func(t *testing.T) {
+			before := pods(t)
+			if err := shared.halt(); err != nil {
+				t.Fatalf("stop the farm: %v", err)
+			}
+			if err := shared.startFarm(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			run := succeeded(t, r.run())
+			reused(t, run)
+			same(t, last, run, before)
+			if run.GetNumber() <= last.GetNumber() {
+				t.Errorf("run %d after run %d: the journal was not replayed", run.GetNumber(), last.GetNumber())
+			}
+		}},
+	} {
+		if !t.Run(part.name, func(t *testing.T) { r.t = t; part.do(t) }) {
+			return
+		}
+	}
+}
+
+// untouched checks that a run ended before anything was deployed.
+func untouched(t *testing.T, r *pb.Run) {
+	t.Helper()
+	for _, task := range r.GetTasks() {
+		switch task.GetKind() {
+		case "apply", "rollout", "promote", "rollback", "release":
+			if len(task.GetAttempts()) > 0 || task.GetState() != pb.TaskState_TASK_STATE_SKIPPED {
+				t.Errorf("%s is %s after %d attempts, want skipped", task.GetId(), task.GetState(), len(task.GetAttempts()))
+			}
+		}
+	}
+}
+
+// says checks a text that people read.
+func says(t *testing.T, what, text string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if !strings.Contains(text, w) {
+			t.Errorf("%s does not say %q:\n%s", what, w, text)
 		}
 	}
 }

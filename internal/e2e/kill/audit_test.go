@@ -1,0 +1,90 @@
+//go:build e2e
+
+package kill_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+const (
+	namespace = "shop"
+	deployer  = "slipway-deployer" // how deployers call themselves to the API server
+)
+
+// writes counts how often somebody wrote a Deployment, as the API server's audit log has
+// it: accepted, no dry run, not its status.
+func writes(t *testing.T, agent, name string) int {
+	t.Helper()
+	log, err := os.ReadFile(shared.audit)
+	must(t, err)
+	n := 0
+	lines := bufio.NewScanner(bytes.NewReader(log))
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		var e struct {
+			Stage, Verb, RequestURI, UserAgent string
+			ObjectRef                          struct{ Resource, Namespace, Name, Subresource string }
+			ResponseStatus                     struct{ Code int }
+		}
+		if json.Unmarshal(lines.Bytes(), &e) != nil {
+			continue // the last line may be half written
+		}
+		o := e.ObjectRef
+		if e.Stage == "ResponseComplete" && o.Resource == "deployments" && o.Subresource == "" && o.Namespace == namespace && o.Name == name &&
+			strings.HasPrefix(e.UserAgent, agent) && e.ResponseStatus.Code < 300 && !strings.Contains(e.RequestURI, "dryRun=") {
+			n++
+		}
+	}
+	must(t, lines.Err())
+	return n
+}
+
+func kube(t *testing.T, agent string) kubernetes.Interface {
+	t.Helper()
+	cfg, err := clientcmd.BuildConfigFromFlags("", shared.kubeconfig)
+	must(t, err)
+	cfg.UserAgent = agent
+	c, err := kubernetes.NewForConfig(cfg)
+	must(t, err)
+	return c
+}
+
+// generation of a Deployment: it grows with every change of what is wanted.
+func generation(t *testing.T, name string) (int64, string) {
+	t.Helper()
+	d, err := kube(t, "test").AppsV1().Deployments(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	must(t, err)
+	return d.Generation, d.Spec.Template.Spec.Containers[0].Image
+}
+
+// TestTheWitnessSeesADoubleApply: what the other tests rely on.
+func TestTheWitnessSeesADoubleApply(t *testing.T) {
+	r := newRepo(t)
+	r.succeeds(r.submit(), nil)
+	const agent = "double-apply"
+	before, _ := generation(t, "one")
+	for _, paused := range []string{"20", "21"} {
+		patch := []byte(`{"spec": {"revisionHistoryLimit": ` + paused + `}}`)
+		_, err := kube(t, agent).AppsV1().Deployments(namespace).Patch(t.Context(), "one", types.MergePatchType, patch, metav1.PatchOptions{})
+		must(t, err)
+		_, err = kube(t, agent).AppsV1().Deployments(namespace).Patch(t.Context(), "one", types.MergePatchType, patch, metav1.PatchOptions{DryRun: []string{"All"}})
+		must(t, err)
+	}
+	must(t, until("the audit log", func() bool { return writes(t, agent, "one") >= 2 }))
+	if n := writes(t, agent, "one"); n != 2 {
+		t.Errorf("the audit log has %d writes, want 2", n)
+	}
+	if after, _ := generation(t, "one"); after != before+2 {
+		t.Errorf("generation %d after two writes on %d", after, before)
+	}
+}
