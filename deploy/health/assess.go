@@ -54,6 +54,18 @@ func (v verdict) healthy() bool {
 	return len(v.fatal) == 0 && !slices.ContainsFunc(v.progress, func(p Progress) bool { return !p.Done })
 }
 
+// conclusive are the fatal findings and what else is known of the same objects: that a Deployment has timed out progressing
+// says less than the pods that are the reason for it.
+func (v verdict) conclusive() []finding {
+	out := slices.Clone(v.fatal)
+	for _, f := range v.pending {
+		if slices.ContainsFunc(v.fatal, func(fatal finding) bool { return fatal.reason.Object.Key() == f.reason.Object.Key() }) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 const idle = time.Minute
 
 // assess is the decision: the state of the namespace and what was seen before, in; what to do, out.

@@ -116,6 +116,22 @@ func TestPodsOfTheOldRevisionDoNotCount(t *testing.T) {
 	}
 }
 
+// TestATimedOutDeploymentNamesItsPods: the pods are why.
+func TestATimedOutDeploymentNamesItsPods(t *testing.T) {
+	seen := memory{since: map[string]time.Time{}}
+	other := web()[0]
+	other.Name = "other"
+	pod := finding{class: "waiting", patience: never, reason: Reason{Object: web()[0], Pod: "web-1", Container: "c", Reason: "NotReady"}}
+	v := verdict{recheck: idle}
+	v.place(finding{class: "stalled", reason: Reason{Object: web()[0], Reason: "ProgressDeadlineExceeded"}}, &seen, time.Unix(1000, 0))
+	v.place(pod, &seen, time.Unix(1000, 0))
+	v.place(finding{class: "waiting", patience: never, reason: Reason{Object: other, Pod: "other", Reason: "NotReady"}}, &seen, time.Unix(1000, 0))
+	told := v.conclusive()
+	if len(told) != 2 || told[0].reason.Reason != "ProgressDeadlineExceeded" || told[1].reason.Pod != "web-1" {
+		t.Errorf("%+v", told)
+	}
+}
+
 func TestReasonSaysEverything(t *testing.T) {
 	code := int32(3)
 	text := Reason{

@@ -170,7 +170,7 @@ func (w *watch) follow(ctx context.Context) (Report, error) {
 		v := assess(w.view(), w.req.Objects, grace, &memory, time.Now())
 		w.tell(v.progress, said)
 		if v.healthy() || len(v.fatal) > 0 {
-			return w.report(ctx, v, v.fatal, false)
+			return w.report(ctx, v, v.conclusive(), false)
 		}
 		recheck := time.NewTimer(v.recheck)
 		select {

@@ -248,7 +248,9 @@ func TestAKilledProgram(t *testing.T) {
 			undo := c.kill(t, run, before)
 			r.succeeds(run, func(run *pb.Run) {
 				for _, id := range []string{"build/one", apply} {
-					t.Log(id, task(run, id).GetAttempts())
+					for _, a := range task(run, id).GetAttempts() {
+						t.Log(id, a.GetNumber(), a.GetWorker(), a.GetFence(), a.GetOutcome())
+					}
 				}
 				if c.again != "" && len(task(run, c.again).GetAttempts()) < 2 {
 					t.Errorf("%s was begun once: nothing was interrupted", c.again)

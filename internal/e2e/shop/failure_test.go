@@ -179,8 +179,7 @@ func TestAnUnreachableRegistryIsNamed(t *testing.T) {
 	untouched(t, run)
 }
 
-// TestADeadClusterIsNamed: a rollback is owed for as long as the cluster is away, and the
-// run says so until it is back.
+// TestADeadClusterIsNamed: the rollback is tried until the cluster is back.
 func TestADeadClusterIsNamed(t *testing.T) {
 	r := alone(t, "reviews", node)
 	stable := succeeded(t, r.run())
@@ -194,9 +193,12 @@ func TestADeadClusterIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stopping := watch(t, c, s.GetRun().GetId(), func(r *pb.Run) bool { return r.GetState() == pb.RunState_RUN_STATE_STOPPING })
-	t.Log(stopping.GetMessage())
-	says(t, "the run", stopping.GetMessage(), "apply/reviews@prod/prod-us", `cluster "prod-us"`, "connection refused")
+	const apply = "apply/reviews@prod/prod-us"
+	watch(t, c, s.GetRun().GetId(), func(w *pb.WatchResponse) bool {
+		return w.GetTask().GetId() == apply && w.GetTask().GetState() == pb.TaskState_TASK_STATE_ERRORED
+	})
+	_, shown := slipway(t, "get", s.GetRun().GetId())
+	says(t, "slipway get", shown, apply+" errored: the farm broke, not your code", `cluster "prod-us"`, "does not answer", "connection refused", "check that it runs")
 	if err := mend(); err != nil {
 		t.Fatal(err)
 	}
@@ -204,6 +206,7 @@ func TestADeadClusterIsNamed(t *testing.T) {
 	if run.GetState() != pb.RunState_RUN_STATE_FAILED {
 		t.Errorf("the run is %s: %s", run.GetState(), run.GetMessage())
 	}
+	says(t, "the run", run.GetMessage(), apply, `cluster "prod-us"`, "connection refused")
 	for _, cluster := range []string{"prod-eu", "prod-us"} {
 		if got := deployment(t, cluster, "reviews").Spec.Template.Spec.Containers[0].Image; got != images(stable)["reviews"] {
 			t.Errorf("%s runs %s, want %s", cluster, got, images(stable)["reviews"])
@@ -212,5 +215,4 @@ func TestADeadClusterIsNamed(t *testing.T) {
 	if after := pods(t); len(after) != len(before) {
 		t.Errorf("pods: %v, before: %v", after, before)
 	}
-	dump(t, run)
 }

@@ -263,17 +263,17 @@ func (r *repo) run() *pb.Run {
 
 func wait(t *testing.T, c pb.RunServiceClient, id string) *pb.Run {
 	t.Helper()
-	return watch(t, c, id, func(*pb.Run) bool { return false })
+	return watch(t, c, id, func(*pb.WatchResponse) bool { return false })
 }
 
 // watch follows a run until something holds of it, or it ends.
-func watch(t *testing.T, c pb.RunServiceClient, id string, holds func(*pb.Run) bool) *pb.Run {
+func watch(t *testing.T, c pb.RunServiceClient, id string, holds func(*pb.WatchResponse) bool) *pb.Run {
 	t.Helper()
 	w, err := c.Watch(t.Context(), &pb.WatchRequest{Run: id})
 	for err == nil {
 		var change *pb.WatchResponse
 		change, err = w.Recv()
-		if holds(change.GetRun()) || holds(change.GetSnapshot()) {
+		if err == nil && holds(change) {
 			err = io.EOF
 		}
 	}

@@ -75,7 +75,7 @@ func TestAServiceThatNeverBecomesReadyIsRolledBackInEveryCluster(t *testing.T) {
 		t.Errorf("the run is %s", run.GetState())
 	}
 	dump(t, run)
-	says(t, "the run", run.GetMessage(), "apply/reviews@prod/prod-", "pod reviews-", "CrashLoopBackOff", "DATABASE_URL is not set", "rolled back")
+	says(t, "the run", run.GetMessage(), "apply/reviews@prod/prod-", "pod reviews-", "CrashLoopBackOff", "DATABASE_URL is not set", "ProgressDeadlineExceeded")
 	if images(run)["reviews"] == images(stable)["reviews"] {
 		t.Error("the candidate has the image of the stable release: nothing is shown")
 	}
