@@ -204,12 +204,14 @@ func TestAKilledProgram(t *testing.T) {
 		again string
 	}{
 		{"coordinator while a build runs", func(t *testing.T, run string, _ int) func() {
+			t.Helper()
 			holder(t, run, "build/one")
 			shared.programs["coordinator"].kill()
 			must(t, shared.programs["coordinator"].start())
 			return nil
 		}, ""},
 		{"coordinator after an apply wrote", func(t *testing.T, run string, before int) func() {
+			t.Helper()
 			holder(t, run, apply)
 			written(t, before)
 			shared.programs["coordinator"].kill()
@@ -217,17 +219,20 @@ func TestAKilledProgram(t *testing.T) {
 			return nil
 		}, ""},
 		{"worker", func(t *testing.T, run string, _ int) func() {
+			t.Helper()
 			p := shared.programs[holder(t, run, "build/one")]
 			p.kill()
 			return func() { must(t, p.start()) }
 		}, "build/one"},
 		{"deployer after it wrote", func(t *testing.T, run string, before int) func() {
+			t.Helper()
 			p := shared.programs[holder(t, run, apply)]
 			written(t, before)
 			p.kill()
 			return func() { must(t, p.start()) }
 		}, apply},
 		{"BuildKit", func(t *testing.T, run string, _ int) func() {
+			t.Helper()
 			holder(t, run, "build/one")
 			pid := shared.buildkit.PID()
 			if pid == 0 {

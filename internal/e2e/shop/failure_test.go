@@ -95,7 +95,7 @@ services:
     path: services/catalog
   cart:
     path: services/cart
-    needs: [catalogue]
+    needs: [katalog]
   orders:
     path: /services/orders
   reviews:
@@ -120,7 +120,7 @@ services:
 			got = p.GetProblems()
 		}
 	}
-	want := []mistake{{5, 5, "pth"}, {9, 13, "catalogue"}, {11, 11, "/services/orders"}, {14, 50, "soon"}, {17, 26, "perhaps"}}
+	want := []mistake{{5, 5, "pth"}, {9, 13, "katalog"}, {11, 11, "/services/orders"}, {14, 50, "soon"}, {17, 26, "perhaps"}}
 	if len(got) != len(want) {
 		t.Fatalf("%d problems, want %d: %v", len(got), len(want), got)
 	}

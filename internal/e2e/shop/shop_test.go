@@ -118,6 +118,7 @@ func TestTheShop(t *testing.T) {
 		do   func(t *testing.T)
 	}{
 		{"goes from a commit to every cluster", func(t *testing.T) {
+			t.Helper()
 			last = succeeded(t, r.run())
 			running := map[string]bool{}
 			for _, p := range pods(t) {
@@ -134,12 +135,14 @@ func TestTheShop(t *testing.T) {
 			}
 		}},
 		{"is left alone when nothing changed", func(t *testing.T) {
+			t.Helper()
 			before := pods(t)
 			run := succeeded(t, r.run())
 			reused(t, run)
 			same(t, last, run, before)
 		}},
 		{"one leaf service", func(t *testing.T) {
+			t.Helper()
 			before := pods(t, "reviews")
 			r.edit("services/reviews/src/reviews.js", "a review needs an author", "a review has an author")
 			run := succeeded(t, r.run())
@@ -148,6 +151,7 @@ func TestTheShop(t *testing.T) {
 			last = run
 		}},
 		{"the shared library", func(t *testing.T) {
+			t.Helper()
 			before := pods(t, "catalog", "cart", "orders")
 			r.edit("libs/kit/json.go", "read body: %v", "read the body: %v")
 			run := succeeded(t, r.run())
@@ -156,6 +160,7 @@ func TestTheShop(t *testing.T) {
 			last = run
 		}},
 		{"nothing after a restart of the farm", func(t *testing.T) {
+			t.Helper()
 			before := pods(t)
 			if err := shared.halt(); err != nil {
 				t.Fatalf("stop the farm: %v", err)
