@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +47,7 @@ type world struct {
 	bin      string            // built tools, and slipway itself
 	clusters map[string]string // name → kubeconfig
 	link     *link             // between the farm and prod-us
+	ports    devfarm.Ports     // the registry's stays: image names have it
 	log      *os.File
 	farm     clientfile.File
 	stop     []func()
@@ -122,6 +124,9 @@ func startWorld(ctx context.Context) (*world, error) {
 	if w.log, err = os.Create(filepath.Join(dir, "farm.log")); err != nil {
 		return w, err
 	}
+	if w.ports.Registry, err = freePort(); err != nil {
+		return w, err
+	}
 	if err := w.startFarm(ctx); err != nil {
 		return w, err
 	}
@@ -131,12 +136,21 @@ func startWorld(ctx context.Context) (*world, error) {
 	return w, err
 }
 
+func freePort() (int, error) {
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert // it is one of ListenTCP
+}
+
 // startFarm starts it on what an earlier one left in the state folder.
 func (w *world) startFarm(ctx context.Context) error {
 	cfg := devfarm.Config{
 		State: filepath.Join(w.dir, "state"), Tools: w.bin, Targets: filepath.Join(w.dir, "targets.yaml"), Clusters: map[string]devfarm.Cluster{},
 		LeaseTTL: 3 * time.Second, LocalPaths: []string{w.dir}, Version: "test", GitEnv: gitcmd.PassThrough(os.Environ()), Log: slog.New(slog.NewTextHandler(w.log, nil)),
-		BuildKitRoot: os.Getenv("SLIPWAY_TEST_BUILDKIT_ROOT"),
+		Ports: w.ports, BuildKitRoot: os.Getenv("SLIPWAY_TEST_BUILDKIT_ROOT"),
 	}
 	for name, kubeconfig := range w.clusters {
 		cfg.Clusters[name] = devfarm.Cluster{Kubeconfig: kubeconfig}

@@ -4,13 +4,17 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/slipway-build/slipway/internal/devfarm"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -175,10 +179,40 @@ func TestTheShop(t *testing.T) {
 				t.Errorf("run %d after run %d: the journal was not replayed", run.GetNumber(), last.GetNumber())
 			}
 		}},
+		{"nothing after a flush of Redis", func(t *testing.T) {
+			t.Helper()
+			before := pods(t)
+			flush(t)
+			run := succeeded(t, r.run())
+			reused(t, run)
+			same(t, last, run, before)
+		}},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { r.t = t; part.do(t) }) {
 			return
 		}
+	}
+}
+
+// flush loses everything that is in the farm's Redis.
+func flush(t *testing.T) {
+	t.Helper()
+	state := filepath.Join(shared.dir, "state")
+	address, err := os.ReadFile(filepath.Join(state, devfarm.RedisFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, err := os.ReadFile(filepath.Join(state, "secrets", "redis"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(&redis.Options{Addr: strings.TrimSpace(string(address)), Password: strings.TrimSpace(string(password))})
+	defer c.Close()
+	if n, err := c.DBSize(t.Context()).Result(); err != nil || n == 0 {
+		t.Fatalf("Redis has %d keys before the flush: %v", n, err)
+	}
+	if err := c.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
 	}
 }
 
