@@ -72,9 +72,9 @@ func TestAServiceThatNeverBecomesReadyIsRolledBackInEveryCluster(t *testing.T) {
 	r.spoil("reviews", "overlays/prod", "crash-loop")
 	run := r.run()
 	if run.GetState() != pb.RunState_RUN_STATE_FAILED {
+		dump(t, run)
 		t.Errorf("the run is %s", run.GetState())
 	}
-	dump(t, run)
 	says(t, "the run", run.GetMessage(), "apply/reviews@prod/prod-", "pod reviews-", "CrashLoopBackOff", "DATABASE_URL is not set", "ProgressDeadlineExceeded")
 	if images(run)["reviews"] == images(stable)["reviews"] {
 		t.Error("the candidate has the image of the stable release: nothing is shown")
@@ -129,9 +129,9 @@ func TestAFirstReleaseThatNeverBecomesReadyIsRemoved(t *testing.T) {
 	r.spoil("feedback", "base", "never-ready")
 	run := r.run()
 	if run.GetState() != pb.RunState_RUN_STATE_FAILED {
+		dump(t, run)
 		t.Errorf("the run is %s", run.GetState())
 	}
-	dump(t, run)
 	says(t, "the run", run.GetMessage(), "apply/feedback@dev/dev", "pod feedback-", "Readiness probe failed", "GET /healthz 503")
 	if back := task(t, run, "rollback/feedback@dev/dev"); back.GetResult().GetDeploy().GetState() != "removed" {
 		t.Errorf("%s is %s: %s", back.GetId(), back.GetState(), back.GetMessage())
