@@ -138,7 +138,7 @@ func (p *Partition) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			p.refuse(ErrUnavailable)
-			return nil //nolint:nilerr // it was told to stop, and that is what the error says
+			return nil
 		case errors.Is(err, journal.ErrLost):
 			p.refuse(ErrUnavailable)
 			return fmt.Errorf("partition %d: %w: another coordinator runs with the same NATS; stop one of them (replicas arrive with a later version)", p.cfg.Number, err)

@@ -153,6 +153,7 @@ func shows(t *testing.T, m *readmodel.Model, project string, limit int, want ...
 
 func TestListsFollowWhatWasCommitted(t *testing.T) {
 	engines(t, func(t *testing.T, address string) {
+		t.Helper()
 		s := &truth{}
 		s.add("shop", 1)
 		m := start(t, address, 100, s)
@@ -180,6 +181,7 @@ func TestListsFollowWhatWasCommitted(t *testing.T) {
 
 func TestAFlushIsNoticedAndRepaired(t *testing.T) {
 	engines(t, func(t *testing.T, address string) {
+		t.Helper()
 		s := &truth{}
 		s.add("shop", 1)
 		m := start(t, address, 100, s)
@@ -224,6 +226,7 @@ func TestAForgedOrMovedValueIsNeverShown(t *testing.T) {
 		},
 	}
 	engines(t, func(t *testing.T, address string) {
+		t.Helper()
 		s := &truth{}
 		s.add("shop", 1)
 		s.add("shop", 2)
@@ -255,6 +258,7 @@ func TestAForgedOrMovedValueIsNeverShown(t *testing.T) {
 
 func TestOnlyTheNewestAreHeldAndShortListsAreNotBelieved(t *testing.T) {
 	engines(t, func(t *testing.T, address string) {
+		t.Helper()
 		s := &truth{}
 		s.add("blog", 1)
 		for i := range 5 {

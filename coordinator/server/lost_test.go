@@ -50,7 +50,7 @@ func (k *link) accept() {
 		if err != nil {
 			return
 		}
-		out, err := net.Dial("tcp", k.to)
+		out, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", k.to)
 		k.mu.Lock()
 		if err != nil || k.down {
 			_ = in.Close()

@@ -124,18 +124,23 @@ func Run(ctx context.Context, o Options) error {
 			Puller: func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 		}),
 	})
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return parts.Run(gctx) })
-	g.Go(func() error { return dispatcher.Run(gctx) })
+	return serve(ctx, o, parts, dispatcher, model, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
+}
+
+// serve runs the parts until the context ends or one of them cannot go on.
+func serve(ctx context.Context, o Options, parts *partition.Set, d *dispatch.Dispatcher, model *readmodel.Model, observe *observer, requests func(context.Context) error, address string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return parts.Run(ctx) })
+	g.Go(func() error { return d.Run(ctx) })
 	if model != nil {
 		g.Go(func() error {
-			return model.Run(gctx, func(ctx context.Context, limit int) ([]*run.Run, error) { return parts.List(ctx, "", limit) })
+			return model.Run(ctx, func(ctx context.Context, limit int) ([]*run.Run, error) { return parts.List(ctx, "", limit) })
 		})
 	}
-	g.Go(func() error { return observe.serve(gctx, cfg.HTTP, dispatcher) })
-	g.Go(func() error { return grpcServer.Run(gctx, listener) })
+	g.Go(func() error { return observe.serve(ctx, o.Config.HTTP, d) })
+	g.Go(func() error { return requests(ctx) })
 	if o.Ready != nil {
-		g.Go(func() error { return whenServed(gctx, parts, func() { o.Ready(listener.Addr().String()) }) })
+		g.Go(func() error { return whenServed(ctx, parts, func() { o.Ready(address) }) })
 	}
 	return g.Wait()
 }

@@ -56,11 +56,11 @@ func startRedis(cfg Config, s *secrets) (*miniredis.Miniredis, error) {
 	m := miniredis.NewMiniRedis()
 	m.RequireAuth(s.get(redisPassword))
 	if err := m.StartAddr("127.0.0.1:0"); err != nil {
-		return nil, fmt.Errorf("Redis: %w", err)
+		return nil, fmt.Errorf("start Redis: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(cfg.State, RedisFile), []byte(m.Addr()+"\n"), 0o600); err != nil {
 		m.Close()
-		return nil, fmt.Errorf("Redis: %w", err)
+		return nil, fmt.Errorf("start Redis: %w", err)
 	}
 	return m, nil
 }
