@@ -4,6 +4,8 @@ CACHE  ?= $(HOME)/.cache/slipway
 TOOLS  := $(CACHE)/bin
 SETUP  := go run ./scripts/setup -cache "$(CACHE)"
 PROTOS := .slipway/protodeps
+# With the flags of scripts/devcluster/build.json Kubernetes is compiled once, for the programs and the tests.
+DEVCLUSTER := cd scripts/devcluster && CGO_ENABLED=0 GOFLAGS="-trimpath '-gcflags=all=-N -l -dwarf=false'"
 
 .PHONY: help demo build tools test e2e lint gen bench chaos clean
 
@@ -25,13 +27,12 @@ tools: ## build the third-party programs that Slipway starts (BuildKit, a develo
 test: ## unit, property and integration tests on real NATS, Redis, BuildKit and control planes, race detector on
 	$(SETUP) test
 	PATH="$(TOOLS):$$PATH" go test -race -timeout 25m ./...
-	cd scripts/devcluster && go test ./address ./clusterdir ./network ./simulate
 	$(MAKE) -C examples/shop test
 
 e2e: ## the heavier tests: real node, Jaeger, make demo itself
 	$(SETUP) e2e
 	PATH="$(TOOLS):$$PATH" go test -tags e2e -count=1 -timeout 40m ./internal/e2e/...
-	cd scripts/devcluster && go test -count=1 -timeout 20m ./e2e
+	$(DEVCLUSTER) go test -vet=off -count=1 -timeout 20m ./...
 	$(MAKE) demo
 
 lint: ## golangci-lint, go vet, gofmt and buf lint
@@ -40,7 +41,6 @@ lint: ## golangci-lint, go vet, gofmt and buf lint
 	  test -z "$$unformatted" || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
 	go vet -tags e2e ./...
 	"$(TOOLS)/golangci-lint" run
-	cd scripts/devcluster && go vet ./...
 	go run ./scripts/protodeps $(PROTOS)
 	"$(TOOLS)/buf" lint
 
