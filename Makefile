@@ -4,8 +4,6 @@ CACHE  ?= $(HOME)/.cache/slipway
 TOOLS  := $(CACHE)/bin
 SETUP  := go run ./scripts/setup -cache "$(CACHE)"
 PROTOS := .slipway/protodeps
-# With the flags of scripts/devcluster/build.json Kubernetes is compiled once, for the programs and the tests.
-DEVCLUSTER := cd scripts/devcluster && CGO_ENABLED=0 GOFLAGS="-trimpath '-gcflags=all=-N -l -dwarf=false'"
 
 .PHONY: help demo build tools test e2e lint gen bench chaos clean
 
@@ -32,7 +30,6 @@ test: ## unit, property and integration tests on real NATS, Redis, BuildKit and 
 e2e: ## the heavier tests: real node, Jaeger, make demo itself
 	$(SETUP) e2e
 	PATH="$(TOOLS):$$PATH" go test -tags e2e -count=1 -timeout 40m ./internal/e2e/...
-	$(DEVCLUSTER) go test -vet=off -count=1 -timeout 20m ./...
 	$(MAKE) demo
 
 lint: ## golangci-lint, go vet, gofmt and buf lint
