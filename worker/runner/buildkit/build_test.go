@@ -7,6 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -245,6 +248,7 @@ func TestBrokenFarm(t *testing.T) {
 		defer func() { _ = c.Close() }()
 		errored(t, c, buildkittest.Base, nil, "BuildKit at unix://")
 	})
+	t.Run("snapshots left half made by a killed daemon", func(t *testing.T) { halfMadeSnapshots(t, f) })
 	t.Run("daemon killed in mid-solve", func(t *testing.T) {
 		rec := &runnertest.Recorder{}
 		running := rec.Logged(" going on")
@@ -271,6 +275,43 @@ func TestBrokenFarm(t *testing.T) {
 			t.Fatal("the runner did not notice")
 		}
 	})
+}
+
+// halfMadeSnapshots: a daemon that is killed between making a snapshot's folder and
+// recording it meets that folder again when it next gives out the number.
+func halfMadeSnapshots(t *testing.T, f *buildkittest.Farm) {
+	t.Helper()
+	first := buildkit.NewBuilder(f.Client).Run(t.Context(), task(t, buildkittest.Base+"RUN echo one\n", nil), &runnertest.Recorder{})
+	runnertest.Want(t, first, runner.Succeeded, runner.ClassNone)
+	found, err := filepath.Glob(filepath.Join(f.Root, "runc-overlayfs", "snapshots", "snapshots", "[0-9]*"))
+	if err != nil || len(found) == 0 {
+		t.Skipf("no overlay snapshots in %s: %v", f.Root, err)
+	}
+	last := 0
+	for _, dir := range found {
+		n, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = max(last, n)
+	}
+	for n := last + 1; n <= last+2; n++ {
+		if err := os.MkdirAll(filepath.Join(filepath.Dir(found[0]), strconv.Itoa(n), "fs"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failures := 0
+	for range 5 {
+		o := buildkit.NewBuilder(f.Client).Run(t.Context(), task(t, buildkittest.Base+"RUN echo another\n", nil), &runnertest.Recorder{})
+		if o.Kind == runner.Succeeded {
+			break
+		}
+		failures++
+		runnertest.Want(t, o, runner.Errored, runner.ClassInfra)
+	}
+	if failures == 0 || failures == 5 {
+		t.Errorf("%d of 5 builds failed, want some at first and then none", failures)
+	}
 }
 
 // TestOwnRegistry pushes to the registry that a farm on one machine has, which wants

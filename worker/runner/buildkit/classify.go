@@ -61,6 +61,8 @@ func classify(err error, w *Watch, at Where) runner.Outcome {
 		return runner.Err("the connection to BuildKit at %s was lost: %s", at.Daemon, f.text)
 	case match(f.text, `dockerfile parse error`):
 		return f.userMistake()
+	case storage(f.text):
+		return runner.Err("the storage of BuildKit at %s is at fault, which a later attempt may find mended: %s", at.Daemon, f.text)
 	case match(f.text, `no space left on device|disk quota exceeded`):
 		return runner.Err("BuildKit at %s has no disk space left: %s", at.Daemon, f.text)
 	case f.unreachable():
@@ -184,6 +186,14 @@ func (f finding) registryDenied() runner.Outcome {
 // lostDaemon: the session is a connection of its own, and its loss is told as text.
 func lostDaemon(text string) bool {
 	return match(text, `error reading from server|transport is closing|client connection is closing|connection error: desc|no active session|session closed`)
+}
+
+// storage: the daemon's own snapshots and content. A daemon that was killed may leave a
+// snapshot's folder without its record; the next one to ask for that number fails, and
+// the failure removes the folder.
+func storage(text string) bool {
+	return match(text, `failed to rename: rename \S+/snapshots/|failed to (prepare|mount|create|commit) \S* ?(as|snapshot|temp|lease)|input/output error|`+
+		`read-only file system|structure needs cleaning|snapshot \S+ does not exist|failed to get (reader from content store|usage for)`)
 }
 
 // userText are mistakes that BuildKit answers without a place.

@@ -29,6 +29,7 @@ type Farm struct {
 	Daemon   *buildkitd.Daemon
 	Client   *buildkit.Client
 	Registry string // host:port
+	Root     string // of the daemon
 }
 
 // Start starts them for one test.
@@ -38,8 +39,9 @@ func Start(t *testing.T) *Farm {
 	if err != nil {
 		t.Fatal(err)
 	}
+	root := t.TempDir()
 	d, err := buildkitd.New(buildkitd.Config{
-		ToolDir: filepath.Join(cache, "slipway", "bin"), Root: t.TempDir(), GC: buildkitd.GC{ReservedSpace: "1GB"},
+		ToolDir: filepath.Join(cache, "slipway", "bin"), Root: root, GC: buildkitd.GC{ReservedSpace: "1GB"},
 	})
 	if err != nil {
 		t.Skipf("cannot run BuildKit here: %v", err)
@@ -60,7 +62,7 @@ func Start(t *testing.T) *Farm {
 	if err := d.Ready(ready); err != nil {
 		t.Fatal(err)
 	}
-	f := &Farm{Daemon: d, Registry: strings.TrimPrefix(reg.URL, "http://")}
+	f := &Farm{Daemon: d, Registry: strings.TrimPrefix(reg.URL, "http://"), Root: root}
 	f.Client = f.Dial(t, buildkit.Config{})
 	return f
 }
