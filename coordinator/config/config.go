@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-build/slipway/internal/daemon"
 	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/rpc"
 	"github.com/slipway-build/slipway/internal/strictyaml"
@@ -20,7 +21,7 @@ type Config struct {
 	Name   string        `yaml:"name"`   // for people; default: the host's name
 	Listen string        `yaml:"listen"` // gRPC; default 127.0.0.1:7420
 	HTTP   string        `yaml:"http"`   // metrics and health; default 127.0.0.1:7421
-	TLS    TLS           `yaml:"tls"`    // needed on every address but loopback
+	TLS    daemon.TLS    `yaml:"tls"`    // of both; needed on every address but loopback
 	State  string        `yaml:"state,required"`
 	NATS   queue.Address `yaml:"nats,required"`
 	Redis  Redis         `yaml:"redis"`
@@ -39,12 +40,6 @@ type Config struct {
 	LeaseTTL  time.Duration `yaml:"lease_ttl"`
 	Tokens    []Token       `yaml:"tokens,required"`
 	Telemetry Telemetry     `yaml:"telemetry"`
-}
-
-// TLS of the gRPC and HTTP listeners.
-type TLS struct {
-	Cert string `yaml:"cert"`
-	Key  string `yaml:"key"`
 }
 
 // Redis holds what can be rebuilt.
@@ -127,8 +122,8 @@ func (c *Config) Validate() error {
 	if c.LeaseTTL < minTTL {
 		bad("lease_ttl: %s, want at least %s", c.LeaseTTL, minTTL)
 	}
-	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
-		bad("tls: cert and key belong together")
+	if err := c.TLS.Validate("tls"); err != nil {
+		errs = append(errs, err)
 	}
 	if strings.Contains(c.Registry, "://") {
 		bad("registry: %q is a URL, want host[:port]/path", c.Registry)

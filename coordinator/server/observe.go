@@ -2,11 +2,8 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"time"
 
@@ -19,6 +16,8 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/trace"
+	"github.com/slipway-build/slipway/internal/daemon"
+	"github.com/slipway-build/slipway/internal/rpc"
 	"github.com/slipway-build/slipway/internal/telemetry"
 )
 
@@ -86,23 +85,18 @@ func (o *observer) changed(r *run.Run, tasks []*run.Task) {
 }
 
 // serve answers /metrics and /healthz.
-func (o *observer) serve(ctx context.Context, address string, d *dispatch.Dispatcher) error {
+func (o *observer) serve(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, d *dispatch.Dispatcher) error {
 	o.metrics.MustRegister(depth{d})
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", telemetry.MetricsHandler(o.metrics))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(o.log.Handler(), slog.LevelWarn)}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", address)
+	conf, err := cfg.TLS.Load()
 	if err != nil {
-		return fmt.Errorf("listen for HTTP on %s: %w", address, err)
+		return fmt.Errorf("tls: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
-	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve HTTP on %s: %w", address, err)
+	stop, err := daemon.Serve(ctx, cfg.HTTP, conf, daemon.Routes(o.metrics, tokens), o.log)
+	if err != nil {
+		return err
 	}
-	return nil
+	<-ctx.Done()
+	return stop()
 }
 
 // depth collects how many tasks wait, when it is asked.

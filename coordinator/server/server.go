@@ -5,7 +5,6 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"os"
@@ -124,11 +123,11 @@ func Run(ctx context.Context, o Options) error {
 			Puller: func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 		}),
 	})
-	return serve(ctx, o, parts, dispatcher, model, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
+	return serve(ctx, o, tokens, parts, dispatcher, model, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
 }
 
 // serve runs the parts until the context ends or one of them cannot go on.
-func serve(ctx context.Context, o Options, parts *partition.Set, d *dispatch.Dispatcher, model *readmodel.Model, observe *observer, requests func(context.Context) error, address string) error {
+func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.Set, d *dispatch.Dispatcher, model *readmodel.Model, observe *observer, requests func(context.Context) error, address string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return parts.Run(ctx) })
 	g.Go(func() error { return d.Run(ctx) })
@@ -137,7 +136,7 @@ func serve(ctx context.Context, o Options, parts *partition.Set, d *dispatch.Dis
 			return model.Run(ctx, func(ctx context.Context, limit int) ([]*run.Run, error) { return parts.List(ctx, "", limit) })
 		})
 	}
-	g.Go(func() error { return observe.serve(ctx, o.Config.HTTP, d) })
+	g.Go(func() error { return observe.serve(ctx, o.Config, tokens, d) })
 	g.Go(func() error { return requests(ctx) })
 	if o.Ready != nil {
 		g.Go(func() error { return whenServed(ctx, parts, func() { o.Ready(address) }) })
@@ -161,12 +160,9 @@ func newRPC(cfg config.Config, tokens *rpc.Tokens, log *slog.Logger) (*rpc.Serve
 		Tokens: tokens, Log: log,
 		Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto},
 	}
-	if cfg.TLS.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(cfg.TLS.Cert, cfg.TLS.Key)
-		if err != nil {
-			return nil, fmt.Errorf("read tls.cert and tls.key: %w", err)
-		}
-		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	var err error
+	if o.TLS, err = cfg.TLS.Load(); err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
 	}
 	return rpc.NewServer(o)
 }

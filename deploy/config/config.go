@@ -10,12 +10,12 @@ import (
 	"maps"
 	"net"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/slipway-build/slipway/internal/daemon"
 	"github.com/slipway-build/slipway/internal/strictyaml"
 )
 
@@ -29,8 +29,8 @@ type Config struct {
 	Clusters map[string]Cluster `yaml:"clusters,required"`
 	// Slots are how many tasks are carried out at once on each cluster; 8.
 	Slots int `yaml:"slots"`
-	// HTTP is the address of /metrics and /healthz; empty: none.
-	HTTP string `yaml:"http"`
+	// HTTP is where /metrics and /healthz are answered; nil: nowhere.
+	HTTP *daemon.HTTP `yaml:"http"`
 	// Drain is how long running tasks may go on after SIGTERM.
 	Drain     time.Duration `yaml:"drain"`
 	Telemetry Telemetry     `yaml:"telemetry"`
@@ -74,8 +74,6 @@ type Telemetry struct {
 const (
 	defaultSlots = 8
 	defaultDrain = time.Minute
-	maxSecret    = 64 << 10
-	maxCA        = 1 << 20
 )
 
 // Load reads the file, the files that it names (relative to it), and the defaults. It answers every mistake at once.
@@ -88,41 +86,25 @@ func Load(path string) (Config, error) {
 	if problems := strictyaml.Decode(path, data, strictyaml.DefaultLimits(), &c); len(problems) > 0 {
 		return Config{}, problems
 	}
-	if err := c.files(filepath.Dir(path)); err != nil {
+	if err := c.files(daemon.FilesOf(path)); err != nil {
 		return Config{}, err
 	}
 	return c.Complete()
 }
 
 // files reads what the file names, and makes the paths of kubeconfigs absolute.
-func (c *Config) files(dir string) error {
-	absolute := func(name string) string {
-		if name == "" || filepath.IsAbs(name) {
-			return name
-		}
-		return filepath.Join(dir, name)
+func (c *Config) files(f *daemon.Files) error {
+	c.Coordinator.Token = f.Secret("coordinator.token_file", c.Coordinator.TokenFile)
+	c.Coordinator.CA = f.Read("coordinator.ca_file", c.Coordinator.CAFile)
+	if c.HTTP != nil {
+		c.HTTP.Token = f.Secret("http.token_file", c.HTTP.TokenFile)
+		c.HTTP.TLS.Cert, c.HTTP.TLS.Key = f.Path(c.HTTP.TLS.Cert), f.Path(c.HTTP.TLS.Key)
 	}
-	var problems []error
-	read := func(key, name string, limit int) []byte {
-		if name == "" {
-			return nil
-		}
-		data, err := os.ReadFile(absolute(name))
-		switch {
-		case err != nil:
-			problems = append(problems, fmt.Errorf("%s: %w", key, err))
-		case len(data) > limit:
-			problems = append(problems, fmt.Errorf("%s: %s has more than %d bytes", key, name, limit))
-		}
-		return data
-	}
-	c.Coordinator.Token = strings.TrimSpace(string(read("coordinator.token_file", c.Coordinator.TokenFile, maxSecret)))
-	c.Coordinator.CA = read("coordinator.ca_file", c.Coordinator.CAFile, maxCA)
 	for name, cluster := range c.Clusters {
-		cluster.Kubeconfig = absolute(cluster.Kubeconfig)
+		cluster.Kubeconfig = f.Path(cluster.Kubeconfig)
 		c.Clusters[name] = cluster
 	}
-	return errors.Join(problems...)
+	return f.Err()
 }
 
 // Complete fills in defaults and checks what is there. A program that makes a deployer itself calls it instead of Load.
@@ -155,9 +137,9 @@ func (c Config) validate() error {
 	if c.Slots < 1 || c.Slots > 10_000 {
 		bad("slots: %d is not between 1 and 10000", c.Slots)
 	}
-	if c.HTTP != "" {
-		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
-			bad("http: %q is no host:port, e.g. 127.0.0.1:9464", c.HTTP)
+	if c.HTTP != nil {
+		if err := c.HTTP.Validate(); err != nil {
+			problems = append(problems, err)
 		}
 	}
 	if len(c.Clusters) == 0 {

@@ -63,7 +63,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return tracing.Shutdown(stop)
 	})
 	registry := telemetry.NewRegistry("slipway-deployer", s.cfg.Version)
-	stopMetrics, err := telemetry.Serve(ctx, s.cfg.HTTP, registry)
+	stopMetrics, err := s.cfg.HTTP.Serve(ctx, registry, s.log)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/slipway-build/slipway/deploy/config"
 	"github.com/slipway-build/slipway/deploy/server"
+	"github.com/slipway-build/slipway/internal/daemon"
 	"github.com/slipway-build/slipway/internal/rpc"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -104,7 +105,7 @@ func TestServesItsClusters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.HTTP = free.Addr().String()
+	cfg.HTTP = &daemon.HTTP{Address: free.Addr().String(), Token: "scrape"}
 	_ = free.Close()
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -118,10 +119,11 @@ func TestServesItsClusters(t *testing.T) {
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for path, want := range map[string]string{"/healthz": "ok", "/metrics": `slipway_build_info{program="slipway-deployer"`} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+cfg.HTTP+path, http.NoBody)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+cfg.HTTP.Address+path, http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
+		req.Header.Set("Authorization", "Bearer scrape")
 		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)

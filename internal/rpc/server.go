@@ -99,15 +99,9 @@ func (s *Server) Health() *health.Server { return s.health }
 
 // Listen opens an address. Without TLS it must be a loopback one.
 func (s *Server) Listen(ctx context.Context, address string) (net.Listener, error) {
-	if s.tls == nil {
-		if err := mustBeLoopback(ctx, address); err != nil {
-			return nil, err
-		}
-	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", address)
+	l, err := Listen(ctx, address, s.tls != nil)
 	if err != nil {
-		return nil, fmt.Errorf("listen for gRPC on %s: %w", address, err)
+		return nil, fmt.Errorf("listen for gRPC: %w", err)
 	}
 	return l, nil
 }

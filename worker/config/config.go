@@ -10,11 +10,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/slipway-build/slipway/internal/daemon"
 	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/strictyaml"
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
@@ -47,8 +46,8 @@ type Config struct {
 	State string `yaml:"state,required"`
 	// Keep is how many MiB of sources that nobody uses are kept.
 	Keep int `yaml:"keep_mib"`
-	// HTTP is the address of /metrics and /healthz; empty: none.
-	HTTP string `yaml:"http"`
+	// HTTP is where /metrics and /healthz are answered; nil: nowhere.
+	HTTP *daemon.HTTP `yaml:"http"`
 	// Drain is how long running tasks may go on after SIGTERM.
 	Drain     time.Duration `yaml:"drain"`
 	Telemetry Telemetry     `yaml:"telemetry"`
@@ -84,51 +83,32 @@ func Load(path string) (Config, error) {
 	if problems := strictyaml.Decode(path, data, strictyaml.DefaultLimits(), &c); len(problems) > 0 {
 		return Config{}, problems
 	}
-	if err := c.files(filepath.Dir(path)); err != nil {
+	if err := c.files(daemon.FilesOf(path)); err != nil {
 		return Config{}, err
 	}
 	return c.Complete()
 }
 
 // files reads what the file names.
-func (c *Config) files(dir string) error {
-	var problems []error
-	read := func(key, name string, limit int) []byte {
-		if name == "" {
-			return nil
-		}
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(dir, name)
-		}
-		data, err := os.ReadFile(name)
-		switch {
-		case err != nil:
-			problems = append(problems, fmt.Errorf("%s: %w", key, err))
-		case len(data) > limit:
-			problems = append(problems, fmt.Errorf("%s: %s has more than %d bytes", key, name, limit))
-		}
-		return data
+func (c *Config) files(f *daemon.Files) error {
+	c.Coordinator.Token = f.Secret("coordinator.token_file", c.Coordinator.TokenFile)
+	c.Coordinator.CA = f.Read("coordinator.ca_file", c.Coordinator.CAFile)
+	if c.HTTP != nil {
+		c.HTTP.Token = f.Secret("http.token_file", c.HTTP.TokenFile)
+		c.HTTP.TLS.Cert, c.HTTP.TLS.Key = f.Path(c.HTTP.TLS.Cert), f.Path(c.HTTP.TLS.Key)
 	}
-	secret := func(key, name string) string { return strings.TrimSpace(string(read(key, name, 64<<10))) }
-	c.Coordinator.Token = secret("coordinator.token_file", c.Coordinator.TokenFile)
-	c.Coordinator.CA = read("coordinator.ca_file", c.Coordinator.CAFile, 1<<20)
-	if data := read("registry_auth", c.RegistryAuth, 1<<20); data != nil {
+	if data := f.Read("registry_auth", c.RegistryAuth); data != nil {
 		auth, err := buildkit.ParseAuth(data)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("registry_auth: %w", err))
+			f.Problem(fmt.Errorf("registry_auth: %w", err))
 		}
 		c.Auth = auth
 	}
-	paths := []*string{&c.State}
+	c.State = f.Path(c.State)
 	if c.NATS != nil {
-		paths = append(paths, &c.NATS.PasswordFile, &c.NATS.CredentialsFile)
+		c.NATS.PasswordFile, c.NATS.CredentialsFile = f.Path(c.NATS.PasswordFile), f.Path(c.NATS.CredentialsFile)
 	}
-	for _, p := range paths {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(dir, *p)
-		}
-	}
-	return errors.Join(problems...)
+	return f.Err()
 }
 
 // Complete fills in defaults and checks what is there. A program that makes a worker
@@ -176,9 +156,9 @@ func (c Config) validate() error {
 	if c.State == "" {
 		bad("state: name a folder for sources")
 	}
-	if c.HTTP != "" {
-		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
-			bad("http: %q is no host:port, e.g. 127.0.0.1:9464", c.HTTP)
+	if c.HTTP != nil {
+		if err := c.HTTP.Validate(); err != nil {
+			problems = append(problems, err)
 		}
 	}
 	return errors.Join(problems...)

@@ -55,8 +55,8 @@ func TestMistakes(t *testing.T) {
 		want []string
 	}{
 		"unknown key": {"coordinatr: {}\nstate: w\n", []string{"worker.yaml:1:1", "coordinatr"}},
-		"several": {"coordinator: { address: nowhere }\nslots: { deploy: 1, build: 1 }\nstate: w\nhttp: x\n",
-			[]string{"coordinator.address: \"nowhere\" is no host:port", "coordinator.token_file", "slots.deploy", "buildkit: builds and tests need BuildKit", "http: "}},
+		"several": {"coordinator: { address: nowhere }\nslots: { deploy: 1, build: 1 }\nstate: w\nhttp: { address: x, token_file: worker.yaml }\n",
+			[]string{"coordinator.address: \"nowhere\" is no host:port", "coordinator.token_file", "slots.deploy", "buildkit: builds and tests need BuildKit", "http.address: \"x\""}},
 		"missing file": {"coordinator: { address: \"a:1\", token_file: nothing }\nstate: w\n", []string{"coordinator.token_file", "no such file"}},
 		"helpers":      {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nregistry_auth: helpers.json\nstate: w\n", []string{"credsStore and credHelpers are not supported"}},
 	} {

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/slipway-build/slipway/internal/daemon"
 	"github.com/slipway-build/slipway/internal/natstest"
 	"github.com/slipway-build/slipway/internal/queue"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
@@ -59,7 +60,7 @@ COPY services/api/main.txt /
 	}
 	cfg := config.Config{
 		Name: "builder", Coordinator: config.Coordinator{Address: f.coordinator.address, Token: f.coordinator.token},
-		BuildKit: f.Daemon.Address(), State: t.TempDir(), HTTP: f.metrics,
+		BuildKit: f.Daemon.Address(), State: t.TempDir(), HTTP: &daemon.HTTP{Address: f.metrics, Token: "scrape"},
 	}
 	if edit != nil {
 		edit(&cfg)
@@ -192,6 +193,7 @@ func TestOfferedTasks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		req.Header.Set("Authorization", "Bearer scrape")
 		resp, err := (&http.Client{}).Do(req)
 		if err != nil {
 			t.Fatal(err)
