@@ -187,11 +187,11 @@ func (r *Run) undo(promote *Task) []Event {
 	return events
 }
 
-// rollback starts the compensation of an apply that has ended, if it was ever begun,
-// was not compensated before, and if the plan has a template for it.
+// rollback starts the compensation of an apply that has ended, if it ever touched its
+// target, was not compensated before, and if the plan has a template for it.
 func (r *Run) rollback(apply *Task) []Event {
 	id := plan.RollbackID(apply.Spec.Service, *apply.Spec.Target)
-	if _, ok := r.Find(id); ok || len(apply.Attempts) == 0 {
+	if _, ok := r.Find(id); ok || !apply.touched() {
 		return nil
 	}
 	if _, ok := r.Plan.Find(id); !ok { // the environment asks for none
@@ -199,6 +199,17 @@ func (r *Run) rollback(apply *Task) []Event {
 	}
 	return []Event{CompensationStarted{Run: r.ID, Tasks: []string{id}, Reason: fmt.Sprintf("%s %s, and the release of %s did not succeed in every cluster of %s",
 		apply.Spec.ID, ended(apply.State), apply.Spec.Service, apply.Spec.Target.Environment)}}
+}
+
+// touched says whether an attempt may have changed something. One that was lost may
+// have; one that goes on will say.
+func (t *Task) touched() bool {
+	for _, a := range t.Attempts {
+		if !a.Untouched {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Run) left() []Event {

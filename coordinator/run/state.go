@@ -112,6 +112,7 @@ type Attempt struct {
 	FinishedAt time.Time
 	Steps      []Step
 	LogSize    int64 // bytes of its log
+	Untouched  bool  // an apply that changed nothing at its target
 }
 
 // Task is a task of a run with what became of it.

@@ -363,6 +363,7 @@ func (st *stream) complete(c *pb.Completion) error {
 		Attempt: run.Attempt{
 			Outcome: outcome, Class: class, Message: clip(c.GetMessage()), StartedAt: wire.FromTime(c.GetStartedAt()), FinishedAt: wire.FromTime(c.GetFinishedAt()),
 			Steps: wire.FromSteps(c.GetSteps()[:min(len(c.GetSteps()), maxSteps)]), LogSize: c.GetLogSize(),
+			Untouched: c.GetUntouched(),
 		},
 		Result: wire.FromResult(c.GetResult()),
 	}

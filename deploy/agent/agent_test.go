@@ -260,6 +260,9 @@ func TestDeadClusterIsNotTheReleasesFault(t *testing.T) {
 	relay.Kill()
 	c := d.apply(kubetest.Namespace(t), "r1", app("1", ""), 1)
 	expect(t, c, pb.Outcome_OUTCOME_ERRORED, pb.FailureClass_FAILURE_CLASS_INFRA, "", `cluster "one"`, "does not answer", "connection refused")
+	if !c.GetUntouched() {
+		t.Error("a cluster that did not answer counts as touched: the run would try to undo what was not done")
+	}
 }
 
 // A deployer that is stopped in the middle leaves the work to another one, which finds it half done and writes nothing twice.

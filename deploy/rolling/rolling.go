@@ -42,6 +42,7 @@ type Step struct {
 // Result is the answer about a rollout. Verdict says which of the parts said no.
 type Result struct {
 	Verdict Verdict
+	Touched bool // writing was begun
 	Applied apply.Outcome
 	Pruned  []apply.Change
 	Health  health.Report
@@ -114,9 +115,11 @@ type rollout struct {
 func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) (Result, error) {
 	r.result.path = r.check.Path
 	err := r.step("apply", func() (err error) {
-		if _, err = r.cluster.Ping(ctx); err == nil {
-			r.result.Applied, err = write()
+		if _, err := r.cluster.Ping(ctx); err != nil {
+			return err
 		}
+		r.result.Touched = true
+		r.result.Applied, err = write()
 		return err
 	})
 	if err != nil {

@@ -28,7 +28,8 @@ type RunState int32
 const (
 	RunState_RUN_STATE_UNSPECIFIED RunState = 0
 	RunState_RUN_STATE_RUNNING     RunState = 1
-	// A task failed or the run was canceled; what has begun is being ended or undone.
+	// The run was canceled; what has begun is being ended or undone. After a failure a
+	// run stays RUNNING: what does not depend on the failed task still goes on.
 	RunState_RUN_STATE_STOPPING  RunState = 2
 	RunState_RUN_STATE_SUCCEEDED RunState = 3
 	RunState_RUN_STATE_FAILED    RunState = 4

@@ -1033,7 +1033,10 @@ type Completion struct {
 	// At most 500.
 	Steps []*Step `protobuf:"bytes,8,rep,name=steps,proto3" json:"steps,omitempty"`
 	// Bytes of the attempt's log; the coordinator has them all before it completes.
-	LogSize       int64 `protobuf:"varint,9,opt,name=log_size,json=logSize,proto3" json:"log_size,omitempty"`
+	LogSize int64 `protobuf:"varint,9,opt,name=log_size,json=logSize,proto3" json:"log_size,omitempty"`
+	// Of an apply that did not succeed: it changed nothing at its target, e.g. since the
+	// cluster did not answer. When no attempt changed anything, nothing is rolled back.
+	Untouched     bool `protobuf:"varint,10,opt,name=untouched,proto3" json:"untouched,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1129,6 +1132,13 @@ func (x *Completion) GetLogSize() int64 {
 		return x.LogSize
 	}
 	return 0
+}
+
+func (x *Completion) GetUntouched() bool {
+	if x != nil {
+		return x.Untouched
+	}
+	return false
 }
 
 type CompletionAck struct {
@@ -2267,7 +2277,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1e\n" +
 	"\n" +
 	"capability\x18\x02 \x01(\tR\n" +
-	"capability\"\xa7\x03\n" +
+	"capability\"\xc5\x03\n" +
 	"\n" +
 	"Completion\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12-\n" +
@@ -2280,7 +2290,9 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\vfinished_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishedAt\x12&\n" +
 	"\x05steps\x18\b \x03(\v2\x10.slipway.v1.StepR\x05steps\x12\x19\n" +
-	"\blog_size\x18\t \x01(\x03R\alogSize\"U\n" +
+	"\blog_size\x18\t \x01(\x03R\alogSize\x12\x1c\n" +
+	"\tuntouched\x18\n" +
+	" \x01(\bR\tuntouched\"U\n" +
 	"\rCompletionAck\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x18\n" +
 	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xfd\x03\n" +
