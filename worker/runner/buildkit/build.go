@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
 
 	"github.com/slipway-build/slipway/worker/runner"
 )
@@ -42,20 +42,26 @@ func (b *Builder) Run(ctx context.Context, t runner.Task, r runner.Report) runne
 	if err != nil {
 		return runner.Err("%v", err)
 	}
-	attrs, bad := Frontend(t.Workspace, t.Commit, work)
+	src, bad := readDockerfile(t.Workspace, t.Commit, work)
 	if bad != nil {
 		return *bad
 	}
-	opt.Frontend = "dockerfile.v0"
-	opt.FrontendAttrs = attrs
+	opt.FrontendAttrs = attributes(src, work)
 	if work.Provenance {
-		attrs["attest:provenance"] = "mode=max,version=v1,builder-id=" + builderID
+		opt.FrontendAttrs["attest:provenance"] = "mode=max,version=v1,builder-id=" + builderID
 	}
 	opt.Exports = b.client.exports(work)
 
 	r.Started()
 	w := NewWatch(r)
-	resp, err := b.client.solve(ctx, opt, w)
+	resp, err := b.client.solve(ctx, opt, w, func(ctx context.Context, gw gateway.Client, attrs map[string]string) {
+		if !work.Provenance {
+			return
+		}
+		if made := homemade(ctx, gw, src, work); len(made) > 0 {
+			attrs[attrHomemade] = strings.Join(made, ",")
+		}
+	})
 	if err != nil {
 		return Classify(ctx, err, w, b.client.Where(work))
 	}
@@ -112,6 +118,10 @@ func Frontend(workspace, commit string, b runner.Build) (map[string]string, *run
 	if bad != nil {
 		return nil, bad
 	}
+	return attributes(src, b), nil
+}
+
+func attributes(src []byte, b runner.Build) map[string]string {
 	attrs := map[string]string{
 		"filename":                    path.Clean(b.Dockerfile),
 		"build-arg:SOURCE_DATE_EPOCH": strconv.Itoa(Epoch),
@@ -131,7 +141,7 @@ func Frontend(workspace, commit string, b runner.Build) (map[string]string, *run
 	if ownSyntax(src) {
 		attrs["cmdline"] = "dockerfile.v0"
 	}
-	return maps.Clone(attrs), nil
+	return attrs
 }
 
 // ownSyntax: `# syntax=docker/dockerfile:1` asks for the frontend that the daemon has

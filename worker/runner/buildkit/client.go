@@ -9,6 +9,7 @@ package buildkit
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"strings"
 
@@ -79,11 +80,16 @@ func (c *Client) Secrets() []string {
 	return out
 }
 
-// solve runs one solve of the Dockerfile frontend and follows it.
-func (c *Client) solve(ctx context.Context, opt client.SolveOpt, w *Watch) (map[string]string, error) {
+// solve runs one solve of the Dockerfile frontend and follows it. Within the same
+// session, prepare may complete the frontend's attributes first.
+func (c *Client) solve(ctx context.Context, opt client.SolveOpt, w *Watch, prepare func(context.Context, gateway.Client, map[string]string)) (map[string]string, error) {
 	var resp *client.SolveResponse
 	err := w.follow(func(ch chan *client.SolveStatus) (err error) {
-		resp, err = c.bk.Solve(ctx, nil, opt, ch)
+		resp, err = c.bk.Build(ctx, opt, "slipway", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+			attrs := maps.Clone(opt.FrontendAttrs)
+			prepare(ctx, gw, attrs)
+			return gw.Solve(ctx, gateway.SolveRequest{Frontend: "dockerfile.v0", FrontendOpt: attrs})
+		}, ch)
 		return err
 	})
 	if err != nil {
