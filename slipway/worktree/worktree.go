@@ -14,7 +14,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-build/slipway/internal/gitcmd"
 )
@@ -24,6 +26,11 @@ var ErrNoRepository = errors.New("not inside a git repository")
 
 // ErrNoCommit: nothing was committed yet.
 var ErrNoCommit = errors.New("the repository has no commit yet")
+
+const (
+	dirtyRefs = "refs/slipway/dirty/"
+	kept      = 20 // working trees as commits
+)
 
 // Tree is a repository on this machine.
 type Tree struct {
@@ -117,10 +124,32 @@ func (t *Tree) Dirty(ctx context.Context) (commit string, dirty bool, err error)
 	if err != nil {
 		return "", false, fmt.Errorf("commit the working tree: %w", err)
 	}
-	if _, err := t.output(ctx, nil, "update-ref", "refs/slipway/dirty/"+commit, commit); err != nil {
+	if err := t.keep(ctx, commit); err != nil {
 		return "", false, fmt.Errorf("keep the commit of the working tree: %w", err)
 	}
 	return commit, true, nil
+}
+
+// keep makes a ref of a commit, so that it can be fetched and git does not collect it,
+// and lets the oldest go beyond kept ones: the coordinator has them by then. All have
+// the time of their HEAD, so that the order is in the names.
+func (t *Tree) keep(ctx context.Context, commit string) error {
+	out, err := t.output(ctx, nil, "for-each-ref", "--sort=refname", "--format=%(refname)", dirtyRefs)
+	if err != nil {
+		return err
+	}
+	refs := strings.Fields(out)
+	if slices.ContainsFunc(refs, func(ref string) bool { return strings.HasSuffix(ref, commit) }) {
+		return nil
+	}
+	for len(refs) >= kept {
+		if _, err := t.output(ctx, nil, "update-ref", "-d", refs[0]); err != nil {
+			return err
+		}
+		refs = refs[1:]
+	}
+	_, err = t.output(ctx, nil, "update-ref", dirtyRefs+time.Now().UTC().Format("20060102T150405.000Z-")+commit, commit)
+	return err
 }
 
 // index copies the index: git then reads only the files that changed since.

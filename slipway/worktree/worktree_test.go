@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -92,8 +94,14 @@ func TestDirty(t *testing.T) {
 	if got := run(t, dir, "rev-parse", commit+"^"); got != head {
 		t.Errorf("parent %s, want %s", got, head)
 	}
-	if got := run(t, dir, "rev-parse", "refs/slipway/dirty/"+commit); got != commit {
-		t.Errorf("not kept: %s", got)
+	kept := func() []string {
+		return strings.Fields(run(t, dir, "for-each-ref", "--format=%(objectname)", "refs/slipway/dirty/"))
+	}
+	if got := kept(); len(got) != 1 || got[0] != commit {
+		t.Errorf("kept: %v", got)
+	}
+	if again, _, err := tree.Dirty(t.Context()); err != nil || again != commit || len(kept()) != 1 {
+		t.Errorf("the same working tree again: %s, kept %v, %v", again, kept(), err)
 	}
 	if run(t, dir, "status", "--porcelain") != status || run(t, dir, "rev-parse", "HEAD") != head {
 		t.Error("the index or HEAD changed")
@@ -103,5 +111,14 @@ func TestDirty(t *testing.T) {
 	}
 	if changed, err := tree.Changed(t.Context()); err != nil || !changed {
 		t.Errorf("changed=%t, %v", changed, err)
+	}
+	for i := range 25 {
+		write(t, filepath.Join(dir, "new"), strconv.Itoa(i))
+		if commit, _, err = tree.Dirty(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := kept(); len(got) != 20 || !slices.Contains(got, commit) {
+		t.Errorf("after 26 working trees %d are kept, want 20 with the newest", len(got))
 	}
 }
