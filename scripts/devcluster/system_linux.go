@@ -61,7 +61,7 @@ the host's address before the cluster exists. Both are idempotent.`,
 }
 
 func removeNetwork(plan address.Plan, name string) error {
-	index, err := network.Hold(plan)
+	index, err := network.Hold(plan, "devcluster net down")
 	if err != nil {
 		return err
 	}

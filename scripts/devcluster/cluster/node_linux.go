@@ -23,6 +23,9 @@ import (
 	"github.com/slipway-build/slipway/scripts/devcluster/node"
 )
 
+// endPatience is how long the kernel may take to end the processes of a killed node.
+const endPatience = 20 * time.Second
+
 // InitCommand is the hidden command that the init process of a node is started with.
 const InitCommand = "node-init"
 
@@ -48,7 +51,7 @@ func upNode(ctx context.Context, dir clusterdir.Dir, o Options) error {
 	if err := cleanNode(ctx, dir, o.Progress); err != nil {
 		return fmt.Errorf("clean up after an earlier cluster: %w", err)
 	}
-	index, err := network.Hold(plan)
+	index, err := network.Hold(plan, dir.Root)
 	if err != nil {
 		return err
 	}
@@ -244,7 +247,7 @@ func cleanNode(ctx context.Context, dir clusterdir.Dir, progress func(string, ..
 	if err := rec.endInit(ctx, progress); err != nil {
 		return err
 	}
-	index, err := network.Hold(plan)
+	index, err := holdLeftover(ctx, dir, plan, progress)
 	if errors.Is(err, network.ErrInUse) {
 		// Another cluster has taken the index since: what there is on it is that cluster's.
 		return forget(dir)
@@ -254,6 +257,37 @@ func cleanNode(ctx context.Context, dir clusterdir.Dir, progress func(string, ..
 	}
 	defer index.Close() // the end of the process would do
 	return tearDown(ctx, dir, rec, plan, progress)
+}
+
+// holdLeftover takes the index of a cluster whose init has ended. The first thread of a killed process is a zombie before its
+// others are gone, and what the init started goes after it: until then they hold the index in this folder's name.
+func holdLeftover(ctx context.Context, dir clusterdir.Dir, plan address.Plan, progress func(string, ...any)) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, endPatience)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for said := false; ; {
+		index, err := network.Hold(plan, dir.Root)
+		if !errors.Is(err, network.ErrInUse) {
+			return index, err
+		}
+		holder, heldErr := network.HeldBy(plan)
+		if heldErr != nil {
+			return nil, heldErr
+		}
+		if holder != dir.Root {
+			return nil, err
+		}
+		if !said {
+			said = true
+			progress("waiting for the node's processes to be gone")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("processes of the killed node still hold index %d: %w", plan.Index, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
 }
 
 // tearDown removes everything of a node whose init has ended. The caller holds the index.
@@ -299,7 +333,7 @@ func (r record) endInit(ctx context.Context, progress func(string, ...any)) erro
 			return fmt.Errorf("kill the node's init (pid %d): %w", r.PID, err)
 		}
 	}
-	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), endPatience)
 	defer cancelLast()
 	if !r.waitEnd(last) {
 		return fmt.Errorf("the node's init (pid %d) does not end after SIGKILL", r.PID)

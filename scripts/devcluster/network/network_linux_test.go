@@ -3,7 +3,9 @@ package network_test
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,7 +35,7 @@ func plan(t *testing.T) address.Plan {
 
 func TestUpIsGuardedIdempotentAndUndone(t *testing.T) {
 	p := plan(t)
-	before := routes(t)
+	before := routes(t, p)
 	t.Cleanup(func() {
 		if err := network.Down(p, "test"); err != nil {
 			t.Error(err)
@@ -68,7 +70,7 @@ func TestUpIsGuardedIdempotentAndUndone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if after := routes(t); after != before {
+	if after := routes(t, p); after != before {
 		t.Errorf("routes before:\n%s\nafter:\n%s", before, after)
 	}
 	if _, err := netns.GetFromName(p.Netns); err == nil {
@@ -104,7 +106,33 @@ func TestOverlapWithAnExistingRouteIsRefused(t *testing.T) {
 	}
 }
 
-func routes(t *testing.T) string {
+func TestHoldIsForOneAndSaysForWhom(t *testing.T) {
+	p := plan(t)
+	first, err := network.Hold(p, "a long name of the first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := network.Hold(p, "second"); !errors.Is(err, network.ErrInUse) {
+		t.Errorf("hold of a held index: %v; want ErrInUse", err)
+	}
+	if who, err := network.HeldBy(p); err != nil || who != "a long name of the first" {
+		t.Errorf("held by %q, %v; want the first", who, err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := network.Hold(p, "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close() // only locked
+	if who, err := network.HeldBy(p); err != nil || who != "second" {
+		t.Errorf("held by %q, %v; want second", who, err)
+	}
+}
+
+// routes are those of the plan: clusters of other tests come and go meanwhile.
+func routes(t *testing.T, p address.Plan) string {
 	t.Helper()
 	all, err := netlink.RouteList(nil, netlink.FAMILY_V4)
 	if err != nil {
@@ -112,7 +140,13 @@ func routes(t *testing.T) string {
 	}
 	var b strings.Builder
 	for _, r := range all {
-		b.WriteString(r.String() + "\n")
+		if r.Dst == nil {
+			continue
+		}
+		dst, ok := netip.AddrFromSlice(r.Dst.IP.To4())
+		if ok && slices.ContainsFunc(p.Guarded(), func(own netip.Prefix) bool { return own.Contains(dst) }) {
+			b.WriteString(r.String() + "\n")
+		}
 	}
 	return b.String()
 }
