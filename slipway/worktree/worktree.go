@@ -25,7 +25,7 @@ import (
 var ErrNoRepository = errors.New("not inside a git repository")
 
 // ErrNoCommit: nothing was committed yet.
-var ErrNoCommit = errors.New("the repository has no commit yet")
+var ErrNoCommit = errors.New("the repository has no commit yet: make one first (git add -A && git commit)")
 
 const (
 	dirtyRefs = "refs/slipway/dirty/"

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -38,6 +39,7 @@ func homemade(ctx context.Context, gw gateway.Client, dockerfile []byte, b runne
 	}
 	var found []string
 	for _, ref := range bases(dockerfile, b) {
+		opt.LogName = "[internal] load metadata for " + ref // as the frontend says it: one line for both
 		_, _, config, err := gw.ResolveImageConfig(ctx, ref, opt)
 		if err != nil {
 			continue
@@ -50,7 +52,7 @@ func homemade(ctx context.Context, gw gateway.Client, dockerfile []byte, b runne
 	return found
 }
 
-// bases are the images that a Dockerfile names in FROM, sorted; of stages that the
+// bases are the full names of the images that a Dockerfile names in FROM, sorted; of stages that the
 // target does not need too.
 func bases(dockerfile []byte, b runner.Build) []string {
 	tree, err := parser.Parse(bytes.NewReader(dockerfile))
@@ -76,8 +78,10 @@ func bases(dockerfile []byte, b runner.Build) []string {
 	for _, s := range stages {
 		ref, _, err := lex.ProcessWord(s.BaseName, shell.EnvsFromSlice(args))
 		_, context := b.Contexts[ref]
-		if err == nil && ref != "" && ref != "scratch" && !context && !slices.Contains(names, strings.ToLower(ref)) {
-			refs = append(refs, ref)
+		if err == nil && ref != "scratch" && !context && !slices.Contains(names, strings.ToLower(ref)) {
+			if full, err := reference.ParseNormalizedNamed(ref); err == nil {
+				refs = append(refs, reference.TagNameOnly(full).String())
+			}
 		}
 		names = append(names, strings.ToLower(s.Name))
 	}
