@@ -18,6 +18,8 @@ const (
 	// with long messages; one command's events are never split.
 	maxBatch = 256 << 10
 	tick     = 100 * time.Millisecond
+	// lately is how long ago a run may have ended whose owner had not told everybody.
+	lately = time.Minute
 )
 
 // owner is a partition between a claim and the loss of it.

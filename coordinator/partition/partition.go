@@ -67,9 +67,12 @@ type Config struct {
 	Dispatch Dispatcher
 	Effects  Effects
 	Listener Listener
-	Log      *slog.Logger
-	Now      func() time.Time
-	Suffix   func() string // of a run id: makes it unique over wiped journals
+	// Inherited is told of runs that the owner before may not have spoken of to the end:
+	// those that go on and those that ended lately. May be nil; must not block.
+	Inherited func(*run.Run)
+	Log       *slog.Logger
+	Now       func() time.Time
+	Suffix    func() string // of a run id: makes it unique over wiped journals
 }
 
 // Partition owns one partition while Run runs.

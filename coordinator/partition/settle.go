@@ -349,6 +349,9 @@ func (o *owner) inherit() {
 	o.at = o.j.Now()
 	for _, r := range o.st.Runs("", 1<<30) {
 		r.TakeRevoked()
+		if o.cfg.Inherited != nil && (!r.State.Ended() || o.at.Sub(r.FinishedAt) < lately) {
+			o.cfg.Inherited(r.Snapshot())
+		}
 		if r.State.Ended() {
 			r.TakeReady()
 			continue

@@ -84,6 +84,10 @@ func (o *observer) changed(r *run.Run, tasks []*run.Task) {
 	}
 }
 
+// inherited says again what a coordinator that was killed had perhaps not sent: a span
+// that is sent twice is one.
+func (o *observer) inherited(r *run.Run) { o.tracing.Emit(context.Background(), trace.All(r)...) }
+
 // serve answers /metrics and /healthz.
 func (o *observer) serve(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, d *dispatch.Dispatcher) error {
 	o.metrics.MustRegister(depth{d})

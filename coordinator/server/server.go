@@ -105,7 +105,7 @@ func Run(ctx context.Context, o Options) error {
 	})
 	parts, err := partition.NewSet(ctx, cfg.Partitions, partition.Config{
 		Owner: cfg.Name, Replicas: cfg.Replicas, JS: js, Plans: blobs.Plan, TTL: cfg.LeaseTTL, Dispatch: dispatcher,
-		Effects: effects{mirror, blobs}, Listener: hub, Log: log, Now: time.Now, Suffix: suffix,
+		Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Log: log, Now: time.Now, Suffix: suffix,
 	})
 	if err != nil {
 		return err

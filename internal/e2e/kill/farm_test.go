@@ -36,6 +36,8 @@ type farm struct {
 	registry   string
 	programs   map[string]*process // coordinator, worker-a, worker-b, deployer-a, deployer-b
 	buildkit   *buildkitd.Daemon
+	otlp       string // where spans go
+	query      string // where they are asked for
 	stop       []func()
 }
 
@@ -62,7 +64,7 @@ func startFarm(ctx context.Context) (*farm, error) {
 		return nil, err
 	}
 	f := &farm{dir: dir, programs: map[string]*process{}}
-	for _, step := range []func(context.Context) error{f.compile, f.cluster, f.images, f.queue, f.configure, f.ready} {
+	for _, step := range []func(context.Context) error{f.compile, f.jaeger, f.cluster, f.images, f.queue, f.configure, f.ready} {
 		if err := step(ctx); err != nil {
 			return f, err
 		}
@@ -127,6 +129,7 @@ func (f *farm) images(ctx context.Context) error {
 	}
 	if f.buildkit, err = buildkitd.New(buildkitd.Config{
 		ToolDir: tools(), Root: f.path("bk"), Log: slog.New(slog.DiscardHandler),
+		Env: append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+f.otlp, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_SERVICE_NAME=buildkitd"),
 		Registries: []buildkitd.Registry{
 			{Host: "docker.io", Mirrors: []string{f.registry + "/" + ociregistry.MirrorPrefix}}, {Host: f.registry, PlainHTTP: true},
 		},
@@ -197,10 +200,11 @@ registry: %s
 registry_auth: %s
 local_repositories: [%s]
 lease_ttl: 2s
+telemetry: { otlp: %q }
 tokens:
   - { name: admin, hash: %q, role: administer }
   - { name: worker, hash: %q, role: worker }
-`, f.address, http, f.path("state"), nats, f.path("targets.yaml"), f.registry, f.path("docker.json"), f.dir, rpc.HashToken(adminToken), rpc.HashToken(workerToken)),
+`, f.address, http, f.path("state"), nats, f.path("targets.yaml"), f.registry, f.path("docker.json"), f.dir, f.otlp, rpc.HashToken(adminToken), rpc.HashToken(workerToken)),
 	)
 	for _, name := range []string{"worker-a", "worker-b"} {
 		err = errors.Join(err, f.write(name+".yaml", `name: %s
@@ -210,13 +214,15 @@ buildkit: %s
 registry_auth: docker.json
 slots: { build: 2, render: 2 }
 state: work-%s
-`, name, f.address, nats, f.buildkit.Address(), name))
+telemetry: { otlp: %q }
+`, name, f.address, nats, f.buildkit.Address(), name, f.otlp))
 	}
 	for _, name := range []string{"deployer-a", "deployer-b"} {
 		err = errors.Join(err, f.write(name+".yaml", `name: %s
 coordinator: { address: %s, token_file: token }
 clusters: { prod: { kubeconfig: %s } }
-`, name, f.address, f.kubeconfig))
+telemetry: { otlp: %q }
+`, name, f.address, f.kubeconfig, f.otlp))
 	}
 	for _, p := range [][2]string{
 		{"coordinator", "coordinator"}, {"worker-a", "worker"}, {"worker-b", "worker"}, {"deployer-a", "deployer"}, {"deployer-b", "deployer"},
@@ -261,7 +267,7 @@ func TestMain(m *testing.M) {
 	}
 	if f != nil {
 		if code != 0 {
-			for _, name := range []string{"coordinator", "worker-a", "worker-b", "deployer-a", "deployer-b", "devcluster", "nats-server"} {
+			for _, name := range []string{"coordinator", "worker-a", "worker-b", "deployer-a", "deployer-b", "devcluster", "jaeger", "nats-server"} {
 				log, _ := os.ReadFile(f.path(name + ".log"))
 				_ = os.WriteFile(filepath.Join(os.TempDir(), "slipway-kill-"+name+".log"), log, 0o600)
 			}

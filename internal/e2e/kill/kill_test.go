@@ -196,12 +196,14 @@ func written(t *testing.T, before int) {
 // cluster must have been written once.
 func TestAKilledProgram(t *testing.T) {
 	first := newRepo(t)
-	first.succeeds(first.submit(), nil)
+	first.succeeds(first.submit(), func(run *pb.Run) { traced(t, run) })
 	for _, c := range []struct {
 		name string
 		kill func(t *testing.T, run string, before int) (undo func())
 		// again is the task that the kill interrupted, so that somebody had to begin it anew.
 		again string
+		// whole: nothing of the trace is lost. What a killed worker had not sent is.
+		whole bool
 	}{
 		{"coordinator while a build runs", func(t *testing.T, run string, _ int) func() {
 			t.Helper()
@@ -209,7 +211,7 @@ func TestAKilledProgram(t *testing.T) {
 			shared.programs["coordinator"].kill()
 			must(t, shared.programs["coordinator"].start())
 			return nil
-		}, ""},
+		}, "", true},
 		{"coordinator after an apply wrote", func(t *testing.T, run string, before int) func() {
 			t.Helper()
 			holder(t, run, apply)
@@ -217,20 +219,20 @@ func TestAKilledProgram(t *testing.T) {
 			shared.programs["coordinator"].kill()
 			must(t, shared.programs["coordinator"].start())
 			return nil
-		}, ""},
+		}, "", true},
 		{"worker", func(t *testing.T, run string, _ int) func() {
 			t.Helper()
 			p := shared.programs[holder(t, run, "build/one")]
 			p.kill()
 			return func() { must(t, p.start()) }
-		}, "build/one"},
+		}, "build/one", false},
 		{"deployer after it wrote", func(t *testing.T, run string, before int) func() {
 			t.Helper()
 			p := shared.programs[holder(t, run, apply)]
 			written(t, before)
 			p.kill()
 			return func() { must(t, p.start()) }
-		}, apply},
+		}, apply, false},
 		{"BuildKit", func(t *testing.T, run string, _ int) func() {
 			t.Helper()
 			holder(t, run, "build/one")
@@ -240,7 +242,7 @@ func TestAKilledProgram(t *testing.T) {
 			}
 			must(t, syscall.Kill(pid, syscall.SIGKILL))
 			return nil
-		}, "build/one"},
+		}, "build/one", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRepo(t)
@@ -272,6 +274,9 @@ func TestAKilledProgram(t *testing.T) {
 			})
 			if undo != nil {
 				undo()
+			}
+			if c.whole {
+				traced(t, get(t, client(t), run))
 			}
 		})
 	}
