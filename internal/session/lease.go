@@ -28,6 +28,7 @@ type Lease struct {
 	// coordinator last confirmed it with. Guarded by s.mu.
 	deadline time.Time
 	since    uint64 // guarded by s.mu; the first heartbeat that names it
+	named    uint64 // guarded by s.mu; the last hello that named it
 	log      spool
 }
 
@@ -83,18 +84,18 @@ func (l *Lease) Write(p []byte) (int, error) {
 	q := &l.log
 	q.mu.Lock()
 	for rest := p; len(rest) > 0; {
+		for len(q.data) >= q.limit && !q.ended {
+			q.room.Wait()
+		}
+		if q.ended {
+			break
+		}
 		end := q.base + int64(len(q.data))
 		if end >= MaxLog {
 			if !q.full {
 				q.full = true
 				q.data = append(q.data, fmt.Sprintf("\n[log cut: an attempt may write at most %d MiB]\n", MaxLog>>20)...)
 			}
-			break
-		}
-		for len(q.data) >= q.limit && !q.ended {
-			q.room.Wait()
-		}
-		if q.ended {
 			break
 		}
 		n := min(len(rest), q.limit-len(q.data), int(MaxLog-end))

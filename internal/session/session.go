@@ -70,6 +70,7 @@ type Session struct {
 	beats    map[uint64]time.Time   // when a heartbeat was sent, by sequence
 	beat     uint64                 // sequence of the last heartbeat
 	opened   time.Time              // when the last hello was sent
+	hellos   uint64                 // how many were
 	draining bool                   //
 	wake     chan struct{}          // the outbox has something
 	idle     chan struct{}          // closed and made anew when held shrinks

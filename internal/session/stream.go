@@ -72,6 +72,7 @@ func (s *Session) hello() *pb.Hello {
 	h := &pb.Hello{Name: s.cfg.Name, Instance: s.cfg.Instance, Version: s.cfg.Version, Capacity: s.capacity(func(p *pool) int { return cap(p.slots) }), Offers: s.cfg.Hints == nil}
 	s.out = outbox{beat: true}
 	s.opened = s.cfg.Now()
+	s.hellos++
 	for token, w := range s.waiting {
 		w.at = s.opened
 		s.out.requests = append(s.out.requests, token)
@@ -81,6 +82,7 @@ func (s *Session) hello() *pb.Hello {
 			continue
 		}
 		h.Running = append(h.Running, l.Grant.GetLease())
+		l.named = s.hellos
 		l.log.rewind()
 		if l.started { // the last stream may have lost it
 			s.out.progress = append(s.out.progress, &pb.LeaseProgress{Lease: l.Grant.GetLease(), Started: true})
@@ -109,9 +111,9 @@ func (s *Session) welcome(ctx context.Context, w *pb.Welcome) {
 	for _, ref := range w.GetRejected() {
 		s.lose(ref, ErrLost)
 	}
-	// The coordinator took the others back after the hello was sent.
+	// The coordinator took the others back after the hello was sent; one that began since then it was not asked about.
 	for _, l := range s.held {
-		if !l.lost {
+		if !l.lost && l.named == s.hellos {
 			l.deadline, l.since = s.opened.Add(s.ttl), s.beat+1
 		}
 	}
