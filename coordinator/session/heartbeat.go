@@ -13,11 +13,11 @@ import (
 // heartbeat renews what the worker holds, and tells it what it does not hold.
 func (st *stream) heartbeat(h *pb.Heartbeat) error {
 	if st.relay != nil {
-		free := h.GetFree()
 		if h.GetDraining() {
-			free = nil
+			st.relay.drain()
+		} else {
+			st.relay.free(h.GetFree())
 		}
-		st.relay.free(free)
 	}
 	if h.GetDraining() && st.ctx.Err() == nil {
 		st.present(false)
@@ -42,8 +42,13 @@ func (st *stream) heartbeat(h *pb.Heartbeat) error {
 	for p, refs := range byPart {
 		renew := func(tx *partition.Tx) error {
 			for _, ref := range refs {
-				// A partition that built its state again knows the lease and not the session.
-				if !tx.Renew(fromRef(ref), st.worker) && !tx.Reclaim(fromRef(ref), st.worker, st) {
+				if _, ok := st.holds(ref); ok && tx.Renew(fromRef(ref), st.worker) {
+					continue
+				}
+				// A partition that built its state again knows the lease and not the session;
+				// a lease that was given to the session before this one, and began after this
+				// one's hello, is known to neither.
+				if !st.reclaim(tx, ref) {
 					st.revoke(ref, pb.Revocation_CAUSE_LOST, "the lease is not held")
 				}
 			}

@@ -20,6 +20,8 @@ type relay struct {
 	slots map[string]int // free by the last heartbeat, less what was offered since
 	open  map[string]offer
 	wake  map[string]chan struct{}
+	// drained: the worker answers no more offers.
+	drained bool
 }
 
 type offer struct {
@@ -53,6 +55,24 @@ func (r *relay) free(free []*pb.Capacity) {
 	}
 }
 
+// drain gives back what the worker has not asked for: it takes nothing new, but may go
+// on for long with what it has.
+func (r *relay) drain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drained = true
+	clear(r.slots)
+	r.giveBack()
+}
+
+// giveBack what is open; r.mu is held.
+func (r *relay) giveBack() {
+	for token, o := range r.open {
+		delete(r.open, token)
+		_ = o.hint.Nak() // the queue gives it out again by itself otherwise
+	}
+}
+
 // answered is told that the worker asked for the lease.
 func (r *relay) answered(token string) {
 	r.mu.Lock()
@@ -74,9 +94,7 @@ func (r *relay) run() {
 	lanes.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, o := range r.open {
-		_ = o.hint.Nak() // the queue gives it out again by itself otherwise
-	}
+	r.giveBack()
 }
 
 func (r *relay) lane(ctx context.Context, capability string, wake <-chan struct{}) {
@@ -93,15 +111,7 @@ func (r *relay) lane(ctx context.Context, capability string, wake <-chan struct{
 			}
 			continue
 		}
-		err := puller.Fetch(ctx, n, 2*time.Second, func(h queue.Hint) {
-			r.mu.Lock()
-			r.slots[capability]--
-			r.open[h.Token] = offer{h, capability, time.Now()}
-			r.mu.Unlock()
-			r.st.later(func(m *pb.SessionResponse) {
-				m.Offers = append(m.Offers, &pb.Offer{Token: h.Token, Capability: capability})
-			})
-		})
+		err := puller.Fetch(ctx, n, 2*time.Second, func(h queue.Hint) { r.offer(capability, h) })
 		if err != nil {
 			select {
 			case <-time.After(300 * time.Millisecond):
@@ -109,6 +119,20 @@ func (r *relay) lane(ctx context.Context, capability string, wake <-chan struct{
 			}
 		}
 	}
+}
+
+func (r *relay) offer(capability string, h queue.Hint) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.drained {
+		_ = h.Nak() // the queue gives it out again by itself otherwise
+		return
+	}
+	r.slots[capability]--
+	r.open[h.Token] = offer{h, capability, time.Now()}
+	r.st.later(func(m *pb.SessionResponse) {
+		m.Offers = append(m.Offers, &pb.Offer{Token: h.Token, Capability: capability})
+	})
 }
 
 // stale gives back offers that were not answered.

@@ -200,10 +200,7 @@ func (st *stream) welcome() error {
 	for _, ref := range st.hello.GetRunning() {
 		kept := false
 		err := st.do(ref.GetToken(), func(tx *partition.Tx) error {
-			kept = tx.Reclaim(fromRef(ref), st.worker, st)
-			if r, t, err := tx.Holder(fromRef(ref)); err == nil {
-				st.note(ref.GetToken(), held{r, t, wire.FromFence(ref.GetFence())})
-			}
+			kept = st.reclaim(tx, ref)
 			return nil
 		})
 		if err != nil && !errors.Is(err, partition.ErrNotFound) {
@@ -217,6 +214,18 @@ func (st *stream) welcome() error {
 	defer st.mu.Unlock()
 	st.out.Welcome = w
 	return nil
+}
+
+// reclaim takes a lease that goes on into this stream, in a command of its partition.
+// Only then may the stream write its log: that a lease exists says nothing about whose.
+func (st *stream) reclaim(tx *partition.Tx, ref *pb.LeaseRef) bool {
+	if !tx.Reclaim(fromRef(ref), st.worker, st) {
+		return false
+	}
+	if r, t, err := tx.Holder(fromRef(ref)); err == nil { // else it has completed
+		st.note(ref.GetToken(), held{r, t, wire.FromFence(ref.GetFence())})
+	}
+	return true
 }
 
 func (st *stream) do(token string, f func(*partition.Tx) error) error {
