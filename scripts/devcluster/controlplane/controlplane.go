@@ -104,6 +104,10 @@ func Run(ctx context.Context, cfg Config, serve func(ctx context.Context, api AP
 	cfg.Progress("API server listens on %s", server)
 
 	managers := start(ctx, "kube-controller-manager", fail, func(ctx context.Context) error {
+		// It gives up after ten seconds by itself, which on a busy machine is less than the API server's first roles take.
+		if err := probe.wait(ctx, "/healthz"); err != nil {
+			return err
+		}
 		return runControllerManager(ctx, cfg, f)
 	})
 	defer managers.stop()
