@@ -4,6 +4,8 @@ CACHE  ?= $(HOME)/.cache/slipway
 TOOLS  := $(CACHE)/bin
 SETUP  := go run ./scripts/setup -cache "$(CACHE)"
 PROTOS := .slipway/protodeps
+# A module of its own. With the flags of its build.json Kubernetes is compiled once, for the programs and the tests.
+DEVCLUSTER := cd scripts/devcluster && SLIPWAY_DEVCLUSTER_BIN="$(TOOLS)" CGO_ENABLED=0 GOFLAGS="-trimpath '-gcflags=all=-N -l -dwarf=false'"
 
 .PHONY: help demo build tools test e2e lint gen bench chaos clean
 
@@ -25,11 +27,14 @@ tools: ## build the third-party programs that Slipway starts (BuildKit, a develo
 test: ## unit, property and integration tests on real NATS, Redis, BuildKit and control planes, race detector on
 	$(SETUP) test
 	PATH="$(TOOLS):$$PATH" go test -race -timeout 25m ./...
+	$(DEVCLUSTER) go test -vet=off -timeout 15m -skip TestRealNode ./address ./clusterdir ./simulate ./e2e
 	$(MAKE) -C examples/shop test
 
 e2e: ## the heavier tests: real node, Jaeger, make demo itself
 	$(SETUP) e2e
 	PATH="$(TOOLS):$$PATH" go test -tags e2e -count=1 -timeout 40m ./internal/e2e/...
+	$(DEVCLUSTER) go test -vet=off -count=1 -timeout 15m -run TestRealNode ./e2e
+	$(DEVCLUSTER) go test -vet=off -count=1 ./cluster ./network
 	$(MAKE) demo
 
 lint: ## golangci-lint, go vet, gofmt and buf lint

@@ -12,14 +12,15 @@ import (
 	"github.com/slipway-build/slipway/scripts/devcluster/address"
 	"github.com/slipway-build/slipway/scripts/devcluster/cluster"
 	"github.com/slipway-build/slipway/scripts/devcluster/clusterdir"
+	"github.com/slipway-build/slipway/scripts/devcluster/doctor"
 	"github.com/slipway-build/slipway/scripts/devcluster/network"
 )
 
 // killed is what a killed cluster leaves: its network, and a record of itself.
 func killed(t *testing.T, index int) (address.Plan, clusterdir.Dir) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+	if missing := doctor.Missing(doctor.Check(doctor.Options{})); len(missing) > 0 {
+		t.Skipf("this machine cannot run a real node:\n%s", strings.Join(missing, "\n"))
 	}
 	plan, err := address.ForIndex(index)
 	if err != nil {

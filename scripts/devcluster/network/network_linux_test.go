@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,6 +14,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/slipway-build/slipway/scripts/devcluster/address"
+	"github.com/slipway-build/slipway/scripts/devcluster/doctor"
 	"github.com/slipway-build/slipway/scripts/devcluster/network"
 )
 
@@ -23,8 +23,8 @@ const index = 241
 
 func plan(t *testing.T) address.Plan {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+	if missing := doctor.Missing(doctor.Check(doctor.Options{})); len(missing) > 0 {
+		t.Skipf("this machine cannot run a real node:\n%s", strings.Join(missing, "\n"))
 	}
 	p, err := address.ForIndex(index)
 	if err != nil {
