@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -93,32 +94,47 @@ func New(cfg Config) *Partition {
 }
 
 // Do runs a command and answers after what it decided is durable. What do read is true
-// then too: reads are commands without events.
+// then too: reads are commands without events. When the context ends first, the command
+// may or may not have run, but it does not run any more: do may write the caller's
+// variables.
 func (p *Partition) Do(ctx context.Context, do func(*Tx) error) error {
+	var mu sync.Mutex
+	gone := false
+	run := func(tx *Tx) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if gone {
+			return context.Cause(ctx)
+		}
+		return do(tx)
+	}
 	done := make(chan error, 1)
-	if err := p.Go(ctx, do, func(err error) { done <- err }); err != nil {
+	if err := p.Go(ctx, run, func(err error) { done <- err }); err != nil {
 		return err
 	}
 	select {
 	case err := <-done:
 		return err
-	case <-p.ended:
-		select {
-		case err := <-done: // it was answered before the end
-			return err
-		default:
-			return ErrUnavailable
-		}
 	case <-ctx.Done():
+		mu.Lock()
+		defer mu.Unlock()
+		gone = true
 		return context.Cause(ctx)
 	}
 }
 
-// Go is Do that calls reply from the partition's goroutine instead of waiting; reply
-// must not block, and is not called when the partition ends first.
+// Go is Do that calls reply instead of waiting: once, if Go answers nil, and never
+// otherwise. reply must not block: it is called from the partition's goroutine, or, when
+// the partition ends, from whichever notices.
 func (p *Partition) Go(ctx context.Context, do func(*Tx) error, reply func(error)) error {
 	select {
+	case <-p.ended:
+		return ErrUnavailable
+	default:
+	}
+	select {
 	case p.cmds <- command{do, reply}:
+		p.late()
 		return nil
 	case <-p.ended:
 		return ErrUnavailable
@@ -127,10 +143,21 @@ func (p *Partition) Go(ctx context.Context, do func(*Tx) error, reply func(error
 	}
 }
 
+// late answers commands that came while the partition ended. Run does so after it has
+// said that it ended, and a sender after it has sent, so one of the two sees the command.
+func (p *Partition) late() {
+	select {
+	case <-p.ended:
+		p.refuse(ErrUnavailable)
+	default:
+	}
+}
+
 // Run claims the partition and serves it until the context ends. It claims again after
 // a failed append; it gives up when another owner has claimed, or the journal is corrupt.
 // It runs once.
 func (p *Partition) Run(ctx context.Context) error {
+	defer p.late()
 	defer close(p.ended)
 	j, err := journal.Open(ctx, p.cfg.JS, journal.Config{Partition: p.cfg.Number, Owner: p.cfg.Owner, Replicas: p.cfg.Replicas, Log: p.cfg.Log, Now: p.cfg.Now})
 	if err != nil {
@@ -140,13 +167,10 @@ func (p *Partition) Run(ctx context.Context) error {
 		err := p.own(ctx, j)
 		switch {
 		case ctx.Err() != nil:
-			p.refuse(ErrUnavailable)
 			return nil
 		case errors.Is(err, journal.ErrLost):
-			p.refuse(ErrUnavailable)
 			return fmt.Errorf("partition %d: %w: another coordinator runs with the same NATS; stop one of them (replicas arrive with a later version)", p.cfg.Number, err)
 		case errors.Is(err, journal.ErrCorrupt), errors.Is(err, journal.ErrNewer):
-			p.refuse(ErrUnavailable)
 			return fmt.Errorf("partition %d: %w", p.cfg.Number, err)
 		}
 		p.cfg.Log.ErrorContext(ctx, "partition stopped, building its state again from the journal", "partition", p.cfg.Number, "err", err)
