@@ -14,10 +14,7 @@ import (
 )
 
 const (
-	// maxBatch bounds the events of one group commit, so that it fits into a record even
-	// with long messages; one command's events are never split.
-	maxBatch = 256 << 10
-	tick     = 100 * time.Millisecond
+	tick = 100 * time.Millisecond
 	// lately is how long ago a run may have ended whose owner had not told everybody.
 	lately = time.Minute
 )
@@ -78,12 +75,16 @@ func (o *owner) stop() {
 func (o *owner) serve(cmds <-chan command) error {
 	t := time.NewTicker(tick)
 	defer t.Stop()
+	if err := o.commit(); err != nil { // what inheriting decided, at its time
+		return err
+	}
 	for {
-		o.at = o.j.Now()
 		select {
 		case c := <-cmds:
+			o.at = o.j.Now()
 			o.run(c)
 		case <-t.C:
+			o.at = o.j.Now()
 			o.command(func(*Tx) error { o.expire(); return nil }) //nolint:errcheck // it answers none
 		case <-o.ctx.Done():
 			return context.Cause(o.ctx)
@@ -121,8 +122,8 @@ func (o *owner) commit() error {
 	o.events, o.replies, o.after, o.size = nil, nil, nil, 0
 	clear(o.moved)
 	err := o.broken
-	if err == nil && len(events) > 0 {
-		_, err = o.j.Append(o.ctx, o.at, events)
+	if err == nil {
+		err = persist(o.ctx, o.j, o.at, events)
 	}
 	if err != nil {
 		for _, a := range replies {

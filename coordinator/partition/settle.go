@@ -1,11 +1,11 @@
 package partition
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -52,33 +52,13 @@ func (o *owner) emit(events ...run.Event) {
 	}
 }
 
-// weight estimates an event's encoded size from above for what may be long.
-func weight(e run.Event) int {
-	n := 200
-	switch e := e.(type) {
-	case run.AttemptFinished:
-		n += len(e.Attempt.Message) + 200*len(e.Attempt.Steps)
-	case run.TaskFinished:
-		n += len(e.Message)
-		if t := e.Result.Tests; t != nil {
-			for _, f := range t.Failures {
-				n += 100 + len(f.Output) + len(f.Name)
-			}
-		}
-	default:
-	}
-	return n
-}
-
 // settle says what follows, until nothing does.
 func (o *owner) settle() {
 	for again := true; again && o.broken == nil; {
 		dirty := o.dirty
 		o.dirty = map[string]bool{}
-		for _, id := range slices.Sorted(maps.Keys(dirty)) {
-			if r, ok := o.st.Run(id); ok {
-				o.settleRun(r)
-			}
+		for _, r := range o.oldestFirst(dirty) {
+			o.settleRun(r)
 		}
 		left := o.left
 		o.left = nil
@@ -87,6 +67,18 @@ func (o *owner) settle() {
 		}
 		again = len(o.dirty) > 0 || len(o.left) > 0
 	}
+}
+
+// oldestFirst: of runs that may go on in the same moment, the older one is asked first.
+func (o *owner) oldestFirst(ids map[string]bool) []*run.Run {
+	runs := make([]*run.Run, 0, len(ids))
+	for id := range ids {
+		if r, ok := o.st.Run(id); ok {
+			runs = append(runs, r)
+		}
+	}
+	slices.SortFunc(runs, func(a, b *run.Run) int { return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.ID, b.ID)) })
+	return runs
 }
 
 func (o *owner) settleRun(r *run.Run) {

@@ -156,6 +156,8 @@ func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, e
 		return Work{}, true, err
 	}
 	switch {
+	case t.Spec.Can == plan.CapabilityCoordinator:
+		return Work{}, true, fmt.Errorf("task %s is the coordinator's own: %w", t.Spec.ID, ErrAborted)
 	case t.State != run.TaskReady:
 		return Work{}, true, fmt.Errorf("task %s is %s: %w", t.Spec.ID, t.State, ErrAborted)
 	case o.cfg.Now().Before(o.quiet) || t.NotBefore.After(o.at):
@@ -228,7 +230,7 @@ func (tx *Tx) Reclaim(ref Ref, w Worker, sink Sink) bool {
 		return true
 	}
 	// Given by the owner before, whose note of it was not durable.
-	if t.State == run.TaskReady && ref.Attempt == len(t.Attempts)+1 && ref.Fence.Epoch < o.epoch && o.cfg.Now().Before(o.quiet) {
+	if t.State == run.TaskReady && t.Spec.Can != plan.CapabilityCoordinator && ref.Attempt == len(t.Attempts)+1 && ref.Fence.Epoch < o.epoch && o.cfg.Now().Before(o.quiet) {
 		o.emit(run.AttemptStarted{Run: r.ID, Task: t.Spec.ID, Attempt: ref.Attempt, Worker: w.Name, Fence: ref.Fence, LeasedAt: o.at})
 		o.leases[ref.Token] = &lease{r: r, t: t, ref: ref, worker: w, sink: sink, deadline: o.cfg.Now().Add(o.cfg.TTL)}
 		return true
@@ -292,7 +294,14 @@ func (tx *Tx) Complete(ref Ref, rep run.Report) error {
 	if cur == nil {
 		return fmt.Errorf("complete %s: %w", ref.Token, ErrAborted)
 	}
+	rep = fit(rep)
 	a := rep.Attempt
+	switch a.Outcome {
+	case run.OutcomeSucceeded, run.OutcomeFailed, run.OutcomeErrored, run.OutcomeCanceled:
+	default: // lost is for the owner to say, and without an outcome the attempt would go on
+		a.Message = fmt.Sprintf("worker %s reported the outcome %q\n%s", cur.Worker, a.Outcome, a.Message)
+		a.Outcome, a.Class = run.OutcomeErrored, run.ClassInfra
+	}
 	a.Number, a.Worker, a.Fence, a.LeasedAt = cur.Number, cur.Worker, cur.Fence, cur.LeasedAt
 	if a.StartedAt.IsZero() {
 		a.StartedAt = cur.StartedAt
