@@ -1,0 +1,9 @@
+package partition
+
+import "github.com/slipway-build/slipway/coordinator/project"
+
+// Expire does what a tick does, when the test wants it.
+func (tx *Tx) Expire() { tx.o.expire() }
+
+// State is the state that is served. Once the partition has ended it does not change.
+func (tx *Tx) State() *project.State { return tx.o.st }
