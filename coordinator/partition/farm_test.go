@@ -34,14 +34,22 @@ type tb interface {
 
 // clock is moved by the test.
 type clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu   sync.Mutex
+	now  time.Time
+	step time.Duration // each look moves it on by this
 }
 
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.now = c.now.Add(c.step)
 	return c.now
+}
+
+func (c *clock) runs(step time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.step = step
 }
 
 func (c *clock) advance(d time.Duration) {
@@ -303,7 +311,11 @@ func (f *farm) idle() bool {
 		}
 		return nil
 	})
-	return err == nil && idle
+	if err != nil || !idle {
+		return false
+	}
+	// What a batch makes known follows its answers: the next command comes after that.
+	return f.Do(f.ctx, func(*partition.Tx) error { return nil }) == nil
 }
 
 // state is the state that is served, for after the owner has ended.

@@ -136,8 +136,8 @@ func (h *history) started(p *past, e run.AttemptStarted) {
 		h.bad("%s %s is nobody's to lease", e.Run, e.Task)
 		return
 	}
-	if s, ok := p.state[e.Task]; ok {
-		h.bad("%s %s starts and is %s", e.Run, e.Task, s)
+	if s, ok := p.state[e.Task]; ok || p.stopping && spec.Kind != plan.KindRollback {
+		h.bad("%s %s starts and is %q, in a run that must stop: %t", e.Run, e.Task, s, p.stopping)
 	}
 	for _, need := range spec.Needs {
 		undoes := spec.Kind == plan.KindRollback && p.state[need].Ended()

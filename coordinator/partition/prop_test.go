@@ -467,7 +467,7 @@ func TestInvariants(t *testing.T) {
 			canceled: map[string]run.State{}, done: map[run.Fence]run.Outcome{}, refused: map[run.Fence]bool{},
 		}
 		defer w.close()
-		for range rapid.IntRange(5, 40).Draw(rt, "actions") {
+		for range rapid.IntRange(5, 30).Draw(rt, "actions") {
 			w.act()
 		}
 		w.js.arm(none)
