@@ -5,7 +5,7 @@
 // that it expects to be last. So of two processes that both believe that they own a
 // partition, one appends and the other is told ErrLost at its next append.
 //
-// A record is all events of one group commit, in one message, so one fsync. What the
-// events mean, when to append and what to do after ErrLost is the caller's business
+// A record is all events of one group commit, in one message, so one fsync; where they
+// are too many for a message, it is a part of them. What the events mean, when to append and what to do after ErrLost is the caller's business
 // (package partition).
 package journal

@@ -80,7 +80,7 @@ func TestAPartitionThatCannotBeginAnswers(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"journal.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	f := &farm{t: t, ctx: t.Context(), js: &wires{JetStream: js}, clock: &clock{}}
+	f := &farm{t: t, js: &wires{JetStream: js}, clock: &clock{}}
 	f.owner = f.start()
 	answered := make(chan error, 1)
 	if err := f.Go(t.Context(), nothing, func(err error) { answered <- err }); err != nil {

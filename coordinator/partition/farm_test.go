@@ -2,10 +2,8 @@ package partition_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -28,6 +26,7 @@ const ttl = 10 * time.Second
 // tb is what *testing.T and *rapid.T share.
 type tb interface {
 	Helper()
+	Context() context.Context
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)
 }
@@ -58,146 +57,6 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// fault is what happens to one append.
-type fault int
-
-const (
-	none          fault = iota
-	answerLost          // it is stored, and the answer is lost
-	killedAfter         // it is stored, and the owner is killed before it knows
-	killedBefore        // the owner is killed before it is stored
-	foreignRecord       // somebody else's record is there first
-)
-
-var errLost = errors.New("the answer was lost")
-
-// wires is the way to the real JetStream, where one append can go wrong.
-type wires struct {
-	jetstream.JetStream
-	mu   sync.Mutex
-	next fault
-	skip int // appends before it
-	kill func()
-}
-
-func (w *wires) arm(f fault) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.next, w.skip = f, 0
-}
-
-// armAt lets some appends through first.
-func (w *wires) armAt(skip int, f fault) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.next, w.skip = f, skip
-}
-
-func (w *wires) Publish(ctx context.Context, subject string, data []byte, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
-	w.mu.Lock()
-	f := none
-	if w.skip--; w.skip < 0 {
-		f, w.next = w.next, none
-	}
-	w.mu.Unlock()
-	switch f {
-	case killedBefore:
-		w.kill()
-		return nil, context.Canceled
-	case foreignRecord:
-		if _, err := w.JetStream.Publish(ctx, subject, []byte("somebody else's")); err != nil {
-			return nil, err
-		}
-	case none, answerLost, killedAfter:
-	}
-	ack, err := w.JetStream.Publish(ctx, subject, data, opts...)
-	switch {
-	case err != nil || f == none || f == foreignRecord:
-		return ack, err
-	case f == killedAfter:
-		w.kill()
-	}
-	return nil, errLost
-}
-
-// board stands for dispatch: which tasks were made known.
-type board struct {
-	mu    sync.Mutex
-	ready map[string]string // token → capability
-}
-
-func (b *board) Ready(capability, token string, _ partition.Priority) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.ready[token] = capability
-}
-
-func (b *board) Gone(_, token string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.ready, token)
-}
-
-func (b *board) tokens() []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.Sorted(maps.Keys(b.ready))
-}
-
-// effects are the mirror and the blobs. fail breaks the next pin.
-type effects struct {
-	mu   sync.Mutex
-	fail bool
-}
-
-func (e *effects) Pin(context.Context, string, string, string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.fail {
-		e.fail = false
-		return errors.New("the mirror is broken")
-	}
-	return nil
-}
-
-func (e *effects) PutBlob(_ context.Context, data []byte) (string, error) { return plan.Sum(data), nil }
-
-func (e *effects) broken(yes bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.fail = yes
-}
-
-// shown is what followers see. Terminal is final, whoever owns the partition.
-type shown struct {
-	mu    sync.Mutex
-	tasks map[string]run.TaskState // "run task"
-	runs  map[string]run.State
-	wrong []string
-}
-
-func (s *shown) Changed(r *run.Run, tasks []*run.Task) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if was := s.runs[r.ID]; was.Ended() && was != r.State {
-		s.wrong = append(s.wrong, fmt.Sprintf("run %s was shown as %s and then as %s", r.ID, was, r.State))
-	}
-	s.runs[r.ID] = r.State
-	for _, t := range tasks {
-		key := r.ID + " " + t.Spec.ID
-		if was := s.tasks[key]; was.Ended() && was != t.State {
-			s.wrong = append(s.wrong, fmt.Sprintf("task %s was shown as %s and then as %s", key, was, t.State))
-		}
-		s.tasks[key] = t.State
-	}
-}
-
-func (s *shown) good(runID, task string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.tasks[runID+" "+task].Good()
-}
-
 // owner is a partition that runs.
 type owner struct {
 	*partition.Partition
@@ -209,7 +68,6 @@ type owner struct {
 // farm is one partition over a real journal, whose owner can be changed.
 type farm struct {
 	t       tb
-	ctx     context.Context
 	number  int
 	js      *wires
 	clock   *clock
@@ -221,10 +79,10 @@ type farm struct {
 	*owner
 }
 
-func newFarm(ctx context.Context, t tb, js jetstream.JetStream, number int) *farm {
+func newFarm(t tb, js jetstream.JetStream, number int) *farm {
 	t.Helper()
 	f := &farm{
-		t: t, ctx: ctx, number: number, js: &wires{JetStream: js}, clock: &clock{now: time.Unix(1_000_000, 0).UTC()}, plans: map[string]*plan.Plan{},
+		t: t, number: number, js: &wires{JetStream: js}, clock: &clock{now: time.Unix(1_000_000, 0).UTC()}, plans: map[string]*plan.Plan{},
 		effects: &effects{}, shown: &shown{tasks: map[string]run.TaskState{}, runs: map[string]run.State{}},
 	}
 	f.owner = f.start()
@@ -240,7 +98,7 @@ func (f *farm) start() *owner {
 		Plans: func(_ context.Context, hash string) (*plan.Plan, error) { return f.plans[hash], nil },
 		Log:   slog.New(slog.DiscardHandler), Now: f.clock.Now, Suffix: func() string { f.ids++; return fmt.Sprint("x", f.ids) },
 	})
-	ctx, cancel := context.WithCancel(f.ctx)
+	ctx, cancel := context.WithCancel(f.t.Context())
 	o.cancel, f.js.kill = cancel, cancel
 	go func() {
 		defer close(o.done)
@@ -275,7 +133,7 @@ func (f *farm) close() {
 // must runs a command that cannot fail.
 func (f *farm) must(do func(*partition.Tx) error) {
 	f.t.Helper()
-	if err := f.Do(f.ctx, do); err != nil {
+	if err := f.Do(f.t.Context(), do); err != nil {
 		if f.ended() {
 			f.t.Fatalf("%v: %v", err, f.err)
 		}
@@ -301,7 +159,7 @@ func (f *farm) eventually(what string, ok func() bool) {
 // idle says that nothing goes on by itself: the coordinator's own work is done.
 func (f *farm) idle() bool {
 	idle := true
-	err := f.Do(f.ctx, func(tx *partition.Tx) error {
+	err := f.Do(f.t.Context(), func(tx *partition.Tx) error {
 		for _, r := range tx.State().Runs("", 1<<20) {
 			for _, id := range []string{plan.CheckoutID, plan.ReleaseID} {
 				if t, ok := r.Find(id); ok && t.State == run.TaskReady {
@@ -315,7 +173,7 @@ func (f *farm) idle() bool {
 		return false
 	}
 	// What a batch makes known follows its answers: the next command comes after that.
-	return f.Do(f.ctx, func(*partition.Tx) error { return nil }) == nil
+	return f.Do(f.t.Context(), func(*partition.Tx) error { return nil }) == nil
 }
 
 // state is the state that is served, for after the owner has ended.
@@ -355,7 +213,7 @@ func (f *farm) run(id string) *run.Run {
 // tick moves the clock on and does what a tick does.
 func (f *farm) tick(d time.Duration) error {
 	f.clock.advance(d)
-	return f.Do(f.ctx, func(tx *partition.Tx) error { tx.Expire(); return nil })
+	return f.Do(f.t.Context(), func(tx *partition.Tx) error { tx.Expire(); return nil })
 }
 
 // submission of a plan that Plans knows then.
@@ -382,7 +240,7 @@ func (f *farm) submit(p *plan.Plan) string {
 // lease gives a task of a run to a worker.
 func (f *farm) lease(id, task string, sink partition.Sink) (partition.Work, error) {
 	var work partition.Work
-	err := f.Do(f.ctx, func(tx *partition.Tx) error {
+	err := f.Do(f.t.Context(), func(tx *partition.Tx) error {
 		r, err := tx.Run(id)
 		if err != nil {
 			return err
@@ -427,13 +285,13 @@ func (f *farm) do(id string, tasks ...string) {
 // read folds the journal from its beginning, as the next owner would. It claims it.
 func (f *farm) read() (*project.State, []journal.Record) {
 	f.t.Helper()
-	j, err := journal.Open(f.ctx, f.js, journal.Config{Partition: f.number, Owner: "reader", Log: slog.New(slog.DiscardHandler), Now: f.clock.Now})
+	j, err := journal.Open(f.t.Context(), f.js, journal.Config{Partition: f.number, Owner: "reader", Log: slog.New(slog.DiscardHandler), Now: f.clock.Now})
 	if err != nil {
 		f.t.Fatalf("%v", err)
 	}
 	st := project.New(func(hash string) (*plan.Plan, error) { return f.plans[hash], nil })
 	var records []journal.Record
-	_, err = j.Claim(f.ctx, func(rec journal.Record) error {
+	_, err = j.Claim(f.t.Context(), func(rec journal.Record) error {
 		records = append(records, rec)
 		for _, e := range rec.Events {
 			if err := st.Apply(e, rec.Time); err != nil {
@@ -446,49 +304,4 @@ func (f *farm) read() (*project.State, []journal.Record) {
 		f.t.Fatalf("read the journal: %v", err)
 	}
 	return st, records
-}
-
-// shop is a plan with services, tests of each, and environments with their clusters.
-func shop(name string, services, tests int, environments [][]string) *plan.Plan {
-	p := &plan.Plan{Version: plan.Version, Project: name, Ref: "main", Commit: "c"}
-	add := func(t plan.Task) string { p.Tasks = append(p.Tasks, t); return t.ID }
-	add(plan.Task{ID: plan.CheckoutID, Kind: plan.KindCheckout})
-	service := func(i int) string { return fmt.Sprintf("s%d", i) }
-	gate := []string{}
-	for i := range services {
-		s := service(i)
-		b := add(plan.Task{ID: plan.BuildID(s), Kind: plan.KindBuild, Service: s, Needs: []string{plan.CheckoutID}, Can: plan.CapabilityBuild, Digest: "digest of " + s, Build: &plan.Build{}})
-		gate = append(gate, b)
-		for j := range tests {
-			gate = append(gate, add(plan.Task{ID: plan.TestID(s, fmt.Sprint(j)), Kind: plan.KindTest, Service: s, Needs: []string{b}, Can: plan.CapabilityBuild, Test: &plan.Test{}}))
-		}
-		for e, clusters := range environments {
-			for _, c := range clusters {
-				t := plan.Target{Environment: fmt.Sprintf("e%d", e), Cluster: c, Namespace: "n"}
-				gate = append(gate, add(plan.Task{ID: plan.RenderID(s, t), Kind: plan.KindRender, Service: s, Target: &t, Needs: []string{b}, Can: plan.CapabilityRender, Render: &plan.Render{Image: b}}))
-			}
-		}
-	}
-	before := add(plan.Task{ID: plan.ReleaseID, Kind: plan.KindRelease, Needs: gate})
-	for e, clusters := range environments {
-		env := fmt.Sprintf("e%d", e)
-		enter := add(plan.Task{ID: plan.RolloutID(env), Kind: plan.KindRollout, Needs: []string{before}, Target: &plan.Target{Environment: env}})
-		var promotes []string
-		for i := range services {
-			var applies []string
-			for _, c := range clusters {
-				t := plan.Target{Environment: env, Cluster: c, Namespace: "n"}
-				needs := []string{enter}
-				if i > 0 {
-					needs = append(needs, plan.ApplyID(service(i-1), t))
-				}
-				spec := &plan.Apply{Manifests: plan.RenderID(service(i), t)}
-				applies = append(applies, add(plan.Task{ID: plan.ApplyID(service(i), t), Kind: plan.KindApply, Service: service(i), Target: &t, Needs: needs, Can: plan.CapabilityDeployPrefix + c, Apply: spec}))
-				p.Rollbacks = append(p.Rollbacks, plan.Task{ID: plan.RollbackID(service(i), t), Kind: plan.KindRollback, Service: service(i), Target: &t, Needs: []string{plan.ApplyID(service(i), t)}, Can: plan.CapabilityDeployPrefix + c, Apply: spec})
-			}
-			promotes = append(promotes, add(plan.Task{ID: plan.PromoteID(service(i), env), Kind: plan.KindPromote, Service: service(i), Target: &plan.Target{Environment: env}, Needs: applies}))
-		}
-		before = add(plan.Task{ID: plan.VerifiedID(env), Kind: plan.KindVerified, Target: &plan.Target{Environment: env}, Needs: promotes})
-	}
-	return p
 }

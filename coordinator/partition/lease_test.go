@@ -108,3 +108,48 @@ func TestALeaseBelongsToOneProcess(t *testing.T) {
 	f.end(held, run.OutcomeSucceeded)
 	f.audit(id, run.Succeeded)
 }
+
+// TestALeaseIsGivenEarlyOnlyIfWhatItRestsOnIsDurable: and not at all to a deployer, whose
+// effects outlive the farm.
+func TestALeaseIsGivenEarlyOnlyIfWhatItRestsOnIsDurable(t *testing.T) {
+	f := open(t)
+	id := f.submit(shop("shop", 1, 1, [][]string{{"a"}}))
+	build := f.hold(id, "build/s0")
+	early := func(tx *partition.Tx, task string) (bool, partition.Ref) {
+		r, err := tx.Run(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec, _ := r.Find(task)
+		work, early, err := tx.Lease(tx.Token(r, spec), worker("w"), nil)
+		if err != nil {
+			t.Error(err)
+		}
+		return early, work.Ref
+	}
+	good := run.Report{Attempt: run.Attempt{Outcome: run.OutcomeSucceeded}}
+	var test, render partition.Ref
+	f.must(func(tx *partition.Tx) (err error) {
+		err = tx.Complete(build.Ref, good)
+		var now bool
+		if now, test = early(tx, "test/s0/0"); now {
+			t.Error("a test is given before the build that it needs is durable")
+		}
+		return err
+	})
+	f.must(func(tx *partition.Tx) error {
+		var now bool
+		if now, render = early(tx, "render/s0@e0/a"); !now {
+			t.Error("nothing waits, and the answer does")
+		}
+		return nil
+	})
+	f.must(func(tx *partition.Tx) error { return errors.Join(tx.Complete(test, good), tx.Complete(render, good)) })
+	f.eventually("the release is stored", f.idle)
+	f.must(func(tx *partition.Tx) error {
+		if now, _ := early(tx, "apply/s0@e0/a"); now {
+			t.Error("a deployer is given a lease that may be forgotten")
+		}
+		return nil
+	})
+}

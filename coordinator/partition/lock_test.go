@@ -15,7 +15,7 @@ import (
 
 func open(t *testing.T) *farm {
 	t.Helper()
-	f := newFarm(t.Context(), t, natstest.Start(t).JetStream(t), 0)
+	f := newFarm(t, natstest.Start(t).JetStream(t), 0)
 	t.Cleanup(func() {
 		if err := f.stop(); err != nil {
 			t.Errorf("partition: %v", err)

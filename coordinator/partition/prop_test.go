@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,39 +15,6 @@ import (
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/internal/natstest"
 )
-
-// grip is a lease as its worker sees it.
-type grip struct {
-	ref    partition.Ref
-	worker partition.Worker
-	run    string
-	task   string
-	until  time.Time   // the worker believes in it
-	told   atomic.Bool // that it must stop
-	said   *run.Report
-}
-
-// Revoke implements partition.Sink.
-func (g *grip) Revoke(partition.Ref, string) { g.told.Store(true) }
-
-// began is what was answered about an idempotency key.
-type began struct{ request, run string }
-
-// world is a farm with random users and workers, and what they were promised.
-type world struct {
-	*farm
-	t        *rapid.T
-	rivals   []*owner             // that lost the journal
-	keys     map[string]began     // by "project key"
-	doubt    map[string]bool      // keys whose submission was answered with ErrUnavailable
-	accepted map[string]bool      // runs
-	unsent   map[string]bool      // keys of submissions to an owner that was replaced
-	canceled map[string]run.State // run → its state in the answer
-	grips    []*grip
-	old      []*grip // given up, taken away or completed
-	done     map[run.Fence]run.Outcome
-	refused  map[run.Fence]bool
-}
 
 // answer says whether a command took effect; it may have when it could not be said.
 func (w *world) answer(err error) bool {
@@ -67,12 +33,12 @@ func (w *world) submitSome() {
 	s := w.submission(shop(name, rapid.IntRange(1, 2).Draw(w.t, "services"), rapid.IntRange(0, 1).Draw(w.t, "tests"), envs), key, request)
 	var id string
 	var replayed bool
-	err := w.Do(w.ctx, func(tx *partition.Tx) (err error) { id, replayed, err = tx.Accept(s); return err })
+	err := w.Do(w.t.Context(), func(tx *partition.Tx) (err error) { id, replayed, err = tx.Accept(s); return err })
 	slot := name + " " + key
 	was, known := w.keys[slot]
 	switch {
 	case errors.Is(err, partition.ErrKeyReused):
-		if !(known && was.request != request) && !w.doubt[slot] {
+		if (!known || was.request == request) && !w.doubt[slot] {
 			w.t.Fatalf("%s: %v; the key began %q", slot, err, was)
 		}
 		return
@@ -117,7 +83,7 @@ func (w *world) lease(token, name string) error {
 	w.t.Helper()
 	g := &grip{worker: partition.Worker{Name: name, Instance: "process " + name}, until: w.clock.Now().Add(ttl)}
 	given := false
-	err := w.Do(w.ctx, func(tx *partition.Tx) error {
+	err := w.Do(w.t.Context(), func(tx *partition.Tx) error {
 		work, early, err := tx.Lease(token, g.worker, g)
 		if err != nil {
 			return err
@@ -153,7 +119,7 @@ func (w *world) beat() {
 	name := rapid.SampledFrom([]string{"w1", "w2", "w3"}).Draw(w.t, "worker")
 	sent := w.clock.Now()
 	kept := map[*grip]bool{}
-	err := w.Do(w.ctx, func(tx *partition.Tx) error {
+	err := w.Do(w.t.Context(), func(tx *partition.Tx) error {
 		for _, g := range w.grips {
 			if g.worker.Name == name && g.until.After(sent) {
 				kept[g] = tx.Renew(g.ref, g.worker) || tx.Reclaim(g.ref, g.worker, g)
@@ -181,7 +147,7 @@ func (w *world) beat() {
 
 func (w *world) begin() {
 	if g := w.pick(w.grips); g != nil {
-		w.answer(w.Do(w.ctx, func(tx *partition.Tx) error { tx.Begin(g.ref); return nil }))
+		w.answer(w.Do(w.t.Context(), func(tx *partition.Tx) error { tx.Begin(g.ref); return nil }))
 	}
 }
 
@@ -224,7 +190,7 @@ func (w *world) complete(g *grip, o run.Outcome) {
 	if o = rep.Attempt.Outcome; o == run.OutcomeLost || o == "" {
 		o = run.OutcomeErrored // what it is taken for
 	}
-	err := w.Do(w.ctx, func(tx *partition.Tx) error {
+	err := w.Do(w.t.Context(), func(tx *partition.Tx) error {
 		if g.until.After(w.clock.Now()) && slices.Contains(w.grips, g) && !tx.Renew(g.ref, g.worker) { // as the hello of a new session does
 			tx.Reclaim(g.ref, g.worker, g)
 		}
@@ -254,7 +220,7 @@ func (w *world) cancelSome() {
 	}
 	id := rapid.SampledFrom(runs).Draw(w.t, "run").ID
 	var state run.State
-	if w.answer(w.Do(w.ctx, func(tx *partition.Tx) error {
+	if w.answer(w.Do(w.t.Context(), func(tx *partition.Tx) error {
 		r, err := tx.Cancel(id, "not wanted")
 		if err == nil {
 			state = r.State
@@ -294,7 +260,7 @@ func (w *world) rival() {
 	w.owner = w.start()
 	w.runs() // it serves
 	s := w.submission(shop("shop", 1, 0, nil), fmt.Sprint("rival ", len(w.rivals)), "")
-	err := first.Do(w.ctx, func(tx *partition.Tx) error { _, _, err := tx.Accept(s); return err })
+	err := first.Do(w.t.Context(), func(tx *partition.Tx) error { _, _, err := tx.Accept(s); return err })
 	if !errors.Is(err, partition.ErrUnavailable) {
 		w.t.Fatalf("an owner that was replaced answers %v", err)
 	}
@@ -394,67 +360,6 @@ func states(r *run.Run) (out []string) {
 	return out
 }
 
-// check compares the journal with what was served and with what was promised.
-func (w *world) check() {
-	w.t.Helper()
-	served := w.state()
-	if err := w.stop(); err != nil {
-		w.t.Fatalf("partition: %v", err)
-	}
-	replayed, records := w.read()
-	if d := diff(served, replayed); d != "" {
-		w.t.Errorf("the journal says something else than was served (-served +journal):\n%s", d)
-	}
-	h := readHistory(records, w.plans)
-	for _, wrong := range append(h.wrong, w.shown.wrong...) {
-		w.t.Errorf("%s", wrong)
-	}
-	for id := range w.accepted {
-		if _, ok := h.runs[id]; !ok {
-			w.t.Errorf("run %s was accepted and is lost", id)
-		}
-	}
-	for key, b := range w.keys {
-		if h.keys[key] != b.run {
-			w.t.Errorf("key %s began %s, and in the journal %q", key, b.run, h.keys[key])
-		}
-	}
-	for key := range w.unsent {
-		if id, ok := h.keys[key]; ok {
-			w.t.Errorf("an owner that was replaced accepted %s", id)
-		}
-	}
-	for id, was := range w.canceled {
-		if got := h.ended[id]; was.Ended() && got != was || !was.Ended() && got != run.Canceled {
-			w.t.Errorf("run %s was canceled when it was %s, and is %q", id, was, got)
-		}
-	}
-	outcomes := map[run.Fence]run.Outcome{}
-	for _, id := range h.order {
-		if _, ok := h.ended[id]; !ok {
-			w.t.Errorf("run %s did not end", id)
-		}
-		for task, attempts := range h.runs[id].attempts {
-			for _, a := range attempts {
-				if _, ok := outcomes[a.Fence]; ok {
-					w.t.Errorf("%s %s: fence %v was given before", id, task, a.Fence)
-				}
-				outcomes[a.Fence] = a.Outcome
-			}
-		}
-	}
-	for f, o := range w.done {
-		if outcomes[f] != o {
-			w.t.Errorf("the end of fence %v was taken as %s, and is %q", f, o, outcomes[f])
-		}
-	}
-	for f := range w.refused {
-		if o := outcomes[f]; o != "" && o != run.OutcomeLost {
-			w.t.Errorf("the end of fence %v was refused, and is %s", f, o)
-		}
-	}
-}
-
 // TestInvariants drives real partitions over one real server: whatever users, workers,
 // time and killed owners do, the invariants I1 to I5 and I9 hold.
 func TestInvariants(t *testing.T) {
@@ -463,7 +368,7 @@ func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		number++
 		w := &world{
-			farm: newFarm(t.Context(), rt, js, number), t: rt, keys: map[string]began{}, doubt: map[string]bool{}, accepted: map[string]bool{}, unsent: map[string]bool{},
+			farm: newFarm(rt, js, number), t: rt, keys: map[string]began{}, doubt: map[string]bool{}, accepted: map[string]bool{}, unsent: map[string]bool{},
 			canceled: map[string]run.State{}, done: map[run.Fence]run.Outcome{}, refused: map[run.Fence]bool{},
 		}
 		defer w.close()

@@ -1,0 +1,52 @@
+package partition_test
+
+import (
+	"fmt"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+)
+
+// shop is a plan with services, tests of each, and environments with their clusters.
+func shop(name string, services, tests int, environments [][]string) *plan.Plan {
+	p := &plan.Plan{Version: plan.Version, Project: name, Ref: "main", Commit: "c"}
+	add := func(t plan.Task) string { p.Tasks = append(p.Tasks, t); return t.ID }
+	add(plan.Task{ID: plan.CheckoutID, Kind: plan.KindCheckout})
+	service := func(i int) string { return fmt.Sprintf("s%d", i) }
+	gate := []string{}
+	for i := range services {
+		s := service(i)
+		b := add(plan.Task{ID: plan.BuildID(s), Kind: plan.KindBuild, Service: s, Needs: []string{plan.CheckoutID}, Can: plan.CapabilityBuild, Digest: "digest of " + s, Build: &plan.Build{}})
+		gate = append(gate, b)
+		for j := range tests {
+			gate = append(gate, add(plan.Task{ID: plan.TestID(s, fmt.Sprint(j)), Kind: plan.KindTest, Service: s, Needs: []string{b}, Can: plan.CapabilityBuild, Test: &plan.Test{}}))
+		}
+		for e, clusters := range environments {
+			for _, c := range clusters {
+				t := plan.Target{Environment: fmt.Sprintf("e%d", e), Cluster: c, Namespace: "n"}
+				gate = append(gate, add(plan.Task{ID: plan.RenderID(s, t), Kind: plan.KindRender, Service: s, Target: &t, Needs: []string{b}, Can: plan.CapabilityRender, Render: &plan.Render{Image: b}}))
+			}
+		}
+	}
+	before := add(plan.Task{ID: plan.ReleaseID, Kind: plan.KindRelease, Needs: gate})
+	for e, clusters := range environments {
+		env := fmt.Sprintf("e%d", e)
+		enter := add(plan.Task{ID: plan.RolloutID(env), Kind: plan.KindRollout, Needs: []string{before}, Target: &plan.Target{Environment: env}})
+		var promotes []string
+		for i := range services {
+			var applies []string
+			for _, c := range clusters {
+				t := plan.Target{Environment: env, Cluster: c, Namespace: "n"}
+				needs := []string{enter}
+				if i > 0 {
+					needs = append(needs, plan.ApplyID(service(i-1), t))
+				}
+				spec := &plan.Apply{Manifests: plan.RenderID(service(i), t)}
+				applies = append(applies, add(plan.Task{ID: plan.ApplyID(service(i), t), Kind: plan.KindApply, Service: service(i), Target: &t, Needs: needs, Can: plan.CapabilityDeployPrefix + c, Apply: spec}))
+				p.Rollbacks = append(p.Rollbacks, plan.Task{ID: plan.RollbackID(service(i), t), Kind: plan.KindRollback, Service: service(i), Target: &t, Needs: []string{plan.ApplyID(service(i), t)}, Can: plan.CapabilityDeployPrefix + c, Apply: spec})
+			}
+			promotes = append(promotes, add(plan.Task{ID: plan.PromoteID(service(i), env), Kind: plan.KindPromote, Service: service(i), Target: &plan.Target{Environment: env}, Needs: applies}))
+		}
+		before = add(plan.Task{ID: plan.VerifiedID(env), Kind: plan.KindVerified, Target: &plan.Target{Environment: env}, Needs: promotes})
+	}
+	return p
+}
