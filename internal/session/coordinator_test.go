@@ -2,7 +2,6 @@ package session_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -304,7 +303,7 @@ func run(t *testing.T, c *coordinator, change func(*session.Config)) *worker {
 	began := time.Now()
 	cfg := session.Config{
 		Client: c.client, Name: "w", Instance: "instance-1", Version: "test", Slots: map[string]int{"build": 2},
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log: slog.New(slog.DiscardHandler),
 		Now: func() time.Time { return began.Add(time.Duration(w.clock.Load())) },
 	}
 	if change != nil {
