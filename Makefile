@@ -37,6 +37,7 @@ e2e: ## the heavier tests: real node, Jaeger, make demo itself
 	$(DEVCLUSTER) go test -vet=off -count=1 ./cluster ./network
 	$(MAKE) demo
 
+# Not of scripts/devcluster: vet takes apart all of Kubernetes for it, more than six minutes with an empty cache.
 lint: ## golangci-lint, go vet, gofmt and buf lint
 	$(SETUP) lint
 	@unformatted=$$(git ls-files '*.go' | grep -v '^proto/gen/' | xargs gofmt -l); \

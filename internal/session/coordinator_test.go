@@ -303,8 +303,9 @@ func run(t *testing.T, c *coordinator, change func(*session.Config)) *worker {
 	began := time.Now()
 	cfg := session.Config{
 		Client: c.client, Name: "w", Instance: "instance-1", Version: "test", Slots: map[string]int{"build": 2},
-		Log: slog.New(slog.DiscardHandler),
-		Now: func() time.Time { return began.Add(time.Duration(w.clock.Load())) },
+		Log:   slog.New(slog.DiscardHandler),
+		Drain: time.Second, // what a test that has failed leaves is not waited for
+		Now:   func() time.Time { return began.Add(time.Duration(w.clock.Load())) },
 	}
 	if change != nil {
 		change(&cfg)

@@ -107,7 +107,7 @@ func TestEachLeaseIsBelievedFromWhatConfirmedIt(t *testing.T) {
 
 func TestDrainWaitsForWhatRuns(t *testing.T) {
 	c := newCoordinator(t)
-	w := run(t, c, nil)
+	w := run(t, c, func(cfg *session.Config) { cfg.Drain = patience })
 	n := c.welcome(t)
 	a := begin(t, w, n, "a")
 	w.stop()
