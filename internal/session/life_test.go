@@ -70,7 +70,7 @@ func TestLeasesGoOnInTheNextSession(t *testing.T) {
 		t.Errorf("log size %d, want 6", got.GetLogSize())
 	}
 	n.send(&pb.SessionResponse{CompletionAcks: []*pb.CompletionAck{{Lease: ref("goes-on", 1)}}})
-	finished(t, w, n)
+	finished(t, w)
 }
 
 // A heartbeat confirms the leases that it named, from when it was sent.
@@ -102,7 +102,7 @@ func TestEachLeaseIsBelievedFromWhatConfirmedIt(t *testing.T) {
 	}
 	w.clock.Store(int64(ttl * 19 / 10))
 	await(t, "end of the second attempt", second.ctx.Done())
-	finished(t, w, n)
+	finished(t, w)
 }
 
 func TestDrainWaitsForWhatRuns(t *testing.T) {

@@ -20,10 +20,9 @@ import (
 var errGone = status.Error(codes.PermissionDenied, "the test is over")
 
 // finished ends a test's session in order: everything that is held was acknowledged.
-func finished(t *testing.T, w *worker, n *conn) {
+func finished(t *testing.T, w *worker) {
 	t.Helper()
 	w.stop()
-	n.beat(0, func(h *pb.Heartbeat) bool { return h.GetDraining() || len(h.GetHeld()) == 0 })
 	if err := await(t, "end of Run", w.done); err != nil {
 		t.Errorf("Run: %v", err)
 	}
@@ -81,7 +80,7 @@ func TestLeasesAreAskedForWhileSlotsAreFree(t *testing.T) {
 	begin(t, w, n, "d").finish <- pb.Outcome_OUTCOME_SUCCEEDED // the refused one's slot is free again
 	n.completion("d")
 	n.send(&pb.SessionResponse{CompletionAcks: []*pb.CompletionAck{{Lease: ref("d", 1)}}})
-	finished(t, w, n)
+	finished(t, w)
 }
 
 func TestHintsOfTheQueueAreAnswered(t *testing.T) {
@@ -159,7 +158,7 @@ func TestOnlyTheFenceThatHoldsTheLeaseEndsIt(t *testing.T) {
 		t.Errorf("completion: %v", got)
 	}
 	n.send(&pb.SessionResponse{CompletionAcks: []*pb.CompletionAck{{Lease: ref("a", 1)}}})
-	finished(t, w, n)
+	finished(t, w)
 }
 
 func TestALostLeaseSaysNothingMore(t *testing.T) {
@@ -193,7 +192,7 @@ func TestALostLeaseSaysNothingMore(t *testing.T) {
 		return true
 	})
 	n.send(&pb.SessionResponse{CompletionAcks: []*pb.CompletionAck{{Lease: ref("b", 1)}}})
-	finished(t, w, n)
+	finished(t, w)
 }
 
 func TestAWriterWaitsForAcknowledgments(t *testing.T) {
@@ -223,5 +222,32 @@ func TestAWriterWaitsForAcknowledgments(t *testing.T) {
 		t.Errorf("log size %d, want 23", got.GetLogSize())
 	}
 	n.send(&pb.SessionResponse{CompletionAcks: []*pb.CompletionAck{{Lease: ref("a", 1)}}})
-	finished(t, w, n)
+	finished(t, w)
+}
+
+func TestACompletionComesAfterTheWholeLog(t *testing.T) {
+	const size = 3 << 20 // many frames
+	c := newCoordinator(t)
+	w := run(t, c, nil)
+	n := c.welcome(t)
+	a := begin(t, w, n, "a")
+	if _, err := a.lease.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	a.finish <- pb.Outcome_OUTCOME_SUCCEEDED
+	n.completion("a")
+	n.until("order", func(frames []*pb.SessionRequest) bool {
+		got := 0
+		for _, m := range frames {
+			for _, l := range m.GetLogs() {
+				got += len(l.GetData())
+			}
+			if len(m.GetCompletions()) > 0 && got != size {
+				t.Errorf("the completion came with %d of %d bytes", got, size)
+			}
+		}
+		return true
+	})
+	n.send(&pb.SessionResponse{CompletionAcks: []*pb.CompletionAck{{Lease: ref("a", 1)}}})
+	finished(t, w)
 }
