@@ -27,7 +27,7 @@ tools: ## build the third-party programs that Slipway starts (BuildKit, a develo
 test: ## unit, property and integration tests on real NATS, Redis, BuildKit and control planes, race detector on
 	$(SETUP) test
 	PATH="$(TOOLS):$$PATH" go test -race -timeout 25m ./...
-	$(DEVCLUSTER) go test -vet=off -timeout 15m -skip TestRealNode ./address ./clusterdir ./simulate ./e2e
+	sum=$$(cksum <"$(TOOLS)/devcluster") && $(DEVCLUSTER) SLIPWAY_DEVCLUSTER_SUM="$$sum" go test -vet=off -timeout 15m -skip TestRealNode ./address ./clusterdir ./simulate ./e2e
 	$(MAKE) -C examples/shop test
 
 e2e: ## the heavier tests: real node, Jaeger, make demo itself
