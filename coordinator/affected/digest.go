@@ -19,6 +19,7 @@ type BuildInputs struct {
 	Images     map[string]string // build context → build digest of the service whose image it is
 	Bases      map[string]string // base image → digest that it resolved to
 	Dockerfile string            //
+	Context    string            // folder
 	Target     string            //
 	Args       map[string]string //
 	Platform   string            //
@@ -63,6 +64,7 @@ func BuildDigest(in BuildInputs) string {
 	e.table(in.Images)
 	e.table(in.Bases)
 	e.text(in.Dockerfile)
+	e.text(in.Context)
 	e.text(in.Target)
 	e.table(in.Args)
 	e.text(in.Platform)

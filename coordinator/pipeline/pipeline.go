@@ -26,6 +26,9 @@ const (
 	ServiceFileName   = "service.yaml"
 )
 
+// root is the repository path of the repository itself.
+const root = "."
+
 // Version is the version of both files that is read.
 const Version = 1
 
@@ -90,6 +93,7 @@ type Ref struct {
 // Build says how the image of a service is made.
 type Build struct {
 	Dockerfile string            `json:"dockerfile"`         // default: Dockerfile in the service's path
+	Context    string            `json:"context"`            // folder that COPY is written from; default: the repository's root
 	Target     string            `json:"target,omitempty"`   // stage; empty: the last one
 	Args       map[string]string `json:"args,omitempty"`     //
 	Contexts   []Context         `json:"contexts,omitempty"` // sorted by name
@@ -164,6 +168,9 @@ func (s *Service) Paths() []string {
 	paths := append([]string{s.Path}, s.Also...)
 	if s.Build != nil {
 		paths = append(paths, s.Build.Dockerfile)
+		if s.Build.Context != root {
+			paths = append(paths, s.Build.Context)
+		}
 	}
 	return Outermost(paths)
 }

@@ -19,7 +19,7 @@ type defaults struct {
 
 func builtinDefaults() defaults {
 	return defaults{
-		build:  Build{Provenance: true, Timeout: time.Hour, Infra: 2},
+		build:  Build{Context: root, Provenance: true, Timeout: time.Hour, Infra: 2},
 		test:   Test{Timeout: 15 * time.Minute, Size: "S", Infra: 2},
 		deploy: Deploy{Using: UsingKustomize, Timeout: 10 * time.Minute},
 	}
@@ -102,6 +102,7 @@ func (d *decoder) build(n strictyaml.Node, s *Service) *Build {
 	b.Pos = n.KeyPos()
 	fields := d.buildFields(b)
 	fields["dockerfile"] = func(n strictyaml.Node) { b.Dockerfile = d.path(n) }
+	fields["context"] = func(n strictyaml.Node) { b.Context = d.path(n) }
 	fields["target"] = func(n strictyaml.Node) { b.Target = d.stage(n) }
 	fields["contexts"] = func(n strictyaml.Node) { b.Contexts = d.contexts(n) }
 	n.Fields("build", fields)

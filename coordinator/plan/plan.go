@@ -154,6 +154,7 @@ type Deployed struct {
 type Build struct {
 	Paths      []string          `json:"paths"`              // repository paths in the context; sorted
 	Dockerfile string            `json:"dockerfile"`         // repository path
+	Context    string            `json:"context"`            // repository path of the folder that is the context, cut down to Paths
 	Target     string            `json:"target,omitempty"`   // stage; empty: the last one
 	Args       map[string]string `json:"args,omitempty"`     //
 	Contexts   map[string]string `json:"contexts,omitempty"` // name in the Dockerfile → service whose image it is; its build task is in Needs

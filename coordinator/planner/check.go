@@ -26,7 +26,7 @@ func Paths(p *pipeline.Pipeline, targets *pipeline.Targets) []string {
 		add(s.Path)
 		add(s.Also...)
 		if s.Build != nil {
-			add(s.Build.Dockerfile)
+			add(s.Build.Dockerfile, s.Build.Context)
 		}
 		if s.Deploy == nil {
 			continue
@@ -107,6 +107,10 @@ func (p *planner) checkBuild(s *pipeline.Service, at string) {
 	if p.exists(s.Build.Pos, "add it, name another one with build.dockerfile, or write build: false", "the Dockerfile %s of service "+s.Name, file, at) &&
 		strings.HasPrefix(p.in.Objects[file], "04") {
 		p.report.Add(s.Build.Pos, "name the file in it", "%s is a folder, and a Dockerfile is a file", file)
+	}
+	if dir := s.Build.Context; dir != "." && p.exists(s.Build.Pos, "correct build.context", "the build context %s of service "+s.Name, dir, at) &&
+		!strings.HasPrefix(p.in.Objects[dir], "04") {
+		p.report.Add(s.Build.Pos, "name the folder it is in", "%s is a file, and a build context is a folder", dir)
 	}
 	if s.Build.Push == "" && p.in.Registry == "" {
 		p.report.Add(s.Build.Pos, "write build.push, or configure the farm's registry", "service %s has no registry to push to", s.Name)

@@ -151,6 +151,9 @@ func (p *planner) services() []affected.Service {
 		a := affected.Service{Name: s.Name, Path: s.Path, Also: s.Also, Definition: definition(s)}
 		if s.Build != nil {
 			a.Also = append(slices.Clone(a.Also), s.Build.Dockerfile)
+			if s.Build.Context != "." {
+				a.Also = append(a.Also, s.Build.Context)
+			}
 			a.Contexts = map[string]string{}
 			for _, c := range s.Build.Contexts {
 				a.Contexts[c.Name] = c.Service

@@ -72,7 +72,7 @@ func (p *planner) build(s *pipeline.Service) {
 		return
 	}
 	b := plan.Build{
-		Paths: s.Paths(), Dockerfile: s.Build.Dockerfile, Target: s.Build.Target, Args: maps.Clone(s.Build.Args),
+		Paths: s.Paths(), Dockerfile: s.Build.Dockerfile, Context: s.Build.Context, Target: s.Build.Target, Args: maps.Clone(s.Build.Args),
 		Platform: p.in.Platform, Push: p.in.Registry, Provenance: s.Build.Provenance,
 	}
 	if s.Build.Platform != "" {
@@ -91,7 +91,7 @@ func (p *planner) build(s *pipeline.Service) {
 		inputs.Images[c.Name] = p.digests[c.Service]
 		needs = append(needs, plan.BuildID(c.Service))
 	}
-	inputs.Dockerfile, inputs.Target, inputs.Args = b.Dockerfile, b.Target, b.Args
+	inputs.Dockerfile, inputs.Context, inputs.Target, inputs.Args = b.Dockerfile, b.Context, b.Target, b.Args
 	inputs.Platform, inputs.Push, inputs.Provenance = b.Platform, b.Push, b.Provenance
 	digest := affected.BuildDigest(inputs)
 	p.digests[s.Name], p.builds[s.Name] = digest, b

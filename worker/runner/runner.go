@@ -78,6 +78,7 @@ const (
 type Build struct {
 	Paths      []string          // repository paths in the context
 	Dockerfile string            // repository path
+	Context    string            // repository path of the folder that is the context; empty: the root
 	Target     string            // stage; empty: the last one
 	Args       map[string]string // build arguments
 	Contexts   map[string]string // name in the Dockerfile → image by digest

@@ -38,7 +38,7 @@ func (b *Builder) Run(ctx context.Context, t runner.Task, r runner.Report) runne
 	if !ok {
 		return runner.Err("task %s is no build but %T", t.ID, t.Work)
 	}
-	opt, err := b.client.options(t)
+	opt, err := b.client.options(t, work)
 	if err != nil {
 		return runner.Err("%v", err)
 	}
@@ -85,7 +85,7 @@ func (b *Builder) Run(ctx context.Context, t runner.Task, r runner.Report) runne
 
 // Where says what was being built, for messages.
 func (c *Client) Where(b runner.Build) Where {
-	return Where{Daemon: c.cfg.Address, Dockerfile: b.Dockerfile, Push: b.Push, Paths: b.Paths}
+	return Where{Daemon: c.cfg.Address, Dockerfile: b.Dockerfile, Context: b.Context, Push: b.Push, Paths: b.Paths}
 }
 
 // exports says where the result goes: to the registry by digest, or nowhere.

@@ -19,8 +19,24 @@ import (
 type Where struct {
 	Daemon     string
 	Dockerfile string
+	Context    string // folder; empty: the root of the repository
 	Push       string
 	Paths      []string
+}
+
+// scope says what the build context is.
+func (w Where) scope() string {
+	if w.Context == "" || w.Context == "." {
+		return "the repository cut down to " + strings.Join(w.Paths, ", ")
+	}
+	return "the folder " + w.Context + " of the repository"
+}
+
+func (w Where) remedy() string {
+	if w.Context == "" || w.Context == "." {
+		return "add it with `also`, or, if the Dockerfile is written from its own folder, name that with `build.context`"
+	}
+	return "or change `build.context`"
 }
 
 // exitKilled is what a process that was killed leaves; in a build that is the kernel
@@ -115,8 +131,8 @@ func (f finding) tail() string {
 func (f finding) userMistake() runner.Outcome {
 	text := f.text
 	if m := regexp.MustCompile(`"(/[^"]*)": not found`).FindStringSubmatch(text); m != nil && match(text, `checksum|cache key`) {
-		text = fmt.Sprintf("%s does not exist in the build context, which is the repository cut down to %s "+
-			"(.dockerignore applies): correct the path, or add it with `also` in slipway.yaml", m[1], strings.Join(f.at.Paths, ", "))
+		text = fmt.Sprintf("%s does not exist in the build context, which is %s "+
+			"(.dockerignore applies): correct the path, %s in slipway.yaml", m[1], f.at.scope(), f.at.remedy())
 	}
 	if m := regexp.MustCompile(`([^\s:]+(?::\S+)?): not found$`).FindStringSubmatch(text); m != nil && match(text, `failed to resolve source metadata`) {
 		text = fmt.Sprintf("base image %s does not exist: correct its name or tag (where its registry cannot be reached, slipway images bootstrap makes common ones)", m[1])

@@ -8,9 +8,13 @@ package buildkit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
+	"os"
+	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/moby/buildkit/client"
@@ -100,8 +104,8 @@ func (c *Client) solve(ctx context.Context, opt client.SolveOpt, w *Watch, prepa
 
 // Session runs fn against the daemon with the workspace of t mounted, for work that
 // is more than one Dockerfile: fn solves and starts containers itself.
-func (c *Client) Session(ctx context.Context, t runner.Task, w *Watch, fn gateway.BuildFunc) error {
-	opt, err := c.options(t)
+func (c *Client) Session(ctx context.Context, t runner.Task, b runner.Build, w *Watch, fn gateway.BuildFunc) error {
+	opt, err := c.options(t, b)
 	if err != nil {
 		return err
 	}
@@ -113,19 +117,42 @@ func (c *Client) Session(ctx context.Context, t runner.Task, w *Watch, fn gatewa
 }
 
 // options are those that every solve for t shares: the workspace and the credentials.
-func (c *Client) options(t runner.Task) (client.SolveOpt, error) {
+func (c *Client) options(t runner.Task, b runner.Build) (client.SolveOpt, error) {
 	workspace, err := fsutil.NewFS(t.Workspace)
 	if err != nil {
 		return client.SolveOpt{}, fmt.Errorf("open workspace: %w", err)
 	}
+	folder := workspace
+	if dir := path.Clean(b.Context); dir != "." {
+		if err := within(t.Workspace, dir); err != nil {
+			return client.SolveOpt{}, fmt.Errorf("build context %s: %w", b.Context, err)
+		}
+		if folder, err = fsutil.NewFS(filepath.Join(t.Workspace, filepath.FromSlash(dir))); err != nil {
+			return client.SolveOpt{}, fmt.Errorf("open build context %s: %w", dir, err)
+		}
+	}
 	return client.SolveOpt{
-		LocalMounts: map[string]fsutil.FS{"context": workspace, "dockerfile": workspace},
+		LocalMounts: map[string]fsutil.FS{"context": folder, "dockerfile": workspace},
 		// Under an equal key the daemon takes a file that kept its time and size for
 		// unchanged, and all files of all workspaces have one time: the key must name the
 		// content. Attempts at one commit then share a transfer, and no others do.
-		SharedKey: "slipway/" + t.Project + "/" + t.Commit + "/" + t.Workspace,
+		SharedKey: "slipway/" + t.Project + "/" + t.Commit + "/" + t.Workspace + "/" + path.Clean(b.Context),
 		Session:   []session.Attachable{authServer{auth: c.cfg.Auth}},
 	}, nil
+}
+
+// within refuses what leads out of the workspace, symbolic links included.
+func within(workspace, dir string) error {
+	root, err := os.OpenRoot(workspace)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	info, err := root.Stat(filepath.FromSlash(dir))
+	if err == nil && !info.IsDir() {
+		return errors.New("it is no folder")
+	}
+	return err
 }
 
 // insecure says whether the registry of a repository is spoken to without TLS.

@@ -55,7 +55,7 @@ func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) r
 	}
 	report.Started()
 	a := &attempt{task: t, work: work, attrs: attrs, watch: buildkit.NewWatch(report)}
-	err := r.client.Session(ctx, t, a.watch, a.solve)
+	err := r.client.Session(ctx, t, work.Build, a.watch, a.solve)
 	if a.err != nil {
 		err = a.err // with its types; the session's error has passed through more hands
 	}

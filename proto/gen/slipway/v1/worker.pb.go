@@ -1400,8 +1400,10 @@ type BuildWork struct {
 	Contexts map[string]string `protobuf:"bytes,5,rep,name=contexts,proto3" json:"contexts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Platform string            `protobuf:"bytes,6,opt,name=platform,proto3" json:"platform,omitempty"`
 	// Repository to push to, by digest; empty: nothing is pushed.
-	Push          string `protobuf:"bytes,7,opt,name=push,proto3" json:"push,omitempty"`
-	Provenance    bool   `protobuf:"varint,8,opt,name=provenance,proto3" json:"provenance,omitempty"`
+	Push       string `protobuf:"bytes,7,opt,name=push,proto3" json:"push,omitempty"`
+	Provenance bool   `protobuf:"varint,8,opt,name=provenance,proto3" json:"provenance,omitempty"`
+	// Repository path of the folder that is the build context, cut down to paths; empty: the root.
+	Context       string `protobuf:"bytes,9,opt,name=context,proto3" json:"context,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1490,6 +1492,13 @@ func (x *BuildWork) GetProvenance() bool {
 		return x.Provenance
 	}
 	return false
+}
+
+func (x *BuildWork) GetContext() string {
+	if x != nil {
+		return x.Context
+	}
+	return ""
 }
 
 type TestWork struct {
@@ -2311,7 +2320,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x06render\x18\v \x01(\v2\x16.slipway.v1.RenderWorkH\x00R\x06render\x12-\n" +
 	"\x05apply\x18\f \x01(\v2\x15.slipway.v1.ApplyWorkH\x00R\x05apply\x126\n" +
 	"\brollback\x18\r \x01(\v2\x18.slipway.v1.RollbackWorkH\x00R\brollbackB\x06\n" +
-	"\x04work\"\x95\x03\n" +
+	"\x04work\"\xaf\x03\n" +
 	"\tBuildWork\x12\x14\n" +
 	"\x05paths\x18\x01 \x03(\tR\x05paths\x12\x1e\n" +
 	"\n" +
@@ -2324,7 +2333,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x04push\x18\a \x01(\tR\x04push\x12\x1e\n" +
 	"\n" +
 	"provenance\x18\b \x01(\bR\n" +
-	"provenance\x1a7\n" +
+	"provenance\x12\x18\n" +
+	"\acontext\x18\t \x01(\tR\acontext\x1a7\n" +
 	"\tArgsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
