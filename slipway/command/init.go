@@ -1,0 +1,148 @@
+package command
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/slipway/render"
+	"github.com/slipway-build/slipway/slipway/scaffold"
+)
+
+func (a *app) initialize() *cobra.Command {
+	var force, dry bool
+	c := &cobra.Command{
+		Use:   "init [FOLDER]",
+		Short: "Propose slipway.yaml and targets.yaml for a repository",
+		Long: `Init looks at a repository (FOLDER, or the current directory): Dockerfiles, Compose and
+skaffold files, go.mod, package.json, Python projects, kustomizations, manifests and
+charts. It writes a slipway.yaml and a targets.yaml with what it found, and says in
+comments what it guessed and what is left to do. It runs nothing, and overwrites nothing
+unless --force is given.`,
+		Example: "  slipway init\n  slipway init --dry-run ../shop",
+		Args:    between(0, "FOLDER"),
+	}
+	c.Flags().BoolVar(&force, "force", false, "overwrite files that are there")
+	c.Flags().BoolVar(&dry, "dry-run", false, "print the files and write none")
+	c.RunE = func(_ *cobra.Command, args []string) error {
+		dir := a.env.Dir
+		if len(args) > 0 {
+			if dir = args[0]; !filepath.IsAbs(dir) {
+				dir = filepath.Join(a.env.Dir, dir)
+			}
+		}
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return usage("%w", err)
+		}
+		defer root.Close()
+		found, err := scaffold.Look(root.FS(), filepath.Base(dir))
+		if err != nil {
+			return usage("%s: %w", dir, err)
+		}
+		files := []proposal{{pipeline.File, found.Pipeline()}, {targetsFile, found.Targets(a.contexts())}}
+		if dry {
+			for _, f := range files {
+				if err := a.printf("# %s\n%s\n", f.name, f.text); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		if err := write(root, files, force); err != nil {
+			return err
+		}
+		return a.proposed(found, files)
+	}
+	return c
+}
+
+// proposal is a file that init writes.
+type proposal struct {
+	name string
+	text []byte
+}
+
+// write writes all files or, if one of them is there, none.
+func write(root *os.Root, files []proposal, force bool) error {
+	for _, f := range files {
+		if _, err := root.Lstat(f.name); err == nil && !force {
+			return usage("%s is there already: --force overwrites it, --dry-run shows what would be written", f.name)
+		}
+	}
+	for _, f := range files {
+		if err := root.WriteFile(f.name, f.text, 0o644); err != nil {
+			return usage("%w", err)
+		}
+	}
+	return nil
+}
+
+func (a *app) proposed(found *scaffold.Found, files []proposal) error {
+	var rows [][]render.Cell
+	notes := len(found.Notes)
+	for _, s := range found.Services {
+		context, manifests := s.Context, "none"
+		if context == "" {
+			context = "."
+		}
+		if s.Deploy != nil {
+			manifests = s.Deploy.Path + " (" + s.Deploy.Using + ")"
+		}
+		tests := "none"
+		if len(s.Tests) > 0 {
+			tests = s.Tests[0].Run
+		}
+		rows = append(rows, []render.Cell{{Text: s.Name}, {Text: s.Path}, {Text: context}, {Text: tests}, {Text: manifests}})
+		notes += len(s.Notes)
+	}
+	if len(found.Services) > 0 {
+		if err := a.printf("%s\n", a.style().Table([]string{"SERVICE", "PATH", "CONTEXT", "TESTS", "MANIFESTS"}, rows)); err != nil {
+			return err
+		}
+	}
+	for _, n := range found.Notes {
+		a.note("%s", n)
+	}
+	for _, f := range files {
+		a.note("wrote %s", f.name)
+	}
+	a.note("%s in the comments: read them, then", count(notes, "remark"))
+	a.note("  slipway lint\n  slipway up --targets %s --context %s=CONTEXT   # in another terminal; CONTEXT is of your kubeconfig\n  slipway run --dirty", targetsFile, found.Environments[0])
+	return nil
+}
+
+// contexts of the user's kubeconfig; none when there is none.
+func (a *app) contexts() []string {
+	name := filepath.Join(a.env.Home, ".kube", "config")
+	for _, e := range a.env.Environ {
+		if v, ok := strings.CutPrefix(e, "KUBECONFIG="); ok && v != "" {
+			name = filepath.SplitList(v)[0]
+		}
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			a.note("the kubeconfig cannot be read: %v", err)
+		}
+		return nil
+	}
+	var doc struct {
+		Contexts []struct{ Name string }
+	}
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		a.note("the kubeconfig cannot be read: %v", err)
+		return nil
+	}
+	names := make([]string, 0, len(doc.Contexts))
+	for _, c := range doc.Contexts {
+		names = append(names, c.Name)
+	}
+	return names
+}

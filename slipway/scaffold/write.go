@@ -1,0 +1,146 @@
+package scaffold
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Pipeline is the text of slipway.yaml.
+func (f *Found) Pipeline() []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# What Slipway builds, tests and rolls out. slipway lint checks this file; docs/slipway-yaml.md explains it.\n")
+	for _, n := range f.Notes {
+		comment(&b, "", "NOTE: "+n)
+	}
+	fmt.Fprintf(&b, "version: 1\nproject: %s\n", scalar(f.Project))
+	if len(f.Services) == 0 {
+		b.WriteString("services: {}\n")
+		return []byte(b.String())
+	}
+	b.WriteString("services:\n")
+	for _, s := range f.Services {
+		s.write(&b)
+	}
+	return []byte(b.String())
+}
+
+func (s *Service) write(b *strings.Builder) {
+	fmt.Fprintf(b, "  %s:\n", scalar(s.Name))
+	for _, n := range s.Notes {
+		comment(b, "    ", n)
+	}
+	fmt.Fprintf(b, "    path: %s\n", scalar(s.Path))
+	if len(s.Also) > 0 {
+		fmt.Fprintf(b, "    also: %s\n", list(s.Also))
+	}
+	if len(s.Needs) > 0 {
+		fmt.Fprintf(b, "    needs: %s\n", list(s.Needs))
+	}
+	var build []string
+	for _, kv := range [][2]string{{"dockerfile", s.Dockerfile}, {"context", s.Context}, {"target", s.Target}} {
+		if kv[1] != "" {
+			build = append(build, kv[0]+": "+scalar(kv[1]))
+		}
+	}
+	if len(s.Args) > 0 {
+		var args []string
+		for _, k := range slices.Sorted(maps.Keys(s.Args)) {
+			args = append(args, scalar(k)+": "+strconv.Quote(s.Args[k]))
+		}
+		build = append(build, "args: { "+strings.Join(args, ", ")+" }")
+	}
+	if len(build) > 0 {
+		fmt.Fprintf(b, "    build: { %s }\n", strings.Join(build, ", "))
+	}
+	if len(s.Tests) > 0 {
+		b.WriteString("    test:\n")
+		for _, t := range s.Tests {
+			in := ""
+			if t.In != "" {
+				in = ", in: " + scalar(t.In)
+			}
+			fmt.Fprintf(b, "      %s: { run: %s%s }\n", scalar(t.Name), strconv.Quote(t.Run), in)
+		}
+	}
+	s.writeDeploy(b)
+}
+
+func (s *Service) writeDeploy(b *strings.Builder) {
+	if s.Deploy == nil {
+		b.WriteString("    deploy: false\n")
+		return
+	}
+	fmt.Fprintf(b, "    deploy:\n      path: %s\n", scalar(s.Deploy.Path))
+	if s.Deploy.Using != "kustomize" {
+		fmt.Fprintf(b, "      using: %s\n", s.Deploy.Using)
+	}
+	if h := s.Deploy.Health; h != nil {
+		fmt.Fprintf(b, "      health: { http: %s, port: %d } # of its readiness probe\n", scalar(h.Path), h.Port)
+	}
+}
+
+// Targets is the text of targets.yaml. contexts are those of the user's kubeconfig, for
+// the comment.
+func (f *Found) Targets(contexts []string) []byte {
+	var b strings.Builder
+	b.WriteString(`# Where it goes. This file belongs to the platform team: it is read from the farm's own
+# settings (slipway up --targets FILE), never from the commit that is run.
+# Names of clusters are yours; slipway up connects them: --context NAME=CONTEXT.
+`)
+	if len(contexts) > 0 {
+		comment(&b, "", "Contexts of your kubeconfig: "+strings.Join(contexts, ", "))
+	}
+	fmt.Fprintf(&b, "version: 1\nproject: %s\nclusters:\n", scalar(f.Project))
+	for _, env := range f.Environments {
+		fmt.Fprintf(&b, "  %s: { labels: { tier: %s } }\n", scalar(env), scalar(env))
+	}
+	b.WriteString("environments:\n")
+	for i, env := range f.Environments {
+		namespace, after := f.Project, ""
+		if len(f.Environments) > 1 {
+			namespace = label(f.Project+"-"+env, env)
+		}
+		if i > 0 {
+			after = fmt.Sprintf(", after: { env: %s, verified: true }", scalar(f.Environments[i-1]))
+		}
+		fmt.Fprintf(&b, "  %s: { clusters: { tier: %s }, namespace: %s, strategy: rolling%s }\n", scalar(env), scalar(env), scalar(namespace), after)
+	}
+	return []byte(b.String())
+}
+
+// width is where comments are broken.
+const width = 110
+
+func comment(b *strings.Builder, indent, text string) {
+	line := indent + "#"
+	for _, word := range strings.Fields(text) {
+		if len(line)+1+len(word) > width && line != indent+"#" {
+			b.WriteString(line + "\n")
+			line = indent + "#"
+		}
+		line += " " + word
+	}
+	b.WriteString(line + "\n")
+}
+
+func list(items []string) string {
+	quoted := make([]string, len(items))
+	for i, s := range items {
+		quoted[i] = scalar(s)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// scalar quotes what YAML would read as something else.
+func scalar(s string) string {
+	plain := regexp.MustCompile(`^[A-Za-z/._][A-Za-z0-9/._-]*$`)
+	word := regexp.MustCompile(`(?i)^(y|n|yes|no|on|off|true|false|null|nan|inf|\.+|\.inf|\.nan)$`)
+	if s == "." || plain.MatchString(s) && !word.MatchString(s) {
+		return s
+	}
+	return strconv.Quote(s)
+}
