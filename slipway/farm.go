@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,7 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/klog/v2"
@@ -21,6 +26,7 @@ import (
 	"github.com/slipway-build/slipway/internal/gitcmd"
 	"github.com/slipway-build/slipway/internal/telemetry"
 	"github.com/slipway-build/slipway/slipway/command"
+	"github.com/slipway-build/slipway/slipway/doctor"
 )
 
 // farm runs the whole farm in this process, whose environment it is given.
@@ -91,7 +97,7 @@ func clusters(c command.FarmConfig, log *slog.Logger) (map[string]devfarm.Cluste
 			missing = append(missing, fmt.Sprintf("cluster %s: the kubeconfig has no context %q", cluster.Name, name))
 			continue
 		}
-		out[cluster.Name] = devfarm.Cluster{Kubeconfig: file, Context: name}
+		out[cluster.Name] = devfarm.Cluster{Kubeconfig: file, Context: name, AllowExec: c.AllowExec}
 	}
 	if len(missing) > 0 {
 		have := strings.Join(slices.Sorted(maps.Keys(kube.Contexts)), ", ")
@@ -108,4 +114,61 @@ func clusters(c command.FarmConfig, log *slog.Logger) (map[string]devfarm.Cluste
 	}
 	log.Info("clusters", "count", len(out))
 	return out, nil
+}
+
+// contexts asks the API server of every context of a kubeconfig for its version, side by side.
+func contexts(ctx context.Context, kubeconfig string) []doctor.Context {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	if kubeconfig != "" {
+		rules = &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(kubeconfig)}
+	}
+	rules.WarnIfAllMissing = false
+	kube, err := rules.Load()
+	if err != nil {
+		return []doctor.Context{{Name: "kubeconfig", Err: err}}
+	}
+	names := slices.Sorted(maps.Keys(kube.Contexts))
+	out := make([]doctor.Context, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		c := &out[i]
+		c.Name, c.Current = name, name == kube.CurrentContext
+		if user := kube.AuthInfos[kube.Contexts[name].AuthInfo]; user != nil && user.Exec != nil {
+			c.Exec = user.Exec.Command // not started just to look
+			continue
+		}
+		wg.Go(func() {
+			client, err := clientcmd.NewNonInteractiveClientConfig(*kube, name, &clientcmd.ConfigOverrides{Timeout: "3s"}, rules).ClientConfig()
+			if err == nil {
+				c.Version, err = apiVersion(ctx, client)
+			}
+			c.Err = err
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+func apiVersion(ctx context.Context, cfg *rest.Config) (string, error) {
+	cfg.Timeout = 3 * time.Second
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return "", err
+	}
+	data, err := client.RESTClient().Get().AbsPath("/version").DoRaw(ctx)
+	if err != nil {
+		return "", err
+	}
+	var v struct {
+		GitVersion string `json:"gitVersion"`
+	}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return "", err
+	}
+	return v.GitVersion, nil
+}
+
+func ports() map[string]int {
+	p := devfarm.DefaultPorts()
+	return map[string]int{"gRPC": p.GRPC, "HTTP": p.HTTP, "NATS": p.NATS, "registry": p.Registry}
 }

@@ -46,6 +46,7 @@ func environment() command.Env {
 		Farm: func(ctx context.Context, c command.FarmConfig, ready func()) error {
 			return farm(ctx, os.Environ(), c, ready)
 		},
+		Contexts: contexts, Ports: ports(),
 	}
 }
 

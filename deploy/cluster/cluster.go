@@ -178,7 +178,7 @@ func checkCredentials(spec Spec, user *clientcmdapi.AuthInfo) error {
 	}
 	if user.Exec != nil && !spec.AllowExec {
 		return fmt.Errorf("cluster %q: kubeconfig %s starts the program %q to obtain credentials, which is not allowed; "+
-			"use a token or a client certificate, or set allow_exec: true for this cluster in deployer.yaml",
+			"use a token or a client certificate, or set allow_exec: true for this cluster in deployer.yaml (slipway up: --allow-exec)",
 			spec.Name, spec.Kubeconfig, user.Exec.Command)
 	}
 	if user.AuthProvider != nil {

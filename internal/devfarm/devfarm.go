@@ -63,6 +63,7 @@ type Config struct {
 type Cluster struct {
 	Kubeconfig string
 	Context    string // empty: the file's current one
+	AllowExec  bool   // it may start a program for credentials
 }
 
 // Ports of a farm.

@@ -31,6 +31,8 @@ type Env struct {
 	Program        string // path of this program, to start it again in the background
 	Version        Version
 	Farm           Farm
+	Contexts       Contexts
+	Ports          map[string]int // of slipway up, on loopback, by what listens there
 }
 
 // Version says which slipway this is.

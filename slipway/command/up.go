@@ -27,6 +27,7 @@ type FarmConfig struct {
 	Targets    string            // path of targets.yaml; empty: nothing is rolled out
 	Kubeconfig string            // paths, as in KUBECONFIG; empty: the user's own
 	Contexts   map[string]string // cluster of targets.yaml → context of the kubeconfig
+	AllowExec  bool              // kubeconfigs may start programs for credentials
 	Traces     string            // OTLP endpoint; empty: none
 	// RegistryListen are further addresses, host:port, where the registry is served with
 	// TLS, for the nodes of clusters on this machine.
@@ -62,6 +63,7 @@ with -d it returns when the farm serves, and slipway down stops it.`,
 	c.Flags().StringVar(&conf.Kubeconfig, "kubeconfig", "", "kubeconfig files with the contexts of the clusters, separated by colons (default: KUBECONFIG or ~/.kube/config)")
 	c.Flags().StringArrayVar(&conf.RegistryListen, "registry-listen", nil, "HOST:PORT: serve the registry there too, with TLS, for nodes of clusters on this machine; may be repeated")
 	c.Flags().StringArrayVar(&contexts, "context", nil, "CLUSTER=CONTEXT: which context is a cluster of targets.yaml (default: the one of the same name); may be repeated")
+	c.Flags().BoolVar(&conf.AllowExec, "allow-exec", false, "let kubeconfigs start the programs that they name for credentials (clusters of cloud providers)")
 	c.Flags().StringVar(&conf.Traces, "traces", "", "OTLP endpoint that traces go to, host:port (gRPC)")
 	c.Flags().StringVar(&conf.LogLevel, "log-level", "warn", "debug, info, warn or error")
 	c.Flags().StringVar(&conf.LogFormat, "log-format", "text", "text or json")
