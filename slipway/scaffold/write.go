@@ -12,6 +12,7 @@ import (
 // Pipeline is the text of slipway.yaml.
 func (f *Found) Pipeline() []byte {
 	var b strings.Builder
+	b.WriteString(modeline("slipway"))
 	fmt.Fprintf(&b, "# What Slipway builds, tests and rolls out. slipway lint checks this file; docs/slipway-yaml.md explains it.\n")
 	for _, n := range f.Notes {
 		comment(&b, "", "NOTE: "+n)
@@ -87,6 +88,7 @@ func (s *Service) writeDeploy(b *strings.Builder) {
 // the comment.
 func (f *Found) Targets(contexts []string) []byte {
 	var b strings.Builder
+	b.WriteString(modeline("targets"))
 	b.WriteString(`# Where it goes. This file belongs to the platform team: it is read from the farm's own
 # settings (slipway up --targets FILE), never from the commit that is run.
 # Names of clusters are yours; slipway up connects them: --context NAME=CONTEXT.
@@ -110,6 +112,11 @@ func (f *Found) Targets(contexts []string) []byte {
 		fmt.Fprintf(&b, "  %s: { clusters: { tier: %s }, namespace: %s, strategy: rolling%s }\n", scalar(env), scalar(env), scalar(namespace), after)
 	}
 	return []byte(b.String())
+}
+
+// modeline tells editors with a YAML language server which schema a file has.
+func modeline(name string) string {
+	return "# yaml-language-server: $schema=https://github.com/slipway-build/slipway/raw/main/docs/schemas/" + name + ".schema.json\n"
 }
 
 // width is where comments are broken.
