@@ -211,7 +211,9 @@ func faultsOf(tr trace, run *pb.Run) []string {
 		if len(work) == 0 {
 			bad("nothing below %s says what was done: %v", task.GetId(), tr.leaves(s.ID))
 		}
-		for part, of := range map[string]string{"RUN sleep 3": "build/one", "healthy": apply, "test -s /sum": "test/one/unit"} {
+		for part, of := range map[string]string{
+			"RUN sleep 3": "build/one", "healthy": apply, "pod scheduled": apply, "pod started": apply, "pod ready": apply, "test -s /sum": "test/one/unit",
+		} {
 			if task.GetId() == of && !slices.ContainsFunc(work, func(name string) bool { return strings.Contains(name, part) }) {
 				bad("no span %q below %s: %v", part, of, work)
 			}
