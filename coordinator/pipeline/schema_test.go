@@ -246,3 +246,23 @@ func TestSchemasHaveEveryKey(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyTexts are mistakes where a name or a path of a URL belongs.
+func TestEmptyTexts(t *testing.T) {
+	for text, want := range map[string]string{
+		"version: 1\nproject: \"\"\nservices: { api: { path: api } }\n":                                              "is not a valid name",
+		"version: 1\nproject: shop\nservices: { api: { path: api, deploy: { health: { http: \"\", port: 1 } } } }\n": "is not the path of a URL",
+	} {
+		if problems := pipeline.Lint(map[string][]byte{pipeline.File: []byte(text)}); len(problems) != 1 || !strings.Contains(problems[0].Message, want) {
+			t.Errorf("%s: %v, want one with %q", text, problems, want)
+		}
+	}
+	_, problems := pipeline.ParseTargets("targets.yaml", []byte(`version: 1
+project: shop
+clusters: { a: { labels: { x: y } } }
+environments: { dev: { clusters: { x: y }, namespace: "" } }
+`))
+	if len(problems) != 1 || !strings.Contains(problems[0].Message, "is not a valid name") {
+		t.Errorf("an empty namespace: %v", problems)
+	}
+}

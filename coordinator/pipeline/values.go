@@ -13,8 +13,9 @@ import (
 
 // name reads a DNS label: it becomes part of task ids, object names and host names.
 func (d *decoder) name(n strictyaml.Node) string {
+	before := d.report.Count()
 	s := n.Str()
-	if s != "" {
+	if d.report.Count() == before {
 		d.checkName(s, n.Pos())
 	}
 	return s
@@ -231,8 +232,9 @@ func (d *decoder) reportGlob(n strictyaml.Node) string {
 }
 
 func (d *decoder) urlPath(n strictyaml.Node) string {
+	before := d.report.Count()
 	s := n.Str()
-	if s != "" && !d.matches(`/[a-zA-Z0-9/._~!$&'()*+,;=:@%?-]{0,500}`, s) {
+	if d.report.Count() == before && !d.matches(`/[a-zA-Z0-9/._~!$&'()*+,;=:@%?-]{0,500}`, s) {
 		n.Problem("write a path as /healthz", "%s is not the path of a URL", strictyaml.Quote(s))
 	}
 	return s
