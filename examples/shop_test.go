@@ -26,6 +26,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/pipeline"
 	"github.com/slipway-build/slipway/internal/baseimages"
 	"github.com/slipway-build/slipway/internal/buildkitd"
+	"github.com/slipway-build/slipway/internal/enginetest"
 	"github.com/slipway-build/slipway/internal/ociregistry"
 )
 
@@ -109,7 +110,7 @@ func start(t *testing.T) farm {
 		},
 	})
 	if err != nil {
-		t.Skipf("cannot run BuildKit here: %v", err)
+		enginetest.Missing(t, "cannot run BuildKit here: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var parts errgroup.Group
@@ -125,7 +126,7 @@ func start(t *testing.T) farm {
 		Registry: host, Prefix: ociregistry.MirrorPrefix, User: "all", Password: "secret",
 	})
 	if err != nil {
-		t.Skipf("cannot make base images here: %v", err)
+		enginetest.Missing(t, "cannot make base images here: %v", err)
 	}
 	wait, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()

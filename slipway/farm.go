@@ -73,14 +73,9 @@ func clusters(c command.FarmConfig, log *slog.Logger) (map[string]devfarm.Cluste
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	if c.Kubeconfig != "" {
-		rules = &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(c.Kubeconfig)}
-	}
-	rules.WarnIfAllMissing = false
-	kube, err := rules.Load()
+	kube, err := kubeconfig(c.Kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
+		return nil, err
 	}
 	if err := clientcmdapi.FlattenConfig(kube); err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
@@ -116,29 +111,40 @@ func clusters(c command.FarmConfig, log *slog.Logger) (map[string]devfarm.Cluste
 	return out, nil
 }
 
-// contexts asks the API server of every context of a kubeconfig for its version, side by side.
-func contexts(ctx context.Context, kubeconfig string) []doctor.Context {
+// kubeconfig reads files, separated as in KUBECONFIG; empty: the user's own.
+func kubeconfig(paths string) (*clientcmdapi.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	if kubeconfig != "" {
-		rules = &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(kubeconfig)}
+	if paths != "" {
+		rules = &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(paths)}
 	}
 	rules.WarnIfAllMissing = false
 	kube, err := rules.Load()
 	if err != nil {
-		return []doctor.Context{{Name: "kubeconfig", Err: err}}
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	return kube, nil
+}
+
+// contexts are those of a kubeconfig; with ask, each API server says its version, side by side.
+func contexts(ctx context.Context, paths string, ask bool) ([]doctor.Context, error) {
+	kube, err := kubeconfig(paths)
+	if err != nil {
+		return nil, err
 	}
 	names := slices.Sorted(maps.Keys(kube.Contexts))
 	out := make([]doctor.Context, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
 		c := &out[i]
-		c.Name, c.Current = name, name == kube.CurrentContext
+		c.Name = name
 		if user := kube.AuthInfos[kube.Contexts[name].AuthInfo]; user != nil && user.Exec != nil {
 			c.Exec = user.Exec.Command // not started just to look
+		}
+		if !ask || c.Exec != "" {
 			continue
 		}
 		wg.Go(func() {
-			client, err := clientcmd.NewNonInteractiveClientConfig(*kube, name, &clientcmd.ConfigOverrides{Timeout: "3s"}, rules).ClientConfig()
+			client, err := clientcmd.NewNonInteractiveClientConfig(*kube, name, &clientcmd.ConfigOverrides{}, nil).ClientConfig()
 			if err == nil {
 				c.Version, err = apiVersion(ctx, client)
 			}
@@ -146,7 +152,7 @@ func contexts(ctx context.Context, kubeconfig string) []doctor.Context {
 		})
 	}
 	wg.Wait()
-	return out
+	return out, nil
 }
 
 func apiVersion(ctx context.Context, cfg *rest.Config) (string, error) {

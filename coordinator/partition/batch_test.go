@@ -9,13 +9,14 @@ import (
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/coordinator/run"
 )
 
 // many is a run with more tasks than one record can end.
 func (f *farm) many(tests int) string {
 	f.t.Helper()
-	return f.submit(shop("shop", 1, tests, nil))
+	return f.submit(plantest.Shop("shop", 1, tests, nil))
 }
 
 func (f *farm) audit(id string, want run.State) []journal.Record {
@@ -80,7 +81,7 @@ func TestAnEndThatIsHalfWrittenGoesOn(t *testing.T) {
 
 func TestAReportBeyondARecordKeepsItsOutcome(t *testing.T) {
 	f := open(t)
-	id := f.submit(shop("shop", 1, 1, nil))
+	id := f.submit(plantest.Shop("shop", 1, 1, nil))
 	f.do(id, "build/s0")
 	test := f.hold(id, "test/s0/0")
 	rep := run.Report{

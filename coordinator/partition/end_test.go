@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/internal/natstest"
 )
 
@@ -99,7 +100,7 @@ func TestAPartitionThatCannotBeginAnswers(t *testing.T) {
 func TestAnOwnerThatLostTheJournalAnswers(t *testing.T) {
 	f := open(t)
 	f.must(nothing) // it has claimed
-	s := f.submission(shop("shop", 1, 0, nil), "k", "")
+	s := f.submission(plantest.Shop("shop", 1, 0, nil), "k", "")
 	f.js.arm(foreignRecord)
 	err := f.Do(t.Context(), func(tx *partition.Tx) error { _, _, err := tx.Accept(s); return err })
 	if !errors.Is(err, partition.ErrUnavailable) {

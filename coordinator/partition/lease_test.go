@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/coordinator/run"
 )
 
@@ -22,7 +23,7 @@ func (f *farm) reclaim(ref partition.Ref, w partition.Worker) (kept bool) {
 func unnoted(t *testing.T) (f *farm, id string, ref partition.Ref) {
 	t.Helper()
 	f = open(t)
-	id = f.submit(shop("shop", 1, 0, nil))
+	id = f.submit(plantest.Shop("shop", 1, 0, nil))
 	token := f.board.tokens()[0]
 	f.js.arm(killedBefore)
 	err := f.Do(t.Context(), func(tx *partition.Tx) error {
@@ -86,7 +87,7 @@ func TestALeaseThatNobodyTakesBackIsGivenAgain(t *testing.T) {
 
 func TestALeaseBelongsToOneProcess(t *testing.T) {
 	f := open(t)
-	id := f.submit(shop("shop", 1, 0, nil))
+	id := f.submit(plantest.Shop("shop", 1, 0, nil))
 	held := f.hold(id, "build/s0")
 	other := partition.Ref{Token: held.Ref.Token, Attempt: 1, Fence: run.Fence{Epoch: held.Ref.Fence.Epoch, Counter: held.Ref.Fence.Counter + 1}}
 	if f.reclaim(held.Ref, worker("thief")) || f.reclaim(other, worker("w")) {
@@ -113,7 +114,7 @@ func TestALeaseBelongsToOneProcess(t *testing.T) {
 // effects outlive the farm.
 func TestALeaseIsGivenEarlyOnlyIfWhatItRestsOnIsDurable(t *testing.T) {
 	f := open(t)
-	id := f.submit(shop("shop", 1, 1, [][]string{{"a"}}))
+	id := f.submit(plantest.Shop("shop", 1, 1, [][]string{{"a"}}))
 	build := f.hold(id, "build/s0")
 	early := func(tx *partition.Tx, task string) (bool, partition.Ref) {
 		r, err := tx.Run(id)

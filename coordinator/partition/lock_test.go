@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/internal/natstest"
@@ -51,7 +52,7 @@ func (f *farm) want(id, task string, want run.TaskState) {
 // built is a run of one service that is released and asks for the environment.
 func (f *farm) built(name string, clusters ...string) string {
 	f.t.Helper()
-	id := f.submit(shop(name, 1, 0, [][]string{clusters}))
+	id := f.submit(plantest.Shop(name, 1, 0, [][]string{clusters}))
 	f.do(id, "build/s0")
 	for _, c := range clusters {
 		f.do(id, "render/s0@e0/"+c)
@@ -100,7 +101,7 @@ func TestARunThatComesAfterANewerOneIsSuperseded(t *testing.T) {
 	for _, when := range []string{"while the newer one is there", "after it"} {
 		t.Run(when, func(t *testing.T) {
 			f := open(t)
-			late := f.submit(shop("shop", 1, 0, [][]string{{"a"}, {"b"}}))
+			late := f.submit(plantest.Shop("shop", 1, 0, [][]string{{"a"}, {"b"}}))
 			newer := f.built("shop", "a")
 			if when == "after it" {
 				f.do(newer, "apply/s0@e0/a")

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/internal/natstest"
 )
@@ -30,7 +31,7 @@ func (w *world) submitSome() {
 	key := rapid.SampledFrom([]string{"", "k1", "k2", "k3", "k4"}).Draw(w.t, "key")
 	request := rapid.SampledFrom([]string{"same", "same", "same", "other"}).Draw(w.t, "request")
 	envs := [][]string{{"a"}, {"b", "c"}}[:rapid.IntRange(0, 2).Draw(w.t, "environments")]
-	s := w.submission(shop(name, rapid.IntRange(1, 2).Draw(w.t, "services"), rapid.IntRange(0, 1).Draw(w.t, "tests"), envs), key, request)
+	s := w.submission(plantest.Shop(name, rapid.IntRange(1, 2).Draw(w.t, "services"), rapid.IntRange(0, 1).Draw(w.t, "tests"), envs), key, request)
 	var id string
 	var replayed bool
 	err := w.Do(w.t.Context(), func(tx *partition.Tx) (err error) { id, replayed, err = tx.Accept(s); return err })
@@ -259,7 +260,7 @@ func (w *world) rival() {
 	first := w.owner
 	w.owner = w.start()
 	w.runs() // it serves
-	s := w.submission(shop("shop", 1, 0, nil), fmt.Sprint("rival ", len(w.rivals)), "")
+	s := w.submission(plantest.Shop("shop", 1, 0, nil), fmt.Sprint("rival ", len(w.rivals)), "")
 	err := first.Do(w.t.Context(), func(tx *partition.Tx) error { _, _, err := tx.Accept(s); return err })
 	if !errors.Is(err, partition.ErrUnavailable) {
 		w.t.Fatalf("an owner that was replaced answers %v", err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/readmodel"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/internal/enginetest"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -36,7 +37,7 @@ func engines(t *testing.T, test func(t *testing.T, address string)) {
 	t.Run("redis-server", func(t *testing.T) {
 		program, err := exec.LookPath("redis-server")
 		if err != nil {
-			t.Skip("redis-server is not installed; scripts/setup test installs it")
+			enginetest.Missing(t, "redis-server is not installed: %v; scripts/setup test installs it", err)
 		}
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

@@ -11,46 +11,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/coordinator/run"
 )
-
-// shop is a plan with services, tests and environments as asked for.
-func shop(services, tests int, environments [][]string) *plan.Plan {
-	p := &plan.Plan{Version: plan.Version, Project: "shop"}
-	add := func(t plan.Task) string { p.Tasks = append(p.Tasks, t); return t.ID }
-	add(plan.Task{ID: plan.CheckoutID, Kind: plan.KindCheckout})
-	name := func(i int) string { return fmt.Sprintf("s%d", i) }
-	gate := []string{}
-	for i := range services {
-		b := add(plan.Task{ID: plan.BuildID(name(i)), Kind: plan.KindBuild, Service: name(i), Needs: []string{plan.CheckoutID}, Can: plan.CapabilityBuild})
-		gate = append(gate, b)
-		for j := range tests {
-			gate = append(gate, add(plan.Task{ID: plan.TestID(name(i), fmt.Sprint(j)), Kind: plan.KindTest, Service: name(i), Needs: []string{b}, Can: plan.CapabilityBuild}))
-		}
-	}
-	before := add(plan.Task{ID: plan.ReleaseID, Kind: plan.KindRelease, Needs: gate})
-	for e, clusters := range environments {
-		env := fmt.Sprintf("e%d", e)
-		enter := add(plan.Task{ID: plan.RolloutID(env), Kind: plan.KindRollout, Needs: []string{before}, Target: &plan.Target{Environment: env}})
-		var promotes []string
-		for i := range services {
-			var applies []string
-			for _, c := range clusters {
-				t := plan.Target{Environment: env, Cluster: c, Namespace: "n"}
-				needs := []string{enter}
-				if i > 0 {
-					needs = append(needs, plan.ApplyID(name(i-1), t))
-				}
-				can := plan.CapabilityDeployPrefix + c
-				applies = append(applies, add(plan.Task{ID: plan.ApplyID(name(i), t), Kind: plan.KindApply, Service: name(i), Target: &t, Needs: needs, Can: can, Apply: &plan.Apply{}}))
-				p.Rollbacks = append(p.Rollbacks, plan.Task{ID: plan.RollbackID(name(i), t), Kind: plan.KindRollback, Service: name(i), Target: &t, Can: can, Apply: &plan.Apply{}})
-			}
-			promotes = append(promotes, add(plan.Task{ID: plan.PromoteID(name(i), env), Kind: plan.KindPromote, Service: name(i), Target: &plan.Target{Environment: env}, Needs: applies}))
-		}
-		before = add(plan.Task{ID: plan.VerifiedID(env), Kind: plan.KindVerified, Target: &plan.Target{Environment: env}, Needs: promotes})
-	}
-	return p
-}
 
 // world carries a run out, one event after the other, and keeps them.
 type world struct {
@@ -127,7 +90,7 @@ func (w *world) finish(t *run.Task, o run.Outcome, untouched bool) error {
 func TestEveryRunEndsAndUndoesWhatItBegan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		envs := [][]string{{"a"}, {"b", "c"}}[:rapid.IntRange(0, 2).Draw(t, "environments")]
-		w, err := begin(shop(rapid.IntRange(1, 3).Draw(t, "services"), rapid.IntRange(0, 2).Draw(t, "tests"), envs))
+		w, err := begin(plantest.Shop("shop", rapid.IntRange(1, 3).Draw(t, "services"), rapid.IntRange(0, 2).Draw(t, "tests"), envs))
 		if err != nil {
 			t.Fatal(err)
 		}

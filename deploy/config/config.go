@@ -96,10 +96,7 @@ func Load(path string) (Config, error) {
 func (c *Config) files(f *daemon.Files) error {
 	c.Coordinator.Token = f.Secret("coordinator.token_file", c.Coordinator.TokenFile)
 	c.Coordinator.CA = f.Read("coordinator.ca_file", c.Coordinator.CAFile)
-	if c.HTTP != nil {
-		c.HTTP.Token = f.Secret("http.token_file", c.HTTP.TokenFile)
-		c.HTTP.TLS.Cert, c.HTTP.TLS.Key = f.Path(c.HTTP.TLS.Cert), f.Path(c.HTTP.TLS.Key)
-	}
+	c.HTTP.Read(f)
 	for name, cluster := range c.Clusters {
 		cluster.Kubeconfig = f.Path(cluster.Kubeconfig)
 		c.Clusters[name] = cluster

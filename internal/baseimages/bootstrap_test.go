@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-build/slipway/internal/baseimages"
+	"github.com/slipway-build/slipway/internal/enginetest"
 	"github.com/slipway-build/slipway/internal/ociregistry"
 )
 
@@ -90,7 +91,7 @@ func TestBootstrap(t *testing.T) {
 	}
 	first, err := baseimages.Bootstrap(t.Context(), cfg)
 	if err != nil && strings.Contains(err.Error(), "busybox-static") {
-		t.Skip(err)
+		enginetest.Missing(t, "cannot make base images here: %v", err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -147,13 +148,13 @@ func TestBootstrap(t *testing.T) {
 
 func TestNodeBringsItsLibraries(t *testing.T) {
 	if _, err := exec.LookPath("node"); err != nil {
-		t.Skipf("no node here: %v", err)
+		enginetest.Missing(t, "no node here: %v", err)
 	}
 	host := registry(t)
 	cfg := baseimages.Config{Registry: host, Prefix: ociregistry.MirrorPrefix, User: "u", Password: "p"}
 	records, err := baseimages.Bootstrap(t.Context(), cfg)
 	if err != nil {
-		t.Skip(err)
+		enginetest.Missing(t, "cannot make base images here: %v", err)
 	}
 	var image string
 	for _, r := range records {

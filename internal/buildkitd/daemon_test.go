@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-build/slipway/internal/buildkitd"
+	"github.com/slipway-build/slipway/internal/enginetest"
 )
 
 const patience = 60 * time.Second
@@ -29,7 +30,7 @@ func start(t *testing.T, cfg buildkitd.Config) (d *buildkitd.Daemon, stop func()
 	cfg.ToolDir = toolDir(t)
 	d, err := buildkitd.New(cfg)
 	if err != nil {
-		t.Skipf("cannot run BuildKit here: %v", err)
+		enginetest.Missing(t, "cannot run BuildKit here: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -87,7 +88,7 @@ func busybox(t *testing.T) (llb.State, string) {
 	t.Helper()
 	content, err := os.ReadFile("/bin/busybox")
 	if err != nil {
-		t.Skipf("needs the package busybox-static: %v", err)
+		enginetest.Missing(t, "needs the package busybox-static: %v", err)
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "busybox"), content, 0o755); err != nil {
@@ -222,7 +223,7 @@ func TestReportsADaemonThatEndsAtOnce(t *testing.T) {
 	}
 	d, err := buildkitd.New(buildkitd.Config{Root: t.TempDir(), Path: fake})
 	if err != nil {
-		t.Skipf("cannot run BuildKit here: %v", err)
+		enginetest.Missing(t, "cannot run BuildKit here: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var run errgroup.Group

@@ -32,6 +32,15 @@ type TLS struct {
 	Key  string `yaml:"key"`
 }
 
+// Read reads the files that it names. A nil HTTP names none.
+func (h *HTTP) Read(f *Files) {
+	if h == nil {
+		return
+	}
+	h.Token = f.Secret("http.token_file", h.TokenFile)
+	h.TLS.Cert, h.TLS.Key = f.Path(h.TLS.Cert), f.Path(h.TLS.Key)
+}
+
 // Validate reports what is wrong, below the key "http".
 func (h HTTP) Validate() error {
 	var problems []error

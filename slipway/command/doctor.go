@@ -17,8 +17,8 @@ import (
 )
 
 // Contexts answers the clusters of a kubeconfig (paths as in KUBECONFIG; empty: the
-// user's own) as their API servers answer now.
-type Contexts func(ctx context.Context, kubeconfig string) []doctor.Context
+// user's own); with ask, as their API servers answer now.
+type Contexts func(ctx context.Context, kubeconfig string, ask bool) ([]doctor.Context, error)
 
 func (a *app) doctor() *cobra.Command {
 	var kubeconfig, registry string
@@ -36,7 +36,7 @@ The exit code is 1 if something is missing that slipway up needs.`,
 	out := outputFlag(c, "text", "json", "yaml")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		m := doctor.This()
-		m.Home, m.State, m.Tools = a.env.Home, a.state, filepath.Join(a.env.Home, ".cache", "slipway", "bin")
+		m.State, m.Tools = a.state, filepath.Join(a.env.Home, ".cache", "slipway", "bin")
 		m.Ports, m.Registry, m.Running = a.env.Ports, registry, a.answers(c.Context())
 		for _, e := range a.env.Environ {
 			name, value, _ := strings.Cut(e, "=")
@@ -49,7 +49,7 @@ The exit code is 1 if something is missing that slipway up needs.`,
 				}
 			}
 		}
-		m.Contexts = a.env.Contexts(c.Context(), kubeconfig)
+		m.Contexts, m.Kubeconfig = a.env.Contexts(c.Context(), kubeconfig, true)
 		return a.findings(m.Look(c.Context()), *out)
 	}
 	return c

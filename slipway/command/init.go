@@ -1,14 +1,11 @@
 package command
 
 import (
-	"errors"
-	"io/fs"
+	"context"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"github.com/slipway-build/slipway/coordinator/pipeline"
 	"github.com/slipway-build/slipway/slipway/render"
@@ -30,7 +27,7 @@ unless --force is given.`,
 	}
 	c.Flags().BoolVar(&force, "force", false, "overwrite files that are there")
 	c.Flags().BoolVar(&dry, "dry-run", false, "print the files and write none")
-	c.RunE = func(_ *cobra.Command, args []string) error {
+	c.RunE = func(c *cobra.Command, args []string) error {
 		dir := a.env.Dir
 		if len(args) > 0 {
 			if dir = args[0]; !filepath.IsAbs(dir) {
@@ -46,7 +43,7 @@ unless --force is given.`,
 		if err != nil {
 			return usage("%s: %w", dir, err)
 		}
-		files := []proposal{{pipeline.File, found.Pipeline()}, {targetsFile, found.Targets(a.contexts())}}
+		files := []proposal{{pipeline.File, found.Pipeline()}, {targetsFile, found.Targets(a.contexts(c.Context()))}}
 		if dry {
 			for _, f := range files {
 				if err := a.printf("# %s\n%s\n", f.name, f.text); err != nil {
@@ -118,30 +115,14 @@ func (a *app) proposed(found *scaffold.Found, files []proposal) error {
 	return nil
 }
 
-// contexts of the user's kubeconfig; none when there is none.
-func (a *app) contexts() []string {
-	name := filepath.Join(a.env.Home, ".kube", "config")
-	for _, e := range a.env.Environ {
-		if v, ok := strings.CutPrefix(e, "KUBECONFIG="); ok && v != "" {
-			name = filepath.SplitList(v)[0]
-		}
-	}
-	data, err := os.ReadFile(name)
+// contexts are the names of those of the user's kubeconfig.
+func (a *app) contexts(ctx context.Context) []string {
+	list, err := a.env.Contexts(ctx, "", false)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			a.note("the kubeconfig cannot be read: %v", err)
-		}
-		return nil
+		a.note("%v", err)
 	}
-	var doc struct {
-		Contexts []struct{ Name string }
-	}
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		a.note("the kubeconfig cannot be read: %v", err)
-		return nil
-	}
-	names := make([]string, 0, len(doc.Contexts))
-	for _, c := range doc.Contexts {
+	names := make([]string, 0, len(list))
+	for _, c := range list {
 		names = append(names, c.Name)
 	}
 	return names

@@ -39,26 +39,26 @@ type Finding struct {
 
 // Machine is where it looks.
 type Machine struct {
-	Home, State string
-	Tools       string // built programs: ~/.cache/slipway/bin
-	Path        string // PATH
-	UID         int
-	OS          string // runtime.GOOS
-	Ports       map[string]int
+	State string
+	Tools string // built programs: ~/.cache/slipway/bin
+	Path  string // PATH
+	UID   int
+	OS    string // runtime.GOOS
+	Ports map[string]int
 	// Running: a farm of this state folder answers, so that its ports are taken rightly.
 	Running bool
 	// Registry is asked whether base images can be fetched: host:port; empty: not asked.
 	Registry string
 	// Proxies are the proxy variables of the environment that are set.
 	Proxies []string
-	// Contexts are those of the kubeconfig.
-	Contexts []Context
+	// Contexts are those of the kubeconfig; Kubeconfig is why there is none to read.
+	Contexts   []Context
+	Kubeconfig error
 }
 
 // Context is a cluster of the kubeconfig, as its API server answers now.
 type Context struct {
 	Name    string
-	Current bool
 	Version string // "v1.34.1"
 	Exec    string // program that the kubeconfig starts for credentials
 	Err     error
@@ -201,6 +201,9 @@ func cause(err error) string {
 }
 
 func (m Machine) clusters() []Finding {
+	if m.Kubeconfig != nil {
+		return []Finding{{"clusters", Note, m.Kubeconfig.Error(), "correct the kubeconfig, or name another one with --kubeconfig"}}
+	}
 	if len(m.Contexts) == 0 {
 		return []Finding{{"clusters", Note, "the kubeconfig names none", "builds and tests need no cluster; to roll out, make a kubeconfig, e.g. with kind create cluster"}}
 	}

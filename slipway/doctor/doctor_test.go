@@ -75,6 +75,13 @@ func TestWhatIsMissing(t *testing.T) {
 	}
 }
 
+func TestAKubeconfigThatCannotBeRead(t *testing.T) {
+	f := find(t, doctor.Machine{OS: "linux", State: t.TempDir(), Kubeconfig: errors.New("kubeconfig: no map")}.Look(t.Context()), "clusters")
+	if f.State != doctor.Note || f.Found != "kubeconfig: no map" || !strings.Contains(f.Remedy, "--kubeconfig") {
+		t.Errorf("%+v", f)
+	}
+}
+
 func TestNothingIsMissing(t *testing.T) {
 	tools := t.TempDir()
 	for _, name := range []string{"runc", "git", "buildkitd"} {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/slipway-build/slipway/internal/buildkitd"
+	"github.com/slipway-build/slipway/internal/enginetest"
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
 )
 
@@ -44,7 +45,7 @@ func Start(t *testing.T) *Farm {
 		ToolDir: filepath.Join(cache, "slipway", "bin"), Root: root, GC: buildkitd.GC{ReservedSpace: "1GB"},
 	})
 	if err != nil {
-		t.Skipf("cannot run BuildKit here: %v", err)
+		enginetest.Missing(t, "cannot run BuildKit here: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
@@ -85,7 +86,7 @@ func Workspace(t *testing.T, files map[string]string) string {
 	dir := t.TempDir()
 	busybox, err := os.ReadFile("/bin/busybox")
 	if err != nil {
-		t.Skipf("needs the package busybox-static: %v", err)
+		enginetest.Missing(t, "needs the package busybox-static: %v", err)
 	}
 	write(t, filepath.Join(dir, "busybox"), busybox, 0o755)
 	for name, content := range files {

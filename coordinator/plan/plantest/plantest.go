@@ -1,4 +1,6 @@
-package partition_test
+// Package plantest makes plans for tests of what carries plans out. How a plan is made of
+// a repository's files is coordinator/planner's business.
+package plantest
 
 import (
 	"fmt"
@@ -6,8 +8,8 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan"
 )
 
-// shop is a plan with services, tests of each, and environments with their clusters.
-func shop(name string, services, tests int, environments [][]string) *plan.Plan {
+// Shop is a plan with services, tests of each, and environments with their clusters.
+func Shop(name string, services, tests int, environments [][]string) *plan.Plan {
 	p := &plan.Plan{Version: plan.Version, Project: name, Ref: "main", Commit: "c"}
 	add := func(t plan.Task) string { p.Tasks = append(p.Tasks, t); return t.ID }
 	add(plan.Task{ID: plan.CheckoutID, Kind: plan.KindCheckout})
