@@ -39,7 +39,7 @@ type Daemon struct {
 	pid     int           // of the running child, 0 between two
 	answers chan struct{} // closed while the API answers, replaced when the child ends
 	starts  int
-	last    error // why the child ended last
+	last    error // why the child last ended that was not told to
 }
 
 // New checks that the daemon can run here and writes its configuration. Nothing is started yet.
@@ -227,7 +227,9 @@ func (d *Daemon) finished(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.pid = 0
-	d.last = err
+	if err != nil {
+		d.last = err
+	}
 	select {
 	case <-d.answers:
 		d.answers = make(chan struct{})
