@@ -66,7 +66,9 @@ func (w *world) open() (ready, leased []*run.Task) {
 
 func (w *world) start(t *run.Task) error {
 	for _, need := range t.Spec.Needs {
-		if n, _ := w.r.Find(need); !n.State.Good() {
+		n, _ := w.r.Find(need)
+		undoes := t.Spec.Kind == plan.KindRollback // it waits for the end of its apply, whichever that is
+		if !n.State.Good() && (!undoes || !n.State.Ended()) {
 			return fmt.Errorf("%s starts before %s, which is %s", t.Spec.ID, need, n.State)
 		}
 	}
