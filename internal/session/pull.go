@@ -16,9 +16,13 @@ const (
 	// answerWait is how long a lease request may stay unanswered before the hint is
 	// given back; a grant that comes later is completed as lost by not being heartbeaten.
 	answerWait = 15 * time.Second
+	// againWait is how long it waits for the next stream when one is lost. Longer, and a
+	// worker that cannot reach its coordinator would keep tasks from those that can.
+	againWait = 2 * time.Second
 )
 
-// pull turns hints of one capability into leases while slots are free.
+// pull turns hints of one capability into leases while slots are free and a stream is
+// open: whoever cannot ask for a lease leaves the hints to others.
 func (s *Session) pull(ctx context.Context, capability string) {
 	p := s.pools[capability]
 	hints := s.cfg.Hints[capability]
@@ -30,7 +34,7 @@ func (s *Session) pull(ctx context.Context, capability string) {
 	b.InitialInterval, b.MaxInterval = 100*time.Millisecond, 5*time.Second
 	var asking sync.WaitGroup
 	defer asking.Wait()
-	for ctx.Err() == nil {
+	for s.link.wait(ctx) && ctx.Err() == nil {
 		n, ok := p.take(ctx, cap(p.slots))
 		if !ok {
 			return
@@ -102,13 +106,8 @@ func (s *Session) request(ctx context.Context, capability, token string) (answer
 	s.out.requests = append(s.out.requests, token)
 	s.mu.Unlock()
 	s.signal()
-	timeout := time.NewTimer(answerWait)
-	defer timeout.Stop()
-	select {
-	case g := <-w.answer:
+	if g, ok := s.awaitAnswer(ctx, w); ok {
 		return true, s.granted(g, capability, w)
-	case <-timeout.C:
-	case <-ctx.Done():
 	}
 	s.mu.Lock()
 	delete(s.waiting, token)
@@ -119,6 +118,29 @@ func (s *Session) request(ctx context.Context, capability, token string) (answer
 		return true, s.granted(g, capability, w)
 	default:
 		return false, false
+	}
+}
+
+// awaitAnswer waits for the answer to a request, over one loss of the stream if the next
+// one comes soon: the request is sent again on it.
+func (s *Session) awaitAnswer(ctx context.Context, w *request) (*pb.Grant, bool) {
+	ctx, cancel := context.WithTimeout(ctx, answerWait)
+	defer cancel()
+	for {
+		_, down := s.link.states()
+		select {
+		case g := <-w.answer:
+			return g, true
+		case <-ctx.Done():
+			return nil, false
+		case <-down:
+		}
+		soon, cancel := context.WithTimeout(ctx, againWait)
+		again := s.link.wait(soon)
+		cancel()
+		if !again {
+			return nil, false
+		}
 	}
 }
 

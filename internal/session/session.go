@@ -76,6 +76,7 @@ type Session struct {
 	idle     chan struct{}          // closed and made anew when held shrinks
 	attempts sync.WaitGroup         // handlers
 	offers   map[string]chan string // by capability
+	link     *link
 }
 
 // request is a lease request that was not answered yet.
@@ -106,6 +107,7 @@ func New(cfg Config, h Handler) *Session {
 	s := &Session{
 		cfg: cfg, handle: h, pools: map[string]*pool{}, held: map[string]*Lease{}, waiting: map[string]*request{},
 		beats: map[uint64]time.Time{}, wake: make(chan struct{}, 1), idle: make(chan struct{}), offers: map[string]chan string{},
+		link: newLink(),
 	}
 	for c, n := range cfg.Slots {
 		s.pools[c] = newPool(n)

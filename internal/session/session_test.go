@@ -134,6 +134,58 @@ func TestHintsOfTheQueueAreAnswered(t *testing.T) {
 	}
 }
 
+// A worker that cannot reach its coordinator must not keep tasks from one that can: not
+// the one it asked for, and none that is published afterwards.
+func TestHintsAreLeftToOthersWhileNoStreamIsOpen(t *testing.T) {
+	js := natstest.Start(t).JetStream(t)
+	q, err := queue.Open(t.Context(), js, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.EnsureConsumer(t.Context(), "build"); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(token string) {
+		if _, err := q.Publish(t.Context(), "build", token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish("0-asked")
+	c := newCoordinator(t)
+	w := run(t, c, func(cfg *session.Config) {
+		cfg.Slots = map[string]int{"build": 4}
+		cfg.Hints = map[string]session.Hints{"build": queue.NewPuller(js, "build")}
+	})
+	n := c.welcome(t)
+	n.requests(1)
+	n.hangUp(status.Error(codes.Unavailable, "going away"))
+	c.accept(t) // and no welcome any more
+	publish("0-next")
+	var left []string
+	// Shorter than a request may stay unanswered while a stream is open.
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+	defer cancel()
+	other := queue.NewPuller(js, "build")
+	for len(left) < 2 && ctx.Err() == nil {
+		if err := other.Fetch(ctx, 1, time.Second, func(h queue.Hint) {
+			left = append(left, h.Token)
+			if err := h.Ack(); err != nil {
+				t.Error(err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(left)
+	if !slices.Equal(left, []string{"0-asked", "0-next"}) {
+		t.Errorf("another worker got %v, want both tasks", left)
+	}
+	w.stop()
+	if err := await(t, "end of Run", w.done); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
 func TestOnlyTheFenceThatHoldsTheLeaseEndsIt(t *testing.T) {
 	c := newCoordinator(t)
 	w := run(t, c, nil)

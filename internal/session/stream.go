@@ -55,6 +55,8 @@ func (s *Session) stream(ctx context.Context) error {
 	})
 	defer sender.Wait()
 	defer cancel(nil)
+	s.link.open()
+	defer s.link.lost()
 	s.handleResponse(ctx, first)
 	for {
 		m, err := st.Recv()
