@@ -135,6 +135,8 @@ func everyFieldCounts[T any](t *testing.T, digest func(T) string) {
 				f.SetString(text.Draw(t, name))
 			case reflect.Bool:
 				f.SetBool(rapid.Bool().Draw(t, name))
+			case reflect.Slice:
+				f.Set(reflect.ValueOf(rapid.SliceOfN(text, 0, 4).Draw(t, name)))
 			default:
 				f.Set(reflect.ValueOf(rapid.MapOfN(text, text, 0, 4).Draw(t, name)))
 			}
@@ -149,6 +151,8 @@ func everyFieldCounts[T any](t *testing.T, digest func(T) string) {
 				f.SetString(f.String() + "x")
 			case reflect.Bool:
 				f.SetBool(!f.Bool())
+			case reflect.Slice:
+				f.Set(reflect.Append(f, reflect.ValueOf("")))
 			default:
 				m := maps.Clone(f.Interface().(map[string]string))
 				key := rapid.SampledFrom(append(slices.Sorted(maps.Keys(m)), "new")).Draw(t, "key")

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"maps"
 	"slices"
+	"strconv"
 )
 
 // The digests below cover exactly the fields of their inputs. A field that is added
@@ -48,7 +49,8 @@ type RenderInputs struct {
 	Objects     map[string]string // repository path → git object id at the commit
 	Path        string            // overlay that is rendered
 	Using       string
-	Health      string // "port/path"; empty: none
+	Values      []string // files of values, in order
+	Health      string   // "port/path"; empty: none
 	Project     string
 	Environment string
 	Cluster     string
@@ -90,12 +92,16 @@ func TestDigest(in TestInputs) string {
 
 // RenderDigest is the identity of rendered manifests.
 func RenderDigest(in RenderInputs) string {
-	e := newEncoder("slipway/render/1")
+	e := newEncoder("slipway/render/2")
 	e.text(in.Service)
 	e.text(in.Build)
 	e.table(in.Objects)
 	e.text(in.Path)
 	e.text(in.Using)
+	e.text(strconv.Itoa(len(in.Values)))
+	for _, file := range in.Values {
+		e.text(file)
+	}
 	e.text(in.Health)
 	e.text(in.Project)
 	e.text(in.Environment)

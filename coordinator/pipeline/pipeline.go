@@ -130,7 +130,8 @@ type Test struct {
 type Deploy struct {
 	Path    string        `json:"path"`             // default: deploy/<service>
 	Also    []string      `json:"also,omitempty"`   // further paths that the manifests in Path refer to
-	Using   string        `json:"using"`            // kustomize, manifests; default: kustomize
+	Using   string        `json:"using"`            // kustomize, manifests, helm; default: kustomize
+	Values  []string      `json:"values,omitempty"` // files of values for a chart, later ones over earlier ones
 	Health  *Health       `json:"health,omitempty"` //
 	Timeout time.Duration `json:"timeout"`          // until healthy; default: 10m
 	// Implicit: the file does not mention a deployment. The service is deployed if
@@ -149,6 +150,7 @@ type Health struct {
 const (
 	UsingKustomize = "kustomize"
 	UsingManifests = "manifests"
+	UsingHelm      = "helm"
 )
 
 // Service finds a service by name.

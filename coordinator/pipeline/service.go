@@ -234,9 +234,14 @@ func (d *decoder) deploy(n strictyaml.Node, s *Service) *Deploy {
 	fields := d.deployFields(p)
 	fields["path"] = func(n strictyaml.Node) { p.Path = d.path(n) }
 	fields["also"] = func(n strictyaml.Node) { p.Also = d.paths(n) }
+	var values strictyaml.Node
+	fields["values"] = func(n strictyaml.Node) { p.Values, values = d.paths(n), n }
 	fields["migrate"] = later
 	fields["hooks"] = later
 	n.Fields("deploy", fields)
+	if len(p.Values) > 0 && p.Using != UsingHelm {
+		values.KeyProblem("write using: helm, or remove it", "values are for charts, and %s has none", p.Using)
+	}
 	return p
 }
 
@@ -244,13 +249,7 @@ func (d *decoder) deploy(n strictyaml.Node, s *Service) *Deploy {
 func (d *decoder) deployFields(p *Deploy) strictyaml.Fields {
 	return strictyaml.Fields{
 		"using": func(n strictyaml.Node) {
-			switch using := n.Enum(UsingKustomize, UsingManifests, "helm"); using {
-			case "helm":
-				n.KeyProblem("write kustomize or manifests", "helm is not supported yet")
-			case "":
-			default:
-				p.Using = using
-			}
+			p.Using = cmp.Or(n.Enum(UsingKustomize, UsingManifests, UsingHelm), p.Using)
 		},
 		"timeout": func(n strictyaml.Node) { p.Timeout = n.Duration(time.Second, 24*time.Hour) },
 		"health": func(n strictyaml.Node) {

@@ -174,10 +174,11 @@ type Test struct {
 
 // Render makes manifests with kustomize or from plain files.
 type Render struct {
-	Path   string   `json:"path"`  // repository path of the overlay or folder
-	Paths  []string `json:"paths"` // repository paths that Path may refer to; sorted
-	Using  string   `json:"using"` // kustomize | manifests
-	Image  string   `json:"image"` // task id of the build whose image replaces the image named like the service
+	Path   string   `json:"path"`             // repository path of the overlay or folder
+	Paths  []string `json:"paths"`            // repository paths that Path may refer to; sorted
+	Using  string   `json:"using"`            // kustomize | manifests | helm
+	Values []string `json:"values,omitempty"` // files of values for a chart, later ones over earlier ones
+	Image  string   `json:"image"`            // task id of the build whose image replaces the image named like the service
 	Health *Health  `json:"health,omitempty"`
 }
 

@@ -34,12 +34,17 @@ func Paths(p *pipeline.Pipeline, targets *pipeline.Targets) []string {
 		add(s.Deploy.Path)
 		add(s.Deploy.Also...)
 		add(kustomizations(s.Deploy.Path)...)
+		if s.Deploy.Using == pipeline.UsingHelm {
+			add(path.Join(s.Deploy.Path, "Chart.yaml"))
+			add(s.Deploy.Values...)
+		}
 		if targets == nil {
 			continue
 		}
 		for _, e := range targets.Environments {
 			for _, t := range rollout.Targets(e) {
 				add(overlays(s.Deploy, t)...)
+				add(valuesFiles(s.Deploy, t)...)
 			}
 		}
 	}
@@ -76,6 +81,27 @@ func overlay(d *pipeline.Deploy, t plan.Target, objects map[string]string) strin
 	return d.Path
 }
 
+// valuesFiles are the files that values for a target may be in, the most special last:
+// beside the chart's own values.yaml and beside each file of deploy.values those whose
+// name goes on with the environment, the cluster, or both.
+func valuesFiles(d *pipeline.Deploy, t plan.Target) []string {
+	if d.Using != pipeline.UsingHelm {
+		return nil
+	}
+	var out []string
+	for _, file := range append([]string{path.Join(d.Path, "values.yaml")}, d.Values...) {
+		ext := path.Ext(file)
+		stem := strings.TrimSuffix(file, ext)
+		out = append(out, file, stem+"-"+t.Environment+ext, stem+"-"+t.Cluster+ext, stem+"-"+t.Environment+"-"+t.Cluster+ext)
+	}
+	return out[1:] // the chart brings its own
+}
+
+// values are the files that there are.
+func values(d *pipeline.Deploy, t plan.Target, objects map[string]string) []string {
+	return slices.DeleteFunc(valuesFiles(d, t), func(file string) bool { return objects[file] == "" })
+}
+
 // check reports what the files ask for and the commit does not have.
 func (p *planner) check() {
 	at := "at commit " + p.in.Commit[:min(len(p.in.Commit), 12)]
@@ -96,6 +122,12 @@ func (p *planner) check() {
 			continue
 		}
 		p.exists(s.Deploy.Pos, "add the manifests, or write deploy: false", "the path %s of the manifests of service "+s.Name, s.Deploy.Path, at)
+		if chart := path.Join(s.Deploy.Path, "Chart.yaml"); s.Deploy.Using == pipeline.UsingHelm {
+			p.exists(s.Deploy.Pos, "name the folder of the chart with deploy.path", "the chart %s of service "+s.Name, chart, at)
+		}
+		for _, file := range s.Deploy.Values {
+			p.exists(s.Deploy.Pos, "", "%s, which service "+s.Name+" lists below deploy.values,", file, at)
+		}
 		for _, also := range s.Deploy.Also {
 			p.exists(s.Deploy.Pos, "", "%s, which the manifests of service "+s.Name+" need,", also, at)
 		}

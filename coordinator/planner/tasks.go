@@ -211,12 +211,13 @@ func (p *planner) rolloutNeeds() map[string][]string {
 
 // render adds the task that makes the manifests of a service for a target.
 func (p *planner) render(s *pipeline.Service, target plan.Target) string {
-	paths := pipeline.Outermost(append([]string{s.Deploy.Path}, s.Deploy.Also...))
 	r := &plan.Render{
-		Path: overlay(s.Deploy, target, p.in.Objects), Paths: paths, Using: s.Deploy.Using, Health: health(s.Deploy),
+		Path: overlay(s.Deploy, target, p.in.Objects), Using: s.Deploy.Using, Values: values(s.Deploy, target, p.in.Objects), Health: health(s.Deploy),
 	}
+	paths := pipeline.Outermost(slices.Concat([]string{s.Deploy.Path}, s.Deploy.Also, r.Values))
+	r.Paths = paths
 	inputs := affected.RenderInputs{
-		Service: s.Name, Objects: p.objects(paths), Path: r.Path, Using: r.Using, Project: p.in.Pipeline.Project,
+		Service: s.Name, Objects: p.objects(paths), Path: r.Path, Using: r.Using, Values: r.Values, Project: p.in.Pipeline.Project,
 		Environment: target.Environment, Cluster: target.Cluster, Namespace: target.Namespace, Runner: p.in.Runner,
 	}
 	if r.Health != nil {

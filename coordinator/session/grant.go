@@ -26,7 +26,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 		}}
 	case plan.KindRender:
 		g.Work = &pb.Grant_Render{Render: &pb.RenderWork{
-			Path: t.Render.Path, Paths: t.Render.Paths, Using: t.Render.Using, Images: w.Images, Target: target(t.Target),
+			Path: t.Render.Path, Paths: t.Render.Paths, Using: t.Render.Using, Values: t.Render.Values, Images: w.Images, Target: target(t.Target),
 		}}
 	case plan.KindApply:
 		g.Work = &pb.Grant_Apply{Apply: &pb.ApplyWork{Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health)}}

@@ -37,7 +37,8 @@ func (b *builder) deploy(s *Service) {
 	for _, chart := range b.tree.charts {
 		dir := path.Dir(chart)
 		if inside(dir, s.Path) && s.Path != "." || path.Base(dir) == s.Name || len(b.found.Services) == 1 {
-			s.note("%s is a Helm chart, which is not supported yet: write manifests or a kustomization, and name them with deploy: { path: … }", dir)
+			s.Deploy = &Deploy{Path: dir, Using: "helm"}
+			b.chartImage(s, dir)
 			return
 		}
 	}
@@ -167,9 +168,39 @@ func (b *builder) imageName(s *Service) {
 	}
 }
 
-// environments are the overlays of all services.
+// chartImage says when the values of a chart do not name the service where its digest goes.
+func (b *builder) chartImage(s *Service, dir string) {
+	var values struct {
+		Image struct {
+			Repository string `json:"repository"`
+		} `json:"image"`
+	}
+	file := path.Join(dir, "values.yaml")
+	if yaml.Unmarshal(b.tree.read(file), &values) == nil && values.Image.Repository != s.Name {
+		found := "it has no image.repository"
+		if values.Image.Repository != "" {
+			found = "found: " + values.Image.Repository
+		}
+		s.note("set the image of the container to %s in %s, where the digest goes (%s)", s.Name, file, found)
+	}
+}
+
+// chartEnvironments are the files of values beside a chart's own.
+func (b *builder) chartEnvironments(set map[string]bool) {
+	for _, chart := range b.tree.charts {
+		for _, f := range b.tree.in(path.Dir(chart)) {
+			name, ok := strings.CutPrefix(strings.TrimSuffix(path.Base(f), ".yaml"), "values-")
+			if ok && strings.HasSuffix(f, ".yaml") {
+				set[label(name, "dev")] = true
+			}
+		}
+	}
+}
+
+// environments are the overlays of all services, and what charts have values for.
 func (b *builder) environments() {
 	set := map[string]bool{}
+	b.chartEnvironments(set)
 	for _, k := range b.tree.custom {
 		at := path.Dir(k)
 		if path.Base(path.Dir(at)) == "overlays" {

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/slipway-build/slipway/worker/runner/testreport"
@@ -112,7 +113,8 @@ func (t Test) SourcePaths() []string { return t.Build.Paths }
 type Render struct {
 	Path        string            // repository path of the kustomization or folder
 	Paths       []string          // repository paths that Path may refer to
-	Using       string            // UsingKustomize or UsingManifests
+	Using       string            // UsingKustomize, UsingManifests or UsingHelm
+	Values      []string          // files of values for a chart, later ones over earlier ones
 	Images      map[string]string // image name in the manifests → image by digest
 	Environment string
 	Cluster     string
@@ -123,13 +125,14 @@ type Render struct {
 const (
 	UsingKustomize = "kustomize"
 	UsingManifests = "manifests"
+	UsingHelm      = "helm"
 )
 
 // Kind is KindRender.
 func (Render) Kind() Kind { return KindRender }
 
-// SourcePaths is Paths.
-func (r Render) SourcePaths() []string { return r.Paths }
+// SourcePaths are Paths and Values.
+func (r Render) SourcePaths() []string { return append(slices.Clone(r.Paths), r.Values...) }
 
 // Outcome is what came of an attempt.
 type Outcome struct {

@@ -1,8 +1,8 @@
 // Package render makes the manifests of one service for one target: it runs
-// kustomize, or takes plain files, puts image digests where the service is named, and
-// the target's namespace everywhere.
+// kustomize or Helm's engine, or takes plain files, puts image digests where the service
+// is named, and the target's namespace everywhere.
 //
-// It reads nothing but the workspace: no remote base, no plugin, no path outside. It
+// It reads nothing but the workspace: no remote base or chart, no plugin, no path outside. It
 // talks to no cluster, so it does not know whether a cluster would accept the objects.
 package render
 
@@ -39,7 +39,7 @@ func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) r
 	}
 	report.Started()
 	begin := time.Now()
-	out, err := Render(t.Workspace, t.Service, work)
+	out, err := Render(ctx, t.Workspace, t.Service, work)
 	for _, w := range out.Warnings {
 		_, _ = fmt.Fprintf(report, "warning: %s\n", w)
 	}
@@ -78,8 +78,8 @@ type Output struct {
 }
 
 // Render renders work from the folder workspace. Every error is the user's to mend.
-func Render(workspace, service string, work runner.Render) (Output, error) {
-	files, err := load(workspace, append(slices.Clone(work.Paths), work.Path))
+func Render(ctx context.Context, workspace, service string, work runner.Render) (Output, error) {
+	files, err := load(workspace, append(slices.Concat(work.Paths, work.Values), work.Path))
 	if err != nil {
 		return Output{}, err
 	}
@@ -90,8 +90,10 @@ func Render(workspace, service string, work runner.Render) (Output, error) {
 		out.From, objects, err = kustomized(files, work)
 	case runner.UsingManifests:
 		out.From, objects, err = plain(files, work)
+	case runner.UsingHelm:
+		out.From, objects, out.Warnings, err = charted(ctx, files, service, work)
 	default:
-		return out, fmt.Errorf("deploy.using: %s is not supported: use kustomize or manifests", work.Using)
+		return out, fmt.Errorf("deploy.using: %s is not supported: use kustomize, manifests or helm", work.Using)
 	}
 	if err != nil {
 		return out, err
@@ -104,7 +106,8 @@ func Render(workspace, service string, work runner.Render) (Output, error) {
 		images.object(&objects[i])
 		out.Objects = append(out.Objects, objects[i].kind()+" "+objects[i].name())
 	}
-	if out.Warnings, err = images.verdict(service, out.From); err != nil {
+	loose, err := images.verdict(service, out.From)
+	if out.Warnings = append(out.Warnings, loose...); err != nil {
 		return out, err
 	}
 	out.YAML, err = encode(objects)

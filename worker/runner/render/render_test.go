@@ -130,7 +130,7 @@ func TestConformance(t *testing.T) {
 
 func TestKustomize(t *testing.T) {
 	dir := workspace(t, shop)
-	out, err := render.Render(dir, "api", work(runner.UsingKustomize))
+	out, err := render.Render(t.Context(), dir, "api", work(runner.UsingKustomize))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestKustomize(t *testing.T) {
 		t.Error(d)
 	}
 	for range 5 {
-		again, err := render.Render(dir, "api", work(runner.UsingKustomize))
+		again, err := render.Render(t.Context(), dir, "api", work(runner.UsingKustomize))
 		if err != nil || string(again.YAML) != string(out.YAML) {
 			t.Fatalf("rendered twice, got two things (%v)", err)
 		}
@@ -157,7 +157,7 @@ func TestKustomize(t *testing.T) {
 	t.Run("base where the environment has no overlay", func(t *testing.T) {
 		w := work(runner.UsingKustomize)
 		w.Environment = "dev"
-		out, err := render.Render(dir, "api", w)
+		out, err := render.Render(t.Context(), dir, "api", w)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +168,7 @@ func TestKustomize(t *testing.T) {
 }
 
 func TestPlainManifests(t *testing.T) {
-	out, err := render.Render(workspace(t, plain), "api", work(runner.UsingManifests))
+	out, err := render.Render(t.Context(), workspace(t, plain), "api", work(runner.UsingManifests))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,10 +226,10 @@ func TestMistakes(t *testing.T) {
 		"two mistakes": {runner.UsingManifests, "-- deploy/api/x.yaml --\n" + object + "---\nkind: A\n-- deploy/api/y.yaml --\na: b: c\n",
 			[]string{"deploy/api/x.yaml:5: apiVersion is missing", "deploy/api/y.yaml:1"}},
 		"twice":         {runner.UsingManifests, "-- deploy/api/x.yaml --\n" + object + "---\n" + object, []string{"deploy/api/x.yaml:5: ConfigMap x is already defined at deploy/api/x.yaml:1"}},
-		"unknown using": {"helm", shop, []string{"deploy.using: helm is not supported"}},
+		"unknown using": {"jsonnet", shop, []string{"deploy.using: jsonnet is not supported"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := render.Render(workspace(t, c.archive), "api", work(c.using))
+			_, err := render.Render(t.Context(), workspace(t, c.archive), "api", work(c.using))
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -251,7 +251,7 @@ func TestLinksStayInside(t *testing.T) {
 	if err := os.Symlink(outside, filepath.Join(dir, "deploy/api/secret.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := render.Render(dir, "api", work(runner.UsingKustomize)); err == nil {
+	if out, err := render.Render(t.Context(), dir, "api", work(runner.UsingKustomize)); err == nil {
 		t.Errorf("a file outside the workspace was read:\n%s", out.YAML)
 	}
 }
@@ -268,7 +268,7 @@ func TestShop(t *testing.T) {
 			w := work(runner.UsingKustomize)
 			w.Path, w.Paths, w.Environment = "deploy/"+service, []string{"deploy/" + service}, env
 			w.Images = map[string]string{service: strings.ReplaceAll(image, "shop/api", "shop/"+service)}
-			out, err := render.Render("../../../examples/shop", service, w)
+			out, err := render.Render(t.Context(), "../../../examples/shop", service, w)
 			if err != nil {
 				t.Errorf("%s in %s: %v", service, env, err)
 				continue

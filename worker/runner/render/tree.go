@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Limits of what is read.
@@ -29,7 +30,7 @@ func load(workspace string, paths []string) (tree, error) {
 		return nil, fmt.Errorf("open workspace: %w", err)
 	}
 	defer func() { _ = root.Close() }()
-	l := loader{root: root, files: tree{}}
+	l := reader{root: root, files: tree{}}
 	for _, p := range paths {
 		p = path.Clean(p)
 		if !fs.ValidPath(p) {
@@ -42,13 +43,13 @@ func load(workspace string, paths []string) (tree, error) {
 	return l.files, nil
 }
 
-type loader struct {
+type reader struct {
 	root  *os.Root
 	files tree
 	size  int64
 }
 
-func (l *loader) add(name string, depth int) error {
+func (l *reader) add(name string, depth int) error {
 	if depth > 64 {
 		return fmt.Errorf("%s: folders lie more than 64 deep: a link may point to its own parent", name)
 	}
@@ -113,3 +114,13 @@ func (f tree) below(dir, skip string) []string {
 	slices.Sort(out)
 	return out
 }
+
+// fileInfo is a regular file with this name.
+type fileInfo string
+
+func (n fileInfo) Name() string     { return string(n) }
+func (fileInfo) Size() int64        { return 0 }
+func (fileInfo) Mode() fs.FileMode  { return 0o644 }
+func (fileInfo) ModTime() time.Time { return time.Time{} }
+func (fileInfo) IsDir() bool        { return false }
+func (fileInfo) Sys() any           { return nil }

@@ -1581,11 +1581,13 @@ type RenderWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Path  string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	Paths []string               `protobuf:"bytes,2,rep,name=paths,proto3" json:"paths,omitempty"`
-	// kustomize | manifests
+	// kustomize | manifests | helm
 	Using string `protobuf:"bytes,3,opt,name=using,proto3" json:"using,omitempty"`
 	// Image name in the manifests → image by digest.
-	Images        map[string]string `protobuf:"bytes,4,rep,name=images,proto3" json:"images,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Target        *DeployTarget     `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
+	Images map[string]string `protobuf:"bytes,4,rep,name=images,proto3" json:"images,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Target *DeployTarget     `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
+	// Files of values for a chart, later ones over earlier ones.
+	Values        []string `protobuf:"bytes,6,rep,name=values,proto3" json:"values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1651,6 +1653,13 @@ func (x *RenderWork) GetImages() map[string]string {
 func (x *RenderWork) GetTarget() *DeployTarget {
 	if x != nil {
 		return x.Target
+	}
+	return nil
+}
+
+func (x *RenderWork) GetValues() []string {
+	if x != nil {
+		return x.Values
 	}
 	return nil
 }
@@ -2349,14 +2358,15 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x06report\x18\x05 \x01(\tR\x06report\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf5\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8d\x02\n" +
 	"\n" +
 	"RenderWork\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
 	"\x05paths\x18\x02 \x03(\tR\x05paths\x12\x14\n" +
 	"\x05using\x18\x03 \x01(\tR\x05using\x12:\n" +
 	"\x06images\x18\x04 \x03(\v2\".slipway.v1.RenderWork.ImagesEntryR\x06images\x120\n" +
-	"\x06target\x18\x05 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x1a9\n" +
+	"\x06target\x18\x05 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x16\n" +
+	"\x06values\x18\x06 \x03(\tR\x06values\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"h\n" +
