@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -17,6 +18,8 @@ type Request struct {
 	Stamp     Stamp
 	Manifests []byte // rendered, digests injected
 	Policy    manifest.Policy
+	// Hook is the key of the hook that is applied, alone; empty: everything that is no hook.
+	Hook string
 	// Changed hears of each write as it happens; it may be nil.
 	Changed func(Change)
 }
@@ -84,7 +87,7 @@ func DryRun(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, erro
 func run(ctx context.Context, c *cluster.Cluster, req Request, write bool) (Outcome, error) {
 	objs, refused := manifest.Parse(req.Manifests)
 	out := Outcome{Refused: refused}
-	if len(objs) == 0 && len(refused) == 0 {
+	if len(objs) == 0 && len(refused) == 0 { // a release of hooks alone has objects
 		out.Refused = append(out.Refused, manifest.Refusal{Object: "release", Reason: "has no objects; check the path of deploy: in slipway.yaml"})
 	}
 	w := &writer{cluster: c, req: req}
@@ -93,6 +96,7 @@ func run(ctx context.Context, c *cluster.Cluster, req Request, write bool) (Outc
 	if err != nil || len(out.Refused) > 0 {
 		return out, err
 	}
+	items = slices.DeleteFunc(items, func(it *item) bool { return !req.wants(it) })
 	if write {
 		if out.NamespaceCreated, err = ensureNamespace(ctx, c, req.Target); err != nil {
 			return out, err
@@ -109,6 +113,14 @@ func run(ctx context.Context, c *cluster.Cluster, req Request, write bool) (Outc
 		return out, nil
 	}
 	return w.carryOut(ctx, items, out, write)
+}
+
+// wants says whether the object is among those that are asked for.
+func (req Request) wants(it *item) bool {
+	if req.Hook == "" {
+		return !manifest.IsHook(it.desired)
+	}
+	return it.released == req.Hook
 }
 
 func (w *writer) carryOut(ctx context.Context, items []*item, out Outcome, write bool) (Outcome, error) {
@@ -154,7 +166,7 @@ func (w *writer) resolve(ctx context.Context, objs []*unstructured.Unstructured)
 			refused = append(refused, problems...)
 			continue
 		}
-		it := &item{desired: obj, ref: ref}
+		it := &item{desired: obj, ref: ref, released: ref.Key()}
 		it.client = w.cluster.Dynamic.Resource(mapping.Resource)
 		if mapping.Namespaced {
 			obj.SetNamespace(w.req.Target.Namespace)

@@ -32,11 +32,12 @@ type writer struct {
 
 // item is one object on its way: desired comes from the release, live is the read whose version guards the write.
 type item struct {
-	desired *unstructured.Unstructured
-	ref     manifest.Ref
-	client  dynamic.ResourceInterface
-	live    *unstructured.Unstructured
-	action  Action
+	desired  *unstructured.Unstructured
+	ref      manifest.Ref
+	released string // key of the object in the release, before it got its namespace
+	client   dynamic.ResourceInterface
+	live     *unstructured.Unstructured
+	action   Action
 }
 
 // plan reads the live object, checks that it may be written, and lets the API server validate and predict the result.

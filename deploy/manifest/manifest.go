@@ -135,6 +135,7 @@ func checked(at string, obj *unstructured.Unstructured) ([]*unstructured.Unstruc
 	}
 	unstructured.RemoveNestedField(obj.Object, "metadata", "creationTimestamp")
 	unstructured.RemoveNestedField(obj.Object, "status")
+	refused = append(refused, checkHook(obj)...)
 	return []*unstructured.Unstructured{obj}, refused
 }
 

@@ -3,7 +3,10 @@ package rolling
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/cluster"
@@ -35,7 +38,7 @@ type Listener struct {
 
 // Step is one part of the work and when it took place.
 type Step struct {
-	Name       string // apply, healthy, http, prune
+	Name       string // connect, hook Job/…, apply, healthy, http, prune
 	Began, End time.Time
 }
 
@@ -44,11 +47,13 @@ type Result struct {
 	Verdict Verdict
 	Touched bool // writing was begun
 	Applied apply.Outcome
+	Hooks   []apply.Change // what was carried out before and after
 	Pruned  []apply.Change
 	Health  health.Report
 	HTTP    health.HTTPReport
 	Steps   []Step
 	path    string
+	hook    manifest.Hook // that did not succeed
 }
 
 // Verdict of the work. "The farm could not tell" is no verdict: it is an error.
@@ -75,10 +80,18 @@ func (r Result) Explanation() string {
 		}
 		return text
 	case Unhealthy:
+		text := r.Health.Explanation()
 		if r.Health.TimedOut {
-			return "not healthy in time:\n" + r.Health.Explanation()
+			text = "not healthy in time:\n" + text
 		}
-		return r.Health.Explanation()
+		switch r.hook.Phase {
+		case manifest.Before:
+			return fmt.Sprintf("%s, which comes before the rest, did not succeed, and nothing else was changed:\n%s", r.hook.Ref, text)
+		case manifest.After:
+			return fmt.Sprintf("%s, which comes after the rest, did not succeed:\n%s", r.hook.Ref, text)
+		default:
+			return text
+		}
 	case Unanswered:
 		return r.HTTP.Explanation(r.path)
 	default:
@@ -91,6 +104,8 @@ func (r Result) Explanation() string {
 func Deploy(ctx context.Context, c *cluster.Cluster, req apply.Request, check Check, set Settings, to Listener) (Result, error) {
 	r := &rollout{cluster: c, target: req.Target, fence: req.Stamp.Fence, check: check, set: set, to: to, clean: true}
 	req.Policy, req.Changed = set.Policy, to.Changed
+	r.req = req
+	r.parsed, _ = manifest.Parse(req.Manifests) // its mistakes are reported by Apply
 	return r.run(ctx, func() (apply.Outcome, error) { return apply.Apply(ctx, c, req) })
 }
 
@@ -109,15 +124,23 @@ type rollout struct {
 	set     Settings
 	to      Listener
 	clean   bool // prune what the release no longer has
+	req     apply.Request
+	parsed  []*unstructured.Unstructured // none for a rollback: hooks are not carried out
 	result  Result
 }
 
 func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) (Result, error) {
 	r.result.path = r.check.Path
+	if err := r.step("connect", func() error {
+		_, err := r.cluster.Ping(ctx)
+		return err
+	}); err != nil {
+		return r.result, err
+	}
+	if err := r.hooks(ctx, manifest.Before); err != nil || r.result.Verdict != "" {
+		return r.result, err
+	}
 	err := r.step("apply", func() (err error) {
-		if _, err := r.cluster.Ping(ctx); err != nil {
-			return err
-		}
 		r.result.Touched = true
 		r.result.Applied, err = write()
 		return err
@@ -135,7 +158,7 @@ func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) 
 func (r *rollout) verify(ctx context.Context) (Result, error) {
 	r.result.Verdict = Healthy
 	live := r.result.Applied.Refs()
-	if len(live) == 0 { // a first release was taken back
+	if len(live) == 0 && !r.clean { // a first release was taken back
 		return r.result, nil
 	}
 	if err := r.step("healthy", func() (err error) {
@@ -154,8 +177,11 @@ func (r *rollout) verify(ctx context.Context) (Result, error) {
 	if err := r.ask(ctx, live); err != nil || r.result.Verdict != Healthy || !r.clean {
 		return r.result, err
 	}
+	if err := r.hooks(ctx, manifest.After); err != nil || r.result.Verdict != Healthy {
+		return r.result, err
+	}
 	err := r.step("prune", func() (err error) {
-		r.result.Pruned, err = apply.Prune(ctx, r.cluster, r.target, r.fence, live)
+		r.result.Pruned, err = apply.Prune(ctx, r.cluster, r.target, r.fence, slices.Concat(live, r.hookRefs()))
 		return err
 	})
 	r.announce(r.result.Pruned)

@@ -1,0 +1,55 @@
+package rolling
+
+import (
+	"context"
+
+	"github.com/slipway-build/slipway/deploy/apply"
+	"github.com/slipway-build/slipway/deploy/health"
+	"github.com/slipway-build/slipway/deploy/manifest"
+)
+
+// hooks carries out those of a phase, one after the other. The first that does not
+// succeed is the verdict.
+func (r *rollout) hooks(ctx context.Context, phase manifest.Phase) error {
+	for _, hook := range manifest.Hooks(r.parsed, phase) {
+		if r.result.Verdict != "" && r.result.Verdict != Healthy {
+			return nil
+		}
+		if err := r.step("hook "+hook.Ref.String(), func() error { return r.hook(ctx, hook) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rollout) hook(ctx context.Context, hook manifest.Hook) error {
+	r.result.Touched = true
+	req := r.req
+	req.Hook = hook.Ref.Key()
+	if err := apply.ClearHook(ctx, r.cluster, req, hook); err != nil {
+		return err
+	}
+	out, err := apply.Apply(ctx, r.cluster, req)
+	r.result.Hooks = append(r.result.Hooks, out.Changes...)
+	if err != nil {
+		return err
+	}
+	if len(out.Refused) > 0 {
+		r.result.Verdict, r.result.Applied.Refused = Refused, out.Refused
+		return nil
+	}
+	report, err := health.Wait(ctx, r.cluster, health.Request{
+		Namespace: r.target.Namespace, Objects: out.Refs(), Timeout: r.set.Timeout, Patience: r.set.Patience,
+		Grace: r.set.Grace, Progress: r.to.Progress,
+	})
+	if err != nil {
+		return err
+	}
+	if !report.Healthy {
+		r.result.Verdict, r.result.Health, r.result.hook = Unhealthy, report, hook
+	}
+	return nil
+}
+
+// hookRefs are the hooks that stand on the cluster: they are part of the release and not pruned.
+func (r *rollout) hookRefs() []manifest.Ref { return apply.Outcome{Changes: r.result.Hooks}.Refs() }
