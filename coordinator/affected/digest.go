@@ -50,6 +50,7 @@ type RenderInputs struct {
 	Path        string            // overlay that is rendered
 	Using       string
 	Values      []string // files of values, in order
+	Jobs        string   // how they are defined; empty: none
 	Health      string   // "port/path"; empty: none
 	Project     string
 	Environment string
@@ -102,6 +103,7 @@ func RenderDigest(in RenderInputs) string {
 	for _, file := range in.Values {
 		e.text(file)
 	}
+	e.text(in.Jobs)
 	e.text(in.Health)
 	e.text(in.Project)
 	e.text(in.Environment)

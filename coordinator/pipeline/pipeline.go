@@ -117,6 +117,7 @@ type Test struct {
 	Name    string            `json:"name"`
 	Run     string            `json:"run,omitempty"`    // command for /bin/sh -c
 	In      string            `json:"in,omitempty"`     // stage of the Dockerfile that Run runs in; empty: the built image
+	At      string            `json:"at,omitempty"`     // AtDeploy: after each rollout, as a Job in the target's namespace; empty: before any
 	Target  string            `json:"target,omitempty"` // stage of the Dockerfile whose build is the test
 	Env     map[string]string `json:"env,omitempty"`    // of Run
 	Report  string            `json:"report,omitempty"` // glob of result files, relative to the working directory of the stage
@@ -128,12 +129,13 @@ type Test struct {
 
 // Deploy says how the manifests of a service are made, and when it is healthy.
 type Deploy struct {
-	Path    string        `json:"path"`             // default: deploy/<service>
-	Also    []string      `json:"also,omitempty"`   // further paths that the manifests in Path refer to
-	Using   string        `json:"using"`            // kustomize, manifests, helm; default: kustomize
-	Values  []string      `json:"values,omitempty"` // files of values for a chart, later ones over earlier ones
-	Health  *Health       `json:"health,omitempty"` //
-	Timeout time.Duration `json:"timeout"`          // until healthy; default: 10m
+	Path    string        `json:"path"`              // default: deploy/<service>
+	Also    []string      `json:"also,omitempty"`    // further paths that the manifests in Path refer to
+	Using   string        `json:"using"`             // kustomize, manifests, helm; default: kustomize
+	Values  []string      `json:"values,omitempty"`  // files of values for a chart, later ones over earlier ones
+	Health  *Health       `json:"health,omitempty"`  //
+	Migrate *Migrate      `json:"migrate,omitempty"` //
+	Timeout time.Duration `json:"timeout"`           // until healthy; default: 10m
 	// Implicit: the file does not mention a deployment. The service is deployed if
 	// Path exists in the commit, and is a library otherwise.
 	Implicit bool `json:"implicit,omitempty"`
@@ -145,6 +147,19 @@ type Health struct {
 	HTTP string `json:"http"` // path, beginning with a slash
 	Port int    `json:"port"`
 }
+
+// Migrate is a command in the service's image that must succeed before anything of a
+// new release is applied to a target.
+type Migrate struct {
+	Run string `json:"run"` // for /bin/sh -c
+	Pos Pos    `json:"-"`
+}
+
+// MigrateName is the name of the Job that a migration becomes, behind the service's.
+const MigrateName = "migrate"
+
+// AtDeploy is the value of Test.At for what is tested once it is rolled out.
+const AtDeploy = "deploy"
 
 // The ways to make manifests.
 const (

@@ -247,6 +247,27 @@ func TestSchemasHaveEveryKey(t *testing.T) {
 	}
 }
 
+// TestWhatGoesWithADeployment is refused where it cannot be.
+func TestWhatGoesWithADeployment(t *testing.T) {
+	for service, want := range map[string]string{
+		"deploy: { values: [a.yaml] }":                                     "values are for charts",
+		"deploy: { using: manifests, values: [a.yaml] }":                   "values are for charts",
+		"deploy: { migrate: { run: ./m, reversible: false } }":             "no rollback may cross",
+		"deploy: { migrate: { reversible: true } }":                        "run",
+		"test: { smoke: { run: ./s, in: test, at: deploy } }":              "target, in and report are not supported yet",
+		"test: { smoke: { target: test, at: deploy } }":                    "target, in and report are not supported yet",
+		"test: { migrate: { run: ./s, at: deploy } }":                      "has the name of the service's migration",
+		"test: { smoke: { run: ./s, at: night } }":                         "night",
+		"deploy: { using: helm, path: charts/api, values: [../api.yaml] }": "..",
+	} {
+		text := "version: 1\nproject: shop\nservices: { api: { path: api, " + service + " } }\n"
+		problems := pipeline.Lint(map[string][]byte{pipeline.File: []byte(text)})
+		if len(problems) != 1 || !strings.Contains(problems[0].Message, want) {
+			t.Errorf("%s: %v, want one with %q", service, problems, want)
+		}
+	}
+}
+
 // TestEmptyTexts are mistakes where a name or a path of a URL belongs.
 func TestEmptyTexts(t *testing.T) {
 	for text, want := range map[string]string{

@@ -176,8 +176,8 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 	fields["target"] = func(n strictyaml.Node) { t.Target = d.stage(n) }
 	fields["report"] = func(n strictyaml.Node) { t.Report = d.reportGlob(n) }
 	fields["at"] = func(n strictyaml.Node) {
-		if n.Enum("build", "deploy") == "deploy" {
-			later(n)
+		if n.Enum("build", AtDeploy) == AtDeploy {
+			t.At = AtDeploy
 		}
 	}
 	fields["shards"] = later
@@ -196,6 +196,10 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		d.report.Add(key.Pos, "write in: for the stage that the command runs in", "%s has both run and target", what)
 	case t.Target != "" && t.In != "":
 		d.report.Add(key.Pos, "in: goes with run:", "%s has both target and in", what)
+	case t.At == AtDeploy && (t.Target != "" || t.In != "" || t.Report != ""):
+		d.report.Add(key.Pos, "write run: alone", "%s runs in the image of its service when at is deploy: target, in and report are not supported yet", what)
+	case t.At == AtDeploy && t.Name == MigrateName:
+		d.report.Add(key.Pos, "give it another name", "%s has the name of the service's migration", what)
 	}
 	return &t
 }
@@ -236,13 +240,28 @@ func (d *decoder) deploy(n strictyaml.Node, s *Service) *Deploy {
 	fields["also"] = func(n strictyaml.Node) { p.Also = d.paths(n) }
 	var values strictyaml.Node
 	fields["values"] = func(n strictyaml.Node) { p.Values, values = d.paths(n), n }
-	fields["migrate"] = later
+	fields["migrate"] = func(n strictyaml.Node) { p.Migrate = d.migrate(n) }
 	fields["hooks"] = later
 	n.Fields("deploy", fields)
 	if len(p.Values) > 0 && p.Using != UsingHelm {
 		values.KeyProblem("write using: helm, or remove it", "values are for charts, and %s has none", p.Using)
 	}
 	return p
+}
+
+func (d *decoder) migrate(n strictyaml.Node) *Migrate {
+	m := &Migrate{Pos: n.KeyPos()}
+	n.Fields("migrate", strictyaml.Fields{
+		"run": func(n strictyaml.Node) { m.Run = d.command(n) },
+		"reversible": func(n strictyaml.Node) {
+			if n.IsBool() && !n.Bool() {
+				n.KeyProblem("write true, or remove it", "migrations that no rollback may cross are not supported yet")
+			} else {
+				n.Bool()
+			}
+		},
+	}, "run")
+	return m
 }
 
 // deployFields are those that defaults may have too.

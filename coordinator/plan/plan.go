@@ -179,8 +179,25 @@ type Render struct {
 	Using  string   `json:"using"`            // kustomize | manifests | helm
 	Values []string `json:"values,omitempty"` // files of values for a chart, later ones over earlier ones
 	Image  string   `json:"image"`            // task id of the build whose image replaces the image named like the service
+	Jobs   []Job    `json:"jobs,omitempty"`   // beside the rollout
 	Health *Health  `json:"health,omitempty"`
 }
+
+// Job is a command in the service's image, carried out in the target's namespace.
+type Job struct {
+	Name     string            `json:"name"`  // unique within the service
+	Phase    string            `json:"phase"` // before: before anything is changed; after: when the release works
+	Run      string            `json:"run"`   // for /bin/sh -c
+	Env      map[string]string `json:"env,omitempty"`
+	Services []string          `json:"services,omitempty"` // whose addresses are in SLIPWAY_URL_<SERVICE>; sorted
+	Timeout  int               `json:"timeout_seconds"`
+}
+
+// Phases of a Job.
+const (
+	PhaseBefore = "before"
+	PhaseAfter  = "after"
+)
 
 // Health is the HTTP request that a healthy service answers.
 type Health struct {

@@ -118,6 +118,7 @@ func (p *planner) check() {
 		for _, also := range s.Also {
 			p.exists(s.Pos, "", "%s, which service "+s.Name+" lists below also,", also, at)
 		}
+		p.checkJobs(s)
 		if s.Deploy == nil || !p.deploys[s.Name] || p.until < stageRelease {
 			continue
 		}
@@ -130,6 +131,27 @@ func (p *planner) check() {
 		}
 		for _, also := range s.Deploy.Also {
 			p.exists(s.Deploy.Pos, "", "%s, which the manifests of service "+s.Name+" need,", also, at)
+		}
+	}
+}
+
+// checkJobs reports what would be carried out beside a rollout that there is none of, or
+// in an image that there is none of.
+func (p *planner) checkJobs(s *pipeline.Service) {
+	refuse := func(pos pipeline.Pos, what string) {
+		switch {
+		case s.Deploy == nil || !p.deploys[s.Name]:
+			p.report.Add(pos, "add its manifests, or remove it", "%s of service %s follows its deployment, and it is not deployed", what, s.Name)
+		case s.Build == nil:
+			p.report.Add(pos, "add a Dockerfile, or remove it", "%s of service %s runs in its image, and it has none", what, s.Name)
+		}
+	}
+	if s.Deploy != nil && s.Deploy.Migrate != nil {
+		refuse(s.Deploy.Migrate.Pos, "the migration")
+	}
+	for _, t := range s.Tests {
+		if t.At == pipeline.AtDeploy {
+			refuse(t.Pos, "the test "+t.Name)
 		}
 	}
 }

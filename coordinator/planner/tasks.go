@@ -24,11 +24,44 @@ const (
 func definition(s *pipeline.Service) string {
 	c := *s
 	c.Owner = ""
-	data, err := json.Marshal(&c)
-	if err != nil { // strings, numbers and maps of strings
-		panic(fmt.Sprintf("encode service %s: %v", s.Name, err))
+	return plan.Sum([]byte(encoded(&c)))
+}
+
+// encoded is the JSON of strings, numbers and maps of strings.
+func encoded(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("encode %T: %v", v, err))
 	}
-	return plan.Sum(data)
+	return string(data)
+}
+
+// jobs are what a service carries out beside its rollout: its migration, and the tests
+// of what was rolled out.
+func (p *planner) jobs(s *pipeline.Service) []plan.Job {
+	var out []plan.Job
+	if m := s.Deploy.Migrate; m != nil {
+		out = append(out, plan.Job{Name: pipeline.MigrateName, Phase: plan.PhaseBefore, Run: m.Run, Timeout: seconds(s.Deploy.Timeout)})
+	}
+	for _, t := range s.Tests {
+		if t.At == pipeline.AtDeploy {
+			out = append(out, plan.Job{
+				Name: t.Name, Phase: plan.PhaseAfter, Run: t.Run, Env: maps.Clone(t.Env), Services: p.deployed(), Timeout: seconds(t.Timeout),
+			})
+		}
+	}
+	return out
+}
+
+// deployed are the services that are rolled out, sorted.
+func (p *planner) deployed() []string {
+	var out []string
+	for _, s := range p.in.Pipeline.Services {
+		if p.deploys[s.Name] {
+			out = append(out, s.Name)
+		}
+	}
+	return out
 }
 
 // buildOrder puts services behind those whose images they build upon, so that their
@@ -122,6 +155,9 @@ func (p *planner) why(s *pipeline.Service) string {
 // tests adds the tests of a service.
 func (p *planner) tests(s *pipeline.Service) {
 	for _, t := range s.Tests {
+		if t.At == pipeline.AtDeploy {
+			continue
+		}
 		b := p.builds[s.Name]
 		needs := []string{plan.CheckoutID}
 		for _, context := range b.Contexts {
@@ -219,6 +255,9 @@ func (p *planner) render(s *pipeline.Service, target plan.Target) string {
 	inputs := affected.RenderInputs{
 		Service: s.Name, Objects: p.objects(paths), Path: r.Path, Using: r.Using, Values: r.Values, Project: p.in.Pipeline.Project,
 		Environment: target.Environment, Cluster: target.Cluster, Namespace: target.Namespace, Runner: p.in.Runner,
+	}
+	if r.Jobs = p.jobs(s); len(r.Jobs) > 0 {
+		inputs.Jobs = encoded(r.Jobs)
 	}
 	if r.Health != nil {
 		inputs.Health = fmt.Sprintf("%d%s", r.Health.Port, r.Health.Path)

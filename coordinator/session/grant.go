@@ -26,7 +26,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 		}}
 	case plan.KindRender:
 		g.Work = &pb.Grant_Render{Render: &pb.RenderWork{
-			Path: t.Render.Path, Paths: t.Render.Paths, Using: t.Render.Using, Values: t.Render.Values, Images: w.Images, Target: target(t.Target),
+			Path: t.Render.Path, Paths: t.Render.Paths, Using: t.Render.Using, Values: t.Render.Values, Jobs: jobs(t.Render.Jobs), Images: w.Images, Target: target(t.Target),
 		}}
 	case plan.KindApply:
 		g.Work = &pb.Grant_Apply{Apply: &pb.ApplyWork{Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health)}}
@@ -57,4 +57,12 @@ func health(h *plan.Health) *pb.HealthCheck {
 		return nil
 	}
 	return &pb.HealthCheck{Path: h.Path, Port: int32(h.Port)}
+}
+
+func jobs(all []plan.Job) []*pb.RenderJob {
+	out := make([]*pb.RenderJob, len(all))
+	for i, j := range all {
+		out[i] = &pb.RenderJob{Name: j.Name, Phase: j.Phase, Run: j.Run, Env: j.Env, Services: j.Services, TimeoutSeconds: int32(j.Timeout)}
+	}
+	return out
 }

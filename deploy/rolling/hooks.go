@@ -10,8 +10,8 @@ import (
 
 // hooks carries out those of a phase, one after the other. The first that does not
 // succeed is the verdict.
-func (r *rollout) hooks(ctx context.Context, phase manifest.Phase) error {
-	for _, hook := range manifest.Hooks(r.parsed, phase) {
+func (r *rollout) hooks(ctx context.Context, phase []manifest.Hook) error {
+	for _, hook := range phase {
 		if r.result.Verdict != "" && r.result.Verdict != Healthy {
 			return nil
 		}

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/health"
@@ -105,7 +103,8 @@ func Deploy(ctx context.Context, c *cluster.Cluster, req apply.Request, check Ch
 	r := &rollout{cluster: c, target: req.Target, fence: req.Stamp.Fence, check: check, set: set, to: to, clean: true}
 	req.Policy, req.Changed = set.Policy, to.Changed
 	r.req = req
-	r.parsed, _ = manifest.Parse(req.Manifests) // its mistakes are reported by Apply
+	objects, _ := manifest.Parse(req.Manifests) // its mistakes are reported by Apply
+	r.before, r.after = manifest.Hooks(objects, manifest.Before), manifest.Hooks(objects, manifest.After)
 	return r.run(ctx, func() (apply.Outcome, error) { return apply.Apply(ctx, c, req) })
 }
 
@@ -125,7 +124,8 @@ type rollout struct {
 	to      Listener
 	clean   bool // prune what the release no longer has
 	req     apply.Request
-	parsed  []*unstructured.Unstructured // none for a rollback: hooks are not carried out
+	before  []manifest.Hook // none for a rollback: hooks are not carried out
+	after   []manifest.Hook
 	result  Result
 }
 
@@ -137,7 +137,7 @@ func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) 
 	}); err != nil {
 		return r.result, err
 	}
-	if err := r.hooks(ctx, manifest.Before); err != nil || r.result.Verdict != "" {
+	if err := r.hooks(ctx, r.before); err != nil || r.result.Verdict != "" {
 		return r.result, err
 	}
 	err := r.step("apply", func() (err error) {
@@ -177,7 +177,7 @@ func (r *rollout) verify(ctx context.Context) (Result, error) {
 	if err := r.ask(ctx, live); err != nil || r.result.Verdict != Healthy || !r.clean {
 		return r.result, err
 	}
-	if err := r.hooks(ctx, manifest.After); err != nil || r.result.Verdict != Healthy {
+	if err := r.hooks(ctx, r.after); err != nil || r.result.Verdict != Healthy {
 		return r.result, err
 	}
 	err := r.step("prune", func() (err error) {

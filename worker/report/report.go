@@ -38,7 +38,7 @@ func Task(g *pb.Grant) runner.Task {
 		}
 	case *pb.Grant_Render:
 		t.Work = runner.Render{
-			Path: w.Render.GetPath(), Paths: w.Render.GetPaths(), Using: w.Render.GetUsing(), Values: w.Render.GetValues(), Images: w.Render.GetImages(),
+			Path: w.Render.GetPath(), Paths: w.Render.GetPaths(), Using: w.Render.GetUsing(), Values: w.Render.GetValues(), Jobs: jobs(w.Render.GetJobs()), Images: w.Render.GetImages(),
 			Environment: w.Render.GetTarget().GetEnvironment(), Cluster: w.Render.GetTarget().GetCluster(), Namespace: w.Render.GetTarget().GetNamespace(),
 		}
 	}
@@ -153,4 +153,14 @@ func text(s string, limit int) string {
 	}
 	const cut = " […]"
 	return strings.ToValidUTF8(s[:limit-len(cut)], "") + cut
+}
+
+func jobs(all []*pb.RenderJob) []runner.Job {
+	var out []runner.Job
+	for _, j := range all {
+		out = append(out, runner.Job{
+			Name: j.GetName(), Phase: j.GetPhase(), Run: j.GetRun(), Env: j.GetEnv(), Services: j.GetServices(), Timeout: int(j.GetTimeoutSeconds()),
+		})
+	}
+	return out
 }

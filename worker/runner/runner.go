@@ -119,6 +119,17 @@ type Render struct {
 	Environment string
 	Cluster     string
 	Namespace   string
+	Jobs        []Job
+}
+
+// Job is a command in the service's image, in the target's namespace.
+type Job struct {
+	Name     string // unique within the service
+	Phase    string // before: before anything is changed; after: when it works
+	Run      string // for /bin/sh -c
+	Env      map[string]string
+	Services []string // whose addresses are in SLIPWAY_URL_<SERVICE>
+	Timeout  int      // seconds
 }
 
 // Values of Render.Using.

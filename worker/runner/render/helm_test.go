@@ -153,3 +153,71 @@ func TestChartMistakes(t *testing.T) {
 		})
 	}
 }
+
+func TestJobsAreMadeOfTheServicesPod(t *testing.T) {
+	dir := workspace(t, `
+-- deploy/api/a.yaml --
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: other }
+spec: { template: { spec: { containers: [ { name: other, image: "redis:7" } ] } } }
+-- deploy/api/b.yaml --
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: api }
+spec:
+  template:
+    metadata: { labels: { app: api } }
+    spec:
+      serviceAccountName: api
+      initContainers: [ { name: wait, image: "busybox:1" } ]
+      containers:
+        - name: proxy
+          image: envoy:1
+        - name: server
+          image: api
+          args: [serve]
+          ports: [ { containerPort: 8080 } ]
+          readinessProbe: { httpGet: { path: /, port: 8080 } }
+          env: [ { name: COLOR, value: red }, { name: DATABASE_URL, valueFrom: { secretKeyRef: { name: db, key: url } } } ]
+`)
+	w := work(runner.UsingManifests)
+	w.Jobs = []runner.Job{
+		{Name: "migrate", Phase: "before", Run: "./migrate up", Timeout: 60},
+		{Name: "smoke", Phase: "after", Run: "./smoke", Env: map[string]string{"COLOR": "$(blue)"}, Services: []string{"cart-v2"}, Timeout: 30},
+	}
+	out, err := render.Render(t.Context(), dir, "api", w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents := strings.Split(string(out.YAML), "---\n")
+	if len(documents) != 4 {
+		t.Fatalf("%d objects:\n%s", len(documents), out.YAML)
+	}
+	for i, want := range [][]string{
+		{"kind: Job", "name: api-migrate", "namespace: shop", "slipway.dev/hook: before", image, "./migrate up", "secretKeyRef", "value: red", "serviceAccountName: api", "activeDeadlineSeconds: 60", "restartPolicy: Never"},
+		{"name: api-smoke", "slipway.dev/hook: after", "name: SLIPWAY_URL_CART_V2", "value: http://$(CART_V2_SERVICE_HOST):$(CART_V2_SERVICE_PORT)", "value: $$(blue)"},
+	} {
+		for _, w := range want {
+			if !strings.Contains(documents[2+i], w) {
+				t.Errorf("the Job lacks %q:\n%s", w, documents[2+i])
+			}
+		}
+		for _, not := range []string{"readinessProbe", "containerPort", "serve\n", "initContainers", "envoy", "app: api"} {
+			if strings.Contains(documents[2+i], not) {
+				t.Errorf("the Job has %q:\n%s", not, documents[2+i])
+			}
+		}
+	}
+	if strings.Contains(documents[3], "value: red") {
+		t.Errorf("the container's own value is left beside the test's:\n%s", documents[3])
+	}
+	if !strings.Contains(documents[1], "readinessProbe") || !strings.Contains(documents[1], "- serve") {
+		t.Errorf("the Deployment itself was changed:\n%s", documents[1])
+	}
+
+	w.Images = map[string]string{}
+	if _, err := render.Render(t.Context(), dir, "api", w); err == nil || !strings.Contains(err.Error(), "migrate of service api needs a Deployment") {
+		t.Errorf("without an image: %v", err)
+	}
+}

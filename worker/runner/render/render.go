@@ -104,11 +104,16 @@ func Render(ctx context.Context, workspace, service string, work runner.Render) 
 	images := replacer{images: work.Images}
 	for i := range objects {
 		images.object(&objects[i])
-		out.Objects = append(out.Objects, objects[i].kind()+" "+objects[i].name())
 	}
 	loose, err := images.verdict(service, out.From)
 	if out.Warnings = append(out.Warnings, loose...); err != nil {
 		return out, err
+	}
+	if objects, err = withJobs(objects, service, out.From, work); err != nil {
+		return out, err
+	}
+	for _, o := range objects {
+		out.Objects = append(out.Objects, o.kind()+" "+o.name())
 	}
 	out.YAML, err = encode(objects)
 	return out, err

@@ -1587,7 +1587,9 @@ type RenderWork struct {
 	Images map[string]string `protobuf:"bytes,4,rep,name=images,proto3" json:"images,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Target *DeployTarget     `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
 	// Files of values for a chart, later ones over earlier ones.
-	Values        []string `protobuf:"bytes,6,rep,name=values,proto3" json:"values,omitempty"`
+	Values []string `protobuf:"bytes,6,rep,name=values,proto3" json:"values,omitempty"`
+	// Commands in the service's image that are carried out as Jobs beside the rollout.
+	Jobs          []*RenderJob `protobuf:"bytes,7,rep,name=jobs,proto3" json:"jobs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1664,6 +1666,102 @@ func (x *RenderWork) GetValues() []string {
 	return nil
 }
 
+func (x *RenderWork) GetJobs() []*RenderJob {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+// RenderJob is one command in the service's image, in the target's namespace.
+type RenderJob struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique within the service.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// before: before anything is changed; after: when the release works.
+	Phase string `protobuf:"bytes,2,opt,name=phase,proto3" json:"phase,omitempty"`
+	// For /bin/sh -c.
+	Run string            `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	Env map[string]string `protobuf:"bytes,4,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Whose addresses are in SLIPWAY_URL_<SERVICE>.
+	Services       []string `protobuf:"bytes,5,rep,name=services,proto3" json:"services,omitempty"`
+	TimeoutSeconds int32    `protobuf:"varint,6,opt,name=timeout_seconds,json=timeoutSeconds,proto3" json:"timeout_seconds,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RenderJob) Reset() {
+	*x = RenderJob{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenderJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenderJob) ProtoMessage() {}
+
+func (x *RenderJob) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenderJob.ProtoReflect.Descriptor instead.
+func (*RenderJob) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RenderJob) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RenderJob) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *RenderJob) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *RenderJob) GetEnv() map[string]string {
+	if x != nil {
+		return x.Env
+	}
+	return nil
+}
+
+func (x *RenderJob) GetServices() []string {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+func (x *RenderJob) GetTimeoutSeconds() int32 {
+	if x != nil {
+		return x.TimeoutSeconds
+	}
+	return 0
+}
+
 type DeployTarget struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Environment   string                 `protobuf:"bytes,1,opt,name=environment,proto3" json:"environment,omitempty"`
@@ -1675,7 +1773,7 @@ type DeployTarget struct {
 
 func (x *DeployTarget) Reset() {
 	*x = DeployTarget{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1785,7 @@ func (x *DeployTarget) String() string {
 func (*DeployTarget) ProtoMessage() {}
 
 func (x *DeployTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1798,7 @@ func (x *DeployTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployTarget.ProtoReflect.Descriptor instead.
 func (*DeployTarget) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeployTarget) GetEnvironment() string {
@@ -1734,7 +1832,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +1844,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +1857,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HealthCheck) GetPath() string {
@@ -1789,7 +1887,7 @@ type ApplyWork struct {
 
 func (x *ApplyWork) Reset() {
 	*x = ApplyWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1801,7 +1899,7 @@ func (x *ApplyWork) String() string {
 func (*ApplyWork) ProtoMessage() {}
 
 func (x *ApplyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1814,7 +1912,7 @@ func (x *ApplyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyWork.ProtoReflect.Descriptor instead.
 func (*ApplyWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApplyWork) GetTarget() *DeployTarget {
@@ -1861,7 +1959,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +1971,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +1984,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -1943,7 +2041,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1955,7 +2053,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1968,7 +2066,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -2001,7 +2099,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2013,7 +2111,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2026,7 +2124,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -2045,7 +2143,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2057,7 +2155,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2070,7 +2168,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -2089,7 +2187,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2101,7 +2199,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2114,7 +2212,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -2133,7 +2231,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2243,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2256,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -2177,7 +2275,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +2287,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +2300,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -2358,7 +2456,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x06report\x18\x05 \x01(\tR\x06report\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8d\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb8\x02\n" +
 	"\n" +
 	"RenderWork\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
@@ -2366,8 +2464,19 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x05using\x18\x03 \x01(\tR\x05using\x12:\n" +
 	"\x06images\x18\x04 \x03(\v2\".slipway.v1.RenderWork.ImagesEntryR\x06images\x120\n" +
 	"\x06target\x18\x05 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x16\n" +
-	"\x06values\x18\x06 \x03(\tR\x06values\x1a9\n" +
+	"\x06values\x18\x06 \x03(\tR\x06values\x12)\n" +
+	"\x04jobs\x18\a \x03(\v2\x15.slipway.v1.RenderJobR\x04jobs\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x01\n" +
+	"\tRenderJob\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\tR\x03run\x120\n" +
+	"\x03env\x18\x04 \x03(\v2\x1e.slipway.v1.RenderJob.EnvEntryR\x03env\x12\x1a\n" +
+	"\bservices\x18\x05 \x03(\tR\bservices\x12'\n" +
+	"\x0ftimeout_seconds\x18\x06 \x01(\x05R\x0etimeoutSeconds\x1a6\n" +
+	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"h\n" +
 	"\fDeployTarget\x12 \n" +
@@ -2422,7 +2531,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(*SessionRequest)(nil),        // 1: slipway.v1.SessionRequest
@@ -2446,28 +2555,30 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*BuildWork)(nil),             // 19: slipway.v1.BuildWork
 	(*TestWork)(nil),              // 20: slipway.v1.TestWork
 	(*RenderWork)(nil),            // 21: slipway.v1.RenderWork
-	(*DeployTarget)(nil),          // 22: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 23: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 24: slipway.v1.ApplyWork
-	(*RollbackWork)(nil),          // 25: slipway.v1.RollbackWork
-	(*FetchSourceRequest)(nil),    // 26: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 27: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 28: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 29: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 30: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 31: slipway.v1.PutBlobResponse
-	nil,                           // 32: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 33: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 34: slipway.v1.TestWork.EnvEntry
-	nil,                           // 35: slipway.v1.RenderWork.ImagesEntry
-	(*durationpb.Duration)(nil),   // 36: google.protobuf.Duration
-	(*Fence)(nil),                 // 37: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 38: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 39: slipway.v1.Outcome
-	(FailureClass)(0),             // 40: slipway.v1.FailureClass
-	(*Result)(nil),                // 41: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
-	(*Step)(nil),                  // 43: slipway.v1.Step
+	(*RenderJob)(nil),             // 22: slipway.v1.RenderJob
+	(*DeployTarget)(nil),          // 23: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 24: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 25: slipway.v1.ApplyWork
+	(*RollbackWork)(nil),          // 26: slipway.v1.RollbackWork
+	(*FetchSourceRequest)(nil),    // 27: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 28: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 29: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 30: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 31: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 32: slipway.v1.PutBlobResponse
+	nil,                           // 33: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 34: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 35: slipway.v1.TestWork.EnvEntry
+	nil,                           // 36: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 37: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
+	(*Fence)(nil),                 // 39: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 40: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 41: slipway.v1.Outcome
+	(FailureClass)(0),             // 42: slipway.v1.FailureClass
+	(*Result)(nil),                // 43: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
+	(*Step)(nil),                  // 45: slipway.v1.Step
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	3,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -2486,56 +2597,58 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	15, // 13: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
 	4,  // 14: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	6,  // 15: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	36, // 16: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	38, // 16: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	6,  // 17: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
-	37, // 18: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	39, // 18: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	4,  // 19: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	6,  // 20: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	6,  // 21: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	38, // 22: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	40, // 22: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	6,  // 23: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	6,  // 24: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	6,  // 25: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	0,  // 26: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	6,  // 27: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	39, // 28: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	40, // 29: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	41, // 30: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	42, // 31: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	42, // 32: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	43, // 33: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	41, // 28: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	42, // 29: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	43, // 30: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	44, // 31: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	44, // 32: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	45, // 33: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	6,  // 34: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	6,  // 35: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	36, // 36: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	38, // 36: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
 	19, // 37: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
 	20, // 38: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
 	21, // 39: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	24, // 40: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	25, // 41: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	32, // 42: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	33, // 43: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	25, // 40: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	26, // 41: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	33, // 42: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	34, // 43: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
 	19, // 44: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	34, // 45: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	35, // 46: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	22, // 47: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	22, // 48: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	23, // 49: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	22, // 50: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	23, // 51: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	6,  // 52: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 53: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	26, // 54: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	28, // 55: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	30, // 56: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 57: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	27, // 58: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	29, // 59: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	31, // 60: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	57, // [57:61] is the sub-list for method output_type
-	53, // [53:57] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	35, // 45: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	36, // 46: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	23, // 47: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	22, // 48: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	37, // 49: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	23, // 50: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	24, // 51: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	23, // 52: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	24, // 53: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	6,  // 54: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 55: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	27, // 56: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	29, // 57: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	31, // 58: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	2,  // 59: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	28, // 60: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	30, // 61: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	32, // 62: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	59, // [59:63] is the sub-list for method output_type
+	55, // [55:59] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -2558,7 +2671,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
