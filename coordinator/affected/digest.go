@@ -23,6 +23,7 @@ type BuildInputs struct {
 	Context    string            // folder
 	Target     string            //
 	Args       map[string]string //
+	Secrets    map[string]string // id of a mount → name of the secret; never its value
 	Platform   string            //
 	Push       string            // repository that the image is pushed to
 	Provenance bool              //
@@ -37,6 +38,7 @@ type TestInputs struct {
 	In     string            //
 	Target string            //
 	Env    map[string]string //
+	Secret map[string]string // environment variable → name of the secret; never its value
 	Report string            //
 	Runner string            // version of what runs it
 }
@@ -75,6 +77,7 @@ func BuildDigest(in BuildInputs) string {
 	e.flag(in.Provenance)
 	e.text(in.Runner)
 	e.text(in.Scope)
+	e.names(in.Secrets)
 	return e.sum()
 }
 
@@ -88,6 +91,7 @@ func TestDigest(in TestInputs) string {
 	e.table(in.Env)
 	e.text(in.Report)
 	e.text(in.Runner)
+	e.names(in.Secret)
 	return e.sum()
 }
 
@@ -139,6 +143,14 @@ func (e *encoder) table(m map[string]string) {
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		e.text(k)
 		e.text(m[k])
+	}
+}
+
+// names are the last field of what has secrets. Where there are none, the digest is
+// what it was before there were any: nothing is built again for them.
+func (e *encoder) names(m map[string]string) {
+	if len(m) > 0 {
+		e.table(m)
 	}
 }
 

@@ -30,7 +30,8 @@ func TestGuides(t *testing.T) {
 	if problems != nil {
 		t.Fatal(problems.Pretty())
 	}
-	if problems := pipeline.Match(p, targets); problems != nil {
-		t.Error(problems)
+	report := pipeline.NewReporter()
+	if pipeline.Match(p, targets, report); report.Count() > 0 {
+		t.Error(report.Problems())
 	}
 }

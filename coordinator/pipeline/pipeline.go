@@ -97,6 +97,7 @@ type Build struct {
 	Target     string            `json:"target,omitempty"`   // stage; empty: the last one
 	Args       map[string]string `json:"args,omitempty"`     //
 	Contexts   []Context         `json:"contexts,omitempty"` // sorted by name
+	Secrets    []SecretUse       `json:"secrets,omitempty"`  // what RUN --mount=type=secret,id= finds; sorted by id
 	Platform   string            `json:"platform,omitempty"` // e.g. linux/amd64; empty: the farm's own
 	Push       string            `json:"push,omitempty"`     // prefix that the service's name is added to; empty: the farm's own registry
 	Provenance bool              `json:"provenance"`         // default: true
@@ -115,16 +116,17 @@ type Context struct {
 // Test is one test of a service. Exactly one of Run and Target is set.
 type Test struct {
 	Name    string            `json:"name"`
-	Run     string            `json:"run,omitempty"`    // command for /bin/sh -c
-	In      string            `json:"in,omitempty"`     // stage of the Dockerfile that Run runs in; empty: the built image
-	At      string            `json:"at,omitempty"`     // AtDeploy: after each rollout, as a Job in the target's namespace; empty: before any
-	Target  string            `json:"target,omitempty"` // stage of the Dockerfile whose build is the test
-	Env     map[string]string `json:"env,omitempty"`    // of Run
-	Report  string            `json:"report,omitempty"` // glob of result files, relative to the working directory of the stage
-	Timeout time.Duration     `json:"timeout"`          // of one attempt; default: 15m
-	Size    string            `json:"size"`             // S, M, L, XL; default: S
-	Infra   int               `json:"retry_infra"`      // retries when the farm broke; default: 2
-	Pos     Pos               `json:"-"`                // of its name
+	Run     string            `json:"run,omitempty"`        // command for /bin/sh -c
+	In      string            `json:"in,omitempty"`         // stage of the Dockerfile that Run runs in; empty: the built image
+	At      string            `json:"at,omitempty"`         // AtDeploy: after each rollout, as a Job in the target's namespace; empty: before any
+	Target  string            `json:"target,omitempty"`     // stage of the Dockerfile whose build is the test
+	Env     map[string]string `json:"env,omitempty"`        // of Run
+	Secrets []SecretUse       `json:"secret_env,omitempty"` // of Run too, from secrets; sorted by name
+	Report  string            `json:"report,omitempty"`     // glob of result files, relative to the working directory of the stage
+	Timeout time.Duration     `json:"timeout"`              // of one attempt; default: 15m
+	Size    string            `json:"size"`                 // S, M, L, XL; default: S
+	Infra   int               `json:"retry_infra"`          // retries when the farm broke; default: 2
+	Pos     Pos               `json:"-"`                    // of its name
 }
 
 // Deploy says how the manifests of a service are made, and when it is healthy.

@@ -57,19 +57,25 @@ func result(t *testing.T, files []txtar.File) string {
 	sources := map[string][]byte{}
 	var problems pipeline.Problems
 	var results []any
+	var targets *pipeline.Targets
 	for _, f := range files {
 		if f.Name != "targets.yaml" {
 			sources[f.Name] = f.Data
 			continue
 		}
-		targets, more := pipeline.ParseTargets(f.Name, f.Data)
-		problems = append(problems, more...)
+		found, more := pipeline.ParseTargets(f.Name, f.Data)
+		targets, problems = found, append(problems, more...)
 		results = append(results, targets)
 	}
 	if len(sources) > 0 {
 		p, more := pipeline.Parse(sources)
 		problems = append(more, problems...)
 		results = append([]any{p}, results...)
+		if len(problems) == 0 && targets != nil {
+			report := pipeline.NewReporter()
+			pipeline.Match(p, targets, report)
+			problems = report.Problems()
+		}
 	}
 	if len(problems) > 0 {
 		return problems.Pretty()
@@ -100,12 +106,17 @@ func TestMatch(t *testing.T) {
 	if problems != nil {
 		t.Fatal(problems)
 	}
-	got := pipeline.Match(p, targets).Error()
+	match := func() pipeline.Problems {
+		report := pipeline.NewReporter()
+		pipeline.Match(p, targets, report)
+		return report.Problems()
+	}
+	got := match().Error()
 	if want := `t.yaml:2:10: these targets belong to project "shops", and slipway.yaml to project "shop"`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	targets.Project = "shop"
-	if problems := pipeline.Match(p, targets); problems.Err() != nil {
+	if problems := match(); problems.Err() != nil {
 		t.Error(problems)
 	}
 }

@@ -97,7 +97,8 @@ func (s schema) draw(t *rapid.T, node map[string]any, strange bool) any {
 			return rapid.SampledFrom([]any{[]any{"build"}, []any{"build", "test"}, []any{"build", "test", "release"}}).Draw(t, "run")
 		}
 		out := []any{}
-		for range rapid.IntRange(0, 2).Draw(t, "items") {
+		least, _ := node["minItems"].(float64)
+		for range rapid.IntRange(int(least), 2).Draw(t, "items") {
 			out = append(out, s.draw(t, at(node, "items"), strange))
 		}
 		return out
@@ -136,7 +137,13 @@ func (s schema) object(t *rapid.T, node map[string]any, strange bool) map[string
 			out[name] = s.draw(t, props[name].(map[string]any), strange) //nolint:forcetypeassert // of a schema
 		}
 	}
-	if _, ok := node["oneOf"]; ok { // a test is a command or a stage
+	if _, ok := props["kubernetes"]; ok { // a secret has one provider
+		keep := rapid.SampledFrom([]string{"file", "env", "kubernetes"}).Draw(t, "provider")
+		maps.DeleteFunc(out, func(k string, _ any) bool {
+			return k != keep && slices.Contains([]string{"file", "env", "kubernetes"}, k)
+		})
+		out[keep] = s.draw(t, props[keep].(map[string]any), strange) //nolint:forcetypeassert // of a schema
+	} else if _, ok := node["oneOf"]; ok { // a test is a command or a stage
 		delete(out, rapid.SampledFrom([]string{"run", "target"}).Draw(t, "without"))
 		if _, ok := out["run"]; !ok {
 			delete(out, "in")

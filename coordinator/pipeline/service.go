@@ -49,7 +49,7 @@ func (d *decoder) service(key strictyaml.Key, n strictyaml.Node, folder string) 
 	}
 	s := &Service{Name: key.Text, Path: folder, Pos: key.Pos}
 	build, deploy := d.defaults.build, d.defaults.deploy
-	build.Args = maps.Clone(build.Args)
+	build.Args, build.Secrets = maps.Clone(build.Args), slices.Clone(build.Secrets)
 	build.Pos, deploy.Pos = key.Pos, key.Pos
 	deploy.Implicit = true
 	s.Build, s.Deploy = &build, &deploy
@@ -122,8 +122,8 @@ func (d *decoder) buildFields(b *Build) strictyaml.Fields {
 		"platform": func(n strictyaml.Node) { b.Platform = d.platform(n) },
 		"platforms": hint("images for several platforms are not supported yet",
 			"write platform: linux/amd64"),
-		"args":    func(n strictyaml.Node) { b.Args = d.env(n, "build arguments", b.Args) },
-		"secrets": later,
+		"args":    func(n strictyaml.Node) { b.Args = d.env(n, "build arguments", b.Args, nil) },
+		"secrets": func(n strictyaml.Node) { b.Secrets = d.buildSecrets(n, b.Secrets) },
 		"timeout": func(n strictyaml.Node) { b.Timeout = n.Duration(time.Second, 24*time.Hour) },
 		"retry":   func(n strictyaml.Node) { b.Infra = d.retry(n, b.Infra) },
 	}
@@ -169,7 +169,8 @@ func (d *decoder) tests(n strictyaml.Node, service string) []*Test {
 
 func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *Test {
 	t := d.defaults.test
-	t.Name, t.Pos, t.Env = key.Text, key.Pos, maps.Clone(t.Env)
+	t.Name, t.Pos, t.Env, t.Secrets = key.Text, key.Pos, maps.Clone(t.Env), slices.Clone(t.Secrets)
+	inherited := len(t.Secrets)
 	fields := d.testFields(&t)
 	fields["run"] = func(n strictyaml.Node) { t.Run = d.command(n) }
 	fields["in"] = func(n strictyaml.Node) { t.In = d.stage(n) }
@@ -200,6 +201,10 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		d.report.Add(key.Pos, "write run: alone", "%s runs in the image of its service when at is deploy: target, in and report are not supported yet", what)
 	case t.At == AtDeploy && t.Name == MigrateName:
 		d.report.Add(key.Pos, "give it another name", "%s has the name of the service's migration", what)
+	case t.At == AtDeploy && len(t.Secrets) > 0:
+		d.report.Add(key.Pos, "let the Job's own namespace hold it", "%s has a secret in env, which is not supported yet when at is deploy", what)
+	case t.Target != "" && len(t.Secrets) > inherited:
+		d.report.Add(key.Pos, "write build.secrets, and RUN --mount=type=secret in the stage", "%s has a secret in env, which a stage does not see", what)
 	}
 	return &t
 }
@@ -209,7 +214,7 @@ func (d *decoder) testFields(t *Test) strictyaml.Fields {
 	return strictyaml.Fields{
 		"timeout": func(n strictyaml.Node) { t.Timeout = n.Duration(time.Second, 24*time.Hour) },
 		"size":    func(n strictyaml.Node) { t.Size = cmp.Or(n.Enum("S", "M", "L", "XL"), t.Size) },
-		"env":     func(n strictyaml.Node) { t.Env = d.env(n, "environment variables", t.Env) },
+		"env":     func(n strictyaml.Node) { t.Env = d.env(n, "environment variables", t.Env, &t.Secrets) },
 		"retry":   func(n strictyaml.Node) { t.Infra = d.retry(n, t.Infra) },
 	}
 }

@@ -32,10 +32,11 @@ func (d *decoder) targets(root strictyaml.Node, t *Targets) {
 		"clusters":     func(n strictyaml.Node) { t.Clusters = d.clusters(n) },
 		"environments": func(n strictyaml.Node) { t.Environments = d.environments(n) },
 		"pools":        func(n strictyaml.Node) { t.Pools = d.pools(n) },
+		"secrets":      func(n strictyaml.Node) { t.Secrets = d.secretDefinitions(n) },
 		"services":     hint("services belong to the code", "move them to slipway.yaml"),
 		"triggers":     hint("triggers belong to the code", "move them to slipway.yaml"),
 	}
-	for _, key := range []string{"include", "analysis", "windows", "secrets", "quotas", "policies"} {
+	for _, key := range []string{"include", "analysis", "windows", "quotas", "policies"} {
 		fields[key] = later
 	}
 	root.Fields("the file", anchors(root, fields), "version", "project", "clusters", "environments")
@@ -261,12 +262,12 @@ func (d *decoder) orderEnvironments(list []*Environment) []*Environment {
 	return out
 }
 
-// Match checks that the two files belong together.
-func Match(p *Pipeline, t *Targets) Problems {
-	if p.Project == t.Project {
-		return nil
+// Match reports where the two files do not belong together. t is nil where a farm has
+// no targets.
+func Match(p *Pipeline, t *Targets, report *Reporter) {
+	if t != nil && p.Project != t.Project {
+		report.Add(t.ProjectPos, "", "these targets belong to project %q, and %s to project %q", t.Project, File, p.Project)
+		return
 	}
-	report := strictyaml.NewReporter(1)
-	report.Add(t.ProjectPos, "", "these targets belong to project %q, and %s to project %q", t.Project, File, p.Project)
-	return report.Problems()
+	checkSecrets(p, t, report)
 }

@@ -171,8 +171,9 @@ func (d *decoder) platform(n strictyaml.Node) string {
 	return s
 }
 
-// env reads names and their literal values, on top of inherited ones.
-func (d *decoder) env(n strictyaml.Node, what string, inherited map[string]string) map[string]string {
+// env reads names and their values, on top of inherited ones: literal values, and
+// secrets where there is a place for them.
+func (d *decoder) env(n strictyaml.Node, what string, inherited map[string]string, secrets *[]SecretUse) map[string]string {
 	out := maps.Clone(inherited)
 	if out == nil {
 		out = map[string]string{}
@@ -186,8 +187,13 @@ func (d *decoder) env(n strictyaml.Node, what string, inherited map[string]strin
 			d.report.Add(key.Pos, "use letters, digits and _", "%s is not a valid name", strictyaml.Quote(key.Text))
 		}
 		if v.IsMap() {
-			v.KeyProblem("remove it", "values from secrets are not supported yet")
+			if d.envSecret(key, v, secrets) {
+				delete(out, key.Text)
+			}
 			return
+		}
+		if secrets != nil {
+			*secrets = without(*secrets, key.Text)
 		}
 		text := v.Text()
 		d.secretLiteral(v, key.Text, text)

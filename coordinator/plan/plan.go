@@ -56,15 +56,16 @@ const (
 type Plan struct {
 	Version    int       `json:"version"`
 	Project    string    `json:"project"`
-	Repository string    `json:"repository"`         // as given at submit: URL or path
-	Ref        string    `json:"ref,omitempty"`      // as given at submit: branch, tag or commit
-	Commit     string    `json:"commit"`             // full object id, 40 or 64 hex digits
-	Base       string    `json:"base,omitempty"`     // the last green commit that "affected" was measured against
-	Dirty      bool      `json:"dirty,omitempty"`    // the commit holds somebody's uncommitted working tree
-	Registry   string    `json:"registry,omitempty"` // prefix that images are pushed under, e.g. 127.0.0.1:7423/shop
-	Services   []Service `json:"services"`           //
-	Tasks      []Task    `json:"tasks"`              //
-	Rollbacks  []Task    `json:"compensation"`       // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
+	Repository string    `json:"repository"`          // as given at submit: URL or path
+	Ref        string    `json:"ref,omitempty"`       // as given at submit: branch, tag or commit
+	Commit     string    `json:"commit"`              // full object id, 40 or 64 hex digits
+	Base       string    `json:"base,omitempty"`      // the last green commit that "affected" was measured against
+	Dirty      bool      `json:"dirty,omitempty"`     // the commit holds somebody's uncommitted working tree
+	Untrusted  bool      `json:"untrusted,omitempty"` // the commit is a stranger's: its tasks get no secrets
+	Registry   string    `json:"registry,omitempty"`  // prefix that images are pushed under, e.g. 127.0.0.1:7423/shop
+	Services   []Service `json:"services"`            //
+	Tasks      []Task    `json:"tasks"`               //
+	Rollbacks  []Task    `json:"compensation"`        // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
 }
 
 // Service says what became of one service in this plan, and why.
@@ -158,6 +159,7 @@ type Build struct {
 	Target     string            `json:"target,omitempty"`   // stage; empty: the last one
 	Args       map[string]string `json:"args,omitempty"`     //
 	Contexts   map[string]string `json:"contexts,omitempty"` // name in the Dockerfile → service whose image it is; its build task is in Needs
+	Secrets    map[string]string `json:"secrets,omitempty"`  // id of a secret mount in the Dockerfile → name of the secret
 	Platform   string            `json:"platform"`           // e.g. linux/amd64
 	Push       string            `json:"push"`               // repository to push to, by digest: "127.0.0.1:7423/shop/api"
 	Provenance bool              `json:"provenance"`         //
@@ -166,10 +168,11 @@ type Build struct {
 // Test runs one test: a stage of the Dockerfile (Target), or a command in a stage.
 type Test struct {
 	Name   string            `json:"name"`
-	Build  Build             `json:"build"`            // context and definition; Target is the stage that is built, or that the command runs in
-	Run    string            `json:"run,omitempty"`    // command for /bin/sh -c; empty: building the stage is the test
-	Env    map[string]string `json:"env,omitempty"`    //
-	Report string            `json:"report,omitempty"` // glob of report files, relative to the working directory of the stage
+	Build  Build             `json:"build"`                // context and definition; Target is the stage that is built, or that the command runs in
+	Run    string            `json:"run,omitempty"`        // command for /bin/sh -c; empty: building the stage is the test
+	Env    map[string]string `json:"env,omitempty"`        //
+	Secret map[string]string `json:"secret_env,omitempty"` // environment variable → name of the secret
+	Report string            `json:"report,omitempty"`     // glob of report files, relative to the working directory of the stage
 }
 
 // Render makes manifests with kustomize or from plain files.

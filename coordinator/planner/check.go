@@ -105,12 +105,7 @@ func values(d *pipeline.Deploy, t plan.Target, objects map[string]string) []stri
 // check reports what the files ask for and the commit does not have.
 func (p *planner) check() {
 	at := "at commit " + p.in.Commit[:min(len(p.in.Commit), 12)]
-	if p.in.Targets != nil {
-		if problems := pipeline.Match(p.in.Pipeline, p.in.Targets); len(problems) > 0 {
-			pos := p.in.Targets.ProjectPos
-			p.report.Add(pos, problems[0].Suggestion, "%s", problems[0].Message)
-		}
-	}
+	pipeline.Match(p.in.Pipeline, p.in.Targets, p.report)
 	for _, s := range p.in.Pipeline.Services {
 		if p.exists(s.Pos, "", "the path %s of service "+s.Name, s.Path, at) && s.Build != nil {
 			p.checkBuild(s, at)

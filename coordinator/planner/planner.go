@@ -35,6 +35,7 @@ type Input struct {
 	Ref        string // as given at submit
 	Commit     string // full object id
 	Dirty      bool
+	Untrusted  bool              // the commit is a stranger's, as that of a fork: its tasks get no secrets
 	Objects    map[string]string // identities at Commit, "<mode>:<object id>", of those of Paths that exist
 
 	Base         string             // the last green commit; empty: there is none
@@ -202,7 +203,7 @@ func (p *planner) result() plan.Plan {
 	slices.SortFunc(p.rolls, func(a, b plan.Task) int { return cmp.Compare(a.ID, b.ID) })
 	out := plan.Plan{
 		Version: plan.Version, Project: p.in.Pipeline.Project, Repository: p.in.Repository, Ref: p.in.Ref,
-		Commit: p.in.Commit, Base: p.in.Base, Dirty: p.in.Dirty, Registry: p.in.Registry,
+		Commit: p.in.Commit, Base: p.in.Base, Dirty: p.in.Dirty, Untrusted: p.in.Untrusted, Registry: p.in.Registry,
 		Services: make([]plan.Service, 0, len(p.in.Pipeline.Services)), Tasks: p.tasks, Rollbacks: p.rolls,
 	}
 	for _, s := range p.in.Pipeline.Services {

@@ -201,3 +201,49 @@ func story(t *testing.T, files []txtar.File) string {
 	}
 	return planner.Tree(a) + "\n" + planner.Tree(b) + "\n" + indent(t, data)
 }
+
+// A plan says which secrets a task gets by name; another name is another digest, and a
+// task without secrets has the digest that it had before there were any.
+func TestSecretsAreNames(t *testing.T) {
+	files := func(env string) commit {
+		return commit{"slipway.yaml": []byte("version: 1\nproject: shop\nservices:\n  a:\n    path: a\n    build: { secrets: { npm: { secret: registry } } }\n" +
+			"    test: { unit: { run: x, in: t, env: { DB: { secret: " + env + " } } }, stage: { target: t } }\n"), "a/Dockerfile": []byte("FROM x")}
+	}
+	targets := []byte("version: 1\nproject: shop\nclusters: { c: { labels: { x: y } } }\nenvironments: { dev: { clusters: { x: y }, namespace: n } }\n" +
+		"secrets:\n  registry: { for: [build], file: /r }\n  db: { for: [test], file: /d }\n  db2: { for: [test], file: /d2 }\n")
+	plans := map[string]plan.Plan{}
+	for _, name := range []string{"db", "db2"} {
+		p, problems := planner.Plan(input(t, files(name), targets))
+		if problems != nil {
+			t.Fatal(problems.Pretty())
+		}
+		plans[name] = p
+	}
+	find := func(name, id string) *plan.Task {
+		p := plans[name]
+		task, ok := p.Find(id)
+		if !ok {
+			t.Fatalf("no task %s", id)
+		}
+		return task
+	}
+	unit := find("db", "test/a/unit")
+	if diff := cmp.Diff(map[string]string{"npm": "registry"}, unit.Test.Build.Secrets); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]string{"DB": "db"}, unit.Test.Secret); diff != "" {
+		t.Error(diff)
+	}
+	if unit.Digest == find("db2", "test/a/unit").Digest {
+		t.Error("another secret has the same digest")
+	}
+	for _, id := range []string{"build/a", "test/a/stage"} {
+		if find("db", id).Digest != find("db2", id).Digest {
+			t.Errorf("%s: another secret of another task changes its digest", id)
+		}
+	}
+	in := input(t, files("db"), nil)
+	if _, problems := planner.Plan(in); len(problems) != 2 || problems[0].Line != 6 {
+		t.Errorf("without targets: %v", problems)
+	}
+}

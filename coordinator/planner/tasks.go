@@ -107,6 +107,7 @@ func (p *planner) build(s *pipeline.Service) {
 	b := plan.Build{
 		Paths: s.Paths(), Dockerfile: s.Build.Dockerfile, Context: s.Build.Context, Target: s.Build.Target, Args: maps.Clone(s.Build.Args),
 		Platform: p.in.Platform, Push: p.in.Registry, Provenance: s.Build.Provenance,
+		Secrets: names(s.Build.Secrets),
 	}
 	if s.Build.Platform != "" {
 		b.Platform = s.Build.Platform
@@ -125,7 +126,7 @@ func (p *planner) build(s *pipeline.Service) {
 		needs = append(needs, plan.BuildID(c.Service))
 	}
 	inputs.Dockerfile, inputs.Context, inputs.Target, inputs.Args = b.Dockerfile, b.Context, b.Target, b.Args
-	inputs.Platform, inputs.Push, inputs.Provenance = b.Platform, b.Push, b.Provenance
+	inputs.Platform, inputs.Push, inputs.Provenance, inputs.Secrets = b.Platform, b.Push, b.Provenance, b.Secrets
 	digest := affected.BuildDigest(inputs)
 	p.digests[s.Name], p.builds[s.Name] = digest, b
 
@@ -137,6 +138,18 @@ func (p *planner) build(s *pipeline.Service) {
 	if reuse := p.tasks[len(p.tasks)-1].Reuse; reuse != nil {
 		p.reused[s.Name] = *reuse
 	}
+}
+
+// names of secrets, by what they are called where they are used.
+func names(uses []pipeline.SecretUse) map[string]string {
+	if len(uses) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(uses))
+	for _, u := range uses {
+		out[u.As] = u.Secret
+	}
+	return out
 }
 
 // why a task runs that no known result stands in for.
@@ -171,13 +184,17 @@ func (p *planner) tests(s *pipeline.Service) {
 		default: // in the built image, which is there then
 			needs = append(needs, plan.BuildID(s.Name))
 		}
+		var env map[string]string
+		if t.Run != "" {
+			env = names(t.Secrets)
+		}
 		digest := affected.TestDigest(affected.TestInputs{
-			Build: p.digests[s.Name], Run: t.Run, In: t.In, Target: t.Target, Env: t.Env, Report: t.Report, Runner: p.in.Runner,
+			Build: p.digests[s.Name], Run: t.Run, In: t.In, Target: t.Target, Env: t.Env, Secret: env, Report: t.Report, Runner: p.in.Runner,
 		})
 		p.add(plan.Task{
 			ID: plan.TestID(s.Name, t.Name), Kind: plan.KindTest, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
 			Digest: digest, Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra,
-			Test: &plan.Test{Name: t.Name, Build: b, Run: t.Run, Env: maps.Clone(t.Env), Report: t.Report},
+			Test: &plan.Test{Name: t.Name, Build: b, Run: t.Run, Env: maps.Clone(t.Env), Secret: env, Report: t.Report},
 		})
 	}
 }

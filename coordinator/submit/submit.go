@@ -63,6 +63,7 @@ type Request struct {
 	Ref        string
 	Dirty      bool
 	NoReuse    bool
+	Untrusted  bool   // a stranger's commit, as that of a fork: its tasks get no secrets, and what it built is not for others
 	Key        string // idempotency key
 	By         string // who asks
 }
@@ -71,6 +72,9 @@ type Request struct {
 func (r Request) hash() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %t %t %q", r.Repository, r.Ref, r.Dirty, r.NoReuse, r.By)
+	if r.Untrusted {
+		fmt.Fprint(h, " untrusted")
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -160,9 +164,13 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *par
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
+	scope := "trusted"
+	if req.Untrusted {
+		scope = "untrusted"
+	}
 	return planner.Input{
-		Pipeline: pipe, Targets: targets, Rebuild: req.NoReuse, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
-		Objects: objects, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: "trusted",
+		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Rebuild: req.NoReuse, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
+		Objects: objects, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope,
 	}, home, nil
 }
 
