@@ -22,7 +22,7 @@ func main() {
 		LogFormat: func(c config.Config) string { return c.Telemetry.Log },
 		Run: func(ctx context.Context, c config.Config, log *slog.Logger) error {
 			return server.Run(ctx, server.Options{
-				Config: c, Version: version, Env: gitcmd.PassThrough(os.Environ()), Log: log,
+				Config: c, Version: version, Env: gitcmd.PassThrough(os.Environ()), LookupEnv: os.LookupEnv, Log: log,
 				Ready: func(address string) { log.InfoContext(ctx, "ready", "address", address) },
 			})
 		},

@@ -33,13 +33,21 @@ type Config struct {
 	// Registry is where services push that do not say otherwise: "registry.example.com/shop".
 	Registry string `yaml:"registry"`
 	// RegistryAuth is a docker config file with the credentials to look images up.
-	RegistryAuth string   `yaml:"registry_auth"`
-	Platform     string   `yaml:"platform"` // default linux/amd64
-	LocalPaths   []string `yaml:"local_repositories"`
+	RegistryAuth string `yaml:"registry_auth"`
+	// Kubernetes has the Secrets that targets.yaml names; empty: that of the cluster the coordinator runs in.
+	Kubernetes Kubernetes `yaml:"kubernetes"`
+	Platform   string     `yaml:"platform"` // default linux/amd64
+	LocalPaths []string   `yaml:"local_repositories"`
 	// LeaseTTL is how long a worker may be silent before its tasks are given to another.
 	LeaseTTL  time.Duration `yaml:"lease_ttl"`
 	Tokens    []Token       `yaml:"tokens,required"`
 	Telemetry Telemetry     `yaml:"telemetry"`
+}
+
+// Kubernetes is a cluster.
+type Kubernetes struct {
+	Kubeconfig string `yaml:"kubeconfig"`
+	Context    string `yaml:"context"` // default: the file's current one
 }
 
 // Redis holds what can be rebuilt.

@@ -239,7 +239,7 @@ func checkSecrets(p *Pipeline, t *Targets, report *Reporter) {
 			check(s.Build.Secrets, UseBuild)
 		}
 		for _, test := range s.Tests {
-			if test.Run != "" {
+			if test.Run != "" && test.At == "" {
 				check(test.Secrets, UseTest)
 			}
 		}

@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/readmodel"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/secret"
 	"github.com/slipway-build/slipway/coordinator/session"
 	"github.com/slipway-build/slipway/coordinator/source"
 	"github.com/slipway-build/slipway/coordinator/submit"
@@ -47,6 +48,8 @@ type Options struct {
 	// Env is what git may see of the environment.
 	Env []string
 	Log *slog.Logger
+	// LookupEnv finds the secrets that targets.yaml keeps in the environment. May be nil.
+	LookupEnv func(name string) (string, bool)
 	// Ready is called once requests are answered, with the address of the API. May be nil.
 	Ready func(address string)
 }
@@ -112,14 +115,19 @@ func Run(ctx context.Context, o Options) error {
 	}
 	var side sync.WaitGroup
 	defer side.Wait()
+	submitter := submit.New(submit.Config{
+		Mirror: mirror, Partitions: parts, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, TargetsFile: cfg.Targets,
+		Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner, TraceID: trace.ID,
+	})
 	api.Register(grpcServer.GRPC(), api.Config{
 		Partitions: parts, Hub: hub, Logs: logs, Blobs: blobs, Mirror: mirror, Model: model, Go: side.Go, Log: log,
-		Submitter: submit.New(submit.Config{
-			Mirror: mirror, Partitions: parts, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, TargetsFile: cfg.Targets,
-			Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner, TraceID: trace.ID,
-		}),
+		Submitter: submitter,
 		Sessions: session.New(session.Config{
 			Partitions: parts, Presence: dispatcher, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
+			Secrets: secret.New(secret.Config{
+				Targets: submitter.Targets, LookupEnv: o.LookupEnv,
+				Kubernetes: secret.Kubernetes{Kubeconfig: cfg.Kubernetes.Kubeconfig, Context: cfg.Kubernetes.Context},
+			}),
 			Puller: func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 		}),
 	})

@@ -22,7 +22,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 		g.Work = &pb.Grant_Build{Build: build(t.Build, w.Images)}
 	case plan.KindTest:
 		g.Work = &pb.Grant_Test{Test: &pb.TestWork{
-			Name: t.Test.Name, Build: build(&t.Test.Build, w.Images), Run: t.Test.Run, Env: t.Test.Env, Report: t.Test.Report,
+			Name: t.Test.Name, Build: build(&t.Test.Build, w.Images), Run: t.Test.Run, Env: t.Test.Env, SecretEnv: t.Test.Secret, Report: t.Test.Report,
 		}}
 	case plan.KindRender:
 		g.Work = &pb.Grant_Render{Render: &pb.RenderWork{
@@ -44,7 +44,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 func build(b *plan.Build, images map[string]string) *pb.BuildWork {
 	return &pb.BuildWork{
 		Paths: b.Paths, Dockerfile: b.Dockerfile, Context: b.Context, Target: b.Target, Args: b.Args, Contexts: images,
-		Platform: b.Platform, Push: b.Push, Provenance: b.Provenance,
+		Platform: b.Platform, Push: b.Push, Provenance: b.Provenance, Secrets: b.Secrets,
 	}
 }
 

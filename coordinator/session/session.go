@@ -20,6 +20,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/watch"
 	"github.com/slipway-build/slipway/coordinator/wire"
@@ -38,6 +39,11 @@ type Presence interface {
 	Worker(capability, instance string, slots int)
 }
 
+// Secrets reads the values of a task's secrets, for one lease.
+type Secrets interface {
+	Resolve(ctx context.Context, t *plan.Task, project string, trusted bool) (map[string][]byte, error)
+}
+
 // Config of the server's end.
 type Config struct {
 	Partitions *partition.Set
@@ -45,8 +51,9 @@ type Config struct {
 	Logs       *logstore.Store
 	Hub        *Hub
 	// Puller of hints, for workers without a connection to the queue.
-	Puller func(capability string) *queue.Puller
-	TTL    time.Duration
+	Puller  func(capability string) *queue.Puller
+	TTL     time.Duration
+	Secrets Secrets
 	// Traceparent is the W3C context of an attempt's span.
 	Traceparent func(traceID, task string, attempt int) string
 	Log         *slog.Logger
@@ -98,6 +105,8 @@ type stream struct {
 	wake   chan struct{}
 	tasks  map[string]held // by token
 	relay  *relay
+	parts  sync.WaitGroup // what runs beside the reading of frames
+	ended  bool           // nothing more may begin in parts
 }
 
 // held is a lease that was given to, or taken back by, this stream.
@@ -128,14 +137,13 @@ func (s *Server) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 	log.InfoContext(ctx, "worker connected", "capacity", capacity(st.hello.GetCapacity()), "running", len(st.hello.GetRunning()))
 	st.enter()
 	defer st.leave()
-	var parts sync.WaitGroup
-	defer parts.Wait()
+	defer st.end()
 	defer cancel()
 	if st.hello.GetOffers() {
 		st.relay = newRelay(st)
-		parts.Go(st.relay.run)
+		st.parts.Go(st.relay.run)
 	}
-	parts.Go(func() {
+	st.parts.Go(func() {
 		if err := st.send(g); err != nil {
 			cancel()
 		}
@@ -152,6 +160,22 @@ func (s *Server) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 			return err //nolint:wrapcheck // the stream's own status
 		}
 	}
+}
+
+// beside runs f beside the reading of frames, unless the stream has ended.
+func (st *stream) beside(f func()) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.ended {
+		st.parts.Go(f)
+	}
+}
+
+func (st *stream) end() {
+	st.mu.Lock()
+	st.ended = true
+	st.mu.Unlock()
+	st.parts.Wait()
 }
 
 func capacity(in []*pb.Capacity) map[string]int32 {
@@ -278,7 +302,9 @@ func (st *stream) send(g grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionR
 		st.out = &pb.SessionResponse{}
 		st.mu.Unlock()
 		if !empty(out) {
-			if err := g.Send(out); err != nil {
+			err := g.Send(out)
+			forget(out)
+			if err != nil {
 				return fmt.Errorf("send to %s: %w", st.worker.Name, err)
 			}
 		}
@@ -421,7 +447,7 @@ func (st *stream) lease(token string) error {
 	if st.relay != nil {
 		st.relay.answered(token)
 	}
-	var late *pb.Grant
+	var late func()
 	grant := func(tx *partition.Tx) error {
 		w, early, err := tx.Lease(token, st.worker, st)
 		if err != nil {
@@ -429,10 +455,11 @@ func (st *stream) lease(token string) error {
 		}
 		st.note(token, held{w.Run, w.Task.ID, w.Ref.Fence})
 		g := toGrant(w, st.cfg.Traceparent(w.TraceID, w.Task.ID, w.Ref.Attempt))
+		answer := func() { st.grant(part, w, g) }
 		if early {
-			st.later(func(m *pb.SessionResponse) { m.Grants = append(m.Grants, g) })
+			answer()
 		} else {
-			late = g
+			late = answer
 		}
 		return nil
 	}
@@ -441,7 +468,7 @@ func (st *stream) lease(token string) error {
 		case err != nil:
 			refuse(err)
 		case late != nil:
-			st.later(func(m *pb.SessionResponse) { m.Grants = append(m.Grants, late) })
+			late()
 		}
 	})
 	if err != nil {

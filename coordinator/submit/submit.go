@@ -148,7 +148,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *par
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
-	targets, err := s.targets()
+	targets, err := s.Targets()
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
@@ -189,7 +189,8 @@ func (s *Submitter) pipeline(ctx context.Context, repository, commit string) (*p
 	return p, nil
 }
 
-func (s *Submitter) targets() (*pipeline.Targets, error) {
+// Targets is the platform team's file as it is now; nil: there is none.
+func (s *Submitter) Targets() (*pipeline.Targets, error) {
 	if s.cfg.TargetsFile == "" {
 		return nil, nil //nolint:nilnil // no targets is an answer: nothing is deployed
 	}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -199,6 +200,16 @@ func (p *parts) newBuildKit() (*buildkitd.Daemon, error) {
 	})
 }
 
+// lookupEnv finds secrets that targets.yaml keeps in the environment.
+func (p *parts) lookupEnv(name string) (string, bool) {
+	for _, e := range slices.Backward(p.cfg.Env) {
+		if value, ok := strings.CutPrefix(e, name+"="); ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
 // programs runs coordinator, worker and deployer. The coordinator stops last: the others
 // report to it while they drain.
 func (p *parts) programs(ctx, base context.Context) error {
@@ -212,7 +223,7 @@ func (p *parts) programs(ctx, base context.Context) error {
 	}
 	go func() {
 		ended <- coordinator.Run(coord, coordinator.Options{
-			Config: cc, Version: p.cfg.Version, Env: p.cfg.GitEnv, Log: p.cfg.Log.With("program", "coordinator"), Ready: func(a string) { address <- a },
+			Config: cc, Version: p.cfg.Version, Env: p.cfg.GitEnv, LookupEnv: p.lookupEnv, Log: p.cfg.Log.With("program", "coordinator"), Ready: func(a string) { address <- a },
 		})
 	}()
 	select {

@@ -46,6 +46,12 @@ func New(cfg Config) *Agent { return &Agent{cfg: cfg} }
 // Handle is the session's handler.
 func (a *Agent) Handle(ctx context.Context, l *session.Lease) *pb.Completion {
 	t := report.Task(l.Grant)
+	l.Grant.Secrets = nil // the task has them; nobody else looks at them
+	defer func() {
+		for _, value := range t.Secrets {
+			clear(value)
+		}
+	}()
 	log := a.cfg.Log.With("run", t.Run, "task", t.ID, "attempt", t.Attempt)
 	log.InfoContext(ctx, "attempt begins")
 	begin := a.cfg.Now()

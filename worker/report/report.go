@@ -29,12 +29,18 @@ func Task(g *pb.Grant) runner.Task {
 		Token: g.GetLease().GetToken(), Attempt: int(g.GetLease().GetAttempt()), Run: g.GetRun(), ID: g.GetTaskId(), Project: g.GetProject(),
 		Commit: g.GetCommit(), Service: g.GetService(), Timeout: g.GetTimeout().AsDuration(), Traceparent: g.GetTraceparent(),
 	}
+	if n := len(g.GetSecrets()); n > 0 {
+		t.Secrets = make(map[string][]byte, n)
+		for _, s := range g.GetSecrets() {
+			t.Secrets[s.GetName()] = s.GetValue()
+		}
+	}
 	switch w := g.GetWork().(type) {
 	case *pb.Grant_Build:
 		t.Work = build(w.Build)
 	case *pb.Grant_Test:
 		t.Work = runner.Test{
-			Name: w.Test.GetName(), Build: build(w.Test.GetBuild()), Run: w.Test.GetRun(), Env: w.Test.GetEnv(), Report: w.Test.GetReport(),
+			Name: w.Test.GetName(), Build: build(w.Test.GetBuild()), Run: w.Test.GetRun(), Env: w.Test.GetEnv(), Secret: w.Test.GetSecretEnv(), Report: w.Test.GetReport(),
 		}
 	case *pb.Grant_Render:
 		t.Work = runner.Render{
@@ -48,7 +54,7 @@ func Task(g *pb.Grant) runner.Task {
 func build(b *pb.BuildWork) runner.Build {
 	return runner.Build{
 		Paths: b.GetPaths(), Dockerfile: b.GetDockerfile(), Context: b.GetContext(), Target: b.GetTarget(), Args: b.GetArgs(), Contexts: b.GetContexts(),
-		Platform: b.GetPlatform(), Push: b.GetPush(), Provenance: b.GetProvenance(),
+		Platform: b.GetPlatform(), Push: b.GetPush(), Provenance: b.GetProvenance(), Secrets: b.GetSecrets(),
 	}
 }
 

@@ -108,7 +108,8 @@ func (m *Metrics) Observe() Decorator {
 }
 
 // Recover turns a panic into an errored attempt: one broken task must not take the
-// worker's other attempts with it.
+// worker's other attempts with it. What the panic says may hold anything, also a
+// secret: it goes into the outcome, which Redact masks, and not into the log.
 func Recover(log *slog.Logger) Decorator {
 	return func(next Runner) Runner {
 		return Func(func(ctx context.Context, t Task, r Report) (o Outcome) {
@@ -118,7 +119,7 @@ func Recover(log *slog.Logger) Decorator {
 					return
 				}
 				log.ErrorContext(ctx, "runner panicked", "run", t.Run, "task", t.ID, "attempt", t.Attempt,
-					"err", fmt.Sprint(p), "stack", string(debug.Stack()))
+					"stack", string(debug.Stack()))
 				o = Err("the worker's runner has a bug and panicked (%v): the stack is in the worker's log", p)
 			}()
 			return next.Run(ctx, t, r)

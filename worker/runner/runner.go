@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/slipway-build/slipway/worker/runner/mask"
 	"github.com/slipway-build/slipway/worker/runner/testreport"
 )
 
@@ -55,6 +56,8 @@ type Task struct {
 	Traceparent string        // W3C trace context of the attempt's span; empty: none
 	Workspace   string        // folder with the repository at Commit, cut down to Work.SourcePaths; read only; another content has another name
 	Work        Work
+	Secrets     map[string][]byte // values by name; overwritten when the attempt has ended
+	Mask        *mask.Masker      // of those and the worker's own; set by Redact
 }
 
 // Work is the specification of one kind of work: Build, Test or Render.
@@ -83,6 +86,7 @@ type Build struct {
 	Target     string            // stage; empty: the last one
 	Args       map[string]string // build arguments
 	Contexts   map[string]string // name in the Dockerfile → image by digest
+	Secrets    map[string]string // id of a secret mount in the Dockerfile → name of the secret
 	Platform   string            // e.g. linux/amd64; empty: BuildKit's own
 	Push       string            // repository to push to, by digest; empty: nothing is pushed
 	Provenance bool              // attach a SLSA provenance attestation
@@ -100,6 +104,7 @@ type Test struct {
 	Build  Build             // Build.Target is the stage
 	Run    string            // for /bin/sh -c in the stage; empty: building the stage is the test
 	Env    map[string]string // of the command
+	Secret map[string]string // environment variable of the command → name of the secret
 	Report string            // glob of report files, relative to the stage's working directory
 }
 

@@ -101,7 +101,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 	a := agent.New(agent.Config{
 		Coordinator: client, Runner: runners, Workspaces: sources, Log: s.log, Now: time.Now,
-		Around: []runner.Decorator{metrics.Observe(), runner.Recover(s.log), runner.Redact(secrets), runner.Timeout(), runner.Tracing()},
+		Around: []runner.Decorator{metrics.Observe(), runner.Recover(s.log), runner.Redact(secrets), runner.Recover(s.log), runner.Timeout(), runner.Tracing()},
 	})
 	return session.New(session.Config{
 		Client: client, Name: s.cfg.Name, Instance: rand.Text(), Version: s.cfg.Version, Slots: s.slots(), Hints: hints,

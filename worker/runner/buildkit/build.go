@@ -53,7 +53,7 @@ func (b *Builder) Run(ctx context.Context, t runner.Task, r runner.Report) runne
 	opt.Exports = b.client.exports(work)
 
 	r.Started()
-	w := NewWatch(r)
+	w := NewWatch(r, t.Mask)
 	resp, err := b.client.solve(ctx, opt, w, func(ctx context.Context, gw gateway.Client, attrs map[string]string) {
 		if !work.Provenance {
 			return

@@ -131,13 +131,17 @@ func (c *Client) options(t runner.Task, b runner.Build) (client.SolveOpt, error)
 			return client.SolveOpt{}, fmt.Errorf("open build context %s: %w", dir, err)
 		}
 	}
+	values, err := secrets(t, b)
+	if err != nil {
+		return client.SolveOpt{}, err
+	}
 	return client.SolveOpt{
 		LocalMounts: map[string]fsutil.FS{"context": folder, "dockerfile": workspace},
 		// Under an equal key the daemon takes a file that kept its time and size for
 		// unchanged, and all files of all workspaces have one time: the key must name the
 		// content. Attempts at one commit then share a transfer, and no others do.
 		SharedKey: "slipway/" + t.Project + "/" + t.Commit + "/" + t.Workspace + "/" + path.Clean(b.Context),
-		Session:   []session.Attachable{authServer{auth: c.cfg.Auth}},
+		Session:   []session.Attachable{authServer{auth: c.cfg.Auth}, values},
 	}, nil
 }
 

@@ -21,9 +21,8 @@ type Running struct {
 func (w *Watch) Begin(name, kind string) *Running {
 	now := time.Now()
 	w.mu.Lock()
-	x := &vertex{number: len(w.order) + 1, name: name, kind: kind, started: now, header: true, announced: map[string]bool{}}
-	w.byID[digest.FromString(fmt.Sprintf("%s %d", name, x.number))] = x
-	w.order = append(w.order, x)
+	name = w.mask.Text(name)
+	x := w.add(digest.FromString(fmt.Sprintf("%s %d", name, len(w.order)+1)), &vertex{name: name, kind: kind, started: now, header: true})
 	var log bytes.Buffer
 	if x.number > 1 {
 		log.WriteByte('\n')
@@ -54,7 +53,7 @@ func (r *Running) Close() error { return nil }
 // End says how the step ended; empty: well. It answers the end of the step's output.
 func (r *Running) End(problem string) []byte {
 	r.w.mu.Lock()
-	r.x.finished, r.x.err = time.Now(), problem
+	r.x.finished, r.x.err = time.Now(), r.w.mask.Text(problem)
 	var log bytes.Buffer
 	r.x.close(&log)
 	progress := r.x.progress()

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/mask"
 )
 
 const (
@@ -29,6 +30,7 @@ const (
 // --progress=plain`, reports steps as they go, and remembers them.
 type Watch struct {
 	report runner.Report
+	mask   *mask.Masker // of output before it is cut, into lines and tails
 
 	mu    sync.Mutex
 	byID  map[digest.Digest]*vertex
@@ -46,14 +48,25 @@ type vertex struct {
 	header    bool // its name is in the log
 	footer    bool // and its end
 	line      []byte
+	clean     bytes.Buffer // output that is masked and not taken yet
+	masked    *mask.Stream // into clean
 	output    []byte
 	status    client.VertexStatus
 	announced map[string]bool // transfers whose end is in the log
 }
 
-// NewWatch writes to r.
-func NewWatch(r runner.Report) *Watch {
-	return &Watch{report: r, byID: map[digest.Digest]*vertex{}}
+// NewWatch writes to r what m leaves of it.
+func NewWatch(r runner.Report, m *mask.Masker) *Watch {
+	return &Watch{report: r, mask: m, byID: map[digest.Digest]*vertex{}}
+}
+
+// add a vertex; w.mu is held.
+func (w *Watch) add(id digest.Digest, x *vertex) *vertex {
+	x.number, x.announced = len(w.order)+1, map[string]bool{}
+	x.masked = w.mask.Stream(&x.clean)
+	w.byID[id] = x
+	w.order = append(w.order, x)
+	return x
 }
 
 // follow runs do and consumes what it sends until it is closed.
@@ -125,9 +138,7 @@ func (w *Watch) vertex(v *client.Vertex, log *bytes.Buffer) *vertex {
 	}
 	x := w.byID[v.Digest]
 	if x == nil {
-		x = &vertex{number: len(w.order) + 1, name: v.Name, announced: map[string]bool{}}
-		w.byID[v.Digest] = x
-		w.order = append(w.order, x)
+		x = w.add(v.Digest, &vertex{name: w.mask.Text(v.Name)})
 	}
 	if v.Started != nil && (x.started.IsZero() || v.Started.Before(x.started)) {
 		x.started = *v.Started
@@ -141,7 +152,7 @@ func (w *Watch) vertex(v *client.Vertex, log *bytes.Buffer) *vertex {
 	}
 	x.cached = v.Cached
 	if v.Error != "" {
-		x.err = v.Error
+		x.err = w.mask.Text(v.Error)
 	}
 	if !x.header {
 		x.header = true
@@ -154,6 +165,14 @@ func (w *Watch) vertex(v *client.Vertex, log *bytes.Buffer) *vertex {
 }
 
 func (x *vertex) print(data []byte, at time.Time, log *bytes.Buffer) {
+	_, _ = x.masked.Write(data) // a Buffer never fails
+	x.lines(at, log)
+}
+
+// lines takes what is masked.
+func (x *vertex) lines(at time.Time, log *bytes.Buffer) {
+	defer x.clean.Reset()
+	data := x.clean.Bytes()
 	x.output = append(x.output, data...)
 	if len(x.output) > 2*keptOutput {
 		x.output = append([]byte(nil), x.output[len(x.output)-keptOutput:]...)
@@ -168,6 +187,15 @@ func (x *vertex) print(data []byte, at time.Time, log *bytes.Buffer) {
 		}
 		x.line = append(x.line, data[:i]...)
 		data = data[i+1:]
+		x.flush(at, log)
+	}
+}
+
+// rest writes what is left when the output has ended.
+func (x *vertex) rest(at time.Time, log *bytes.Buffer) {
+	x.masked.Flush()
+	x.lines(at, log)
+	if len(x.line) > 0 {
 		x.flush(at, log)
 	}
 }
@@ -217,9 +245,7 @@ func (x *vertex) close(log *bytes.Buffer) {
 		return
 	}
 	x.footer = true
-	if len(x.line) > 0 {
-		x.flush(x.finished, log)
-	}
+	x.rest(x.finished, log)
 	switch {
 	case x.canceled():
 		fmt.Fprintf(log, "#%d CANCELED\n", x.number)
@@ -246,9 +272,7 @@ func (w *Watch) finish() {
 	w.mu.Lock()
 	var log bytes.Buffer
 	for _, x := range w.order {
-		if len(x.line) > 0 {
-			x.flush(time.Now(), &log)
-		}
+		x.rest(time.Now(), &log)
 	}
 	w.mu.Unlock()
 	if log.Len() > 0 {

@@ -11,6 +11,7 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	fstypes "github.com/tonistiigi/fsutil/types"
 
+	"github.com/slipway-build/slipway/worker/runner/mask"
 	"github.com/slipway-build/slipway/worker/runner/testreport"
 )
 
@@ -57,7 +58,7 @@ type report struct {
 }
 
 // readReports finds and reads the files that match an absolute pattern, in the order of their names.
-func readReports(ctx context.Context, f files, pattern string) []report {
+func readReports(ctx context.Context, f files, pattern string, m *mask.Masker) []report {
 	s := search{files: f}
 	if err := s.walk(ctx, "/", strings.Split(strings.Trim(path.Clean(pattern), "/"), "/")); err != nil {
 		return []report{{name: pattern, err: err}}
@@ -68,7 +69,8 @@ func readReports(ctx context.Context, f files, pattern string) []report {
 		r := report{name: name}
 		var data []byte
 		if data, r.err = read(ctx, f, name); r.err == nil {
-			r.summary, r.err = testreport.Parse(data)
+			// Before it is cut to what a result may hold.
+			r.summary, r.err = testreport.Parse([]byte(m.Text(string(data))))
 		}
 		out = append(out, r)
 	}

@@ -54,7 +54,7 @@ func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) r
 		return *bad
 	}
 	report.Started()
-	a := &attempt{task: t, work: work, attrs: attrs, watch: buildkit.NewWatch(report)}
+	a := &attempt{task: t, work: work, attrs: attrs, watch: buildkit.NewWatch(report, t.Mask)}
 	err := r.client.Session(ctx, t, work.Build, a.watch, a.solve)
 	if a.err != nil {
 		err = a.err // with its types; the session's error has passed through more hands
@@ -168,7 +168,7 @@ func (a *attempt) command(ctx context.Context, c gateway.Client, stage gateway.R
 
 func (a *attempt) wait(ctx context.Context, ctr gateway.Container, config ocispecs.ImageConfig, step *buildkit.Running) error {
 	p, err := ctr.Start(ctx, gateway.StartRequest{
-		Args: []string{"/bin/sh", "-c", a.script()}, Env: a.env(config.Env), User: config.User, Cwd: config.WorkingDir,
+		Args: []string{"/bin/sh", "-c", a.script()}, Env: a.env(config.Env), SecretEnv: a.secretEnv(), User: config.User, Cwd: config.WorkingDir,
 		Stdout: step, Stderr: step,
 	})
 	if err != nil {
@@ -198,6 +198,15 @@ func (a *attempt) env(stage []string) []string {
 		env = append(env, k+"="+a.work.Env[k])
 	}
 	return env
+}
+
+// secretEnv names what the daemon asks this worker for: the values are in no definition.
+func (a *attempt) secretEnv() []*pb.SecretEnv {
+	out := make([]*pb.SecretEnv, 0, len(a.work.Secret))
+	for _, k := range slices.Sorted(maps.Keys(a.work.Secret)) {
+		out = append(out, &pb.SecretEnv{ID: buildkit.SecretEnv(k), Name: k})
+	}
+	return out
 }
 
 // alive ends the context when the daemon no longer knows the build.
@@ -232,5 +241,5 @@ func (a *attempt) collect(ctx context.Context, f files, workdir string) {
 	if !path.IsAbs(pattern) {
 		pattern = path.Join(workdir, pattern)
 	}
-	a.reports = readReports(ctx, f, pattern)
+	a.reports = readReports(ctx, f, pattern, a.task.Mask)
 }

@@ -1213,7 +1213,10 @@ type Grant struct {
 	//	*Grant_Render
 	//	*Grant_Apply
 	//	*Grant_Rollback
-	Work          isGrant_Work `protobuf_oneof:"work"`
+	Work isGrant_Work `protobuf_oneof:"work"`
+	// The values of the secrets that work names. They exist in this message and in the
+	// memory of its two ends, for the length of the attempt, and nowhere else.
+	Secrets       []*SecretValue `protobuf:"bytes,14,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1356,6 +1359,13 @@ func (x *Grant) GetRollback() *RollbackWork {
 	return nil
 }
 
+func (x *Grant) GetSecrets() []*SecretValue {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
 type isGrant_Work interface {
 	isGrant_Work()
 }
@@ -1390,6 +1400,59 @@ func (*Grant_Apply) isGrant_Work() {}
 
 func (*Grant_Rollback) isGrant_Work() {}
 
+// SecretValue is a secret of targets.yaml for one attempt.
+type SecretValue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretValue) Reset() {
+	*x = SecretValue{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretValue) ProtoMessage() {}
+
+func (x *SecretValue) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretValue.ProtoReflect.Descriptor instead.
+func (*SecretValue) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SecretValue) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SecretValue) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 type BuildWork struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Paths      []string               `protobuf:"bytes,1,rep,name=paths,proto3" json:"paths,omitempty"`
@@ -1403,14 +1466,16 @@ type BuildWork struct {
 	Push       string `protobuf:"bytes,7,opt,name=push,proto3" json:"push,omitempty"`
 	Provenance bool   `protobuf:"varint,8,opt,name=provenance,proto3" json:"provenance,omitempty"`
 	// Repository path of the folder that is the build context, cut down to paths; empty: the root.
-	Context       string `protobuf:"bytes,9,opt,name=context,proto3" json:"context,omitempty"`
+	Context string `protobuf:"bytes,9,opt,name=context,proto3" json:"context,omitempty"`
+	// Id of a secret mount in the Dockerfile → name of the secret.
+	Secrets       map[string]string `protobuf:"bytes,10,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BuildWork) Reset() {
 	*x = BuildWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[18]
+	mi := &file_slipway_v1_worker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1487,7 @@ func (x *BuildWork) String() string {
 func (*BuildWork) ProtoMessage() {}
 
 func (x *BuildWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[18]
+	mi := &file_slipway_v1_worker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1500,7 @@ func (x *BuildWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildWork.ProtoReflect.Descriptor instead.
 func (*BuildWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BuildWork) GetPaths() []string {
@@ -1501,20 +1566,29 @@ func (x *BuildWork) GetContext() string {
 	return ""
 }
 
+func (x *BuildWork) GetSecrets() map[string]string {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
 type TestWork struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Build         *BuildWork             `protobuf:"bytes,2,opt,name=build,proto3" json:"build,omitempty"`
-	Run           string                 `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
-	Env           map[string]string      `protobuf:"bytes,4,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Report        string                 `protobuf:"bytes,5,opt,name=report,proto3" json:"report,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Build  *BuildWork             `protobuf:"bytes,2,opt,name=build,proto3" json:"build,omitempty"`
+	Run    string                 `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	Env    map[string]string      `protobuf:"bytes,4,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Report string                 `protobuf:"bytes,5,opt,name=report,proto3" json:"report,omitempty"`
+	// Environment variable → name of the secret.
+	SecretEnv     map[string]string `protobuf:"bytes,6,rep,name=secret_env,json=secretEnv,proto3" json:"secret_env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TestWork) Reset() {
 	*x = TestWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[19]
+	mi := &file_slipway_v1_worker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1600,7 @@ func (x *TestWork) String() string {
 func (*TestWork) ProtoMessage() {}
 
 func (x *TestWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[19]
+	mi := &file_slipway_v1_worker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1613,7 @@ func (x *TestWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestWork.ProtoReflect.Descriptor instead.
 func (*TestWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TestWork) GetName() string {
@@ -1577,6 +1651,13 @@ func (x *TestWork) GetReport() string {
 	return ""
 }
 
+func (x *TestWork) GetSecretEnv() map[string]string {
+	if x != nil {
+		return x.SecretEnv
+	}
+	return nil
+}
+
 type RenderWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Path  string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -1596,7 +1677,7 @@ type RenderWork struct {
 
 func (x *RenderWork) Reset() {
 	*x = RenderWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[20]
+	mi := &file_slipway_v1_worker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1689,7 @@ func (x *RenderWork) String() string {
 func (*RenderWork) ProtoMessage() {}
 
 func (x *RenderWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[20]
+	mi := &file_slipway_v1_worker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1702,7 @@ func (x *RenderWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderWork.ProtoReflect.Descriptor instead.
 func (*RenderWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RenderWork) GetPath() string {
@@ -1692,7 +1773,7 @@ type RenderJob struct {
 
 func (x *RenderJob) Reset() {
 	*x = RenderJob{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +1785,7 @@ func (x *RenderJob) String() string {
 func (*RenderJob) ProtoMessage() {}
 
 func (x *RenderJob) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +1798,7 @@ func (x *RenderJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderJob.ProtoReflect.Descriptor instead.
 func (*RenderJob) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RenderJob) GetName() string {
@@ -1773,7 +1854,7 @@ type DeployTarget struct {
 
 func (x *DeployTarget) Reset() {
 	*x = DeployTarget{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1866,7 @@ func (x *DeployTarget) String() string {
 func (*DeployTarget) ProtoMessage() {}
 
 func (x *DeployTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1879,7 @@ func (x *DeployTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployTarget.ProtoReflect.Descriptor instead.
 func (*DeployTarget) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeployTarget) GetEnvironment() string {
@@ -1832,7 +1913,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1844,7 +1925,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,7 +1938,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *HealthCheck) GetPath() string {
@@ -1887,7 +1968,7 @@ type ApplyWork struct {
 
 func (x *ApplyWork) Reset() {
 	*x = ApplyWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +1980,7 @@ func (x *ApplyWork) String() string {
 func (*ApplyWork) ProtoMessage() {}
 
 func (x *ApplyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +1993,7 @@ func (x *ApplyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyWork.ProtoReflect.Descriptor instead.
 func (*ApplyWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ApplyWork) GetTarget() *DeployTarget {
@@ -1959,7 +2040,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1971,7 +2052,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1984,7 +2065,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -2041,7 +2122,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2053,7 +2134,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2066,7 +2147,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -2099,7 +2180,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2111,7 +2192,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2124,7 +2205,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -2143,7 +2224,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2155,7 +2236,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2168,7 +2249,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -2187,7 +2268,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2280,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2293,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -2231,7 +2312,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +2324,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +2337,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -2275,7 +2356,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2368,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2381,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -2411,7 +2492,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	" \x01(\bR\tuntouched\"U\n" +
 	"\rCompletionAck\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x18\n" +
-	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xfd\x03\n" +
+	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xb0\x04\n" +
 	"\x05Grant\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x17\n" +
@@ -2426,8 +2507,12 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	" \x01(\v2\x14.slipway.v1.TestWorkH\x00R\x04test\x120\n" +
 	"\x06render\x18\v \x01(\v2\x16.slipway.v1.RenderWorkH\x00R\x06render\x12-\n" +
 	"\x05apply\x18\f \x01(\v2\x15.slipway.v1.ApplyWorkH\x00R\x05apply\x126\n" +
-	"\brollback\x18\r \x01(\v2\x18.slipway.v1.RollbackWorkH\x00R\brollbackB\x06\n" +
-	"\x04work\"\xaf\x03\n" +
+	"\brollback\x18\r \x01(\v2\x18.slipway.v1.RollbackWorkH\x00R\brollback\x121\n" +
+	"\asecrets\x18\x0e \x03(\v2\x17.slipway.v1.SecretValueR\asecretsB\x06\n" +
+	"\x04work\"<\n" +
+	"\vSecretValue\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
+	"\x05value\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05value\"\xa9\x04\n" +
 	"\tBuildWork\x12\x14\n" +
 	"\x05paths\x18\x01 \x03(\tR\x05paths\x12\x1e\n" +
 	"\n" +
@@ -2441,20 +2526,30 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"provenance\x18\b \x01(\bR\n" +
 	"provenance\x12\x18\n" +
-	"\acontext\x18\t \x01(\tR\acontext\x1a7\n" +
+	"\acontext\x18\t \x01(\tR\acontext\x12<\n" +
+	"\asecrets\x18\n" +
+	" \x03(\v2\".slipway.v1.BuildWork.SecretsEntryR\asecrets\x1a7\n" +
 	"\tArgsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
 	"\rContextsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xde\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
+	"\fSecretsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe0\x02\n" +
 	"\bTestWork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x05build\x18\x02 \x01(\v2\x15.slipway.v1.BuildWorkR\x05build\x12\x10\n" +
 	"\x03run\x18\x03 \x01(\tR\x03run\x12/\n" +
 	"\x03env\x18\x04 \x03(\v2\x1d.slipway.v1.TestWork.EnvEntryR\x03env\x12\x16\n" +
-	"\x06report\x18\x05 \x01(\tR\x06report\x1a6\n" +
+	"\x06report\x18\x05 \x01(\tR\x06report\x12B\n" +
+	"\n" +
+	"secret_env\x18\x06 \x03(\v2#.slipway.v1.TestWork.SecretEnvEntryR\tsecretEnv\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
+	"\x0eSecretEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb8\x02\n" +
 	"\n" +
@@ -2531,7 +2626,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(*SessionRequest)(nil),        // 1: slipway.v1.SessionRequest
@@ -2552,33 +2647,36 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*Completion)(nil),            // 16: slipway.v1.Completion
 	(*CompletionAck)(nil),         // 17: slipway.v1.CompletionAck
 	(*Grant)(nil),                 // 18: slipway.v1.Grant
-	(*BuildWork)(nil),             // 19: slipway.v1.BuildWork
-	(*TestWork)(nil),              // 20: slipway.v1.TestWork
-	(*RenderWork)(nil),            // 21: slipway.v1.RenderWork
-	(*RenderJob)(nil),             // 22: slipway.v1.RenderJob
-	(*DeployTarget)(nil),          // 23: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 24: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 25: slipway.v1.ApplyWork
-	(*RollbackWork)(nil),          // 26: slipway.v1.RollbackWork
-	(*FetchSourceRequest)(nil),    // 27: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 28: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 29: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 30: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 31: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 32: slipway.v1.PutBlobResponse
-	nil,                           // 33: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 34: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 35: slipway.v1.TestWork.EnvEntry
-	nil,                           // 36: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 37: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
-	(*Fence)(nil),                 // 39: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 40: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 41: slipway.v1.Outcome
-	(FailureClass)(0),             // 42: slipway.v1.FailureClass
-	(*Result)(nil),                // 43: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
-	(*Step)(nil),                  // 45: slipway.v1.Step
+	(*SecretValue)(nil),           // 19: slipway.v1.SecretValue
+	(*BuildWork)(nil),             // 20: slipway.v1.BuildWork
+	(*TestWork)(nil),              // 21: slipway.v1.TestWork
+	(*RenderWork)(nil),            // 22: slipway.v1.RenderWork
+	(*RenderJob)(nil),             // 23: slipway.v1.RenderJob
+	(*DeployTarget)(nil),          // 24: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 25: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 26: slipway.v1.ApplyWork
+	(*RollbackWork)(nil),          // 27: slipway.v1.RollbackWork
+	(*FetchSourceRequest)(nil),    // 28: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 29: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 30: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 31: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 32: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 33: slipway.v1.PutBlobResponse
+	nil,                           // 34: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 35: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 36: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 37: slipway.v1.TestWork.EnvEntry
+	nil,                           // 38: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 39: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 40: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 41: google.protobuf.Duration
+	(*Fence)(nil),                 // 42: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 43: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 44: slipway.v1.Outcome
+	(FailureClass)(0),             // 45: slipway.v1.FailureClass
+	(*Result)(nil),                // 46: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
+	(*Step)(nil),                  // 48: slipway.v1.Step
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	3,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -2597,58 +2695,61 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	15, // 13: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
 	4,  // 14: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	6,  // 15: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	38, // 16: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	41, // 16: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	6,  // 17: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
-	39, // 18: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	42, // 18: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	4,  // 19: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	6,  // 20: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	6,  // 21: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	40, // 22: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	43, // 22: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	6,  // 23: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	6,  // 24: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	6,  // 25: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	0,  // 26: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	6,  // 27: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	41, // 28: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	42, // 29: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	43, // 30: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	44, // 31: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	44, // 32: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	45, // 33: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	44, // 28: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	45, // 29: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	46, // 30: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	47, // 31: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	47, // 32: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	48, // 33: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	6,  // 34: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	6,  // 35: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	38, // 36: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
-	19, // 37: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
-	20, // 38: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	21, // 39: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	25, // 40: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	26, // 41: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	33, // 42: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	34, // 43: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	19, // 44: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	35, // 45: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	36, // 46: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	23, // 47: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	22, // 48: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	37, // 49: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	23, // 50: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	24, // 51: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	23, // 52: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	24, // 53: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	6,  // 54: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 55: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	27, // 56: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	29, // 57: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	31, // 58: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 59: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	28, // 60: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	30, // 61: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	32, // 62: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	59, // [59:63] is the sub-list for method output_type
-	55, // [55:59] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	41, // 36: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	20, // 37: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
+	21, // 38: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
+	22, // 39: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	26, // 40: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	27, // 41: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	19, // 42: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
+	34, // 43: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	35, // 44: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	36, // 45: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	20, // 46: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
+	37, // 47: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	38, // 48: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	39, // 49: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	24, // 50: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	23, // 51: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	40, // 52: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	24, // 53: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	25, // 54: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	24, // 55: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	25, // 56: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	6,  // 57: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 58: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	28, // 59: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	30, // 60: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	32, // 61: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	2,  // 62: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	29, // 63: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	31, // 64: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	33, // 65: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	62, // [62:66] is the sub-list for method output_type
+	58, // [58:62] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -2671,7 +2772,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   37,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
