@@ -49,7 +49,9 @@ func parseShop(t *testing.T) (*pipeline.Pipeline, *pipeline.Targets) {
 	if t.Failed() {
 		t.FailNow()
 	}
-	for _, problem := range pipeline.Match(p, targets) {
+	report := pipeline.NewReporter()
+	pipeline.Match(p, targets, report)
+	for _, problem := range report.Problems() {
 		t.Error(problem)
 	}
 	return p, targets

@@ -202,7 +202,7 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 	case t.At == AtDeploy && t.Name == MigrateName:
 		d.report.Add(key.Pos, "give it another name", "%s has the name of the service's migration", what)
 	case t.At == AtDeploy && len(t.Secrets) > 0:
-		d.report.Add(key.Pos, "let the Job's own namespace hold it", "%s has a secret in env, which is not supported yet when at is deploy", what)
+		d.report.Add(key.Pos, "use a Secret of the namespace in the manifests", "%s has a secret in env, which is not supported yet when at is deploy", what)
 	case t.Target != "" && len(t.Secrets) > inherited:
 		d.report.Add(key.Pos, "write build.secrets, and RUN --mount=type=secret in the stage", "%s has a secret in env, which a stage does not see", what)
 	}
