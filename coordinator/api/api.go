@@ -43,12 +43,24 @@ type Config struct {
 	Log *slog.Logger
 }
 
+// Services are those of the API. Who calls them directly, and not over gRPC, has asked
+// who may.
+type Services struct {
+	Runs    pb.RunServiceServer
+	Logs    pb.LogServiceServer
+	Workers pb.WorkerServiceServer
+}
+
+// New makes the services.
+func New(cfg Config) Services {
+	return Services{Runs: &runs{cfg: cfg, codec: wire.NewCodec()}, Logs: &logs{cfg: cfg}, Workers: &workers{cfg: cfg}}
+}
+
 // Register adds the services to a server.
-func Register(to grpc.ServiceRegistrar, cfg Config) {
-	codec := wire.NewCodec()
-	pb.RegisterRunServiceServer(to, &runs{cfg: cfg, codec: codec})
-	pb.RegisterLogServiceServer(to, &logs{cfg: cfg})
-	pb.RegisterWorkerServiceServer(to, &workers{cfg: cfg})
+func (s Services) Register(to grpc.ServiceRegistrar) {
+	pb.RegisterRunServiceServer(to, s.Runs)
+	pb.RegisterLogServiceServer(to, s.Logs)
+	pb.RegisterWorkerServiceServer(to, s.Workers)
 }
 
 type runs struct {

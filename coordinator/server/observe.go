@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/trace"
+	"github.com/slipway-build/slipway/coordinator/web"
 	"github.com/slipway-build/slipway/internal/daemon"
 	"github.com/slipway-build/slipway/internal/rpc"
 	"github.com/slipway-build/slipway/internal/telemetry"
@@ -29,6 +30,7 @@ type observer struct {
 	tasks   *prometheus.HistogramVec
 	waits   *prometheus.HistogramVec
 	runs    *prometheus.CounterVec
+	pages   *web.Web
 }
 
 func newObserver(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (*observer, error) {
@@ -88,14 +90,18 @@ func (o *observer) changed(r *run.Run, tasks []*run.Task) {
 // that is sent twice is one.
 func (o *observer) inherited(r *run.Run) { o.tracing.Emit(context.Background(), trace.All(r)...) }
 
-// serve answers /metrics and /healthz.
+// serve answers /metrics, /healthz and the dashboard.
 func (o *observer) serve(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, d *dispatch.Dispatcher) error {
 	o.metrics.MustRegister(depth{d})
 	conf, err := cfg.TLS.Load()
 	if err != nil {
 		return fmt.Errorf("tls: %w", err)
 	}
-	stop, err := daemon.Serve(ctx, cfg.HTTP, conf, daemon.Routes(o.metrics, tokens), o.log)
+	mux := daemon.Routes(o.metrics, tokens)
+	if err := o.pages.Routes(mux); err != nil {
+		return err
+	}
+	stop, err := daemon.Serve(ctx, cfg.HTTP, conf, mux, o.log)
 	if err != nil {
 		return err
 	}

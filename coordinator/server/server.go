@@ -31,6 +31,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/submit"
 	"github.com/slipway-build/slipway/coordinator/trace"
 	"github.com/slipway-build/slipway/coordinator/watch"
+	"github.com/slipway-build/slipway/coordinator/web"
 	"github.com/slipway-build/slipway/internal/gitcmd"
 	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/rpc"
@@ -119,7 +120,7 @@ func Run(ctx context.Context, o Options) error {
 		Mirror: mirror, Partitions: parts, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, TargetsFile: cfg.Targets,
 		Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner, TraceID: trace.ID,
 	})
-	api.Register(grpcServer.GRPC(), api.Config{
+	services := api.New(api.Config{
 		Partitions: parts, Hub: hub, Logs: logs, Blobs: blobs, Mirror: mirror, Model: model, Go: side.Go, Log: log,
 		Submitter: submitter,
 		Sessions: session.New(session.Config{
@@ -131,6 +132,10 @@ func Run(ctx context.Context, o Options) error {
 			Puller: func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 		}),
 	})
+	services.Register(grpcServer.GRPC())
+	if observe.pages, err = web.New(web.Config{Runs: services.Runs, Logs: services.Logs, Tokens: tokens, Secure: cfg.TLS.Cert != "", Log: log, Now: time.Now}); err != nil {
+		return err
+	}
 	return serve(ctx, o, tokens, parts, dispatcher, model, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
 }
 

@@ -71,7 +71,7 @@ on this machine is only spoken to with TLS. NO_COLOR switches colors off.
 	}
 	add("runs", a.run(), a.watch(), a.list(), a.get(), a.logs(), a.trace(), a.cancel())
 	add("files", a.initialize(), a.plan(), a.lint())
-	add("farm", a.up(), a.down(), a.doctor(), a.images(), a.version())
+	add("farm", a.up(), a.down(), a.dashboard(), a.doctor(), a.images(), a.version())
 	return root
 }
 
