@@ -116,20 +116,14 @@ func Run(ctx context.Context, o Options) error {
 	}
 	var side sync.WaitGroup
 	defer side.Wait()
-	submitter := submit.New(submit.Config{
-		Mirror: mirror, Partitions: parts, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, TargetsFile: cfg.Targets,
-		Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner, TraceID: trace.ID,
-	})
+	submitter := newSubmitter(cfg, mirror, parts, blobs)
 	services := api.New(api.Config{
 		Partitions: parts, Hub: hub, Logs: logs, Blobs: blobs, Mirror: mirror, Model: model, Go: side.Go, Log: log,
 		Submitter: submitter,
 		Sessions: session.New(session.Config{
 			Partitions: parts, Presence: dispatcher, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
-			Secrets: secret.New(secret.Config{
-				Targets: submitter.Targets, LookupEnv: o.LookupEnv,
-				Kubernetes: secret.Kubernetes{Kubeconfig: cfg.Kubernetes.Kubeconfig, Context: cfg.Kubernetes.Context},
-			}),
-			Puller: func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
+			Secrets: newSecrets(o, submitter),
+			Puller:  func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 		}),
 	})
 	services.Register(grpcServer.GRPC())
@@ -178,6 +172,20 @@ func newRPC(cfg config.Config, tokens *rpc.Tokens, log *slog.Logger) (*rpc.Serve
 		return nil, fmt.Errorf("tls: %w", err)
 	}
 	return rpc.NewServer(o)
+}
+
+func newSubmitter(cfg config.Config, mirror *source.Mirror, parts *partition.Set, blobs *artifact.Store) *submit.Submitter {
+	return submit.New(submit.Config{
+		Mirror: mirror, Partitions: parts, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, TargetsFile: cfg.Targets,
+		Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner, TraceID: trace.ID,
+	})
+}
+
+func newSecrets(o Options, submitter *submit.Submitter) *secret.Store {
+	return secret.New(secret.Config{
+		Targets: submitter.Targets, LookupEnv: o.LookupEnv,
+		Kubernetes: secret.Kubernetes{Kubeconfig: o.Config.Kubernetes.Kubeconfig, Context: o.Config.Kubernetes.Context},
+	})
 }
 
 // newModel is nil without a Redis: then lists come from the partitions.
