@@ -27,8 +27,8 @@ const (
 	MaxOfTask = 128 << 10 // all values of one task together
 )
 
-// Refused are the errors that trying again does not mend: the task has failed.
-var Refused = errors.New("no secrets for this task") //nolint:staticcheck // it reads as a name: secret.Refused
+// ErrRefused is in the errors that trying again does not mend: the task has failed.
+var ErrRefused = errors.New("no secrets for this task")
 
 // Provider reads one kind of place.
 type Provider interface {
@@ -86,19 +86,19 @@ func Allowed(uses map[string][]string, trusted bool, project string, t *pipeline
 	}
 	if !trusted {
 		return fmt.Errorf("%w: it needs the secret %q, and the commit is not from this repository; commits of forks get no secrets, "+
-			"since they could print them; push the commit to a branch of the repository once somebody has read it", Refused, names[0])
+			"since they could print them; push the commit to a branch of the repository once somebody has read it", ErrRefused, names[0])
 	}
 	if t == nil || t.Project != project {
-		return fmt.Errorf("%w: it needs the secret %q, and the coordinator has no targets.yaml of project %s, which says where secrets are kept", Refused, names[0], project)
+		return fmt.Errorf("%w: it needs the secret %q, and the coordinator has no targets.yaml of project %s, which says where secrets are kept", ErrRefused, names[0], project)
 	}
 	for _, name := range names {
 		s, ok := t.Secret(name)
 		if !ok {
-			return fmt.Errorf("%w: secret %q is no longer in targets.yaml; add it there, or remove it from %s", Refused, name, pipeline.File)
+			return fmt.Errorf("%w: secret %q is no longer in targets.yaml; add it there, or remove it from %s", ErrRefused, name, pipeline.File)
 		}
 		for _, use := range uses[name] {
 			if !slices.Contains(s.For, use) {
-				return fmt.Errorf("%w: secret %q is no longer for %s; see %s", Refused, name, use, s.Pos)
+				return fmt.Errorf("%w: secret %q is no longer for %s; see %s", ErrRefused, name, use, s.Pos)
 			}
 		}
 	}
@@ -106,7 +106,7 @@ func Allowed(uses map[string][]string, trusted bool, project string, t *pipeline
 }
 
 // Resolve answers the values of all secrets of a task, by name. Errors that are
-// Refused do not go away by trying again.
+// ErrRefused do not go away by trying again.
 func (s *Store) Resolve(ctx context.Context, t *plan.Task, project string, trusted bool) (map[string][]byte, error) {
 	uses := Uses(t)
 	targets, err := s.targets()

@@ -37,7 +37,7 @@ func resolve(t *testing.T, cfg secret.Config, def *pipeline.Secret) ([]byte, err
 	cfg.Targets = targets(def)
 	values, err := secret.New(cfg).Resolve(t.Context(), task("s"), "shop", true)
 	if err != nil {
-		if errors.Is(err, secret.Refused) {
+		if errors.Is(err, secret.ErrRefused) {
 			t.Errorf("a value that cannot be read is no refusal: %v", err)
 		}
 		if strings.Contains(err.Error(), value) || !strings.Contains(err.Error(), `secret "s"`) {
@@ -163,7 +163,7 @@ func TestAllowed(t *testing.T) {
 				}
 				return
 			}
-			if !errors.Is(err, secret.Refused) || !strings.Contains(err.Error(), c.want) {
+			if !errors.Is(err, secret.ErrRefused) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
@@ -189,7 +189,7 @@ func TestOfTask(t *testing.T) {
 	if _, err := s.Resolve(context.Background(), two, "shop", true); err == nil || !strings.Contains(err.Error(), "128 KiB together") {
 		t.Error(err)
 	}
-	if _, err := s.Resolve(context.Background(), two, "shop", false); !errors.Is(err, secret.Refused) {
+	if _, err := s.Resolve(context.Background(), two, "shop", false); !errors.Is(err, secret.ErrRefused) {
 		t.Error(err)
 	}
 }

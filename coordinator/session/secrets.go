@@ -48,7 +48,7 @@ func (st *stream) withhold(part *partition.Partition, w partition.Work, why erro
 		return // the worker is gone: its lease runs out
 	}
 	rep := run.Report{Attempt: run.Attempt{Outcome: run.OutcomeErrored, Class: run.ClassInfra, Message: clip(why.Error())}}
-	if errors.Is(why, secret.Refused) {
+	if errors.Is(why, secret.ErrRefused) {
 		rep.Attempt.Outcome, rep.Attempt.Class = run.OutcomeFailed, run.ClassUser
 	}
 	st.cfg.Log.WarnContext(st.ctx, "secrets withheld", "run", w.Run, "task", w.Task.ID, "attempt", w.Ref.Attempt, "err", why)
