@@ -44,7 +44,7 @@ func makeList(resp *pb.ListResponse, chosen string, now time.Time) list {
 	if chosen != "" {
 		out.Path += "?project=" + queryEscape(chosen)
 	}
-	if resp.GetStale() {
+	if resp.GetStale() && now.Sub(resp.GetAsOf().AsTime()) > 10*time.Second {
 		out.AsOf = momentOf(resp.GetAsOf(), now).Age
 	}
 	return out

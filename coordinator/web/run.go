@@ -74,6 +74,9 @@ func makeTask(run string, t *pb.Task, now time.Time) taskRow {
 		ID: t.GetId(), Reason: t.GetReason(), Message: firstLine(t.GetMessage()), Mark: taskMark(t.GetState()),
 		Image: digest(t.GetResult().GetImage()), Attempts: len(t.GetAttempts()), Log: logPath(run, t),
 	}
+	if row.Image != "" && row.Mark.Class == "good" {
+		row.Message = "" // it says the image at length
+	}
 	if n := t.GetResult().GetTests(); n.GetTotal() > 0 {
 		row.Tests = plural(int(n.GetPassed()), "passed", "passed")
 		if n.GetFailed() > 0 {

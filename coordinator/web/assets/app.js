@@ -45,8 +45,11 @@ for (const log of document.querySelectorAll('[data-log]')) {
 
 // `slipway dashboard` puts the token behind the #, which no server and no proxy sees.
 const login = document.querySelector('[data-login]');
-if (login && location.hash.length > 1) {
+function signIn() {
+  if (!login || location.hash.length < 2) return;
   login.elements.token.value = decodeURIComponent(location.hash.slice(1));
   history.replaceState(null, '', location.pathname);
   login.submit();
 }
+signIn();
+window.addEventListener('hashchange', signIn);

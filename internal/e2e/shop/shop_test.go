@@ -44,8 +44,8 @@ func built(r *pb.Run) []string {
 	return out
 }
 
-// pods of every cluster by uid, without those of some services: a pod that restarted or
-// was replaced is another.
+// pods of every cluster by uid, without those of some services and those of Jobs, which
+// end: a pod that restarted or was replaced is another.
 func pods(t *testing.T, but ...string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -56,7 +56,8 @@ func pods(t *testing.T, but ...string) map[string]string {
 		}
 		for _, p := range list.Items {
 			service := p.Labels["app.kubernetes.io/name"]
-			if p.DeletionTimestamp != nil || slices.Contains(but, service) {
+			ofJob := slices.ContainsFunc(p.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == "Job" })
+			if p.DeletionTimestamp != nil || ofJob || slices.Contains(but, service) {
 				continue
 			}
 			restarts := int32(0)
