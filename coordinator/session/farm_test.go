@@ -96,10 +96,15 @@ func (s service) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 // newFarm serves a run of so many independent builds.
 func newFarm(t *testing.T, tasks int) *farm {
 	t.Helper()
+	return newFarmOf(t, builds(tasks), nil)
+}
+
+// newFarmOf serves a run of a plan whose tasks need nothing of each other.
+func newFarmOf(t *testing.T, p *plan.Plan, secrets session.Secrets) *farm {
+	t.Helper()
 	f := &farm{t: t, js: natstest.Start(t).JetStream(t), began: time.Now()}
 	log := slog.New(slog.DiscardHandler)
 	now := func() time.Time { return f.began.Add(time.Duration(f.clock.Load())) }
-	p := builds(tasks)
 	var err error
 	if f.logs, err = logstore.Open(t.Context(), f.js, 1, log); err != nil {
 		t.Fatal(err)
@@ -118,6 +123,7 @@ func newFarm(t *testing.T, tasks int) *farm {
 	f.sessions = session.New(session.Config{
 		Partitions: f.parts, Presence: f.presence, Logs: f.logs, Hub: f.hub, TTL: ttl, Log: log,
 		Puller:      func(capability string) *queue.Puller { return queue.NewPuller(f.js, capability) },
+		Secrets:     secrets,
 		Traceparent: func(id, task string, attempt int) string { return fmt.Sprintf("%s/%s/%d", id, task, attempt) },
 	})
 	f.serve()
