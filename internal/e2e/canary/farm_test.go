@@ -134,7 +134,7 @@ func (f *farm) background(run func(context.Context) error) {
 
 func start(t *testing.T, targets string) *farm {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "slipway-canary-") // a short path: BuildKit's socket lies in it
+	dir, err := os.MkdirTemp("", "slipway-canary-") //nolint:usetesting // a short path: BuildKit's socket lies in it
 	must(t, err)
 	f := &farm{t: t, dir: dir}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
