@@ -4,6 +4,8 @@ package shop_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -53,9 +55,6 @@ func TestTheDashboard(t *testing.T) {
 			t.Fatalf("%v; the page says:\n%s", err, body)
 		}
 	}
-	contains := func(text string) chromedp.Action {
-		return chromedp.Poll(`document.body.innerText.includes(`+quote(text)+`)`, nil, chromedp.WithPollingTimeout(2*time.Minute))
-	}
 	var address string
 	run(
 		chromedp.EmulateViewport(1280, 900),
@@ -97,6 +96,26 @@ func TestTheDashboard(t *testing.T) {
 	run(chromedp.Navigate(shared.farm.Web+"/services"), contains("healthy"), contains("prod-us"))
 	picture(t, ctx, "services")
 	run(chromedp.Click(`header form button`), contains("Token"), chromedp.Navigate(shared.farm.Web+"/runs/"+id), contains("Token"))
+}
+
+// contains waits until the page says something, over one page following another.
+func contains(text string) chromedp.Action {
+	return chromedp.ActionFunc(func(ctx context.Context) error {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			found := false
+			err := chromedp.Evaluate(`document.body.innerText.includes(`+quote(text)+`)`, &found).Do(ctx)
+			if err == nil && found {
+				return nil
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return fmt.Errorf("wait for %q: %w", text, errors.Join(context.Cause(ctx), err))
+			}
+		}
+	})
 }
 
 func quote(s string) string { return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"` }
