@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,7 +131,7 @@ type bar struct {
 	WaitX, WaitW float64
 	WorkX, WorkW float64
 	LabelX       float64
-	LabelEnd     bool // the label ends at LabelX instead of beginning there
+	LabelClass   string // end: it ends at LabelX; in: it stands on the bar; empty: it begins there
 	Title        string
 	Log          string
 	Label        string
@@ -139,6 +140,7 @@ type bar struct {
 type tick struct {
 	X    float64
 	Text string
+	End  bool // the text ends at X
 }
 
 const (
@@ -162,11 +164,8 @@ func makeWaterfall(r *pb.Run, now time.Time) waterfall {
 		return fallWidth * min(1, max(0, float64(or.Sub(begin))/float64(whole)))
 	}
 	f := waterfall{Width: fallWidth}
-	for _, t := range r.GetTasks() {
+	for _, t := range byBegin(r.GetTasks()) {
 		a := last(t)
-		if a == nil || a.GetLeasedAt() == nil {
-			continue
-		}
 		if len(f.Bars) == maxPicture {
 			f.Hidden++
 			continue
@@ -179,19 +178,41 @@ func makeWaterfall(r *pb.Run, now time.Time) waterfall {
 		b.WaitW = max(0, b.WorkX-b.WaitX)
 		b.WorkW = max(2, at(a.GetFinishedAt(), end)-b.WorkX)
 		b.Label = t.GetId() + " " + span(first, a.GetFinishedAt(), now)
-		b.LabelX = b.WorkX + b.WorkW + 6
-		if b.LabelX > fallWidth*0.7 {
-			b.LabelX, b.LabelEnd = b.WaitX-6, true
-		}
+		b.LabelX, b.LabelClass = label(b)
 		b.Title = t.GetId() + ": " + taskMark(t.GetState()).Word + ", waited " + span(t.GetReadyAt(), first, now) + ", worked " + span(first, a.GetFinishedAt(), now)
 		f.Bars = append(f.Bars, b)
 	}
 	f.Height = fallTop + len(f.Bars)*fallRow + 4
 	for i := range 5 {
 		part := time.Duration(i) * whole / 4
-		f.Marks = append(f.Marks, tick{min(fallWidth-50, float64(i)*fallWidth/4), length(part)})
+		f.Marks = append(f.Marks, tick{float64(i) * fallWidth / 4, length(part), i == 4})
 	}
 	return f
+}
+
+// label finds room for the words of a bar: behind it, in front of it, or on it.
+func label(b bar) (x float64, class string) {
+	const room = 260
+	end := b.WorkX + b.WorkW
+	switch {
+	case end < fallWidth-room:
+		return end + 6, ""
+	case b.WaitX > room:
+		return b.WaitX - 6, "end"
+	case b.WorkX-b.WaitX > room:
+		return b.WaitX + 6, ""
+	default:
+		return b.WorkX + 6, "in"
+	}
+}
+
+// byBegin puts tasks in the order in which they were begun.
+func byBegin(tasks []*pb.Task) []*pb.Task {
+	out := slices.DeleteFunc(slices.Clone(tasks), func(t *pb.Task) bool { return last(t).GetLeasedAt() == nil })
+	slices.SortStableFunc(out, func(a, b *pb.Task) int {
+		return a.GetAttempts()[0].GetLeasedAt().AsTime().Compare(b.GetAttempts()[0].GetLeasedAt().AsTime())
+	})
+	return out
 }
 
 func (w *Web) run(r *http.Request) (*pb.Run, error) {

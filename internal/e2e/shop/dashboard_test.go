@@ -78,7 +78,9 @@ func TestTheDashboard(t *testing.T) {
 	}
 	run(chromedp.Click(`a[href="/runs/`+id+`"]`), contains("Where the time went"), chromedp.Evaluate(`window.slipwayTest = "there"`, nil))
 	wait(t, c, id)
-	run(contains("succeeded"), contains("verified/prod"), chromedp.Evaluate(`window.slipwayTest || ""`, &mark))
+	run(
+		chromedp.WaitVisible(`.heading .mark.good`), contains("verified/prod"), chromedp.Evaluate(`window.slipwayTest || ""`, &mark),
+	)
 	if mark != "there" {
 		t.Error("the run was loaded again to show its end")
 	}
