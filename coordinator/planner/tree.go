@@ -126,13 +126,13 @@ func (t *tree) environments(p plan.Plan) {
 			}
 		}
 		slices.SortStableFunc(applies, func(a, b *plan.Task) int { return strings.Compare(a.Target.Cluster, b.Target.Cluster) })
-		t.clusters(next, applies)
+		t.clusters(p, next, applies)
 	}
 }
 
 // clusters shows the applies of one environment, sorted by cluster and within it in
 // the order of the plan.
-func (t *tree) clusters(indent string, applies []*plan.Task) {
+func (t *tree) clusters(p plan.Plan, indent string, applies []*plan.Task) {
 	for len(applies) > 0 {
 		target := *applies[0].Target
 		n := 0
@@ -143,13 +143,13 @@ func (t *tree) clusters(indent string, applies []*plan.Task) {
 		t.line("%s%s%s, namespace %s", indent, first, target.Cluster, target.Namespace)
 		for i, apply := range applies[:n] {
 			first, _ := branch(i == n-1)
-			t.line("%s%s%s%s  %s", indent, next, first, apply.Service, after(apply))
+			t.line("%s%s%s%s  %s", indent, next, first, apply.Service, strings.Join(slices.Concat(after(apply), beside(p, apply)), ", "))
 		}
 		applies = applies[n:]
 	}
 }
 
-func after(apply *plan.Task) string {
+func after(apply *plan.Task) []string {
 	var others []string
 	for _, need := range apply.Needs {
 		if rest, ok := strings.CutPrefix(need, "apply/"); ok {
@@ -158,7 +158,24 @@ func after(apply *plan.Task) string {
 		}
 	}
 	if len(others) == 0 {
-		return ""
+		return nil
 	}
-	return "after " + strings.Join(others, ", ")
+	return []string{"after " + strings.Join(others, ", ")}
+}
+
+// beside is what is carried out before an apply and once it works.
+func beside(p plan.Plan, apply *plan.Task) []string {
+	render, ok := p.Find(plan.RenderID(apply.Service, *apply.Target))
+	if !ok || render.Render == nil {
+		return nil
+	}
+	var out []string
+	for _, job := range render.Render.Jobs {
+		if job.Phase == plan.PhaseBefore {
+			out = append(out, job.Name+" first")
+		} else {
+			out = append(out, "then test "+job.Name)
+		}
+	}
+	return out
 }
