@@ -41,6 +41,7 @@ type Config struct {
 	// LeaseTTL is how long a worker may be silent before its tasks are given to another.
 	LeaseTTL  time.Duration `yaml:"lease_ttl"`
 	Tokens    []Token       `yaml:"tokens,required"`
+	Webhooks  []Webhook     `yaml:"webhooks"`
 	Telemetry Telemetry     `yaml:"telemetry"`
 }
 
@@ -87,6 +88,13 @@ func Load(path string) (Config, error) {
 		return Config{}, problems
 	}
 	c.Default()
+	files := daemon.FilesOf(path)
+	for i := range c.Webhooks {
+		c.Webhooks[i].Secret = files.Secret(fmt.Sprintf("webhooks[%d].secret_file", i), c.Webhooks[i].SecretFile)
+	}
+	if err := files.Err(); err != nil {
+		return Config{}, err
+	}
 	return c, c.Validate()
 }
 
@@ -144,6 +152,7 @@ func (c *Config) Validate() error {
 			bad("path %q is not absolute", p)
 		}
 	}
+	errs = append(errs, c.validateWebhooks()...)
 	if _, err := c.Credentials(); err != nil {
 		errs = append(errs, err)
 	}

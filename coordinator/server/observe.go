@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/slipway-build/slipway/coordinator/api"
 	"github.com/slipway-build/slipway/coordinator/config"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
 	"github.com/slipway-build/slipway/coordinator/plan"
@@ -31,6 +33,7 @@ type observer struct {
 	waits   *prometheus.HistogramVec
 	runs    *prometheus.CounterVec
 	pages   *web.Web
+	hooks   api.WebhookConfig
 }
 
 func newObserver(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (*observer, error) {
@@ -90,7 +93,7 @@ func (o *observer) changed(r *run.Run, tasks []*run.Task) {
 // that is sent twice is one.
 func (o *observer) inherited(r *run.Run) { o.tracing.Emit(context.Background(), trace.All(r)...) }
 
-// serve answers /metrics, /healthz and the dashboard.
+// serve answers /metrics, /healthz, the dashboard and webhooks.
 func (o *observer) serve(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, d *dispatch.Dispatcher) error {
 	o.metrics.MustRegister(depth{d})
 	conf, err := cfg.TLS.Load()
@@ -101,11 +104,18 @@ func (o *observer) serve(ctx context.Context, cfg config.Config, tokens *rpc.Tok
 	if err := o.pages.Routes(mux); err != nil {
 		return err
 	}
-	stop, err := daemon.Serve(ctx, cfg.HTTP, conf, mux, o.log)
+	o.hooks.Context = ctx
+	hooks := api.NewWebhooks(o.hooks)
+	// Apart from the pages, some of whose patterns are for every path.
+	all := http.NewServeMux()
+	all.Handle("/webhooks/{name}", hooks)
+	all.Handle("/", mux)
+	stop, err := daemon.Serve(ctx, cfg.HTTP, conf, all, o.log)
 	if err != nil {
 		return err
 	}
 	<-ctx.Done()
+	defer hooks.Wait()
 	return stop()
 }
 

@@ -32,6 +32,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/trace"
 	"github.com/slipway-build/slipway/coordinator/watch"
 	"github.com/slipway-build/slipway/coordinator/web"
+	"github.com/slipway-build/slipway/coordinator/webhook"
 	"github.com/slipway-build/slipway/internal/gitcmd"
 	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/rpc"
@@ -130,6 +131,7 @@ func Run(ctx context.Context, o Options) error {
 	if observe.pages, err = web.New(web.Config{Runs: services.Runs, Logs: services.Logs, Tokens: tokens, Secure: cfg.TLS.Cert != "", Log: log, Now: time.Now}); err != nil {
 		return err
 	}
+	observe.hooks = newHooks(cfg, submitter, log)
 	return serve(ctx, o, tokens, parts, dispatcher, model, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
 }
 
@@ -179,6 +181,14 @@ func newSubmitter(cfg config.Config, mirror *source.Mirror, parts *partition.Set
 		Mirror: mirror, Partitions: parts, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, TargetsFile: cfg.Targets,
 		Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner, TraceID: trace.ID,
 	})
+}
+
+func newHooks(cfg config.Config, submitter *submit.Submitter, log *slog.Logger) api.WebhookConfig {
+	c := api.WebhookConfig{Submit: submitter.Submit, Log: log, Now: time.Now}
+	for _, w := range cfg.Webhooks {
+		c.Hooks = append(c.Hooks, api.Hook{Name: w.Name, Secret: w.Secret, Kind: webhook.Kind(w.Kind), Repositories: w.Repositories})
+	}
+	return c
 }
 
 func newSecrets(o Options, submitter *submit.Submitter) *secret.Store {

@@ -66,6 +66,7 @@ type Request struct {
 	Untrusted  bool   // a stranger's commit, as that of a fork: its tasks get no secrets, and what it built is not for others
 	Key        string // idempotency key
 	By         string // who asks
+	Event      *Event // what began it; nil: somebody asked
 }
 
 // hash of everything that a repeat must have in common.
@@ -74,6 +75,9 @@ func (r Request) hash() string {
 	fmt.Fprintf(h, "%q %q %t %t %q", r.Repository, r.Ref, r.Dirty, r.NoReuse, r.By)
 	if r.Untrusted {
 		fmt.Fprint(h, " untrusted")
+	}
+	if e := r.Event; e != nil {
+		fmt.Fprintf(h, " %q %q %q", e.Kind, e.Branch, e.Commit)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -140,11 +144,15 @@ func (s *Submitter) Submit(ctx context.Context, req Request) (r *run.Run, replay
 // input reads what a plan depends on at the commit, and finds its project's home.
 func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *partition.Partition, error) {
 	m := s.cfg.Mirror
-	commit, err := m.Resolve(ctx, req.Repository, req.Ref)
+	commit, err := s.resolve(ctx, req)
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
 	pipe, err := s.pipeline(ctx, req.Repository, commit)
+	if err != nil {
+		return planner.Input{}, nil, err
+	}
+	until, err := req.Event.allowed(pipe)
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
@@ -169,7 +177,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *par
 		scope = "untrusted"
 	}
 	return planner.Input{
-		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Rebuild: req.NoReuse, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
+		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: until, Rebuild: req.NoReuse, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
 		Objects: objects, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope,
 	}, home, nil
 }

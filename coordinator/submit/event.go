@@ -1,0 +1,92 @@
+package submit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/coordinator/source"
+)
+
+// ErrNotTriggered: the pipeline of the commit makes no run of the event.
+var ErrNotTriggered = errors.New("no run")
+
+// Event is what happened in a repository that begins a run, when no person asked for it.
+type Event struct {
+	Kind   string // push, pull_request: as triggers call them
+	Branch string // where Commit is, or was a moment ago
+	Commit string // its id, or for want of a whole one the first digits
+	Onto   string // the branch that triggers look at: the pushed one, or where a pull request is to be merged
+}
+
+// allowed answers the last stage that the pipeline lets an event run to. A pipeline that
+// writes no triggers is run by every event; one that writes some, by those alone.
+//
+// Whatever a pull request's own slipway.yaml says, it is not released: the file is part
+// of what nobody has approved yet.
+func (e *Event) allowed(p *pipeline.Pipeline) (until string, err error) {
+	if e == nil {
+		return "", nil
+	}
+	until = pipeline.StageRelease
+	if len(p.Triggers) > 0 {
+		i := slices.IndexFunc(p.Triggers, func(t pipeline.Trigger) bool { return t.Event == e.Kind })
+		if i < 0 {
+			return "", fmt.Errorf("%w: triggers of %s do not have %s", ErrNotTriggered, pipeline.File, e.Kind)
+		}
+		t := p.Triggers[i]
+		if until = t.Until; !runsOn(t, e.Onto) {
+			return "", fmt.Errorf("%w: triggers.%s of %s is not for branch %q", ErrNotTriggered, e.Kind, pipeline.File, e.Onto)
+		}
+	}
+	if e.Kind != "push" && until == pipeline.StageRelease {
+		until = pipeline.StageTest
+	}
+	return until, nil
+}
+
+// runsOn tells whether a trigger is for a branch. One of tags alone is for none.
+func runsOn(t pipeline.Trigger, branch string) bool {
+	if len(t.Branches) == 0 {
+		return len(t.Tags) == 0
+	}
+	return slices.ContainsFunc(t.Branches, func(glob string) bool {
+		ok, err := path.Match(glob, branch) // patterns were checked as they were read
+		return err == nil && ok
+	})
+}
+
+// resolve answers the event's own commit, wherever its branch is by now.
+func (s *Submitter) resolve(ctx context.Context, req Request) (string, error) {
+	e, m := req.Event, s.cfg.Mirror
+	if e == nil {
+		return m.Resolve(ctx, req.Repository, req.Ref)
+	}
+	whole := len(e.Commit) >= 40
+	if whole {
+		// Not every host gives out a commit by its id; each gives out its branches.
+		commit, err := m.Resolve(ctx, req.Repository, e.Commit)
+		if !errors.Is(err, source.ErrRefNotFound) {
+			return commit, err
+		}
+	}
+	head, err := m.Resolve(ctx, req.Repository, "refs/heads/"+e.Branch)
+	switch {
+	case errors.Is(err, source.ErrRefNotFound):
+		return "", fmt.Errorf("%w: branch %q is not there any more", ErrNotTriggered, e.Branch)
+	case err != nil:
+		return "", err
+	case strings.HasPrefix(head, e.Commit):
+		return head, nil
+	case whole:
+		commit, err := m.Resolve(ctx, req.Repository, e.Commit)
+		if !errors.Is(err, source.ErrRefNotFound) {
+			return commit, err
+		}
+	}
+	return "", fmt.Errorf("%w: branch %q has moved on to %s, which has an event of its own", ErrNotTriggered, e.Branch, head)
+}
