@@ -149,13 +149,17 @@ func (w *Webhooks) deliver(out http.ResponseWriter, in *http.Request) answer {
 }
 
 func (w *Webhooks) body(out http.ResponseWriter, in *http.Request) ([]byte, answer) {
+	tooLarge := refused(http.StatusRequestEntityTooLarge, "the body has more than %d bytes", maxDelivery)
+	if in.ContentLength > maxDelivery {
+		return nil, tooLarge
+	}
 	// Not every connection can be given a deadline; those of the program can.
 	_ = http.NewResponseController(out).SetReadDeadline(w.cfg.Now().Add(deliveryLimit))
 	body, err := io.ReadAll(http.MaxBytesReader(out, in.Body, maxDelivery))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, refused(http.StatusRequestEntityTooLarge, "the body has more than %d bytes", maxDelivery)
+		return nil, tooLarge
 	case err != nil:
 		return nil, refused(http.StatusBadRequest, "the body did not arrive: %v", err)
 	}

@@ -37,6 +37,7 @@ type farm struct {
 	repo    string
 	dir     string
 	address string
+	http    string // where webhooks are delivered; empty: there are none
 	admin   string
 	worker  string
 	stop    func()
@@ -121,6 +122,7 @@ func (f *farm) run(t *testing.T) {
 		Targets: filepath.Join(f.dir, "targets.yaml"), LocalPaths: []string{filepath.Dir(f.repo)},
 		Tokens: []config.Token{{Name: "anna", Hash: rpc.HashToken(f.admin), Role: "administer"}, {Name: "w", Hash: rpc.HashToken(f.worker), Role: "worker"}},
 	}
+	f.addHooks(&cfg)
 	cfg.Default()
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
