@@ -37,10 +37,8 @@ type Hook struct {
 type WebhookConfig struct {
 	Hooks  []Hook
 	Submit func(ctx context.Context, req submit.Request) (r *run.Run, replayed bool, err error)
-	// Context is the program's: it ends what a delivery began.
-	Context context.Context //nolint:containedctx // hosts hang up long before a large fetch is done; the run must come nevertheless
-	Log     *slog.Logger
-	Now     func() time.Time
+	Log    *slog.Logger
+	Now    func() time.Time
 }
 
 // Webhooks answers POST /webhooks/<name>: who knows the secret of a webhook may start
@@ -49,13 +47,15 @@ type Webhooks struct {
 	cfg   WebhookConfig
 	hooks map[string]Hook
 
-	mu    sync.Mutex // nothing is begun once the context ended
-	begun sync.WaitGroup
+	ctx     context.Context //nolint:containedctx // hosts hang up long before a large fetch is done; the run must come nevertheless
+	mu      sync.Mutex
+	stopped bool // nothing is begun any more
+	begun   sync.WaitGroup
 }
 
-// NewWebhooks makes the handler.
-func NewWebhooks(cfg WebhookConfig) *Webhooks {
-	w := &Webhooks{cfg: cfg, hooks: map[string]Hook{}}
+// NewWebhooks makes the handler. The context is the program's: it ends what deliveries began.
+func NewWebhooks(ctx context.Context, cfg WebhookConfig) *Webhooks {
+	w := &Webhooks{ctx: ctx, cfg: cfg, hooks: map[string]Hook{}}
 	for _, h := range cfg.Hooks {
 		w.hooks[h.Name] = h
 	}
@@ -66,17 +66,17 @@ func NewWebhooks(cfg WebhookConfig) *Webhooks {
 func (w *Webhooks) start(f func()) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.cfg.Context.Err() != nil {
+	if w.stopped {
 		return false
 	}
 	w.begun.Go(f)
 	return true
 }
 
-// Wait returns when nothing goes on any more, after the context has ended.
-func (w *Webhooks) Wait() {
-	<-w.cfg.Context.Done()
-	w.mu.Lock() // who came before has been counted
+// Stop begins nothing any more and waits for what was begun.
+func (w *Webhooks) Stop() {
+	w.mu.Lock()
+	w.stopped = true
 	w.mu.Unlock()
 	w.begun.Wait()
 }
@@ -182,7 +182,7 @@ func (w *Webhooks) begin(ctx context.Context, hook Hook, repository string, e we
 	}
 	done := make(chan answer, 1)
 	began := w.start(func() {
-		ctx, cancel := context.WithTimeout(w.cfg.Context, submitLimit)
+		ctx, cancel := context.WithTimeout(w.ctx, submitLimit)
 		defer cancel()
 		r, replayed, err := w.cfg.Submit(ctx, req)
 		if err != nil {

@@ -104,8 +104,7 @@ func (o *observer) serve(ctx context.Context, cfg config.Config, tokens *rpc.Tok
 	if err := o.pages.Routes(mux); err != nil {
 		return err
 	}
-	o.hooks.Context = ctx
-	hooks := api.NewWebhooks(o.hooks)
+	hooks := api.NewWebhooks(ctx, o.hooks)
 	// Apart from the pages, some of whose patterns are for every path.
 	all := http.NewServeMux()
 	all.Handle("/webhooks/{name}", hooks)
@@ -115,7 +114,7 @@ func (o *observer) serve(ctx context.Context, cfg config.Config, tokens *rpc.Tok
 		return err
 	}
 	<-ctx.Done()
-	defer hooks.Wait()
+	defer hooks.Stop()
 	return stop()
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -72,7 +73,7 @@ func (f *farm) serve(t *testing.T) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if c, err := net.Dial("tcp", f.http); err == nil {
+		if c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", f.http); err == nil {
 			_ = c.Close()
 			return
 		}
@@ -197,7 +198,7 @@ func TestDeliveriesOfOneEventAreOneRun(t *testing.T) {
 			}
 			wg.Wait()
 			first := 0
-			for _, a := range append(answers, f.deliver(t, d)) {
+			for _, a := range slices.Concat(answers, []hookAnswer{f.deliver(t, d)}) {
 				if a.code != http.StatusAccepted || a.Run == "" || a.Run != answers[0].Run {
 					t.Errorf("%s %s: %+v, want run %s", kind, what, a, answers[0].Run)
 				}
