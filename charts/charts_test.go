@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -178,6 +179,26 @@ func TestTheProgramsReadTheirConfigurations(t *testing.T) {
 		if want := map[string]int{"least": 4, "all": 2}[name]; read != want {
 			t.Errorf("%s: %d configurations, want %d", name, read, want)
 		}
+	}
+}
+
+// TestTheGuide shows values that the chart takes.
+func TestTheGuide(t *testing.T) {
+	guide, err := os.ReadFile("../docs/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?s)```yaml\n(image:.*?)```").FindSubmatch(guide)
+	if found == nil {
+		t.Fatal("docs/install.md shows no values")
+	}
+	values := strings.ReplaceAll(string(found[1]), "sha256:…", "sha256:"+strings.Repeat("0", 64))
+	text, err := rendered(t, "slipway", values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text, "image: registry.example.com/slipway:0.1.0") || files(t, text)["targets.yaml"] == "" {
+		t.Errorf("the guide's values are not in the objects:\n%s", text)
 	}
 }
 
