@@ -24,7 +24,8 @@ type Event struct {
 }
 
 // allowed answers the last stage that the pipeline lets an event run to. A pipeline that
-// writes no triggers is run by every event; one that writes some, by those alone.
+// writes no triggers is run by every event, and released from main or master alone; one
+// that writes some is run by those.
 //
 // Whatever a pull request's own slipway.yaml says, it is not released: the file is part
 // of what nobody has approved yet.
@@ -32,7 +33,9 @@ func (e *Event) allowed(p *pipeline.Pipeline) (until string, err error) {
 	if e == nil {
 		return "", nil
 	}
-	until = pipeline.StageRelease
+	if until = pipeline.StageRelease; len(p.Triggers) == 0 && !slices.Contains([]string{"main", "master"}, e.Onto) {
+		until = pipeline.StageTest
+	}
 	if len(p.Triggers) > 0 {
 		i := slices.IndexFunc(p.Triggers, func(t pipeline.Trigger) bool { return t.Event == e.Kind })
 		if i < 0 {
