@@ -60,6 +60,7 @@ func TestALeaseThatWasNotWrittenDownIsTakenBack(t *testing.T) {
 	f.must(func(tx *partition.Tx) error {
 		return tx.Complete(ref, run.Report{Attempt: run.Attempt{Outcome: run.OutcomeSucceeded}})
 	})
+	f.eventually("the coordinator's own work is done", f.idle)
 	f.audit(id, run.Succeeded)
 }
 
