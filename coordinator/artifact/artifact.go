@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -26,6 +27,9 @@ var (
 // Store keeps blobs in a JetStream object store.
 type Store struct {
 	bucket jetstream.ObjectStore
+	// puts are taken by digest. Storing an object again takes the parts of the first away,
+	// which somebody may be reading: two who store the same must see each other.
+	puts [64]sync.Mutex
 }
 
 // Open makes the bucket if it is not there.
@@ -47,6 +51,9 @@ func (s *Store) Put(ctx context.Context, data []byte) (string, error) {
 		return "", fmt.Errorf("store blob of %d bytes: %w", len(data), ErrTooLarge)
 	}
 	digest := plan.Sum(data)
+	put := &s.puts[digest[len(digest)-1]%64]
+	put.Lock()
+	defer put.Unlock()
 	if info, err := s.bucket.GetInfo(ctx, key(digest)); err == nil && info.Size == uint64(len(data)) {
 		return digest, nil
 	}

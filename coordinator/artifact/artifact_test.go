@@ -3,6 +3,7 @@ package artifact_test
 import (
 	"bytes"
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
@@ -41,5 +42,30 @@ func TestBlobsAreFoundByDigestAndVerified(t *testing.T) {
 	}
 	if _, err := s.Put(t.Context(), make([]byte, artifact.MaxBlob+1)); !errors.Is(err, artifact.ErrTooLarge) {
 		t.Errorf("put of too much: %v", err)
+	}
+}
+
+// Whoever has stored a blob can read it, however many store the same at that moment.
+func TestManyStoreTheSame(t *testing.T) {
+	s, err := artifact.Open(t.Context(), natstest.Start(t).JetStream(t), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 20 {
+		data := bytes.Repeat([]byte{byte(round)}, 300<<10) // of more than one part
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				digest, err := s.Put(t.Context(), data)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got, err := s.Get(t.Context(), digest); err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%d bytes, %v", len(got), err)
+				}
+			})
+		}
+		all.Wait()
 	}
 }
