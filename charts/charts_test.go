@@ -44,7 +44,7 @@ tokens:
 
 const all = `
 imagePullSecrets: [ { name: pull } ]
-coordinator: { registry: registry.example.com/shop, registryAuth: registry, targets: "version: 1\nproject: shop\n", storage: { class: fast } }
+coordinator: { serviceAccount: slipway, registry: registry.example.com/shop, registryAuth: registry, targets: "version: 1\nproject: shop\n", storage: { class: fast } }
 worker: { registryAuth: registry, buildkit: { rootless: false } }
 nats: { bundled: false, url: "tls://nats.example.com:4222" }
 redis: { bundled: false, address: "redis.example.com:6379" }

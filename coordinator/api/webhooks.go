@@ -22,6 +22,7 @@ import (
 // Limits of a delivery.
 const (
 	maxDelivery   = 1 << 20
+	maxSender     = 100
 	deliveryLimit = 10 * time.Second // for a body to arrive
 	submitLimit   = 15 * time.Minute // for a first fetch of a large repository
 )
@@ -173,7 +174,7 @@ func (w *Webhooks) begin(ctx context.Context, hook Hook, repository string, e we
 		return answer{code: http.StatusOK, Ignored: "pull requests from forks are not supported yet"}
 	}
 	req := submit.Request{
-		Repository: repository, Ref: e.Branch, Key: e.Key(hook.Name, repository), By: "webhook " + hook.Name,
+		Repository: repository, Ref: e.Branch, Key: e.Key(hook.Name, repository), By: submitter(hook, e),
 		Event: &submit.Event{Kind: e.Kind, Branch: e.Branch, Commit: e.Commit, Onto: e.Branch},
 	}
 	if e.Kind == webhook.PullRequest {
@@ -200,6 +201,16 @@ func (w *Webhooks) begin(ctx context.Context, hook Hook, repository string, e we
 	case <-ctx.Done():
 		return refused(http.StatusServiceUnavailable, "the sender hung up; the run comes nevertheless")
 	}
+}
+
+// submitter is who shows as the one that asked: a person as the host calls them, and
+// through what, so that nobody is taken for the owner of a token.
+func submitter(hook Hook, e webhook.Event) string {
+	if e.Sender == "" {
+		return "webhook " + hook.Name
+	}
+	name := []rune(e.Sender)
+	return string(name[:min(len(name), maxSender)]) + " (webhook " + hook.Name + ")"
 }
 
 // failed says whether delivering again could help: only then the answer is a 5xx.

@@ -212,4 +212,5 @@ type Health struct {
 type Apply struct {
 	Manifests string  `json:"manifests"` // task id of the render whose result is applied; for a rollback: the one that is undone
 	Health    *Health `json:"health,omitempty"`
+	Beside    int     `json:"beside_seconds,omitempty"` // of the task's time, for what is carried out before and after
 }

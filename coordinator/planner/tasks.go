@@ -53,6 +53,17 @@ func (p *planner) jobs(s *pipeline.Service) []plan.Job {
 	return out
 }
 
+// beside is how long jobs may take, one after the other, with the time that each needs to
+// be started and to be found dead.
+func beside(jobs []plan.Job) int {
+	const around = 30
+	sum := 0
+	for _, j := range jobs {
+		sum += j.Timeout + around
+	}
+	return sum
+}
+
 // deployed are the services that are rolled out, sorted.
 func (p *planner) deployed() []string {
 	var out []string
@@ -219,7 +230,7 @@ func (p *planner) release() {
 			}
 		}
 		services = append(services, rollout.Service{
-			Name: s.Name, Needs: needs[s.Name], Health: health(s.Deploy), Timeout: seconds(s.Deploy.Timeout),
+			Name: s.Name, Needs: needs[s.Name], Health: health(s.Deploy), Timeout: seconds(s.Deploy.Timeout), Beside: beside(p.jobs(s)),
 		})
 	}
 	if len(services) == 0 {

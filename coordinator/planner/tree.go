@@ -143,7 +143,7 @@ func (t *tree) clusters(p plan.Plan, indent string, applies []*plan.Task) {
 		t.line("%s%s%s, namespace %s", indent, first, target.Cluster, target.Namespace)
 		for i, apply := range applies[:n] {
 			first, _ := branch(i == n-1)
-			t.line("%s%s%s%s  %s", indent, next, first, apply.Service, strings.Join(slices.Concat(after(apply), beside(p, apply)), ", "))
+			t.line("%s%s%s%s  %s", indent, next, first, apply.Service, strings.Join(slices.Concat(after(apply), jobs(p, apply)), ", "))
 		}
 		applies = applies[n:]
 	}
@@ -163,8 +163,8 @@ func after(apply *plan.Task) []string {
 	return []string{"after " + strings.Join(others, ", ")}
 }
 
-// beside is what is carried out before an apply and once it works.
-func beside(p plan.Plan, apply *plan.Task) []string {
+// jobs are what is carried out before an apply and once it works.
+func jobs(p plan.Plan, apply *plan.Task) []string {
 	render, ok := p.Find(plan.RenderID(apply.Service, *apply.Target))
 	if !ok || render.Render == nil {
 		return nil

@@ -29,6 +29,7 @@ type Service struct {
 	Needs   []string // services that are rolled out before it; those that are not deployed may be among them
 	Health  *plan.Health
 	Timeout int // seconds until it must be healthy
+	Beside  int // seconds that what is carried out before and after may take
 }
 
 // Part is what the rollout adds to a plan, in no particular order.
@@ -109,8 +110,8 @@ func (p *Part) applies(s Service, e *pipeline.Environment, deployed map[string]b
 		apply := plan.Task{
 			ID: plan.ApplyID(s.Name, target), Kind: plan.KindApply, Service: s.Name, Target: &target,
 			Needs: sortedIDs(needs), Can: plan.CapabilityDeployPrefix + target.Cluster,
-			Reason: "every release is applied; what is there already is left alone", Timeout: s.Timeout, Infra: infra,
-			Apply: &plan.Apply{Manifests: plan.RenderID(s.Name, target), Health: s.Health},
+			Reason: "every release is applied; what is there already is left alone", Timeout: s.Timeout + s.Beside, Infra: infra,
+			Apply: &plan.Apply{Manifests: plan.RenderID(s.Name, target), Health: s.Health, Beside: s.Beside},
 		}
 		p.Tasks = append(p.Tasks, apply)
 		ids = append(ids, apply.ID)

@@ -29,7 +29,10 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 			Path: t.Render.Path, Paths: t.Render.Paths, Using: t.Render.Using, Values: t.Render.Values, Jobs: jobs(t.Render.Jobs), Images: w.Images, Target: target(t.Target),
 		}}
 	case plan.KindApply:
-		g.Work = &pb.Grant_Apply{Apply: &pb.ApplyWork{Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health)}}
+		g.Work = &pb.Grant_Apply{Apply: &pb.ApplyWork{
+			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health),
+			Beside: durationpb.New(time.Duration(t.Apply.Beside) * time.Second),
+		}}
 	case plan.KindRollback:
 		g.Work = &pb.Grant_Rollback{Rollback: &pb.RollbackWork{
 			Target: target(t.Target), CandidateManifests: w.Manifests, CandidateRelease: w.Release,

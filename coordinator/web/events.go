@@ -85,6 +85,7 @@ func (w *Web) listEvents(out http.ResponseWriter, r *http.Request) {
 	w.follow(out, r, func(ctx context.Context, s stream) error {
 		tick := time.NewTicker(listEvery)
 		defer tick.Stop()
+		shown, said := "", w.cfg.Now()
 		for {
 			l, err := w.list(r.WithContext(ctx))
 			if err != nil {
@@ -94,7 +95,15 @@ func (w *Web) listEvents(out http.ResponseWriter, r *http.Request) {
 			if err != nil {
 				return err
 			}
-			if err := s.send("page", html); err != nil {
+			switch now := w.cfg.Now(); {
+			case html != shown:
+				err = s.send("page", html)
+				shown, said = html, now
+			case now.Sub(said) >= beat:
+				err = s.alive()
+				said = now
+			}
+			if err != nil {
 				return err
 			}
 			select {
@@ -130,12 +139,13 @@ func (w *Web) runEvents(out http.ResponseWriter, r *http.Request) {
 		go func() { ended <- w.cfg.Runs.Watch(&pb.WatchRequest{Run: r.PathValue("run")}, c) }() // ends with ctx
 		alive := time.NewTicker(beat)
 		defer alive.Stop()
+		pause := calm
 		for {
 			over := false
 			select {
 			case <-c.some:
 				select {
-				case <-time.After(calm):
+				case <-time.After(pause):
 				case <-ctx.Done():
 				}
 			case err := <-ended:
@@ -152,6 +162,7 @@ func (w *Web) runEvents(out http.ResponseWriter, r *http.Request) {
 				<-ended
 				return nil
 			}
+			began := time.Now()
 			run, err := w.run(r)
 			if err != nil {
 				return err
@@ -166,6 +177,8 @@ func (w *Web) runEvents(out http.ResponseWriter, r *http.Request) {
 			if over {
 				return s.send("end", "")
 			}
+			// A run of thousands of tasks is a large page: looking at it takes a tenth of one core at most.
+			pause = max(calm, 10*time.Since(began))
 		}
 	})
 }

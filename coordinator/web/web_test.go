@@ -131,14 +131,14 @@ func browser(t *testing.T, f *farm, token string) (*http.Client, string) {
 	}
 	c := &http.Client{Jar: jar}
 	if token != "" {
-		if code, _ := login(t, c, srv.URL, token); code != http.StatusOK {
+		if code, _, _ := login(t, c, srv.URL, token); code != http.StatusOK {
 			t.Fatalf("sign in: %d", code)
 		}
 	}
 	return c, srv.URL
 }
 
-func login(t *testing.T, c *http.Client, site, token string) (code, cookies int) {
+func login(t *testing.T, c *http.Client, site, token string) (code, cookies int, body string) {
 	t.Helper()
 	form := strings.NewReader(url.Values{"token": {token}}.Encode())
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, site+"/login", form)
@@ -151,7 +151,11 @@ func login(t *testing.T, c *http.Client, site, token string) (code, cookies int)
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	return resp.StatusCode, len(resp.Cookies())
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, len(resp.Cookies()), string(data)
 }
 
 func get(t *testing.T, c *http.Client, address string) (int, string) {
@@ -183,9 +187,12 @@ func TestNothingIsShownWithoutSigningIn(t *testing.T) {
 			t.Errorf("%s: %d\n%s", path, code, body)
 		}
 	}
-	for token, want := range map[string]int{"": 401, "wrong": 401, "worker": 403} {
-		if code, cookies := login(t, c, site, token); code != want || cookies > 0 {
-			t.Errorf("token %q: %d, %d cookies", token, code, cookies)
+	for token, want := range map[string]struct {
+		code int
+		says string
+	}{"": {401, "not known here"}, "wrong": {401, "not known here"}, "worker": {403, "has the role worker; the dashboard needs view"}} {
+		if code, cookies, body := login(t, c, site, token); code != want.code || cookies > 0 || !strings.Contains(body, want.says) {
+			t.Errorf("token %q: %d, %d cookies, want %d and %q:\n%s", token, code, cookies, want.code, want.says, body)
 		}
 	}
 }
@@ -334,5 +341,32 @@ func TestALogIsText(t *testing.T) {
 	})
 	if text != "red "+evil+"\n1 €\nagain" || attempts[len(attempts)-1] != '2' {
 		t.Errorf("log %q of attempts %s", text, attempts)
+	}
+}
+
+func TestFollowersAreBounded(t *testing.T) {
+	c, site := browser(t, &farm{runs: []*pb.Run{sample()}}, "looker")
+	last := ""
+	for i := range 257 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, site+"/events/runs", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		if resp.StatusCode == http.StatusOK && i < 256 {
+			continue
+		}
+		data, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = resp.Status + " " + string(data)
+	}
+	if !strings.Contains(last, "503") || !strings.Contains(last, "too many pages are being followed") {
+		t.Errorf("the 257th: %s", last)
 	}
 }

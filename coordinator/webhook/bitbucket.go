@@ -62,7 +62,6 @@ type bucketPull struct {
 	Repository  bucketRepository `json:"repository"`
 	PullRequest struct {
 		ID          int        `json:"id"`
-		Title       string     `json:"title"`
 		Source      bucketSide `json:"source"`
 		Destination bucketSide `json:"destination"`
 	} `json:"pullrequest"`
@@ -130,7 +129,7 @@ func bucketAsked(body []byte) (Event, string, error) {
 	return Event{
 		Kind: PullRequest, CloneURL: p.Repository.Links.HTML.Href, SSHURL: p.Repository.sshURL(), FullName: p.Repository.FullName,
 		Branch: from.Branch.Name, Commit: from.Commit.Hash, Number: p.PullRequest.ID, BaseBranch: to.Branch.Name,
-		Fork:  from.Repository.FullName == "" || from.Repository.FullName != p.Repository.FullName,
-		Title: p.PullRequest.Title, Sender: p.Actor.Name,
+		Fork:   from.Repository.FullName == "" || from.Repository.FullName != p.Repository.FullName,
+		Sender: p.Actor.Name,
 	}, "", nil
 }

@@ -37,9 +37,8 @@ type hubPull struct {
 	Number      int    `json:"number"`
 	Before      string `json:"before"`
 	PullRequest struct {
-		Title string    `json:"title"`
-		Head  hubBranch `json:"head"`
-		Base  hubBranch `json:"base"`
+		Head hubBranch `json:"head"`
+		Base hubBranch `json:"base"`
 	} `json:"pull_request"`
 	Repository hubRepository `json:"repository"`
 	Sender     hubUser       `json:"sender"`
@@ -107,7 +106,7 @@ func hubAsked(sync string, body []byte) (Event, string, error) {
 		Kind: PullRequest, CloneURL: p.Repository.CloneURL, SSHURL: p.Repository.SSHURL, FullName: p.Repository.FullName,
 		Branch: head.Ref, Commit: head.SHA, Before: before(p.Before), Number: p.Number, BaseBranch: base.Ref,
 		// A fork that was deleted is null: then it is not this repository either.
-		Fork:  head.Repo.FullName == "" || head.Repo.FullName != p.Repository.FullName,
-		Title: p.PullRequest.Title, Sender: p.Sender.Login,
+		Fork:   head.Repo.FullName == "" || head.Repo.FullName != p.Repository.FullName,
+		Sender: p.Sender.Login,
 	}, "", nil
 }

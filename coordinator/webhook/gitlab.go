@@ -31,7 +31,6 @@ type labMerge struct {
 	Attributes struct {
 		IID             int       `json:"iid"`
 		Action          string    `json:"action"`
-		Title           string    `json:"title"`
 		SourceBranch    string    `json:"source_branch"`
 		TargetBranch    string    `json:"target_branch"`
 		SourceProjectID int       `json:"source_project_id"`
@@ -94,7 +93,7 @@ func labAsked(body []byte) (Event, string, error) {
 	return Event{
 		Kind: PullRequest, CloneURL: p.Project.GitHTTPURL, SSHURL: p.Project.GitSSHURL, FullName: p.Project.PathWithNamespace,
 		Branch: m.SourceBranch, Commit: m.LastCommit.ID, Before: before(m.OldRev), Number: m.IID, BaseBranch: m.TargetBranch,
-		Fork:  m.SourceProjectID == 0 || m.SourceProjectID != m.TargetProjectID,
-		Title: m.Title, Sender: p.User.UserName,
+		Fork:   m.SourceProjectID == 0 || m.SourceProjectID != m.TargetProjectID,
+		Sender: p.User.UserName,
 	}, ignored, nil
 }

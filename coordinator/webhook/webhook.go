@@ -50,7 +50,6 @@ type Event struct {
 	Number     int    // of a pull request
 	BaseBranch string // where a pull request is to be merged
 	Fork       bool   // the commits are in another repository, or in one that is gone
-	Title      string
 	Sender     string // who did it, as the host shows them
 }
 

@@ -53,7 +53,7 @@ func TestEveryHostSaysTheSame(t *testing.T) {
 		FullName: "example/shop", Branch: "main", Commit: head, Before: old, Sender: "anna",
 	}
 	pull := push
-	pull.Kind, pull.Branch, pull.BaseBranch, pull.Number, pull.Title = webhook.PullRequest, "feature", "main", 7, "Round prices up"
+	pull.Kind, pull.Branch, pull.BaseBranch, pull.Number = webhook.PullRequest, "feature", "main", 7
 	for _, kind := range webhook.Kinds() {
 		for i, want := range []webhook.Event{push, pull} {
 			if kind == webhook.Bitbucket {

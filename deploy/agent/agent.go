@@ -99,7 +99,7 @@ func (a *Agent) work(ctx context.Context, g *pb.Grant, n *narrator) (rolling.Res
 	if !ok {
 		return rolling.Result{}, fmt.Errorf("cluster %q: %w", target.GetCluster(), errNoCluster)
 	}
-	where.Settings.Timeout = waitFor(g.GetTimeout().AsDuration(), where.Settings.Timeout)
+	where.Settings.Timeout = waitFor(g.GetTimeout().AsDuration()-g.GetApply().GetBeside().AsDuration(), where.Settings.Timeout)
 	n.say("%s to namespace %s of cluster %s (%s)", kind(g), target.GetNamespace(), target.GetCluster(), where.Server())
 	if w := g.GetRollback(); w != nil {
 		return a.rollback(ctx, where, g, w, n)

@@ -20,6 +20,10 @@ type Request struct {
 	Policy    manifest.Policy
 	// Hook is the key of the hook that is applied, alone; empty: everything that is no hook.
 	Hook string
+	// Missing applies only what pods refer to as they start (configuration, secrets,
+	// accounts, volumes) and what is not there yet: hooks need it, and nothing that runs
+	// is changed by it.
+	Missing bool
 	// Changed hears of each write as it happens; it may be nil.
 	Changed func(Change)
 }
@@ -112,12 +116,18 @@ func run(ctx context.Context, c *cluster.Cluster, req Request, write bool) (Outc
 	if len(out.Refused) > 0 {
 		return out, nil
 	}
+	if req.Missing {
+		items = slices.DeleteFunc(items, func(it *item) bool { return it.action != Created })
+	}
 	return w.carryOut(ctx, items, out, write)
 }
 
 // wants says whether the object is among those that are asked for.
 func (req Request) wants(it *item) bool {
-	if req.Hook == "" {
+	switch {
+	case req.Missing && !manifest.StartsPods(it.ref):
+		return false
+	case req.Hook == "":
 		return !manifest.IsHook(it.desired)
 	}
 	return it.released == req.Hook

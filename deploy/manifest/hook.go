@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Annotations of a hook: an object that is carried out before or after the others of its
@@ -35,6 +37,8 @@ type Hook struct {
 	Phase  Phase
 	Weight int
 	Digest string // of the object as released
+	// Deadline is how long a Job gives itself; 0: it does not say.
+	Deadline time.Duration
 }
 
 // IsHook reports whether obj is one.
@@ -50,12 +54,39 @@ func Hooks(objs []*unstructured.Unstructured, phase Phase) []Hook {
 			continue
 		}
 		weight, _ := strconv.Atoi(notes[AnnotationHookWeight])
-		out = append(out, Hook{Ref: RefOf(obj), Phase: phase, Weight: weight, Digest: notes[AnnotationHookDigest]})
+		deadline, _, _ := unstructured.NestedFieldNoCopy(obj.Object, "spec", "activeDeadlineSeconds")
+		out = append(out, Hook{
+			Ref: RefOf(obj), Phase: phase, Weight: weight, Digest: notes[AnnotationHookDigest], Deadline: seconds(deadline),
+		})
 	}
 	slices.SortStableFunc(out, func(a, b Hook) int {
 		return cmp.Or(cmp.Compare(a.Weight, b.Weight), cmp.Compare(a.Ref.Name, b.Ref.Name))
 	})
 	return out
+}
+
+// StartsPods reports kinds that a pod refers to as it starts.
+func StartsPods(ref Ref) bool {
+	switch ref.GroupKind() {
+	case schema.GroupKind{Kind: "ConfigMap"}, schema.GroupKind{Kind: "Secret"}, schema.GroupKind{Kind: "ServiceAccount"},
+		schema.GroupKind{Kind: "PersistentVolumeClaim"}, schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "Role"},
+		schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}:
+		return true
+	default:
+		return false
+	}
+}
+
+// seconds reads a number as YAML gives it.
+func seconds(v any) time.Duration {
+	switch n := v.(type) {
+	case int64:
+		return time.Duration(n) * time.Second
+	case float64:
+		return time.Duration(n) * time.Second
+	default:
+		return 0
+	}
 }
 
 // checkHook refuses what nobody could carry out, and writes the digest.

@@ -2,11 +2,33 @@ package rolling
 
 import (
 	"context"
+	"time"
 
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/health"
 	"github.com/slipway-build/slipway/deploy/manifest"
 )
+
+// afterDeadline is how long the cluster has for saying that a Job's deadline is over.
+const afterDeadline = 20 * time.Second
+
+// prepare creates what the pods of hooks may refer to and what the release before did not
+// have: a migration of the first release finds its configuration.
+func (r *rollout) prepare(ctx context.Context) error {
+	if len(r.before) == 0 {
+		return nil
+	}
+	return r.step("prepare", func() error {
+		r.result.Touched = true
+		req := r.req
+		req.Missing = true
+		out, err := apply.Apply(ctx, r.cluster, req)
+		if len(out.Refused) > 0 {
+			r.result.Verdict, r.result.Applied.Refused = Refused, out.Refused
+		}
+		return err
+	})
+}
 
 // hooks carries out those of a phase, one after the other. The first that does not
 // succeed is the verdict.
@@ -38,8 +60,12 @@ func (r *rollout) hook(ctx context.Context, hook manifest.Hook) error {
 		r.result.Verdict, r.result.Applied.Refused = Refused, out.Refused
 		return nil
 	}
+	within := r.set.Timeout
+	if hook.Deadline > 0 { // the cluster itself ends it then, and says so
+		within = hook.Deadline + afterDeadline
+	}
 	report, err := health.Wait(ctx, r.cluster, health.Request{
-		Namespace: r.target.Namespace, Objects: out.Refs(), Timeout: r.set.Timeout, Patience: r.set.Patience,
+		Namespace: r.target.Namespace, Objects: out.Refs(), Timeout: within, Patience: r.set.Patience,
 		Grace: r.set.Grace, Progress: r.to.Progress,
 	})
 	if err != nil {

@@ -54,7 +54,7 @@ func TestHooksComeBeforeAndAfter(t *testing.T) {
 	if err != nil || result.Verdict != rolling.Healthy {
 		t.Fatalf("%v: %s %s", err, result.Verdict, result.Explanation())
 	}
-	want := []string{"connect", "hook Job/first", "hook Job/second", "apply", "healthy", "hook Job/smoke", "prune"}
+	want := []string{"connect", "prepare", "hook Job/first", "hook Job/second", "apply", "healthy", "hook Job/smoke", "prune"}
 	if !slices.Equal(steps, want) {
 		t.Errorf("steps %q, want %q", steps, want)
 	}
@@ -85,7 +85,7 @@ func TestAFailedHookChangesNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Log(result.Explanation())
-	if result.Verdict != rolling.Unhealthy || !strings.Contains(result.Explanation(), "Job/migrate, which comes before the rest, did not succeed") {
+	if result.Verdict != rolling.Unhealthy || !strings.Contains(result.Explanation(), "Job/migrate, which comes before the rest, did not succeed, and nothing that runs was changed") {
 		t.Fatalf("%s: %s", result.Verdict, result.Explanation())
 	}
 	live, err := client.AppsV1().Deployments(ns).Get(t.Context(), "api", metav1.GetOptions{})
@@ -104,6 +104,45 @@ func TestAFailedHookChangesNothingElse(t *testing.T) {
 	// Mended, it is carried out, and nobody has to delete anything.
 	if mended := deploy(t, c, request(ns, "mended", app("2", "")+hook("migrate", "before", "0", "2", ""), 4)); mended.Verdict != rolling.Healthy {
 		t.Errorf("%s: %s", mended.Verdict, mended.Explanation())
+	}
+}
+
+// The pod of a migration reads the configuration of the release that it belongs to, which
+// may be the first; what runs keeps its own until the migration is done.
+func TestAHookFindsItsConfiguration(t *testing.T) {
+	c, ns := open(t, kubetest.Kubeconfig(t)), kubetest.Namespace(t)
+	text := func(old, name string) string {
+		return app("1", "") + hook("migrate", "before", "0", name, "") + fmt.Sprintf(`
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: shared}, data: {color: %s}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: %s}}
+`, old, name)
+	}
+	var heard []string
+	for i, release := range []string{"first", "second"} {
+		heard = nil
+		listener := rolling.Listener{Changed: func(change apply.Change) { heard = append(heard, string(change.Action)+" "+change.Ref.String()) }}
+		result, err := rolling.Deploy(t.Context(), c, request(ns, release, text(release, "of-"+release), uint64(i+1)), rolling.Check{}, hasty(), listener)
+		if err != nil || result.Verdict != rolling.Healthy {
+			t.Fatalf("%v: %s %s", err, result.Verdict, result.Explanation())
+		}
+	}
+	job := slices.Index(heard, "created Job/migrate")
+	if own, shared := slices.Index(heard, "created ConfigMap/of-second"), slices.Index(heard, "changed ConfigMap/shared"); job < 0 || own < 0 || own > job || shared < job {
+		t.Errorf("before the Job should be what is new, and after it what changes: %q", heard)
+	}
+}
+
+// A Job's own deadline ends it, and not the time in which the release must be healthy.
+func TestAHookHasItsOwnTime(t *testing.T) {
+	c, ns := open(t, kubetest.Kubeconfig(t)), kubetest.Namespace(t)
+	settings := hasty()
+	settings.Timeout = time.Millisecond
+	text := strings.ReplaceAll(hook("migrate", "before", "0", "1", "never-ready"), "backoffLimit: 0", "activeDeadlineSeconds: 3")
+	result, err := rolling.Deploy(t.Context(), c, request(ns, "r1", text, 1), rolling.Check{}, settings, rolling.Listener{})
+	if err != nil || result.Health.TimedOut || !strings.Contains(result.Explanation(), "DeadlineExceeded") {
+		t.Errorf("%v: %s", err, result.Explanation())
 	}
 }
 

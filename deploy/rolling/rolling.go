@@ -36,7 +36,7 @@ type Listener struct {
 
 // Step is one part of the work and when it took place.
 type Step struct {
-	Name       string // connect, hook Job/…, apply, healthy, http, prune
+	Name       string // connect, prepare, hook Job/…, apply, healthy, http, prune
 	Began, End time.Time
 }
 
@@ -84,7 +84,7 @@ func (r Result) Explanation() string {
 		}
 		switch r.hook.Phase {
 		case manifest.Before:
-			return fmt.Sprintf("%s, which comes before the rest, did not succeed, and nothing else was changed:\n%s", r.hook.Ref, text)
+			return fmt.Sprintf("%s, which comes before the rest, did not succeed, and nothing that runs was changed:\n%s", r.hook.Ref, text)
 		case manifest.After:
 			return fmt.Sprintf("%s, which comes after the rest, did not succeed:\n%s", r.hook.Ref, text)
 		default:
@@ -135,6 +135,9 @@ func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) 
 		_, err := r.cluster.Ping(ctx)
 		return err
 	}); err != nil {
+		return r.result, err
+	}
+	if err := r.prepare(ctx); err != nil || r.result.Verdict != "" {
 		return r.result, err
 	}
 	if err := r.hooks(ctx, r.before); err != nil || r.result.Verdict != "" {

@@ -93,6 +93,27 @@ func TestCoordinatorIsNotThere(t *testing.T) {
 	}
 }
 
+func TestDashboard(t *testing.T) {
+	e, out, errs := env(t, "dashboard")
+	if code := command.Execute(t.Context(), e); code != 2 || !strings.Contains(errs.String(), "start a farm with slipway up") {
+		t.Errorf("no farm: code %d: %s", code, errs)
+	}
+	state := filepath.Join(e.Home, ".local/state/slipway")
+	for _, web := range []string{"", "http://127.0.0.1:7421"} {
+		if err := clientfile.Write(state, clientfile.File{Address: "127.0.0.1:2", Token: "a+b", Web: web}); err != nil {
+			t.Fatal(err)
+		}
+		errs.Reset()
+		code := command.Execute(t.Context(), e)
+		if web == "" && (code != 2 || !strings.Contains(errs.String(), "start it again with this version")) {
+			t.Errorf("an older farm: code %d: %s", code, errs)
+		}
+		if web != "" && (code != 0 || out.String() != "http://127.0.0.1:7421/login#a%2Bb\n") {
+			t.Errorf("code %d: %s%s", code, out, errs)
+		}
+	}
+}
+
 func TestLint(t *testing.T) {
 	e, out, errs := env(t, "lint")
 	if code := command.Execute(t.Context(), e); code != 2 || !strings.Contains(errs.String(), "there is no slipway.yaml here") {

@@ -9,7 +9,6 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
 {{- define "slipway.pod" -}}
-automountServiceAccountToken: false
 securityContext: { runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532, seccompProfile: { type: RuntimeDefault } }
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets: {{ toYaml . | nindent 2 }}

@@ -1959,9 +1959,11 @@ type ApplyWork struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Target *DeployTarget          `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
 	// Digest of the blob with the manifests.
-	Manifests     string       `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
-	Release       string       `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
-	Health        *HealthCheck `protobuf:"bytes,4,opt,name=health,proto3" json:"health,omitempty"`
+	Manifests string       `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
+	Release   string       `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
+	Health    *HealthCheck `protobuf:"bytes,4,opt,name=health,proto3" json:"health,omitempty"`
+	// Of the task's time, for hooks: the rest is for the release to become healthy.
+	Beside        *durationpb.Duration `protobuf:"bytes,5,opt,name=beside,proto3" json:"beside,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2020,6 +2022,13 @@ func (x *ApplyWork) GetRelease() string {
 func (x *ApplyWork) GetHealth() *HealthCheck {
 	if x != nil {
 		return x.Health
+	}
+	return nil
+}
+
+func (x *ApplyWork) GetBeside() *durationpb.Duration {
+	if x != nil {
+		return x.Beside
 	}
 	return nil
 }
@@ -2580,12 +2589,13 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"5\n" +
 	"\vHealthCheck\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\x05R\x04port\"\xa6\x01\n" +
+	"\x04port\x18\x02 \x01(\x05R\x04port\"\xd9\x01\n" +
 	"\tApplyWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
-	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\"\xa1\x02\n" +
+	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x121\n" +
+	"\x06beside\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06beside\"\xa1\x02\n" +
 	"\fRollbackWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12/\n" +
 	"\x13candidate_manifests\x18\x02 \x01(\tR\x12candidateManifests\x12+\n" +
@@ -2734,22 +2744,23 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	40, // 52: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
 	24, // 53: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
 	25, // 54: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	24, // 55: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	25, // 56: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	6,  // 57: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 58: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	28, // 59: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	30, // 60: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	32, // 61: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 62: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	29, // 63: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	31, // 64: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	33, // 65: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	62, // [62:66] is the sub-list for method output_type
-	58, // [58:62] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	41, // 55: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	24, // 56: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	25, // 57: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	6,  // 58: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 59: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	28, // 60: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	30, // 61: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	32, // 62: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	2,  // 63: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	29, // 64: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	31, // 65: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	33, // 66: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	63, // [63:67] is the sub-list for method output_type
+	59, // [59:63] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
