@@ -20,7 +20,8 @@ import (
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
-// browser is a headless Chromium with a profile of its own.
+// browser is a headless Chromium. Its profile is chromedp's own, which outlives no browser: children of Chromium may
+// still write there when the browser itself has ended, too late for a folder of the test.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	program := "/usr/bin/chromium"
@@ -28,7 +29,7 @@ func browser(t *testing.T) context.Context {
 		enginetest.Missing(t, "needs the package chromium: %v", err)
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
+		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
 	)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
