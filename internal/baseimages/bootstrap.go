@@ -164,6 +164,8 @@ func find(ctx context.Context, goroot string) sources {
 			}
 		}
 	}
+	s.python, s.pythonLibrary, s.pythonVersion = findPython(ctx)
+	s.redis = findRedis()
 	return s
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -146,29 +147,36 @@ func TestBootstrap(t *testing.T) {
 	}
 }
 
-func TestNodeBringsItsLibraries(t *testing.T) {
-	if _, err := exec.LookPath("node"); err != nil {
-		enginetest.Missing(t, "no node here: %v", err)
-	}
+func TestProgramsBringTheirLibraries(t *testing.T) {
 	host := registry(t)
 	cfg := baseimages.Config{Registry: host, Prefix: ociregistry.MirrorPrefix, User: "u", Password: "p"}
 	records, err := baseimages.Bootstrap(t.Context(), cfg)
 	if err != nil {
 		enginetest.Missing(t, "cannot make base images here: %v", err)
 	}
-	var image string
-	for _, r := range records {
-		if strings.HasPrefix(r.Name, "docker.io/library/node:") {
-			image = strings.TrimPrefix(r.Name, "docker.io/")
-		}
+	tests := []struct{ language, program, image, path string }{
+		{"node", "node", "docker.io/library/node:", "usr/local/bin/node"},
+		{"python", "python3", "docker.io/library/python:", "usr/local/bin/python3"},
+		{"redis", "redis-check-rdb", "docker.io/library/redis:", "usr/local/bin/redis-server"},
 	}
-	found := files(t, pull(t, host, image))
-	loader := false
-	for path := range found {
-		loader = loader || strings.Contains(path, "ld-linux") || strings.Contains(path, "ld-musl")
-	}
-	if _, ok := found["usr/local/bin/node"]; !ok || !loader {
-		t.Errorf("node there: %v, a loader there: %v; want both", ok, loader)
+	for _, test := range tests {
+		t.Run(test.language, func(t *testing.T) {
+			if _, err := exec.LookPath(test.program); err != nil {
+				enginetest.Missing(t, "no %s here: %v", test.program, err)
+			}
+			i := slices.IndexFunc(records, func(r baseimages.Record) bool { return strings.HasPrefix(r.Name, test.image) })
+			if i < 0 {
+				t.Fatalf("no image %s among %+v", test.image, records)
+			}
+			found := files(t, pull(t, host, strings.TrimPrefix(records[i].Name, "docker.io/")))
+			loader := false
+			for path := range found {
+				loader = loader || strings.Contains(path, "ld-linux") || strings.Contains(path, "ld-musl")
+			}
+			if _, ok := found[test.path]; !ok || !loader {
+				t.Errorf("%s there: %v, a loader there: %v; want both", test.path, ok, loader)
+			}
+		})
 	}
 }
 

@@ -32,7 +32,9 @@ type recipe struct {
 
 // sources are the files on this machine that images are made from. An empty path leaves its images out.
 type sources struct {
-	busybox, node, npm, goroot, caBundle string
+	busybox, node, npm, goroot, caBundle, redis string
+
+	python, pythonLibrary, pythonVersion string // the interpreter and its standard library
 }
 
 const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -64,19 +66,12 @@ func recipes(ctx context.Context, s sources) (list []recipe, missing []string, e
 	alpine.description = version + " of this machine with its CA certificates; without apk, musl and packages"
 	list = append(list, busybox, alpine)
 
-	if s.goroot == "" {
-		missing = append(missing, "library/golang: no Go installation was found")
-	} else {
-		r, err := golang(small, s)
-		if err != nil {
-			return nil, nil, err
+	for _, c := range s.candidates(ctx, small) {
+		if !c.there {
+			missing = append(missing, c.repository+": "+c.lacks)
+			continue
 		}
-		list = append(list, r)
-	}
-	if s.node == "" {
-		missing = append(missing, "library/node: no node program was found on PATH")
-	} else {
-		r, err := node(ctx, small, s)
+		r, err := c.recipe()
 		if err != nil {
 			return nil, nil, err
 		}

@@ -35,6 +35,8 @@ func SystemPackages(set Set) []SystemPackage {
 			SystemPackage{"iproute2", "ip", "the network of a real node"},
 			SystemPackage{"nftables", "nft", "Services on a real node"},
 			SystemPackage{"nodejs", "node", "the Node services of examples/shop"},
+			SystemPackage{"python3", "python3", "the Python services of examples/shop"},
+			SystemPackage{"redis-tools", "redis-check-rdb", "the Redis of examples/shop, without a service of the system"},
 		)
 	}
 	if set == Test || set == E2E {
