@@ -143,6 +143,13 @@ func (s schema) object(t *rapid.T, node map[string]any, strange bool) map[string
 			return k != keep && slices.Contains([]string{"file", "env", "kubernetes"}, k)
 		})
 		out[keep] = s.draw(t, props[keep].(map[string]any), strange) //nolint:forcetypeassert // of a schema
+	} else if _, ok := props["rest"]; ok { // a wave has labels or takes what is left
+		delete(out, "rest")
+		out["clusters"] = map[string]any{"api": "x"}
+		if rapid.Bool().Draw(t, "the rest") {
+			delete(out, "clusters")
+			out["rest"] = true
+		}
 	} else if _, ok := node["oneOf"]; ok { // a test is a command or a stage
 		delete(out, rapid.SampledFrom([]string{"run", "target"}).Draw(t, "without"))
 		if _, ok := out["run"]; !ok {

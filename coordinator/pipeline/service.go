@@ -277,6 +277,13 @@ func (d *decoder) deployFields(p *Deploy) strictyaml.Fields {
 		},
 		"timeout": func(n strictyaml.Node) { p.Timeout = n.Duration(time.Second, 24*time.Hour) },
 		"health": func(n strictyaml.Node) {
+			if n.IsBool() {
+				if n.Bool() {
+					n.Problem("write { http: /path, port: n }, or leave it out for the defaults", "want a mapping or false, got true")
+				}
+				p.Health = nil
+				return
+			}
 			h := &Health{}
 			n.Fields("health", strictyaml.Fields{
 				"http": func(n strictyaml.Node) { h.HTTP = d.urlPath(n) },

@@ -23,12 +23,21 @@ type Environment struct {
 	Name      string            `json:"name"`
 	Selector  map[string]string `json:"selector"`        // labels of its clusters
 	Clusters  []string          `json:"clusters"`        // whom Selector selects; sorted, at least one
+	Waves     []*Wave           `json:"waves,omitempty"` // one after the other; none: all clusters side by side
 	Namespace string            `json:"namespace"`       //
 	After     *After            `json:"after,omitempty"` // nil: it waits for no other environment
 	Strategy  string            `json:"strategy"`        // rolling
 	Rollback  string            `json:"rollback"`        // every-wave, none
 	Drift     string            `json:"drift"`           // none
 	Pos       Pos               `json:"-"`               // of its name
+}
+
+// Wave is a part of an environment's clusters. The next wave waits until every service is healthy in it.
+type Wave struct {
+	Name     string            `json:"name"`
+	Selector map[string]string `json:"selector,omitempty"` // labels of its clusters; none: those of no other wave
+	Clusters []string          `json:"clusters"`           // sorted, at least one, in no wave before
+	Pos      Pos               `json:"-"`
 }
 
 // After is the environment that must be done before.

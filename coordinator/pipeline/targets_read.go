@@ -41,6 +41,9 @@ func (d *decoder) targets(root strictyaml.Node, t *Targets) {
 	}
 	root.Fields("the file", anchors(root, fields), "version", "project", "clusters", "environments")
 	d.selectClusters(t)
+	for _, e := range t.Environments {
+		d.selectWaves(e, t.Clusters)
+	}
 	t.Environments = d.orderEnvironments(t.Environments)
 }
 
@@ -129,7 +132,8 @@ func (d *decoder) environmentFields(e *Environment) strictyaml.Fields {
 				n.KeyProblem("write none", "%s is not supported yet", s)
 			}
 		},
-		"verify": later, "approve": later, "waves": later, "soak": later, "windows": later,
+		"waves":  func(n strictyaml.Node) { e.Waves = d.waves(n) },
+		"verify": later, "approve": later, "soak": later, "windows": later,
 		"analyze": later, "analysis": later, "tolerate": later, "freeze": later,
 	}
 }

@@ -29,6 +29,9 @@ func RolloutID(environment string) string { return "rollout/" + environment }
 // PromoteID is the id of the task that makes a service's candidate stable in an environment.
 func PromoteID(service, environment string) string { return "promote/" + service + "@" + environment }
 
+// WaveID is the id of the barrier after a wave of an environment.
+func WaveID(environment, wave string) string { return "wave/" + environment + "/" + wave }
+
 // VerifiedID is the id of the barrier at the end of an environment.
 func VerifiedID(environment string) string { return "verified/" + environment }
 

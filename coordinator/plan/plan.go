@@ -32,6 +32,9 @@ const (
 	// KindApply applies one service's manifests to one target and waits until it is
 	// healthy. Deployer.
 	KindApply Kind = "apply"
+	// KindWave is the barrier between two waves of an environment: every service is
+	// healthy in the clusters of the first. Coordinator.
+	KindWave Kind = "wave"
 	// KindPromote makes the candidate of one service stable in one environment, after
 	// it is healthy in every cluster of it. Coordinator.
 	KindPromote Kind = "promote"

@@ -5,8 +5,9 @@
 // For each environment there is one task that begins the rollout, behind the
 // environment before it; an apply for each service and cluster, behind the services
 // that it needs on the same cluster; a promotion of each service once it is healthy in
-// every cluster; and one barrier at the end. The only strategy today is rolling: all
-// clusters of an environment side by side.
+// every cluster; and one barrier at the end. Between two waves of an environment there
+// is a barrier, too. The only strategy today is rolling: all clusters of a wave side by
+// side.
 //
 // The package does not know how a service is built or tested, and does not make the
 // renders: it is given their ids.
@@ -15,6 +16,7 @@ package rollout
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/slipway-build/slipway/coordinator/pipeline"
 	"github.com/slipway-build/slipway/coordinator/plan"
@@ -47,6 +49,21 @@ func Targets(e *pipeline.Environment) []plan.Target {
 	return out
 }
 
+// gates says for each cluster of an environment what its applies wait for: the
+// beginning of the rollout, or the barrier after the wave before.
+func gates(e *pipeline.Environment) map[string]string {
+	out := make(map[string]string, len(e.Clusters))
+	for _, cluster := range e.Clusters {
+		out[cluster] = plan.RolloutID(e.Name)
+	}
+	for i, w := range e.Waves[min(1, len(e.Waves)):] {
+		for _, cluster := range w.Clusters {
+			out[cluster] = plan.WaveID(e.Name, e.Waves[i].Name)
+		}
+	}
+	return out
+}
+
 // Make plans the rollout of all services to all environments, which are given in the
 // order of targets.yaml. Without a service there is nothing to roll out.
 func Make(services []Service, environments []*pipeline.Environment) Part {
@@ -61,6 +78,7 @@ func Make(services []Service, environments []*pipeline.Environment) Part {
 	}
 	for _, e := range environments {
 		p.begin(e)
+		p.waves(e, sorted)
 		promotions := make([]string, 0, len(sorted))
 		for _, s := range sorted {
 			applies := p.applies(s, e, deployed)
@@ -95,13 +113,31 @@ func (p *Part) begin(e *pipeline.Environment) {
 	})
 }
 
+// waves adds the barriers between the waves of an environment.
+func (p *Part) waves(e *pipeline.Environment, services []Service) {
+	for i := range max(0, len(e.Waves)-1) {
+		w := e.Waves[i]
+		needs := make([]string, 0, len(services)*len(w.Clusters))
+		for _, cluster := range w.Clusters {
+			for _, s := range services {
+				needs = append(needs, plan.ApplyID(s.Name, plan.Target{Environment: e.Name, Cluster: cluster}))
+			}
+		}
+		p.Tasks = append(p.Tasks, plan.Task{
+			ID: plan.WaveID(e.Name, w.Name), Kind: plan.KindWave,
+			Target: &plan.Target{Environment: e.Name, Namespace: e.Namespace},
+			Needs:  sortedIDs(needs), Reason: "every service is healthy in " + strings.Join(w.Clusters, ", ") + ", before " + e.Waves[i+1].Name,
+		})
+	}
+}
+
 // applies adds the tasks of one service in one environment, with their compensation,
 // and returns their ids.
 func (p *Part) applies(s Service, e *pipeline.Environment, deployed map[string]bool) []string {
-	targets := Targets(e)
+	targets, gate := Targets(e), gates(e)
 	ids := make([]string, 0, len(targets))
 	for _, target := range targets {
-		needs := []string{plan.RolloutID(e.Name), plan.RenderID(s.Name, target)}
+		needs := []string{gate[target.Cluster], plan.RenderID(s.Name, target)}
 		for _, other := range s.Needs {
 			if deployed[other] {
 				needs = append(needs, plan.ApplyID(other, target))

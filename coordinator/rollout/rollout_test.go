@@ -22,6 +22,29 @@ func show(tasks []plan.Task) string {
 	return strings.Join(lines, "\n")
 }
 
+func TestWavesGoOneAfterTheOther(t *testing.T) {
+	prod := &pipeline.Environment{
+		Name: "prod", Clusters: []string{"asia", "eu", "us"}, Namespace: "shop", Rollback: pipeline.RollbackEveryWave,
+		Waves: []*pipeline.Wave{{Name: "first", Clusters: []string{"eu"}}, {Name: "second", Clusters: []string{"us"}}, {Name: "last", Clusters: []string{"asia"}}},
+	}
+	part := rollout.Make([]rollout.Service{{Name: "web", Needs: []string{"api"}}, {Name: "api"}}, []*pipeline.Environment{prod})
+	want := `apply/api@prod/asia [deploy_asia] render/api@prod/asia wave/prod/second
+apply/api@prod/eu [deploy_eu] render/api@prod/eu rollout/prod
+apply/api@prod/us [deploy_us] render/api@prod/us wave/prod/first
+apply/web@prod/asia [deploy_asia] apply/api@prod/asia render/web@prod/asia wave/prod/second
+apply/web@prod/eu [deploy_eu] apply/api@prod/eu render/web@prod/eu rollout/prod
+apply/web@prod/us [deploy_us] apply/api@prod/us render/web@prod/us wave/prod/first
+promote/api@prod [] apply/api@prod/asia apply/api@prod/eu apply/api@prod/us
+promote/web@prod [] apply/web@prod/asia apply/web@prod/eu apply/web@prod/us
+rollout/prod [] release
+verified/prod [] promote/api@prod promote/web@prod
+wave/prod/first [] apply/api@prod/eu apply/web@prod/eu
+wave/prod/second [] apply/api@prod/us apply/web@prod/us`
+	if diff := cmp.Diff(want, show(part.Tasks)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestMake(t *testing.T) {
 	dev := &pipeline.Environment{Name: "dev", Clusters: []string{"one"}, Namespace: "shop-dev", Rollback: pipeline.RollbackNone}
 	prod := &pipeline.Environment{

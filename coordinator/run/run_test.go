@@ -92,7 +92,11 @@ func (w *world) finish(t *run.Task, o run.Outcome, untouched bool) error {
 func TestEveryRunEndsAndUndoesWhatItBegan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		envs := [][]string{{"a"}, {"b", "c"}}[:rapid.IntRange(0, 2).Draw(t, "environments")]
-		w, err := begin(plantest.Shop("shop", rapid.IntRange(1, 3).Draw(t, "services"), rapid.IntRange(0, 2).Draw(t, "tests"), envs))
+		p := plantest.Shop("shop", rapid.IntRange(1, 3).Draw(t, "services"), rapid.IntRange(0, 2).Draw(t, "tests"), envs)
+		if rapid.Bool().Draw(t, "in waves") {
+			p = plantest.OneByOne(p)
+		}
+		w, err := begin(p)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ package plantest
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
 )
@@ -51,4 +52,52 @@ func Shop(name string, services, tests int, environments [][]string) *plan.Plan 
 		before = add(plan.Task{ID: plan.VerifiedID(env), Kind: plan.KindVerified, Target: &plan.Target{Environment: env}, Needs: promotes})
 	}
 	return p
+}
+
+// OneByOne makes each cluster of a plan's environments a wave of its own, in the order of names.
+func OneByOne(p *plan.Plan) *plan.Plan {
+	applies := map[plan.Target][]string{} // of each target
+	clusters := map[string][]string{}     // of each environment
+	for _, t := range p.Tasks {
+		if t.Kind == plan.KindApply {
+			if len(applies[*t.Target]) == 0 {
+				clusters[t.Target.Environment] = append(clusters[t.Target.Environment], t.Target.Cluster)
+			}
+			applies[*t.Target] = append(applies[*t.Target], t.ID)
+		}
+	}
+	gates := map[plan.Target]string{}
+	var barriers []plan.Task
+	for env, names := range clusters {
+		slices.Sort(names)
+		for i, name := range names[1:] {
+			before := plan.Target{Environment: env, Cluster: names[i], Namespace: "n"}
+			barrier := plan.Task{ID: plan.WaveID(env, names[i]), Kind: plan.KindWave, Target: &plan.Target{Environment: env}, Needs: applies[before]}
+			gates[plan.Target{Environment: env, Cluster: name, Namespace: "n"}] = barrier.ID
+			barriers = append(barriers, barrier)
+		}
+	}
+	for i, t := range p.Tasks {
+		if t.Kind == plan.KindApply && gates[*t.Target] != "" {
+			p.Tasks[i].Needs = append(slices.Clone(t.Needs), gates[*t.Target])
+		}
+	}
+	p.Tasks = inOrder(append(p.Tasks, barriers...))
+	return p
+}
+
+// inOrder puts tasks behind what they need.
+func inOrder(tasks []plan.Task) []plan.Task {
+	placed := map[string]bool{}
+	out := make([]plan.Task, 0, len(tasks))
+	for len(out) < len(tasks) {
+		for _, t := range tasks {
+			ready := !slices.ContainsFunc(t.Needs, func(need string) bool { return !placed[need] })
+			if ready && !placed[t.ID] {
+				placed[t.ID] = true
+				out = append(out, t)
+			}
+		}
+	}
+	return out
 }
