@@ -35,7 +35,7 @@ type ready struct {
 	StartedS   float64 `json:"started_s"`
 }
 
-// nodeIndex is the address plan of the demo's real node.
+// nodeIndex is the address plan of the demo's first real node; the next has the next.
 const nodeIndex = 7
 
 // prodKind asks whether this machine can run a real node, and says so if not.
@@ -64,7 +64,7 @@ func (d *demo) prodKind(ctx context.Context) (string, error) {
 	return "kwok", nil
 }
 
-// startClusters starts dev with simulated nodes and prod with a real one, side by side.
+// startClusters starts dev with simulated nodes and two of prod with a real one each, side by side.
 func (d *demo) startClusters(ctx context.Context) error {
 	kind, err := d.prodKind(ctx)
 	if err != nil {
@@ -74,12 +74,12 @@ func (d *demo) startClusters(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("starting two clusters: dev (simulated nodes) and prod (%s)", map[string]string{"node": "one real node in a network namespace of its own", "kwok": "simulated nodes"}[kind])
-	d.clusters = []*cluster{{name: "dev", kind: "kwok"}, {name: "prod", kind: kind}}
-	for _, c := range d.clusters {
+	d.say("starting three clusters: dev (simulated nodes), prod-eu and prod-us (%s)", map[string]string{"node": "one real node each, in a network namespace of its own", "kwok": "simulated nodes"}[kind])
+	d.clusters = []*cluster{{name: "dev", kind: "kwok"}, {name: "prod-eu", kind: kind}, {name: "prod-us", kind: kind}}
+	for i, c := range d.clusters {
 		var args []string
 		if c.kind == "node" {
-			args, err = d.nodeArgs(ctx, ca, auth)
+			args, err = d.nodeArgs(ctx, nodeIndex+i, ca, auth)
 			if err != nil {
 				return err
 			}
@@ -99,8 +99,8 @@ func (d *demo) startClusters(ctx context.Context) error {
 
 // nodeArgs lets the node pull what is named 127.0.0.1:7423/… from the registry at the
 // host's end of its link.
-func (d *demo) nodeArgs(ctx context.Context, ca, auth string) ([]string, error) {
-	index := fmt.Sprint(nodeIndex)
+func (d *demo) nodeArgs(ctx context.Context, n int, ca, auth string) ([]string, error) {
+	index := fmt.Sprint(n)
 	out, err := exec.CommandContext(ctx, filepath.Join(d.tools, "devcluster"), "addresses", "--index", index).Output()
 	var plan struct {
 		HostIP string `json:"host_ip"`

@@ -17,7 +17,7 @@ async function get(url, options) {
 }
 
 const where = Object.fromEntries(
-  ['catalog', 'cart', 'orders', 'reviews', 'web'].map((name) => [name, process.env[`SLIPWAY_URL_${name.toUpperCase()}`]]),
+  ['catalog', 'cart', 'orders', 'reviews', 'search', 'delivery', 'recommend', 'web'].map((name) => [name, process.env[`SLIPWAY_URL_${name.toUpperCase()}`]]),
 );
 for (const [name, base] of Object.entries(where)) {
   await get(`${base}/healthz`);
@@ -29,3 +29,16 @@ for (const product of products) {
   if (!home.includes(product.name)) throw new Error(`the home page lacks ${product.name}`);
 }
 console.log(`the home page shows all ${products.length} products`);
+const found = JSON.parse(await get(`${where.search}/search?q=latern`));
+if (found[0]?.id !== 'lantern') throw new Error(`search finds ${JSON.stringify(found)} for "latern"`);
+const quote = JSON.parse(await get(`${where.delivery}/quotes/be?total=8900`));
+console.log(`search forgives a slip of the finger; ${quote.carrier} delivers for ${quote.cents} cents`);
+
+// Somebody buys two things, and from then on they are recommended together.
+const put = (product) => ({ method: 'POST', body: new URLSearchParams({ product, quantity: '1' }), headers: { cookie } });
+const cookie = `customer=${crypto.randomUUID()}`;
+for (const product of ['lantern', 'bowline']) await get(`${where.web}/cart`, put(product));
+await get(`${where.web}/checkout`, { method: 'POST', headers: { cookie } });
+const { also } = JSON.parse(await get(`${where.recommend}/products/lantern/also`));
+if (!also.includes('bowline')) throw new Error(`lantern and bowline were bought together, and recommend says ${also}`);
+console.log(`lantern is often bought with ${also.join(', ')}`);

@@ -29,25 +29,28 @@ function page(title, content, notice) {
 <p><a href="/cart">Cart</a></p></body></html>`.toString();
 }
 
-export function home(products) {
-  return page('Everything for your boat', html`<table>
+export function home(products, words) {
+  return page('Everything for your boat', html`<form><input name="q" value="${words}" aria-label="Words"> <button>Search</button></form>
+<table>
 <tr><th>Product</th><th>Price</th><th>Rating</th></tr>
 ${products.map((p) => html`<tr><td><a href="/products/${p.id}">${p.name}</a></td><td>${euro(p.cents)}</td><td>${stars(p.average)}</td></tr>`)}
 </table>`);
 }
 
-export function product(p, { average, reviews }, notice) {
+export function product(p, { average, reviews }, also, notice) {
   return page(p.name, html`<h2>${p.name}</h2><p>${euro(p.cents)} · ${stars(average)} · ${p.stock > 0 ? `${p.stock} left` : 'sold out'}</p>
 <form method="post" action="/cart"><input type="hidden" name="product" value="${p.id}">
 <input type="number" name="quantity" value="1" min="1" max="${p.stock}"><button>Put into cart</button></form>
-${reviews.map((r) => html`<blockquote>${'★'.repeat(r.stars)} ${r.text} – ${r.author}</blockquote>`)}`, notice);
+${reviews.map((r) => html`<blockquote>${'★'.repeat(r.stars)} ${r.text} – ${r.author}</blockquote>`)}
+${also.length > 0 ? html`<p>Often bought with it: ${also.map((id) => html`<a href="/products/${id}">${id}</a> `)}</p>` : ''}`, notice);
 }
 
-export function cart({ items, total }, notice) {
+export function cart({ items, total }, quote, notice) {
   if (items.length === 0) return page('Cart', html`<p>Your cart is empty.</p>`, notice);
   return page('Cart', html`<table>
 ${items.map((i) => html`<tr><td>${i.quantity} × ${i.name}</td><td>${euro(i.cents * i.quantity)}</td></tr>`)}
 <tr><th>Total</th><th>${euro(total)}</th></tr></table>
+${quote ? html`<p>Sent by ${quote.carrier} for ${euro(quote.cents)}, in ${quote.days} days.</p>` : ''}
 <form method="post" action="/checkout"><button>Buy</button></form>`, notice);
 }
 

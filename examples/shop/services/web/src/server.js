@@ -5,37 +5,50 @@ import * as pages from './pages.js';
 import { Refused } from './upstream.js';
 
 const MAX_BODY = 16 * 1024;
-const NONE = { average: null, reviews: [] };
+const COUNTRY = 'be';
 
-/** The storefront over four services, each a function (method, path, body) → value. */
-export function serve({ catalog, cart, orders, reviews }, log) {
-  // A shop without reviews still sells.
-  const reviewsOf = async (id) => {
+/** The storefront over seven services, each a function (method, path, body) → value. */
+export function serve({ catalog, cart, orders, reviews, search, delivery, recommend }, log) {
+  // A shop without reviews, recommendations and quotes still sells.
+  const orElse = async (asked, otherwise) => {
     try {
-      return await reviews('GET', `/products/${id}/reviews`);
+      return await asked;
     } catch (error) {
       log({ level: 'warn', msg: error.message });
-      return NONE;
+      return otherwise;
     }
   };
+  const reviewsOf = (id) => orElse(reviews('GET', `/products/${id}/reviews`), { average: null, reviews: [] });
+  const alsoBought = (id) => orElse(recommend('GET', `/products/${id}/also`), { also: [] });
+  const quote = (total) => orElse(delivery('GET', `/quotes/${COUNTRY}?total=${total}`), undefined);
 
   const routes = {
-    'GET /': async () => {
-      const products = await catalog('GET', '/products');
+    'GET /': async ({ query }) => {
+      const words = query.get('q') ?? '';
+      const all = () => catalog('GET', '/products');
+      const products = words === '' ? await all() : await search('GET', `/search?q=${encodeURIComponent(words)}`);
       const rated = products.map(async (p) => ({ ...p, average: (await reviewsOf(p.id)).average }));
-      return pages.home(await Promise.all(rated));
+      return pages.home(await Promise.all(rated), words);
     },
     'GET /products': async ({ id }) => {
-      const [product, said] = await Promise.all([catalog('GET', `/products/${id}`), reviewsOf(id)]);
-      return pages.product(product, said);
+      const [product, said, { also }] = await Promise.all([catalog('GET', `/products/${id}`), reviewsOf(id), alsoBought(id)]);
+      return pages.product(product, said, also);
     },
-    'GET /cart': async ({ customer }) => pages.cart(await cart('GET', `/carts/${customer}`)),
+    'GET /cart': async ({ customer }) => {
+      const full = await cart('GET', `/carts/${customer}`);
+      return pages.cart(full, await quote(full.total));
+    },
     'POST /cart': async ({ customer, form }) => {
       const quantity = Number(form.get('quantity') ?? 1);
       const path = `/carts/${customer}/items/${encodeURIComponent(form.get('product') ?? '')}`;
-      return pages.cart(await cart('PUT', path, { quantity }));
+      const full = await cart('PUT', path, { quantity });
+      return pages.cart(full, await quote(full.total));
     },
-    'POST /checkout': async ({ customer }) => pages.thanks(await orders('POST', '/orders', { cart: customer })),
+    'POST /checkout': async ({ customer }) => {
+      const order = await orders('POST', '/orders', { cart: customer });
+      await orElse(recommend('POST', '/bought', { products: order.lines.map((line) => line.product) }));
+      return pages.thanks(order);
+    },
   };
 
   return createServer(async (request, response) => {
@@ -43,7 +56,7 @@ export function serve({ catalog, cart, orders, reviews }, log) {
       response.writeHead(200, { 'content-type': 'application/json' }).end('{"status":"ok"}');
       return;
     }
-    const { pathname } = new URL(request.url, 'http://shop');
+    const { pathname, searchParams: query } = new URL(request.url, 'http://shop');
     const [, first, id] = /^\/(\w*)(?:\/([\w-]+))?$/.exec(pathname) ?? [];
     const customer = customerOf(request) ?? randomUUID();
     const answer = (status, text) => {
@@ -61,7 +74,7 @@ export function serve({ catalog, cart, orders, reviews }, log) {
     }
     try {
       const form = request.method === 'POST' ? new URLSearchParams(await body(request)) : undefined;
-      answer(200, await route({ id, customer, form }));
+      answer(200, await route({ id, query, customer, form }));
     } catch (error) {
       if (!(error instanceof Refused)) log({ level: 'error', msg: error.stack });
       answer(error.status ?? 500, pages.failure(error instanceof Refused ? error.message : 'something went wrong here'));

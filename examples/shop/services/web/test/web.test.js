@@ -34,18 +34,22 @@ async function shop(t, broken = {}) {
   const answers = {
     'catalog GET /products': [lantern],
     'catalog GET /products/lantern': lantern,
+    'search GET /search?q=latern': [lantern],
+    'recommend GET /products/lantern/also': { also: ['compass'] },
+    'recommend POST /bought': { counted: 1 },
+    'delivery GET /quotes/be?total=8900': { carrier: 'Post', cents: 495, days: 2 },
     'reviews GET /products/lantern/reviews': { average: 4.5, reviews: [{ author: 'Ines', stars: 5, text: 'Warm light' }] },
   };
   const service = (name) => async (method, path, body) => {
     calls.push([name, method, path, body]);
     if (broken[name]) throw broken[name];
     if (name === 'cart') return { items: [{ ...lantern, quantity: body?.quantity ?? 1 }], total: 8900 };
-    if (name === 'orders') return { id: 'K7', total: 9395 };
+    if (name === 'orders') return { id: 'K7', total: 9395, lines: [{ product: 'lantern' }] };
     const answer = answers[`${name} ${method} ${path}`];
     if (!answer) throw new Refused(name, 404, 'no such product');
     return answer;
   };
-  const names = ['catalog', 'cart', 'orders', 'reviews'];
+  const names = ['catalog', 'cart', 'orders', 'reviews', 'search', 'delivery', 'recommend'];
   const server = serve(Object.fromEntries(names.map((name) => [name, service(name)])), () => {});
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -62,11 +66,22 @@ test('the home page lists products with prices and ratings', async (t) => {
   assert.match(text, /★ 4\.5/);
 });
 
-test('without reviews the shop still sells', async (t) => {
-  const { get } = await shop(t, { reviews: new Refused('reviews', 502, 'cannot be reached') });
+test('without what is only useful the shop still sells', async (t) => {
+  const gone = (name) => [name, new Refused(name, 502, 'cannot be reached')];
+  const { get } = await shop(t, Object.fromEntries(['reviews', 'recommend', 'delivery'].map(gone)));
   const response = await get('/products/lantern');
   assert.equal(response.status, 200);
   assert.match(await response.text(), /no reviews yet/);
+  for (const path of ['/cart', '/checkout']) {
+    assert.equal((await get(path, { method: 'POST', body: new URLSearchParams({ product: 'lantern' }) })).status, 200);
+  }
+});
+
+test('search, recommendations and a quote are shown', async (t) => {
+  const { get } = await shop(t);
+  assert.match(await (await get('/?q=latern')).text(), /value="latern"[^]*Brass &lt;lantern&gt;/);
+  assert.match(await (await get('/products/lantern')).text(), /Often bought with it: <a href="\/products\/compass">/);
+  assert.match(await (await get('/cart')).text(), /Sent by Post for € 4\.95, in 2 days/);
 });
 
 test('a customer keeps the same cart from page to page, and buys it', async (t) => {
@@ -74,9 +89,10 @@ test('a customer keeps the same cart from page to page, and buys it', async (t) 
   const first = await get('/cart', { method: 'POST', body: new URLSearchParams({ product: 'lantern', quantity: '2' }) });
   const cookie = first.headers.get('set-cookie').split(';')[0];
   const customer = cookie.replace('customer=', '');
-  assert.deepEqual(calls.at(-1), ['cart', 'PUT', `/carts/${customer}/items/lantern`, { quantity: 2 }]);
+  assert.deepEqual(calls.at(-2), ['cart', 'PUT', `/carts/${customer}/items/lantern`, { quantity: 2 }]);
   const bought = await get('/checkout', { method: 'POST', headers: { cookie } });
-  assert.deepEqual(calls.at(-1), ['orders', 'POST', '/orders', { cart: customer }]);
+  assert.deepEqual(calls.at(-2), ['orders', 'POST', '/orders', { cart: customer }]);
+  assert.deepEqual(calls.at(-1), ['recommend', 'POST', '/bought', { products: ['lantern'] }]);
   assert.match(await bought.text(), /order K7 over € 93\.95/);
 });
 
