@@ -41,6 +41,8 @@ type TestInputs struct {
 	Secret map[string]string // environment variable → name of the secret; never its value
 	Report string            //
 	Runner string            // version of what runs it
+
+	Sidecars string // how they are defined; empty: none
 }
 
 // RenderInputs is everything that rendered manifests depend on, but for the image: a
@@ -92,6 +94,9 @@ func TestDigest(in TestInputs) string {
 	e.text(in.Report)
 	e.text(in.Runner)
 	e.names(in.Secret)
+	if in.Sidecars != "" {
+		e.text(in.Sidecars)
+	}
 	return e.sum()
 }
 

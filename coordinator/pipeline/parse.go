@@ -102,6 +102,7 @@ func (d *decoder) pipeline(files map[string][]byte, limits strictyaml.Limits) *P
 	}
 	p.Services = slices.SortedFunc(maps.Values(d.services), func(a, b *Service) int { return cmp.Compare(a.Name, b.Name) })
 	d.checkReferences(p.Services)
+	d.checkSidecars(p)
 	if len(p.Services) == 0 && d.report.Count() == 0 {
 		d.report.Add(strictyaml.At(File, main, 1, 1), "add at least one below \"services:\"", "there are no services")
 	}
@@ -120,7 +121,7 @@ func (d *decoder) root(root strictyaml.Node, p *Pipeline) {
 		"triggers": func(n strictyaml.Node) { p.Triggers = d.triggers(n) },
 		"defaults": keep(&defaults),
 		"services": keep(&services),
-		"sidecars": later,
+		"sidecars": func(n strictyaml.Node) { p.Sidecars = d.sidecars(n) },
 		"release":  later,
 		"on":       hint("on is true in older YAML", "write \"triggers\""),
 	}

@@ -57,6 +57,7 @@ type Pipeline struct {
 	Version  int        `json:"version"`
 	Project  string     `json:"project"`
 	Triggers []Trigger  `json:"triggers,omitempty"` // sorted by event
+	Sidecars []*Sidecar `json:"sidecars,omitempty"` // sorted by name
 	Services []*Service `json:"services"`           // sorted by name
 	Pos      Pos        `json:"-"`                  // of the project's name
 }
@@ -127,6 +128,35 @@ type Test struct {
 	Size    string            `json:"size"`                 // S, M, L, XL; default: S
 	Infra   int               `json:"retry_infra"`          // retries when the farm broke; default: 2
 	Pos     Pos               `json:"-"`                    // of its name
+
+	Sidecars []SidecarRef `json:"sidecars,omitempty"` // beside Run, in the order in which they are started
+}
+
+// Sidecar is a container beside a test, which shares its network: a database, a queue.
+type Sidecar struct {
+	Name    string            `json:"name"`
+	Image   string            `json:"image"`
+	Run     string            `json:"run,omitempty"`        // command for /bin/sh -c in the image; empty: what the image itself runs
+	Env     map[string]string `json:"env,omitempty"`        //
+	Secrets []SecretUse       `json:"secret_env,omitempty"` // of its environment; sorted by name
+	Ready   string            `json:"ready,omitempty"`      // command in the image that succeeds once it can be used; empty: its ports are open
+	Pos     Pos               `json:"-"`                    // of its name
+}
+
+// SidecarRef names a sidecar where a test wants it.
+type SidecarRef struct {
+	Name string `json:"name"`
+	Pos  Pos    `json:"-"`
+}
+
+// Sidecar finds one by name.
+func (p *Pipeline) Sidecar(name string) (*Sidecar, bool) {
+	for _, s := range p.Sidecars {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return nil, false
 }
 
 // Deploy says how the manifests of a service are made, and when it is healthy.

@@ -241,6 +241,11 @@ func checkSecrets(p *Pipeline, t *Targets, report *Reporter) {
 		for _, test := range s.Tests {
 			if test.Run != "" && test.At == "" {
 				check(test.Secrets, UseTest)
+				for _, ref := range test.Sidecars {
+					if sidecar, ok := p.Sidecar(ref.Name); ok {
+						check(sidecar.Secrets, UseTest)
+					}
+				}
 			}
 		}
 	}

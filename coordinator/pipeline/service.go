@@ -66,7 +66,7 @@ func (d *decoder) service(key strictyaml.Key, n strictyaml.Node, folder string) 
 		"build":    func(n strictyaml.Node) { s.Build = d.build(n, s) },
 		"test":     func(n strictyaml.Node) { s.Tests = d.tests(n, s.Name) },
 		"deploy":   func(n strictyaml.Node) { s.Deploy = d.deploy(n, s) },
-		"sidecars": later,
+		"sidecars": hint("sidecars are shared by all services", "move it to sidecars: at the top of "+File+", and name it in the test"),
 		"if":       later,
 	}
 	what := "service " + strictyaml.Quote(s.Name)
@@ -182,7 +182,7 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		}
 	}
 	fields["shards"] = later
-	fields["sidecars"] = later
+	fields["sidecars"] = func(n strictyaml.Node) { t.Sidecars = d.sidecarRefs(n) }
 	fields["if"] = later
 	what := "test " + strictyaml.Quote(service+"/"+key.Text)
 	before := d.report.Count()
@@ -199,6 +199,10 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		d.report.Add(key.Pos, "in: goes with run:", "%s has both target and in", what)
 	case t.At == AtDeploy && (t.Target != "" || t.In != "" || t.Report != ""):
 		d.report.Add(key.Pos, "write run: alone", "%s runs in the image of its service when at is deploy: target, in and report are not supported yet", what)
+	case len(t.Sidecars) > 0 && t.Run == "":
+		d.report.Add(key.Pos, "write run: with a command, and in: for its stage", "%s has sidecars, and nothing that could reach them: a stage is built alone", what)
+	case t.At == AtDeploy && len(t.Sidecars) > 0:
+		d.report.Add(key.Pos, "deploy what it needs", "%s has sidecars, which are not supported yet when at is deploy", what)
 	case t.At == AtDeploy && t.Name == MigrateName:
 		d.report.Add(key.Pos, "give it another name", "%s has the name of the service's migration", what)
 	case t.At == AtDeploy && len(t.Secrets) > 0:

@@ -176,6 +176,18 @@ type Test struct {
 	Env    map[string]string `json:"env,omitempty"`        //
 	Secret map[string]string `json:"secret_env,omitempty"` // environment variable → name of the secret
 	Report string            `json:"report,omitempty"`     // glob of report files, relative to the working directory of the stage
+
+	Sidecars []Sidecar `json:"sidecars,omitempty"` // beside the command, in the order in which they are started
+}
+
+// Sidecar is a container beside a test, which shares its network: a database, a queue.
+type Sidecar struct {
+	Name   string            `json:"name"` // the test reaches it by this name
+	Image  string            `json:"image"`
+	Run    string            `json:"run,omitempty"`        // for /bin/sh -c in the image; empty: what the image itself runs
+	Env    map[string]string `json:"env,omitempty"`        //
+	Secret map[string]string `json:"secret_env,omitempty"` // environment variable → name of the secret
+	Ready  string            `json:"ready,omitempty"`      // a command in the image that succeeds once it can be used; empty: its ports are open
 }
 
 // Render makes manifests with kustomize or from plain files.

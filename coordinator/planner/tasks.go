@@ -199,15 +199,36 @@ func (p *planner) tests(s *pipeline.Service) {
 		if t.Run != "" {
 			env = names(t.Secrets)
 		}
+		sidecars, defined := p.sidecars(t)
 		digest := affected.TestDigest(affected.TestInputs{
 			Build: p.digests[s.Name], Run: t.Run, In: t.In, Target: t.Target, Env: t.Env, Secret: env, Report: t.Report, Runner: p.in.Runner,
+			Sidecars: defined,
 		})
 		p.add(plan.Task{
 			ID: plan.TestID(s.Name, t.Name), Kind: plan.KindTest, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
 			Digest: digest, Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra,
-			Test: &plan.Test{Name: t.Name, Build: b, Run: t.Run, Env: maps.Clone(t.Env), Secret: env, Report: t.Report},
+			Test: &plan.Test{Name: t.Name, Build: b, Run: t.Run, Env: maps.Clone(t.Env), Secret: env, Report: t.Report, Sidecars: sidecars},
 		})
 	}
+}
+
+// sidecars of a test, and the text that tells them from others.
+func (p *planner) sidecars(t *pipeline.Test) (list []plan.Sidecar, defined string) {
+	for _, ref := range t.Sidecars {
+		s, ok := p.in.Pipeline.Sidecar(ref.Name)
+		if !ok {
+			continue // the parser has said so
+		}
+		list = append(list, plan.Sidecar{Name: s.Name, Image: s.Image, Run: s.Run, Env: maps.Clone(s.Env), Secret: names(s.Secrets), Ready: s.Ready})
+	}
+	if len(list) == 0 {
+		return nil, ""
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		panic(err) // strings and maps of strings
+	}
+	return list, string(text)
 }
 
 // release adds everything behind the builds and tests: renders, the gate, rollouts.

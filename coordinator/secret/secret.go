@@ -72,6 +72,9 @@ func Uses(t *plan.Task) map[string][]string {
 	if t.Test != nil {
 		add(t.Test.Build.Secrets, pipeline.UseBuild)
 		add(t.Test.Secret, pipeline.UseTest)
+		for _, s := range t.Test.Sidecars {
+			add(s.Secret, pipeline.UseTest)
+		}
 	}
 	return out
 }

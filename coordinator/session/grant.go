@@ -23,6 +23,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 	case plan.KindTest:
 		g.Work = &pb.Grant_Test{Test: &pb.TestWork{
 			Name: t.Test.Name, Build: build(&t.Test.Build, w.Images), Run: t.Test.Run, Env: t.Test.Env, SecretEnv: t.Test.Secret, Report: t.Test.Report,
+			Sidecars: sidecars(t.Test.Sidecars),
 		}}
 	case plan.KindRender:
 		g.Work = &pb.Grant_Render{Render: &pb.RenderWork{
@@ -49,6 +50,14 @@ func build(b *plan.Build, images map[string]string) *pb.BuildWork {
 		Paths: b.Paths, Dockerfile: b.Dockerfile, Context: b.Context, Target: b.Target, Args: b.Args, Contexts: images,
 		Platform: b.Platform, Push: b.Push, Provenance: b.Provenance, Secrets: b.Secrets,
 	}
+}
+
+func sidecars(list []plan.Sidecar) []*pb.SidecarWork {
+	out := make([]*pb.SidecarWork, 0, len(list))
+	for _, s := range list {
+		out = append(out, &pb.SidecarWork{Name: s.Name, Image: s.Image, Run: s.Run, Env: s.Env, SecretEnv: s.Secret, Ready: s.Ready})
+	}
+	return out
 }
 
 func target(t *plan.Target) *pb.DeployTarget {

@@ -41,6 +41,7 @@ func Task(g *pb.Grant) runner.Task {
 	case *pb.Grant_Test:
 		t.Work = runner.Test{
 			Name: w.Test.GetName(), Build: build(w.Test.GetBuild()), Run: w.Test.GetRun(), Env: w.Test.GetEnv(), Secret: w.Test.GetSecretEnv(), Report: w.Test.GetReport(),
+			Sidecars: sidecars(w.Test.GetSidecars()),
 		}
 	case *pb.Grant_Render:
 		t.Work = runner.Render{
@@ -56,6 +57,16 @@ func build(b *pb.BuildWork) runner.Build {
 		Paths: b.GetPaths(), Dockerfile: b.GetDockerfile(), Context: b.GetContext(), Target: b.GetTarget(), Args: b.GetArgs(), Contexts: b.GetContexts(),
 		Platform: b.GetPlatform(), Push: b.GetPush(), Provenance: b.GetProvenance(), Secrets: b.GetSecrets(),
 	}
+}
+
+func sidecars(list []*pb.SidecarWork) []runner.Sidecar {
+	var out []runner.Sidecar
+	for _, s := range list {
+		out = append(out, runner.Sidecar{
+			Name: s.GetName(), Image: s.GetImage(), Run: s.GetRun(), Env: s.GetEnv(), Secret: s.GetSecretEnv(), Ready: s.GetReady(),
+		})
+	}
+	return out
 }
 
 // Completion is an outcome on the wire. Lease and log size are the session's to fill in.

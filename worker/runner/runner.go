@@ -106,6 +106,18 @@ type Test struct {
 	Env    map[string]string // of the command
 	Secret map[string]string // environment variable of the command → name of the secret
 	Report string            // glob of report files, relative to the stage's working directory
+
+	Sidecars []Sidecar // beside the command, in the order in which they are started
+}
+
+// Sidecar is a container beside a test, which shares its network: a database, a queue.
+type Sidecar struct {
+	Name   string // the test reaches it by this name, and at localhost
+	Image  string
+	Run    string // for /bin/sh -c in the image; empty: what the image itself runs
+	Env    map[string]string
+	Secret map[string]string // environment variable → name of the secret
+	Ready  string            // a command in the image that succeeds once it can be used; empty: its ports are open
 }
 
 // Kind is KindTest.

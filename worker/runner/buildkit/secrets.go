@@ -15,6 +15,9 @@ const envPrefix = "slipway.env."
 // SecretEnv is the id by which a secret of a test's environment is asked for.
 func SecretEnv(variable string) string { return envPrefix + variable }
 
+// SidecarSecretEnv is the id by which a secret of a sidecar's environment is asked for.
+func SidecarSecretEnv(sidecar, variable string) string { return envPrefix + sidecar + "/" + variable }
+
 // secrets are what the daemon may ask for while it works for t: the values travel over
 // the session of one solve, and are in no definition, no cache key and no provenance.
 func secrets(t runner.Task, b runner.Build) (session.Attachable, error) {
@@ -36,6 +39,13 @@ func secrets(t runner.Task, b runner.Build) (session.Attachable, error) {
 		for variable, name := range test.Secret {
 			if err := add(SecretEnv(variable), name); err != nil {
 				return nil, err
+			}
+		}
+		for _, s := range test.Sidecars {
+			for variable, name := range s.Secret {
+				if err := add(SidecarSecretEnv(s.Name, variable), name); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}

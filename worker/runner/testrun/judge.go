@@ -25,6 +25,9 @@ func (a *attempt) broken(ctx context.Context, err error, where buildkit.Where) r
 		o.Steps = a.watch.Steps()
 		return o
 	}
+	if bad := (*sidecarError)(nil); ctx.Err() == nil && errors.As(err, &bad) {
+		return runner.Outcome{Kind: runner.Failed, Class: runner.ClassUser, Message: a.task.ID + ": " + bad.message, Steps: a.watch.Steps()}
+	}
 	o := buildkit.Classify(ctx, err, a.watch, where)
 	if o.Kind != runner.Failed || o.Class != runner.ClassUser || a.work.Run != "" {
 		return o

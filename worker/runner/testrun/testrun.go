@@ -132,17 +132,23 @@ func stageConfig(res *gateway.Result) (ocispecs.ImageConfig, error) {
 // command runs the command in a container of the stage. A container, and not a build
 // step: it is never cached, and its files can be read after it failed.
 func (a *attempt) command(ctx context.Context, c gateway.Client, stage gateway.Reference, config ocispecs.ImageConfig) error {
-	ctr, err := c.NewContainer(ctx, gateway.NewContainerRequest{
-		Mounts: []gateway.Mount{{Dest: "/", MountType: pb.MountType_BIND, Ref: stage}},
-	})
+	sidecars, err := a.pullSidecars(ctx, c)
 	if err != nil {
-		return fmt.Errorf("make a container of stage %q: %w", a.work.Build.Target, err)
+		return err
+	}
+	ctr, err := a.container(ctx, c, stage, sidecars)
+	if err != nil {
+		return err
 	}
 	defer func() {
 		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		_ = ctr.Release(release)
+		stopSidecars(sidecars)
 	}()
+	if err := a.startSidecars(ctx, ctr, sidecars); err != nil {
+		return err
+	}
 	step := a.watch.Begin(fmt.Sprintf("[test %s] %s", a.work.Name, a.work.Run), "exec")
 	live, stop := a.alive(ctx, c)
 	err = a.wait(live, ctr, config, step)

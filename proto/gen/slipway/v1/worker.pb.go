@@ -1581,7 +1581,9 @@ type TestWork struct {
 	Env    map[string]string      `protobuf:"bytes,4,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Report string                 `protobuf:"bytes,5,opt,name=report,proto3" json:"report,omitempty"`
 	// Environment variable → name of the secret.
-	SecretEnv     map[string]string `protobuf:"bytes,6,rep,name=secret_env,json=secretEnv,proto3" json:"secret_env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	SecretEnv map[string]string `protobuf:"bytes,6,rep,name=secret_env,json=secretEnv,proto3" json:"secret_env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Containers beside the command, in the order in which they are started.
+	Sidecars      []*SidecarWork `protobuf:"bytes,7,rep,name=sidecars,proto3" json:"sidecars,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1658,6 +1660,102 @@ func (x *TestWork) GetSecretEnv() map[string]string {
 	return nil
 }
 
+func (x *TestWork) GetSidecars() []*SidecarWork {
+	if x != nil {
+		return x.Sidecars
+	}
+	return nil
+}
+
+// SidecarWork is a container beside a test: a database, a queue.
+type SidecarWork struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The test reaches it by this name, and at localhost.
+	Name  string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Image string `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
+	// For /bin/sh -c in the image; empty: what the image itself runs.
+	Run string            `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	Env map[string]string `protobuf:"bytes,4,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Environment variable → name of the secret.
+	SecretEnv map[string]string `protobuf:"bytes,5,rep,name=secret_env,json=secretEnv,proto3" json:"secret_env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// A command in the image that succeeds once it can be used; empty: the image's ports are open.
+	Ready         string `protobuf:"bytes,6,opt,name=ready,proto3" json:"ready,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SidecarWork) Reset() {
+	*x = SidecarWork{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SidecarWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SidecarWork) ProtoMessage() {}
+
+func (x *SidecarWork) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SidecarWork.ProtoReflect.Descriptor instead.
+func (*SidecarWork) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SidecarWork) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SidecarWork) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *SidecarWork) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *SidecarWork) GetEnv() map[string]string {
+	if x != nil {
+		return x.Env
+	}
+	return nil
+}
+
+func (x *SidecarWork) GetSecretEnv() map[string]string {
+	if x != nil {
+		return x.SecretEnv
+	}
+	return nil
+}
+
+func (x *SidecarWork) GetReady() string {
+	if x != nil {
+		return x.Ready
+	}
+	return ""
+}
+
 type RenderWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Path  string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -1677,7 +1775,7 @@ type RenderWork struct {
 
 func (x *RenderWork) Reset() {
 	*x = RenderWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1689,7 +1787,7 @@ func (x *RenderWork) String() string {
 func (*RenderWork) ProtoMessage() {}
 
 func (x *RenderWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1702,7 +1800,7 @@ func (x *RenderWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderWork.ProtoReflect.Descriptor instead.
 func (*RenderWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RenderWork) GetPath() string {
@@ -1773,7 +1871,7 @@ type RenderJob struct {
 
 func (x *RenderJob) Reset() {
 	*x = RenderJob{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1883,7 @@ func (x *RenderJob) String() string {
 func (*RenderJob) ProtoMessage() {}
 
 func (x *RenderJob) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1896,7 @@ func (x *RenderJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderJob.ProtoReflect.Descriptor instead.
 func (*RenderJob) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RenderJob) GetName() string {
@@ -1854,7 +1952,7 @@ type DeployTarget struct {
 
 func (x *DeployTarget) Reset() {
 	*x = DeployTarget{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +1964,7 @@ func (x *DeployTarget) String() string {
 func (*DeployTarget) ProtoMessage() {}
 
 func (x *DeployTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +1977,7 @@ func (x *DeployTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployTarget.ProtoReflect.Descriptor instead.
 func (*DeployTarget) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeployTarget) GetEnvironment() string {
@@ -1913,7 +2011,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2023,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +2036,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HealthCheck) GetPath() string {
@@ -1970,7 +2068,7 @@ type ApplyWork struct {
 
 func (x *ApplyWork) Reset() {
 	*x = ApplyWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2080,7 @@ func (x *ApplyWork) String() string {
 func (*ApplyWork) ProtoMessage() {}
 
 func (x *ApplyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2093,7 @@ func (x *ApplyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyWork.ProtoReflect.Descriptor instead.
 func (*ApplyWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ApplyWork) GetTarget() *DeployTarget {
@@ -2049,7 +2147,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2159,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2172,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -2131,7 +2229,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2241,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2254,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -2189,7 +2287,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2201,7 +2299,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2214,7 +2312,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -2233,7 +2331,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +2343,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +2356,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -2277,7 +2375,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +2387,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +2400,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -2321,7 +2419,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +2431,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +2444,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -2365,7 +2463,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2475,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2488,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -2546,7 +2644,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe0\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x03\n" +
 	"\bTestWork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x05build\x18\x02 \x01(\v2\x15.slipway.v1.BuildWorkR\x05build\x12\x10\n" +
@@ -2554,7 +2652,22 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x03env\x18\x04 \x03(\v2\x1d.slipway.v1.TestWork.EnvEntryR\x03env\x12\x16\n" +
 	"\x06report\x18\x05 \x01(\tR\x06report\x12B\n" +
 	"\n" +
-	"secret_env\x18\x06 \x03(\v2#.slipway.v1.TestWork.SecretEnvEntryR\tsecretEnv\x1a6\n" +
+	"secret_env\x18\x06 \x03(\v2#.slipway.v1.TestWork.SecretEnvEntryR\tsecretEnv\x123\n" +
+	"\bsidecars\x18\a \x03(\v2\x17.slipway.v1.SidecarWorkR\bsidecars\x1a6\n" +
+	"\bEnvEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
+	"\x0eSecretEnvEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd0\x02\n" +
+	"\vSidecarWork\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05image\x18\x02 \x01(\tR\x05image\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\tR\x03run\x122\n" +
+	"\x03env\x18\x04 \x03(\v2 .slipway.v1.SidecarWork.EnvEntryR\x03env\x12E\n" +
+	"\n" +
+	"secret_env\x18\x05 \x03(\v2&.slipway.v1.SidecarWork.SecretEnvEntryR\tsecretEnv\x12\x14\n" +
+	"\x05ready\x18\x06 \x01(\tR\x05ready\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
@@ -2636,7 +2749,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(*SessionRequest)(nil),        // 1: slipway.v1.SessionRequest
@@ -2660,33 +2773,36 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*SecretValue)(nil),           // 19: slipway.v1.SecretValue
 	(*BuildWork)(nil),             // 20: slipway.v1.BuildWork
 	(*TestWork)(nil),              // 21: slipway.v1.TestWork
-	(*RenderWork)(nil),            // 22: slipway.v1.RenderWork
-	(*RenderJob)(nil),             // 23: slipway.v1.RenderJob
-	(*DeployTarget)(nil),          // 24: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 25: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 26: slipway.v1.ApplyWork
-	(*RollbackWork)(nil),          // 27: slipway.v1.RollbackWork
-	(*FetchSourceRequest)(nil),    // 28: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 29: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 30: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 31: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 32: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 33: slipway.v1.PutBlobResponse
-	nil,                           // 34: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 35: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 36: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 37: slipway.v1.TestWork.EnvEntry
-	nil,                           // 38: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 39: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 40: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 41: google.protobuf.Duration
-	(*Fence)(nil),                 // 42: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 43: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 44: slipway.v1.Outcome
-	(FailureClass)(0),             // 45: slipway.v1.FailureClass
-	(*Result)(nil),                // 46: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
-	(*Step)(nil),                  // 48: slipway.v1.Step
+	(*SidecarWork)(nil),           // 22: slipway.v1.SidecarWork
+	(*RenderWork)(nil),            // 23: slipway.v1.RenderWork
+	(*RenderJob)(nil),             // 24: slipway.v1.RenderJob
+	(*DeployTarget)(nil),          // 25: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 26: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 27: slipway.v1.ApplyWork
+	(*RollbackWork)(nil),          // 28: slipway.v1.RollbackWork
+	(*FetchSourceRequest)(nil),    // 29: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 30: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 31: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 32: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 33: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 34: slipway.v1.PutBlobResponse
+	nil,                           // 35: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 36: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 37: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 38: slipway.v1.TestWork.EnvEntry
+	nil,                           // 39: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 40: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 41: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 42: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 43: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
+	(*Fence)(nil),                 // 45: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 46: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 47: slipway.v1.Outcome
+	(FailureClass)(0),             // 48: slipway.v1.FailureClass
+	(*Result)(nil),                // 49: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
+	(*Step)(nil),                  // 51: slipway.v1.Step
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	3,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -2705,62 +2821,65 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	15, // 13: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
 	4,  // 14: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	6,  // 15: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	41, // 16: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	44, // 16: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	6,  // 17: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
-	42, // 18: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	45, // 18: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	4,  // 19: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	6,  // 20: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	6,  // 21: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	43, // 22: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	46, // 22: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	6,  // 23: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	6,  // 24: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	6,  // 25: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	0,  // 26: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	6,  // 27: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	44, // 28: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	45, // 29: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	46, // 30: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	47, // 31: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	47, // 32: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	48, // 33: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	47, // 28: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	48, // 29: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	49, // 30: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	50, // 31: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	50, // 32: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	51, // 33: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	6,  // 34: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	6,  // 35: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	41, // 36: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	44, // 36: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
 	20, // 37: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
 	21, // 38: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	22, // 39: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	26, // 40: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	27, // 41: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	23, // 39: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	27, // 40: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	28, // 41: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
 	19, // 42: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	34, // 43: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	35, // 44: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	36, // 45: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	35, // 43: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	36, // 44: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	37, // 45: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
 	20, // 46: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	37, // 47: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	38, // 48: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	39, // 49: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	24, // 50: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	23, // 51: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	40, // 52: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	24, // 53: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	25, // 54: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	41, // 55: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	24, // 56: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	25, // 57: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	6,  // 58: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 59: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	28, // 60: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	30, // 61: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	32, // 62: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 63: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	29, // 64: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	31, // 65: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	33, // 66: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	63, // [63:67] is the sub-list for method output_type
-	59, // [59:63] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	38, // 47: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	39, // 48: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	22, // 49: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	40, // 50: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	41, // 51: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	42, // 52: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	25, // 53: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	24, // 54: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	43, // 55: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	25, // 56: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	26, // 57: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	44, // 58: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	25, // 59: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	26, // 60: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	6,  // 61: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 62: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	29, // 63: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	31, // 64: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	33, // 65: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	2,  // 66: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	30, // 67: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	32, // 68: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	34, // 69: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	66, // [66:70] is the sub-list for method output_type
+	62, // [62:66] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -2783,7 +2902,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   40,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
