@@ -107,17 +107,18 @@ func (p *planner) check() {
 	at := "at commit " + p.in.Commit[:min(len(p.in.Commit), 12)]
 	pipeline.Match(p.in.Pipeline, p.in.Targets, p.report)
 	for _, s := range p.in.Pipeline.Services {
-		if p.exists(s.Pos, "", "the path %s of service "+s.Name, s.Path, at) && s.Build != nil {
+		if p.folder(s.Pos, "", "the path %s of service "+s.Name, s.Path, at) && s.Build != nil {
 			p.checkBuild(s, at)
 		}
 		for _, also := range s.Also {
 			p.exists(s.Pos, "", "%s, which service "+s.Name+" lists below also,", also, at)
 		}
 		p.checkJobs(s)
+		p.checkUnusable(s)
 		if s.Deploy == nil || !p.deploys[s.Name] || p.until < stageRelease {
 			continue
 		}
-		p.exists(s.Deploy.Pos, "add the manifests, or write deploy: false", "the path %s of the manifests of service "+s.Name, s.Deploy.Path, at)
+		p.folder(s.Deploy.Pos, "add the manifests, or write deploy: false", "the path %s of the manifests of service "+s.Name, s.Deploy.Path, at)
 		if chart := path.Join(s.Deploy.Path, "Chart.yaml"); s.Deploy.Using == pipeline.UsingHelm {
 			p.exists(s.Deploy.Pos, "name the folder of the chart with deploy.path", "the chart %s of service "+s.Name, chart, at)
 		}
@@ -157,7 +158,7 @@ func (p *planner) checkBuild(s *pipeline.Service, at string) {
 		strings.HasPrefix(p.in.Objects[file], "04") {
 		p.report.Add(s.Build.Pos, "name the file in it", "%s is a folder, and a Dockerfile is a file", file)
 	}
-	if dir := s.Build.Context; dir != "." && p.exists(s.Build.Pos, "correct build.context", "the build context %s of service "+s.Name, dir, at) &&
+	if dir := s.Build.Context; dir != "." && p.folder(s.Build.Pos, "correct build.context", "the build context %s of service "+s.Name, dir, at) &&
 		!strings.HasPrefix(p.in.Objects[dir], "04") {
 		p.report.Add(s.Build.Pos, "name the folder it is in", "%s is a file, and a build context is a folder", dir)
 	}
@@ -171,8 +172,21 @@ func (p *planner) exists(pos pipeline.Pos, suggestion, what, name, at string) bo
 	if p.in.Objects[name] != "" {
 		return true
 	}
+	if submodule, ok := p.through(name); ok {
+		p.report.Add(pos, "", "%s is not there: %s is a submodule, and submodules are not supported yet", fmt.Sprintf(what, name), submodule)
+		return false
+	}
 	p.report.Add(pos, suggestion, "%s does not exist %s", fmt.Sprintf(what, name), at)
 	return false
+}
+
+// folder is exists for what must not be a link: only the link itself would be there.
+func (p *planner) folder(pos pipeline.Pos, suggestion, what, name, at string) bool {
+	if strings.HasPrefix(p.in.Objects[name], "12") {
+		p.report.Add(pos, "write the path that it points to", "%s is a symbolic link", fmt.Sprintf(what, name))
+		return false
+	}
+	return p.exists(pos, suggestion, what, name, at)
 }
 
 // seconds rounds up: a timeout is never shorter than what was asked for.

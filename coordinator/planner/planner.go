@@ -37,6 +37,7 @@ type Input struct {
 	Dirty      bool
 	Untrusted  bool              // the commit is a stranger's, as that of a fork: its tasks get no secrets
 	Objects    map[string]string // identities at Commit, "<mode>:<object id>", of those of Paths that exist
+	Unusable   []Unusable        // what of Paths, or below or above them, no task can use as it is
 
 	Base         string             // the last green commit; empty: there is none
 	BasePipeline *pipeline.Pipeline // what it defined; nil: not known, and then every service counts as changed

@@ -160,7 +160,12 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *par
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
-	entries, err := m.Tree(ctx, req.Repository, commit, planner.Paths(pipe, targets))
+	paths := planner.Paths(pipe, targets)
+	entries, err := m.Tree(ctx, req.Repository, commit, paths)
+	if err != nil {
+		return planner.Input{}, nil, err
+	}
+	unusable, err := s.unusable(ctx, req.Repository, commit, pipe, paths)
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
@@ -178,7 +183,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *par
 	}
 	return planner.Input{
 		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: until, Rebuild: req.NoReuse, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
-		Objects: objects, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope,
+		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope,
 	}, home, nil
 }
 
