@@ -188,7 +188,7 @@ func TestTheGuide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile("(?s)```yaml\n(image:.*?)```").FindSubmatch(guide)
+	found := regexp.MustCompile("(?s)```yaml\n# values.yaml\n(.*?)```").FindSubmatch(guide)
 	if found == nil {
 		t.Fatal("docs/install.md shows no values")
 	}
