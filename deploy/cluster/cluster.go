@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os/exec"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -140,6 +142,9 @@ func load(spec Spec) (*rest.Config, string, error) {
 	if err := checkCredentials(spec, raw.AuthInfos[entry.AuthInfo]); err != nil {
 		return nil, "", err
 	}
+	if err := checkPlugin(spec, raw.AuthInfos[entry.AuthInfo]); err != nil {
+		return nil, "", err
+	}
 	loader := clientcmd.NewNonInteractiveClientConfig(*raw, name, &clientcmd.ConfigOverrides{}, nil)
 	cfg, err := loader.ClientConfig()
 	if err != nil {
@@ -184,6 +189,23 @@ func checkCredentials(spec Spec, user *clientcmdapi.AuthInfo) error {
 	if user.AuthProvider != nil {
 		return fmt.Errorf("cluster %q: kubeconfig %s uses the auth provider %q, which client-go no longer supports; "+
 			"use a token, a client certificate or an exec plugin", spec.Name, spec.Kubeconfig, user.AuthProvider.Name)
+	}
+	return nil
+}
+
+// checkPlugin looks for the program that an allowed kubeconfig starts, before the first
+// request would fail for want of it.
+func checkPlugin(spec Spec, user *clientcmdapi.AuthInfo) error {
+	if user == nil || user.Exec == nil {
+		return nil
+	}
+	if _, err := exec.LookPath(user.Exec.Command); err != nil {
+		advice := "install it where the deployer runs"
+		if user.Exec.InstallHint != "" {
+			advice += " (" + strings.Join(strings.Fields(user.Exec.InstallHint), " ") + ")"
+		}
+		return fmt.Errorf("cluster %q: kubeconfig %s obtains credentials with the program %q, which is not on the deployer's PATH; %s",
+			spec.Name, spec.Kubeconfig, user.Exec.Command, advice)
 	}
 	return nil
 }

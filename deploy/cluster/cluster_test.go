@@ -1,7 +1,12 @@
 package cluster_test
 
 import (
+	"encoding/pem"
+	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -56,14 +61,59 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-func TestExecPluginAllowed(t *testing.T) {
+func TestExecPluginIsMissing(t *testing.T) {
 	path := kubeconfig(t, "https://127.0.0.1:1", func(c *clientcmdapi.Config) {
 		c.AuthInfos["u"].Exec = &clientcmdapi.ExecConfig{
 			Command: "get-token", APIVersion: "client.authentication.k8s.io/v1", InteractiveMode: clientcmdapi.NeverExecInteractiveMode,
+			InstallHint: "see\nexample.com",
 		}
 	})
-	if _, err := cluster.Open(cluster.Spec{Name: "eu", Kubeconfig: path, AllowExec: true}); err != nil {
-		t.Error(err)
+	_, err := cluster.Open(cluster.Spec{Name: "eu", Kubeconfig: path, AllowExec: true})
+	if err == nil || !strings.Contains(err.Error(), `with the program "get-token", which is not on the deployer's PATH; install it where the deployer runs (see example.com)`) {
+		t.Errorf("a program that is not there: %v", err)
+	}
+}
+
+// TestExecPlugin: the program's token reaches the API server, and what it says when it
+// fails reaches people.
+func TestExecPlugin(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer from-the-program" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_, _ = w.Write([]byte(`{"gitVersion": "v1.2.3"}`))
+	}))
+	t.Cleanup(server.Close)
+	ping := func(script string) (string, error) {
+		program := filepath.Join(t.TempDir(), "get-token")
+		if err := os.WriteFile(program, []byte("#!/bin/sh\n"+script), 0o755); err != nil { //nolint:gosec // a program
+			t.Fatal(err)
+		}
+		path := kubeconfig(t, server.URL, func(c *clientcmdapi.Config) {
+			c.Clusters["c"].CertificateAuthorityData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+			c.AuthInfos["u"] = &clientcmdapi.AuthInfo{Exec: &clientcmdapi.ExecConfig{
+				Command: program, APIVersion: "client.authentication.k8s.io/v1", InteractiveMode: clientcmdapi.NeverExecInteractiveMode,
+			}}
+		})
+		c, err := cluster.Open(cluster.Spec{Name: "eu", Kubeconfig: path, AllowExec: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Ping(t.Context())
+	}
+	version, err := ping(`echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"from-the-program"}}'`)
+	if err != nil || version != "v1.2.3" {
+		t.Errorf("%q, %v", version, err)
+	}
+	_, err = ping("exit 3")
+	var farm *cluster.Error
+	if !errors.As(err, &farm) || farm.Kind != cluster.NoLogin || !strings.Contains(err.Error(), "for want of credentials") || !strings.Contains(err.Error(), "exit code 3") {
+		t.Errorf("a program that fails: %v", err)
+	}
+	_, err = ping(`echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"wrong"}}'`)
+	if !errors.As(err, &farm) || farm.Kind != cluster.Denied {
+		t.Errorf("a token that the server does not know: %v", err)
 	}
 }
 

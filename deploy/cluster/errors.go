@@ -23,6 +23,7 @@ type Kind string
 const (
 	Unreachable Kind = "unreachable" // nothing answers, or what answers is not working
 	Denied      Kind = "denied"      // it answers, and does not let the deployer do this
+	NoLogin     Kind = "no login"    // it was not asked: the kubeconfig's program gave no credentials
 )
 
 // Error means that the farm could not tell: nothing is known about the work. It is never the release's fault.
@@ -37,8 +38,12 @@ type Error struct {
 
 func (e *Error) Error() string {
 	verb := "does not answer"
-	if e.Kind == Denied {
+	switch e.Kind {
+	case Denied:
 		verb = "refuses the deployer"
+	case NoLogin:
+		verb = "was not asked, for want of credentials"
+	default:
 	}
 	return fmt.Sprintf("cluster %q (%s) %s: %s: %s; %s", e.Cluster, e.Server, verb, e.Doing, cause(e.Err), e.Advice)
 }
@@ -62,6 +67,9 @@ func (c *Cluster) Explain(doing string, err error) error {
 		return err
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", doing, err)
+	case strings.Contains(err.Error(), "getting credentials: "):
+		return c.problem(doing, NoLogin, err,
+			fmt.Sprintf("start the program that the user of context %q in %s names by hand, as the deployer's user", c.context, c.kubeconfig))
 	case apierrors.IsUnauthorized(err), deniedByRBAC(err):
 		return c.problem(doing, Denied, err, fmt.Sprintf("check the user of context %q in %s and its roles", c.context, c.kubeconfig))
 	case silent(err):
@@ -121,6 +129,9 @@ func cause(err error) string {
 	case errors.As(err, &op):
 		return op.Err.Error()
 	default:
+		if _, after, ok := strings.Cut(err.Error(), "getting credentials: "); ok {
+			return after
+		}
 		return err.Error()
 	}
 }

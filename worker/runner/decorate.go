@@ -39,10 +39,37 @@ func Timeout() Decorator {
 			}
 			if i, ok := Interrupted(ctx); ok {
 				o.Kind, o.Class, o.Message = i.Kind, i.Class, i.Message
+				if i.Class == ClassTimeout {
+					o.Message += during(o.Steps) + raise(t.Work)
+				}
 			}
 			return o
 		})
 	}
+}
+
+// during names the steps that were going on when the time was over: those that ended
+// last, and not well.
+func during(steps []Step) string {
+	last := -1
+	for i, s := range steps {
+		if s.Error != "" && (last < 0 || !s.Finished.Before(steps[last].Finished)) {
+			last = i
+		}
+	}
+	if last < 0 {
+		return ""
+	}
+	s := steps[last]
+	return fmt.Sprintf("\n    during %s, which had been going on for %s", s.Name, s.Finished.Sub(s.Started).Round(time.Second))
+}
+
+// raise says where the limit is written down.
+func raise(w Work) string {
+	if w == nil || w.Kind() == KindRender {
+		return ""
+	}
+	return fmt.Sprintf("\n    if it needs longer, raise timeout of the %s in slipway.yaml", w.Kind())
 }
 
 // Tracing makes spans below the runner children of the attempt's span, whose id the

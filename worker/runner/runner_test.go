@@ -63,6 +63,30 @@ func TestTimeoutWinsOverWhatTheRunnerMadeOfIt(t *testing.T) {
 	}
 }
 
+// TestTimeoutSaysWhatWasGoingOn: the step, and where the limit stands.
+func TestTimeoutSaysWhatWasGoingOn(t *testing.T) {
+	begin := time.Unix(1_700_000_000, 0)
+	slow := runner.Func(func(ctx context.Context, _ runner.Task, _ runner.Report) runner.Outcome {
+		<-ctx.Done()
+		o := runner.Fail("context canceled")
+		o.Steps = []runner.Step{
+			{Name: "[1/3] FROM base", Started: begin, Finished: begin.Add(time.Second)},
+			{Name: "[2/3] RUN lint || true", Started: begin, Finished: begin.Add(2 * time.Second), Error: "exit code 1"},
+			{Name: "[3/3] RUN sleep infinity", Started: begin.Add(2 * time.Second), Finished: begin.Add(time.Minute), Error: "did not end"},
+		}
+		return o
+	})
+	task := runner.Task{ID: "build/api", Timeout: time.Millisecond, Work: runner.Build{}}
+	o := runner.Decorate(slow, runner.Timeout()).Run(t.Context(), task, &runnertest.Recorder{})
+	runnertest.Want(t, o, runner.Failed, runner.ClassTimeout)
+	want := "build/api did not end within its time limit of 1ms: time limit exceeded\n" +
+		"    during [3/3] RUN sleep infinity, which had been going on for 58s\n" +
+		"    if it needs longer, raise timeout of the build in slipway.yaml"
+	if o.Message != want {
+		t.Errorf("got  %s\nwant %s", o.Message, want)
+	}
+}
+
 func TestRecover(t *testing.T) {
 	broken := runner.Func(func(context.Context, runner.Task, runner.Report) runner.Outcome { panic("oh") })
 	o := runner.Decorate(broken, runner.Recover(slog.New(slog.DiscardHandler))).Run(t.Context(), runner.Task{}, &runnertest.Recorder{})

@@ -107,6 +107,9 @@ type finding struct {
 
 func (f finding) exited(code uint32) runner.Outcome {
 	o := runner.Fail("%s%s: exit code %d%s", f.prefix(), f.vertex, code, f.tail())
+	if match(string(f.output), `(?i)no space left on device|disk quota exceeded`) {
+		o.Message += fmt.Sprintf("\n    the step found no disk space left: it writes more than the disk of BuildKit at %s (or a tmpfs mount of the step) has room for", f.at.Daemon)
+	}
 	if code == exitKilled || match(f.text, `cannot allocate memory`) {
 		o.Class = runner.ClassOOM
 		o.Message = fmt.Sprintf("%s%s: killed (exit code %d), most likely because it ran out of memory%s", f.prefix(), f.vertex, code, f.tail())
