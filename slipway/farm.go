@@ -55,7 +55,7 @@ func farm(ctx context.Context, environ []string, c command.FarmConfig, ready fun
 		Ports: devfarm.DefaultPorts(), RegistryHosts: c.RegistryListen, OTLP: c.Traces,
 		// Whoever can start a farm here can read these folders anyway.
 		LocalPaths: []string{"/"},
-		Version:    version().Version, GitEnv: gitcmd.PassThrough(environ), Env: environ, Log: log, Ready: func(clientfile.File) { ready() },
+		Version:    built().Version, GitEnv: gitcmd.PassThrough(environ), Env: environ, Log: log, Ready: func(clientfile.File) { ready() },
 	})
 }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"os/signal"
@@ -42,7 +43,7 @@ func environment() command.Env {
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Dir: dir, Home: home,
 		Addr: os.Getenv("SLIPWAY_ADDR"), Token: os.Getenv("SLIPWAY_TOKEN"), CAFile: os.Getenv("SLIPWAY_CA_FILE"),
 		Live: terminal, Color: terminal && os.Getenv("NO_COLOR") == "",
-		Size: size, Environ: os.Environ(), Program: program, Version: version(),
+		Size: size, Environ: os.Environ(), Program: program, Version: built(),
 		Farm: func(ctx context.Context, c command.FarmConfig, ready func()) error {
 			return farm(ctx, os.Environ(), c, ready)
 		},
@@ -58,13 +59,16 @@ func size() (width, height int) {
 	return w, h
 }
 
-func version() command.Version {
-	v := command.Version{Version: "development", Go: runtime.Version()}
+// version is set by the linker.
+var version = ""
+
+func built() command.Version {
+	v := command.Version{Version: cmp.Or(version, "development"), Go: runtime.Version()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
 	}
-	if info.Main.Version != "" && info.Main.Version != "(devel)" {
+	if version == "" && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		v.Version = info.Main.Version
 	}
 	for _, s := range info.Settings {

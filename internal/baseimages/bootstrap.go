@@ -166,6 +166,9 @@ func find(ctx context.Context, goroot string) sources {
 	}
 	s.python, s.pythonLibrary, s.pythonVersion = findPython(ctx)
 	s.redis = findRedis()
+	if p, err := exec.LookPath("git"); err == nil {
+		s.git = p
+	}
 	return s
 }
 

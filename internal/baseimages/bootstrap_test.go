@@ -158,6 +158,7 @@ func TestProgramsBringTheirLibraries(t *testing.T) {
 		{"node", "node", "docker.io/library/node:", "usr/local/bin/node"},
 		{"python", "python3", "docker.io/library/python:", "usr/local/bin/python3"},
 		{"redis", "redis-check-rdb", "docker.io/library/redis:", "usr/local/bin/redis-server"},
+		{"git", "git", "docker.io/alpine/git:", "usr/bin/git"},
 	}
 	for _, test := range tests {
 		t.Run(test.language, func(t *testing.T) {

@@ -149,6 +149,44 @@ func redis(ctx context.Context, base recipe, s sources) (recipe, error) {
 	return r, nil
 }
 
+func git(ctx context.Context, base recipe, s sources) (recipe, error) {
+	out, err := exec.CommandContext(ctx, s.git, "--version").Output()
+	if err != nil {
+		return recipe{}, fmt.Errorf("git base image: %s --version: %w", s.git, err)
+	}
+	version := regexp.MustCompile(`[0-9]+\.[0-9]+\.[0-9]+`).FindString(string(out))
+	if version == "" {
+		return recipe{}, fmt.Errorf("git base image: %s --version says %q", s.git, out)
+	}
+	out, err = exec.CommandContext(ctx, s.git, "--exec-path").Output()
+	if err != nil {
+		return recipe{}, fmt.Errorf("git base image: %s --exec-path: %w", s.git, err)
+	}
+	hash, err := hashFile(s.git)
+	if err != nil {
+		return recipe{}, fmt.Errorf("git base image: %w", err)
+	}
+	parts := strings.TrimSpace(string(out))
+	r := base
+	r.repository = "alpine/git"
+	r.tags = []string{"latest", version, "v" + version}
+	r.description = fmt.Sprintf("git %s of this machine with its C libraries over busybox; over https and files, without ssh, perl and LFS", version)
+	r.inputs = append(slices.Clone(base.inputs), "git "+version+" "+parts+" "+hash)
+	r.cmd, r.workdir = []string{"git", "--help"}, "/git"
+	r.fill = append(slices.Clone(base.fill), func(ctx context.Context, t *tree) error {
+		t.dir("/git", 0o777)
+		if err := t.program(ctx, path.Join(parts, "git-remote-http"), filepath.Join(parts, "git-remote-http")); err != nil {
+			return err
+		}
+		t.link(path.Join(parts, "git-remote-https"), "git-remote-http")
+		for _, name := range []string{"git", "git-upload-pack", "git-receive-pack", "git-upload-archive"} {
+			t.link(path.Join(parts, name), "/usr/bin/git")
+		}
+		return t.program(ctx, "/usr/bin/git", s.git)
+	})
+	return r, nil
+}
+
 // candidate is an image that is made where its program is on this machine.
 type candidate struct {
 	repository, lacks string // what is said when there is none
@@ -163,5 +201,6 @@ func (s sources) candidates(ctx context.Context, base recipe) []candidate {
 		{"library/python", "no python3 program was found on PATH", s.python != "", func() (recipe, error) { return python(base, s) }},
 		{"library/redis", "no redis-server program was found on PATH (Debian and Ubuntu: apt-get install redis-tools)", s.redis != "",
 			func() (recipe, error) { return redis(ctx, base, s) }},
+		{"alpine/git", "no git program was found on PATH", s.git != "", func() (recipe, error) { return git(ctx, base, s) }},
 	}
 }

@@ -32,7 +32,7 @@ type recipe struct {
 
 // sources are the files on this machine that images are made from. An empty path leaves its images out.
 type sources struct {
-	busybox, node, npm, goroot, caBundle, redis string
+	busybox, node, npm, goroot, caBundle, redis, git string
 
 	python, pythonLibrary, pythonVersion string // the interpreter and its standard library
 }
