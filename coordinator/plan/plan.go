@@ -151,6 +151,7 @@ type Deployed struct {
 	Written   int      `json:"written"`             // objects written; 0: everything was as released already
 	Pruned    []string `json:"pruned,omitempty"`    // "Kind/name" of deleted objects
 	Replicas  int      `json:"replicas,omitempty"`  // ready pods
+	Adopted   []string `json:"adopted,omitempty"`   // what was taken over: "Kind/name from …"
 }
 
 // Build tells a BuildKit runner what to build. The build context is the repository
@@ -228,4 +229,5 @@ type Apply struct {
 	Manifests string  `json:"manifests"` // task id of the render whose result is applied; for a rollback: the one that is undone
 	Health    *Health `json:"health,omitempty"`
 	Beside    int     `json:"beside_seconds,omitempty"` // of the task's time, for what is carried out before and after
+	Adopt     bool    `json:"adopt,omitempty"`          // take over what others made or hold
 }

@@ -30,6 +30,7 @@ type Input struct {
 	Targets  *pipeline.Targets // nil: nothing is deployed
 	Until    string            // the last stage, of pipeline.Stage…; empty: release
 	Rebuild  bool              // reuse nothing
+	Adopt    bool              // take over what others made at the targets
 
 	Repository string // as given at submit
 	Ref        string // as given at submit

@@ -32,6 +32,7 @@ type Service struct {
 	Health  *plan.Health
 	Timeout int // seconds until it must be healthy
 	Beside  int // seconds that what is carried out before and after may take
+	Adopt   bool
 }
 
 // Part is what the rollout adds to a plan, in no particular order.
@@ -146,8 +147,8 @@ func (p *Part) applies(s Service, e *pipeline.Environment, deployed map[string]b
 		apply := plan.Task{
 			ID: plan.ApplyID(s.Name, target), Kind: plan.KindApply, Service: s.Name, Target: &target,
 			Needs: sortedIDs(needs), Can: plan.CapabilityDeployPrefix + target.Cluster,
-			Reason: "every release is applied; what is there already is left alone", Timeout: s.Timeout + s.Beside, Infra: infra,
-			Apply: &plan.Apply{Manifests: plan.RenderID(s.Name, target), Health: s.Health, Beside: s.Beside},
+			Reason: reason(s), Timeout: s.Timeout + s.Beside, Infra: infra,
+			Apply: &plan.Apply{Manifests: plan.RenderID(s.Name, target), Health: s.Health, Beside: s.Beside, Adopt: s.Adopt},
 		}
 		p.Tasks = append(p.Tasks, apply)
 		ids = append(ids, apply.ID)
@@ -162,6 +163,13 @@ func (p *Part) applies(s Service, e *pipeline.Environment, deployed map[string]b
 		})
 	}
 	return sortedIDs(ids)
+}
+
+func reason(s Service) string {
+	if s.Adopt {
+		return "every release is applied; what others made or hold there is taken over"
+	}
+	return "every release is applied; what is there already is left alone"
 }
 
 func sortedIDs(ids []string) []string {

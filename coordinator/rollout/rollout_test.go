@@ -91,3 +91,13 @@ rollback/web@prod/us [deploy_us] apply/web@prod/us`
 		t.Errorf("nothing to deploy, and yet %v", empty.Tasks)
 	}
 }
+
+func TestAdoptIsForAppliesAlone(t *testing.T) {
+	dev := &pipeline.Environment{Name: "dev", Namespace: "shop", Clusters: []string{"one"}}
+	part := rollout.Make([]rollout.Service{{Name: "api", Adopt: true}}, []*pipeline.Environment{dev})
+	for _, task := range slices.Concat(part.Tasks, part.Rollbacks) {
+		if adopts := task.Apply != nil && task.Apply.Adopt; adopts != (task.Kind == plan.KindApply) {
+			t.Errorf("%s adopts: %v", task.ID, adopts)
+		}
+	}
+}

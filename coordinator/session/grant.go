@@ -31,7 +31,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 		}}
 	case plan.KindApply:
 		g.Work = &pb.Grant_Apply{Apply: &pb.ApplyWork{
-			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health),
+			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health), Adopt: t.Apply.Adopt,
 			Beside: durationpb.New(time.Duration(t.Apply.Beside) * time.Second),
 		}}
 	case plan.KindRollback:

@@ -63,6 +63,7 @@ type Request struct {
 	Ref        string
 	Dirty      bool
 	NoReuse    bool
+	Adopt      bool   // take over what others made at the targets; never of a webhook's
 	Untrusted  bool   // a stranger's commit, as that of a fork: its tasks get no secrets, and what it built is not for others
 	Key        string // idempotency key
 	By         string // who asks
@@ -75,6 +76,9 @@ func (r Request) hash() string {
 	fmt.Fprintf(h, "%q %q %t %t %q", r.Repository, r.Ref, r.Dirty, r.NoReuse, r.By)
 	if r.Untrusted {
 		fmt.Fprint(h, " untrusted")
+	}
+	if r.Adopt {
+		fmt.Fprint(h, " adopt")
 	}
 	if e := r.Event; e != nil {
 		fmt.Fprintf(h, " %q %q %q", e.Kind, e.Branch, e.Commit)
@@ -182,7 +186,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *par
 		scope = "untrusted"
 	}
 	return planner.Input{
-		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: until, Rebuild: req.NoReuse, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
+		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: until, Rebuild: req.NoReuse, Adopt: req.Adopt, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
 		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope,
 	}, home, nil
 }

@@ -154,7 +154,7 @@ func Result(r plan.Result) *pb.Result {
 		}
 	}
 	if d := r.Deploy; d != nil {
-		out.Deploy = &pb.Deployed{State: d.State, Simulated: d.Simulated, Http: int32(d.HTTP), Written: int32(d.Written), Pruned: d.Pruned, Replicas: int32(d.Replicas)}
+		out.Deploy = &pb.Deployed{State: d.State, Simulated: d.Simulated, Http: int32(d.HTTP), Written: int32(d.Written), Pruned: d.Pruned, Replicas: int32(d.Replicas), Adopted: d.Adopted}
 	}
 	return out
 }
@@ -174,7 +174,7 @@ func FromResult(r *pb.Result) plan.Result {
 	if d := r.GetDeploy(); d != nil {
 		out.Deploy = &plan.Deployed{
 			State: d.GetState(), Simulated: d.GetSimulated(), HTTP: int(d.GetHttp()), Written: int(d.GetWritten()),
-			Pruned: d.GetPruned(), Replicas: int(d.GetReplicas()),
+			Pruned: d.GetPruned(), Replicas: int(d.GetReplicas()), Adopted: d.GetAdopted(),
 		}
 	}
 	return out

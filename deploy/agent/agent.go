@@ -114,7 +114,7 @@ func (a *Agent) apply(ctx context.Context, where Cluster, g *pb.Grant, w *pb.App
 	}
 	n.started()
 	return rolling.Deploy(ctx, where.Cluster, apply.Request{
-		Target: targetOf(g, w.GetTarget()), Manifests: text,
+		Target: targetOf(g, w.GetTarget()), Manifests: text, Adopt: w.GetAdopt(),
 		Stamp: apply.Stamp{Fence: fenceOf(g), Release: w.GetRelease(), Run: g.GetRun(), Traceparent: g.GetTraceparent()},
 	}, checkOf(w.GetHealth()), where.Settings, n.listener())
 }

@@ -59,8 +59,12 @@ func verdict(c *pb.Completion, g *pb.Grant, r rolling.Result) {
 		Written: int32(r.Applied.Wrote()), Replicas: int32(len(r.Health.ReadyPods)),
 	}
 	for _, change := range append(r.Applied.Changes, r.Pruned...) {
-		if change.Action == apply.Deleted {
+		switch change.Action {
+		case apply.Deleted:
 			deployed.Pruned = append(deployed.Pruned, change.Ref.String())
+		case apply.Adopted:
+			deployed.Adopted = append(deployed.Adopted, change.Ref.String()+" "+change.Reason)
+		case apply.Created, apply.Updated, apply.Unchanged, apply.Kept:
 		}
 	}
 	c.Outcome, c.Result = pb.Outcome_OUTCOME_SUCCEEDED, &pb.Result{Release: g.GetApply().GetRelease(), Deploy: deployed}
@@ -114,7 +118,16 @@ func summary(d *pb.Deployed, r rolling.Result) string {
 		parts = append(parts, fmt.Sprintf("%d objects deleted", n))
 	}
 	parts = append(parts, r.Health.Warnings...)
-	return strings.Join(parts, ", ")
+	text := strings.Join(parts, ", ")
+	for _, adopted := range d.GetAdopted() {
+		text += "\ntaken over: " + adopted
+	}
+	for _, change := range r.Applied.Changes {
+		if change.Action == apply.Kept {
+			text += fmt.Sprintf("\nkept: %s: %s", change.Ref, change.Reason)
+		}
+	}
+	return text
 }
 
 func written(r rolling.Result) string {

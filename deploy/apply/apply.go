@@ -24,6 +24,8 @@ type Request struct {
 	// accounts, volumes) and what is not there yet: hooks need it, and nothing that runs
 	// is changed by it.
 	Missing bool
+	// Adopt takes over what others made or hold; without it such objects are refused.
+	Adopt bool
 	// Changed hears of each write as it happens; it may be nil.
 	Changed func(Change)
 }
@@ -37,14 +39,15 @@ const (
 	Updated   Action = "changed"
 	Unchanged Action = "unchanged"
 	Deleted   Action = "deleted"
-	Kept      Action = "kept" // no longer in the release, spared by the keep annotation
+	Adopted   Action = "taken over"
+	Kept      Action = "kept" // no longer in the release, and spared all the same
 )
 
 // Change is one object and what happened to it. Ref carries the live uid and generation.
 type Change struct {
 	Ref    manifest.Ref
 	Action Action
-	Reason string // of a kept object
+	Reason string // of a kept object; of one that was taken over, from whom
 }
 
 // Outcome is the answer of the work. Refused means "no": unless Changes shows writes, nothing was written.
@@ -80,15 +83,30 @@ func (o Outcome) Wrote() int {
 // that the farm could not tell (*cluster.Error) or that the lease is lost (ErrSuperseded); Changes then holds what had been
 // written. Repeating Apply finishes what an earlier one began and writes nothing twice.
 func Apply(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error) {
-	return run(ctx, c, req, true)
+	return run(ctx, c, req, carryOut)
+}
+
+// Check asks everything that Apply asks before it writes, of all objects at once, and writes nothing but the namespace. Of hooks
+// it only asks whose they are: what they hold is compared when their turn comes.
+func Check(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error) {
+	return run(ctx, c, req, check)
 }
 
 // DryRun answers what Apply would do, without writing. The target's namespace must exist for it to be complete.
 func DryRun(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error) {
-	return run(ctx, c, req, false)
+	return run(ctx, c, req, predict)
 }
 
-func run(ctx context.Context, c *cluster.Cluster, req Request, write bool) (Outcome, error) {
+// extent is how far a request is carried.
+type extent int
+
+const (
+	predict  extent = iota // nothing is written
+	check                  // the namespace is, without which the cluster validates nothing
+	carryOut               // everything is
+)
+
+func run(ctx context.Context, c *cluster.Cluster, req Request, far extent) (Outcome, error) {
 	objs, refused := manifest.Parse(req.Manifests)
 	out := Outcome{Refused: refused}
 	if len(objs) == 0 && len(refused) == 0 { // a release of hooks alone has objects
@@ -100,26 +118,30 @@ func run(ctx context.Context, c *cluster.Cluster, req Request, write bool) (Outc
 	if err != nil || len(out.Refused) > 0 {
 		return out, err
 	}
-	items = slices.DeleteFunc(items, func(it *item) bool { return !req.wants(it) })
-	if write {
+	items = slices.DeleteFunc(items, func(it *item) bool { return far != check && !req.wants(it) })
+	if far != predict {
 		if out.NamespaceCreated, err = ensureNamespace(ctx, c, req.Target); err != nil {
 			return out, err
 		}
 	}
 	for _, it := range items {
-		problems, err := w.plan(ctx, it)
+		look := w.plan
+		if far == check && manifest.IsHook(it.desired) {
+			look = w.whose
+		}
+		problems, err := look(ctx, it)
 		if err != nil {
 			return out, err
 		}
 		out.Refused = append(out.Refused, problems...)
 	}
-	if len(out.Refused) > 0 {
+	if len(out.Refused) > 0 || far == check {
 		return out, nil
 	}
 	if req.Missing {
 		items = slices.DeleteFunc(items, func(it *item) bool { return it.action != Created })
 	}
-	return w.carryOut(ctx, items, out, write)
+	return w.carryOut(ctx, items, out, far == carryOut)
 }
 
 // wants says whether the object is among those that are asked for.
@@ -146,6 +168,9 @@ func (w *writer) carryOut(ctx context.Context, items []*item, out Outcome, write
 			}
 		}
 		change := Change{Ref: it.ref, Action: it.action}
+		if it.takes != nil {
+			change.Reason = it.takes.String()
+		}
 		out.Changes = append(out.Changes, change)
 		if w.req.Changed != nil {
 			w.req.Changed(change)

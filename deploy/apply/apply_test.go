@@ -194,7 +194,7 @@ func TestForeignFieldNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refusedWith(t, out, "ConfigMap/settings", "data.color", `"somebody"`)
+	refusedWith(t, out, "ConfigMap/settings", "data.color", "somebody (Update)")
 	if out.Wrote() != 0 {
 		t.Errorf("wrote %v", actions(out.Changes))
 	}
@@ -211,7 +211,7 @@ func TestForeignObjectNotAdopted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refusedWith(t, out, "ConfigMap/settings", `"platform"`, "not by Slipway")
+	refusedWith(t, out, "ConfigMap/settings", `"platform"`, "not to Slipway")
 
 	other := request(ns, "r1", strings.ReplaceAll(api, "settings", "more"), 1)
 	must(t, c, other)

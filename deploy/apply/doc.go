@@ -8,7 +8,8 @@
 //   - An object that would not change is not written at all, so applying a release again, by whichever deployer, costs no write.
 //   - Every write of a live object carries the uid and resourceVersion of the read that compared its fence. A deployer whose
 //     lease was given to another cannot write over it. A first creation has nothing to compare; its safety is the lease's.
-//   - Fields that somebody else manages are reported and left alone.
+//   - Objects that somebody else made, and fields that somebody else holds, are reported, all at once, and left alone. Only a
+//     request that adopts takes them over, together with everything their owner had set: what the release does not have goes.
 //
-// It does not wait for anything to become healthy, and it adopts nothing that Slipway did not create.
+// It does not wait for anything to become healthy.
 package apply

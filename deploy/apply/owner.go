@@ -29,6 +29,7 @@ const (
 	AnnotationRun         = "slipway.dev/run"
 	AnnotationTraceparent = "slipway.dev/traceparent"
 	AnnotationKeep        = "slipway.dev/keep"
+	AnnotationAdopted     = "slipway.dev/adopted" // whose the object was before Slipway took it over
 )
 
 const managedBy = "slipway"

@@ -36,6 +36,9 @@ func (l Live) Release() string { return l.Annotations[AnnotationRelease] }
 // Keep reports whether the object's owner asked that it never be deleted.
 func (l Live) Keep() bool { return l.Annotations[AnnotationKeep] == "true" }
 
+// Adopted is whose the object was before Slipway took it over; empty: Slipway made it.
+func (l Live) Adopted() string { return l.Annotations[AnnotationAdopted] }
+
 // Superseded returns a *SupersededError when the object was written under a newer fence.
 func (l Live) Superseded(mine Fence) error { return CheckFence(l.meta, l.Ref, mine) }
 

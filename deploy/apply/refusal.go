@@ -9,7 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-type conflict struct{ field, manager string }
+// conflict is one field that the API server does not let Slipway set: path is its own spelling of it.
+type conflict struct{ path, manager string }
 
 // conflicts lists the fields of a server-side apply that other managers hold.
 func conflicts(err error) []conflict {
@@ -24,9 +25,9 @@ func conflicts(err error) []conflict {
 		}
 		manager := cause.Message
 		if parts := strings.SplitN(cause.Message, `"`, 3); len(parts) == 3 {
-			manager = `"` + parts[1] + `"`
+			manager = parts[1]
 		}
-		out = append(out, conflict{field: strings.TrimPrefix(cause.Field, "."), manager: manager})
+		out = append(out, conflict{path: cause.Field, manager: manager})
 	}
 	return out
 }

@@ -38,6 +38,9 @@ type item struct {
 	client   dynamic.ResourceInterface
 	live     *unstructured.Unstructured
 	action   Action
+	foreign  *owner    // the live object carries no label of Slipway's
+	takes    *takeover // set: the write takes fields from others
+	adopted  string    // whose the object was before Slipway took it over; empty: nobody's
 }
 
 // plan reads the live object, checks that it may be written, and lets the API server validate and predict the result.
@@ -46,7 +49,11 @@ func (w *writer) plan(ctx context.Context, it *item) ([]manifest.Refusal, error)
 	if err != nil || len(refused) > 0 {
 		return refused, err
 	}
+	it.takes = nil
 	predicted, err := w.send(ctx, it, it.body(w.req, stampsOf(it.live)), true)
+	if it.foreign != nil || len(conflicts(err)) > 0 {
+		return w.occupied(ctx, it, conflicts(err))
+	}
 	if err != nil {
 		return w.refusal(it, "validate", err)
 	}
@@ -65,15 +72,15 @@ func (w *writer) plan(ctx context.Context, it *item) ([]manifest.Refusal, error)
 // read takes the live object and decides whether it is this release's to write.
 func (w *writer) read(ctx context.Context, it *item) ([]manifest.Refusal, error) {
 	live, err := it.client.Get(ctx, it.ref.Name, metav1.GetOptions{})
+	it.live, it.foreign, it.adopted = nil, nil, ""
 	if apierrors.IsNotFound(err) {
-		it.live = nil
 		return nil, nil
 	}
 	if err != nil {
 		return nil, w.cluster.Explain("read "+it.ref.String(), err)
 	}
-	if !w.req.Target.Owns(live) {
-		return []manifest.Refusal{{Object: it.ref.String(), Reason: foreign(live, w.req.Target)}}, nil
+	if reason := unavailable(live, w.req.Target); reason != "" {
+		return []manifest.Refusal{{Object: it.ref.String(), Reason: reason}}, nil
 	}
 	if live.GetDeletionTimestamp() != nil {
 		return nil, fmt.Errorf("cluster %q: %s is still being deleted (finalizers: %s)",
@@ -82,37 +89,30 @@ func (w *writer) read(ctx context.Context, it *item) ([]manifest.Refusal, error)
 	if err := CheckFence(live, it.ref, w.req.Stamp.Fence); err != nil {
 		return nil, err
 	}
-	it.live = live
+	it.live, it.adopted = live, live.GetAnnotations()[AnnotationAdopted]
+	if !w.req.Target.Owns(live) {
+		it.foreign = ownerOf(live)
+		it.adopted = it.foreign.who
+	}
 	return nil, nil
-}
-
-func foreign(live *unstructured.Unstructured, target Target) string {
-	labels := live.GetLabels()
-	if labels[LabelManagedBy] == managedBy {
-		return fmt.Sprintf("belongs to service %s of project %s in environment %s, not to %s of %s in %s; give one of them another name",
-			labels[LabelService], labels[LabelProject], labels[LabelEnvironment], target.Service, target.Project, target.Environment)
-	}
-	owner := "somebody else"
-	if managers := live.GetManagedFields(); len(managers) > 0 {
-		owner = fmt.Sprintf("%q", managers[0].Manager)
-	}
-	return fmt.Sprintf("exists in namespace %s and was made by %s, not by Slipway; delete it or give the release's object another name",
-		live.GetNamespace(), owner)
 }
 
 // write sends the planned object. When the version that was read is gone, it reads again and, if more than the status moved,
 // asks again whether anything is to change at all.
 func (w *writer) write(ctx context.Context, it *item) ([]manifest.Refusal, error) {
 	for range maxReads {
+		err := w.free(ctx, it)
 		body := it.body(w.req, w.req.Stamp.annotations())
 		if it.live != nil {
 			body.SetUID(it.live.GetUID())
 			body.SetResourceVersion(it.live.GetResourceVersion())
 		}
-		written, err := w.send(ctx, it, body, false)
 		if err == nil {
-			it.settle(written)
-			return nil, nil
+			var written *unstructured.Unstructured
+			if written, err = w.send(ctx, it, body, false); err == nil {
+				it.settle(written)
+				return nil, nil
+			}
 		}
 		if !preconditionFailed(err) {
 			return w.refusal(it, "apply", err)
@@ -153,6 +153,10 @@ func (it *item) body(req Request, stamps map[string]string) *unstructured.Unstru
 		delete(annotations, key)
 	}
 	maps.Copy(annotations, stamps)
+	delete(annotations, AnnotationAdopted)
+	if it.adopted != "" {
+		annotations[AnnotationAdopted] = it.adopted
+	}
 	body.SetAnnotations(annotations)
 	return body
 }
@@ -167,6 +171,10 @@ func (w *writer) send(ctx context.Context, it *item, body *unstructured.Unstruct
 		return nil, fmt.Errorf("encode: %w", err)
 	}
 	opts := metav1.PatchOptions{FieldManager: FieldManager, FieldValidation: metav1.FieldValidationStrict}
+	if it.takes != nil {
+		force := true
+		opts.Force = &force
+	}
 	if dry {
 		opts.DryRun = []string{metav1.DryRunAll}
 	}
@@ -180,13 +188,12 @@ func (w *writer) refusal(it *item, doing string, err error) ([]manifest.Refusal,
 	if errors.As(explained, &farm) || !answered(err) {
 		return nil, explained
 	}
-	if found := conflicts(err); len(found) > 0 {
+	if found := conflicts(err); len(found) > 0 { // somebody took a field since it was planned
 		refused := make([]manifest.Refusal, 0, len(found))
 		for _, c := range found {
 			refused = append(refused, manifest.Refusal{
-				Object: it.ref.String(), Field: c.field,
-				Reason: fmt.Sprintf("is managed by %s, and Slipway does not take fields from others; remove it from the manifest, "+
-					"or let %s give it up", c.manager, c.manager),
+				Object: it.ref.String(), Field: strings.TrimPrefix(c.path, "."),
+				Reason: fmt.Sprintf("was taken by %s in the meantime; run again", c.manager),
 			})
 		}
 		return refused, nil

@@ -144,8 +144,20 @@ func added(mine []apply.Live, stable apply.Outcome) []apply.Live {
 	return out
 }
 
+// remove deletes what the candidate brought. What was there before it, and was taken over, is not the candidate's to delete.
 func remove(ctx context.Context, c *cluster.Cluster, req Request, objects []apply.Live) (apply.Outcome, error) {
-	changes, err := apply.Delete(ctx, c, req.Fence, objects)
+	var changes []apply.Change
+	var ours []apply.Live
+	for _, object := range objects {
+		if from := object.Adopted(); from != "" {
+			changes = append(changes, apply.Change{Ref: object.Ref, Action: apply.Kept, Reason: "it belonged to " + from +
+				" before Slipway, and is not deleted; it stands as the candidate left it"})
+			continue
+		}
+		ours = append(ours, object)
+	}
+	deleted, err := apply.Delete(ctx, c, req.Fence, ours)
+	changes = append(changes, deleted...)
 	if req.Changed != nil {
 		for _, change := range changes {
 			req.Changed(change)

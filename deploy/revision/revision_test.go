@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/slipway-build/slipway/deploy/apply"
@@ -163,4 +164,35 @@ func TestSameReleaseStays(t *testing.T) {
 		t.Errorf("wrote %d objects, %v", out.Wrote(), err)
 	}
 	s.expect(map[string]string{"a": "1", "b": "1"})
+}
+
+func TestFirstReleaseTakenBackKeepsWhatWasThere(t *testing.T) {
+	s := setUp(t)
+	maps := kubetest.Client(t).CoreV1().ConfigMaps(s.ns)
+	if _, err := maps.Create(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "a"}, Data: map[string]string{"v": "old"},
+	}, metav1.CreateOptions{FieldManager: "platform"}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := apply.Apply(t.Context(), s.c, apply.Request{
+		Target: s.target(), Manifests: []byte(two), Adopt: true, Stamp: apply.Stamp{Fence: apply.Fence{Epoch: 1, Counter: 1}, Release: "r1"},
+	})
+	if err != nil || len(out.Refused) > 0 {
+		t.Fatal(err, out.Refused)
+	}
+	if out, err = s.rollback("r1", nil, 2); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, change := range out.Changes {
+		got[change.Ref.String()] = string(change.Action) + " " + change.Reason
+	}
+	want := map[string]string{
+		"ConfigMap/a": `kept it belonged to "platform" before Slipway, and is not deleted; it stands as the candidate left it`,
+		"ConfigMap/b": "deleted ",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("what was taken back (-want +got):\n%s", diff)
+	}
+	s.expect(map[string]string{"a": "1"})
 }

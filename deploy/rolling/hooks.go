@@ -12,6 +12,21 @@ import (
 // afterDeadline is how long the cluster has for saying that a Job's deadline is over.
 const afterDeadline = 20 * time.Second
 
+// survey asks whether the whole release would be accepted before a first hook is carried out. Without hooks there is nothing
+// to do: applying begins with the same question.
+func (r *rollout) survey(ctx context.Context) error {
+	if len(r.before)+len(r.after) == 0 {
+		return nil
+	}
+	return r.step("check", func() error {
+		out, err := apply.Check(ctx, r.cluster, r.req)
+		if len(out.Refused) > 0 {
+			r.result.Verdict, r.result.Applied.Refused = Refused, out.Refused
+		}
+		return err
+	})
+}
+
 // prepare creates what the pods of hooks may refer to and what the release before did not
 // have: a migration of the first release finds its configuration.
 func (r *rollout) prepare(ctx context.Context) error {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -54,7 +56,7 @@ func TestHooksComeBeforeAndAfter(t *testing.T) {
 	if err != nil || result.Verdict != rolling.Healthy {
 		t.Fatalf("%v: %s %s", err, result.Verdict, result.Explanation())
 	}
-	want := []string{"connect", "prepare", "hook Job/first", "hook Job/second", "apply", "healthy", "hook Job/smoke", "prune"}
+	want := []string{"connect", "check", "prepare", "hook Job/first", "hook Job/second", "apply", "healthy", "hook Job/smoke", "prune"}
 	if !slices.Equal(steps, want) {
 		t.Errorf("steps %q, want %q", steps, want)
 	}
@@ -177,5 +179,41 @@ func TestHookMistakes(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q lacks %q", text, want)
 		}
+	}
+}
+
+func TestWhatOthersMadeIsSeenBeforeTheFirstHook(t *testing.T) {
+	c, ns, client := open(t, kubetest.Kubeconfig(t)), kubetest.NewNamespace(t), kubetest.Client(t)
+	text := app("1", "") + hook("migrate", "before", "0", "1", "") + hook("smoke", "after", "0", "1", "")
+	for _, create := range []func() error{
+		func() error {
+			_, err := client.CoreV1().Services(ns).Create(t.Context(), &corev1.Service{
+				ObjectMeta: metav1.ObjectMeta{Name: "api"},
+				Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "api"}, Ports: []corev1.ServicePort{{Port: 81}}},
+			}, metav1.CreateOptions{FieldManager: "platform"})
+			return err
+		},
+		func() error {
+			_, err := client.BatchV1().Jobs(ns).Create(t.Context(), &batchv1.Job{
+				ObjectMeta: metav1.ObjectMeta{Name: "smoke"},
+				Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+					RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "j", Image: "example.com/x:1"}},
+				}}},
+			}, metav1.CreateOptions{FieldManager: "platform"})
+			return err
+		},
+	} {
+		if err := create(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	result := deploy(t, c, request(ns, "r1", text, 1))
+	for _, want := range []string{"Service/api: exists in namespace " + ns + " already", "Job/smoke: exists in namespace", "cannot be taken over"} {
+		if !strings.Contains(result.Explanation(), want) {
+			t.Errorf("the answer lacks %q:\n%s", want, result.Explanation())
+		}
+	}
+	if _, err := client.BatchV1().Jobs(ns).Get(t.Context(), "migrate", metav1.GetOptions{}); !apierrors.IsNotFound(err) || result.Verdict != rolling.Refused {
+		t.Errorf("%s; the migration began all the same: %v", result.Verdict, err)
 	}
 }

@@ -36,7 +36,7 @@ type Listener struct {
 
 // Step is one part of the work and when it took place.
 type Step struct {
-	Name       string // connect, prepare, hook Job/…, apply, healthy, http, prune
+	Name       string // connect, check, prepare, hook Job/…, apply, healthy, http, prune
 	Began, End time.Time
 }
 
@@ -135,6 +135,9 @@ func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) 
 		_, err := r.cluster.Ping(ctx)
 		return err
 	}); err != nil {
+		return r.result, err
+	}
+	if err := r.survey(ctx); err != nil || r.result.Verdict != "" {
 		return r.result, err
 	}
 	if err := r.prepare(ctx); err != nil || r.result.Verdict != "" {

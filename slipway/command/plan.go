@@ -29,7 +29,7 @@ what is reused, and where it goes in which order. Equal plans have equal hashes.
 			return err
 		}
 		return a.dial(c.Context(), func(cl *client.Client) error {
-			res, err := cl.Runs.Plan(c.Context(), &pb.PlanRequest{Repository: at.repository, Ref: at.ref, NoReuse: o.noReuse})
+			res, err := cl.Runs.Plan(c.Context(), &pb.PlanRequest{Repository: at.repository, Ref: at.ref, NoReuse: o.noReuse, Adopt: o.adopt})
 			if err != nil {
 				return err
 			}

@@ -18,6 +18,7 @@ type origin struct {
 	ref     string
 	dirty   bool
 	noReuse bool
+	adopt   bool
 }
 
 // commitAt is what the coordinator is told.
@@ -32,6 +33,7 @@ func (o *origin) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.ref, "ref", "", "branch, tag or full commit id (default: the commit that is checked out; for an address its default branch)")
 	c.Flags().BoolVar(&o.dirty, "dirty", false, "take the working tree as it is, with changes that are not committed and new files")
 	c.Flags().BoolVar(&o.noReuse, "no-reuse", false, "build and test everything again, whatever is known")
+	c.Flags().BoolVar(&o.adopt, "adopt", false, "take over objects that others made at the targets, and fields that others hold there")
 	c.MarkFlagsMutuallyExclusive("ref", "dirty")
 }
 

@@ -29,6 +29,7 @@ Ctrl-C stops following and nothing else: the run goes on, and a sentence says ho
 follow or cancel it. A coordinator that is away for a while is waited for.`,
 		Example: `  slipway run                              # the commit that is checked out
   slipway run --dirty                      # the working tree as it is
+  slipway run --adopt                      # take over what Helm, kubectl or Argo CD brought there
   slipway run --repo https://example.com/shop.git --ref main --detach`,
 		Args: exactly(),
 	}
@@ -43,7 +44,7 @@ follow or cancel it. A coordinator that is away for a while is waited for.`,
 		}
 		return a.dial(ctx, func(cl *client.Client) error {
 			run, err := a.submit(ctx, cl, &pb.SubmitRequest{
-				IdempotencyKey: rand.Text(), Repository: at.repository, Ref: at.ref, Dirty: at.dirty, NoReuse: o.noReuse,
+				IdempotencyKey: rand.Text(), Repository: at.repository, Ref: at.ref, Dirty: at.dirty, NoReuse: o.noReuse, Adopt: o.adopt,
 			})
 			if err != nil {
 				return err

@@ -288,7 +288,9 @@ type SubmitRequest struct {
 	// The commit holds an uncommitted working tree.
 	Dirty bool `protobuf:"varint,4,opt,name=dirty,proto3" json:"dirty,omitempty"`
 	// Build everything again, whatever is known.
-	NoReuse       bool `protobuf:"varint,5,opt,name=no_reuse,json=noReuse,proto3" json:"no_reuse,omitempty"`
+	NoReuse bool `protobuf:"varint,5,opt,name=no_reuse,json=noReuse,proto3" json:"no_reuse,omitempty"`
+	// Take over objects of the targets that others made, and fields that others hold.
+	Adopt         bool `protobuf:"varint,6,opt,name=adopt,proto3" json:"adopt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -358,6 +360,13 @@ func (x *SubmitRequest) GetNoReuse() bool {
 	return false
 }
 
+func (x *SubmitRequest) GetAdopt() bool {
+	if x != nil {
+		return x.Adopt
+	}
+	return false
+}
+
 type SubmitResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Run   *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -412,10 +421,12 @@ func (x *SubmitResponse) GetReplayed() bool {
 }
 
 type PlanRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Repository    string                 `protobuf:"bytes,1,opt,name=repository,proto3" json:"repository,omitempty"`
-	Ref           string                 `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
-	NoReuse       bool                   `protobuf:"varint,3,opt,name=no_reuse,json=noReuse,proto3" json:"no_reuse,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Repository string                 `protobuf:"bytes,1,opt,name=repository,proto3" json:"repository,omitempty"`
+	Ref        string                 `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	NoReuse    bool                   `protobuf:"varint,3,opt,name=no_reuse,json=noReuse,proto3" json:"no_reuse,omitempty"`
+	// As in SubmitRequest.
+	Adopt         bool `protobuf:"varint,4,opt,name=adopt,proto3" json:"adopt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -467,6 +478,13 @@ func (x *PlanRequest) GetRef() string {
 func (x *PlanRequest) GetNoReuse() bool {
 	if x != nil {
 		return x.NoReuse
+	}
+	return false
+}
+
+func (x *PlanRequest) GetAdopt() bool {
+	if x != nil {
+		return x.Adopt
 	}
 	return false
 }
@@ -2066,12 +2084,14 @@ func (x *TestCase) GetOutput() string {
 type Deployed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// healthy, rolled_back, removed, superseded.
-	State         string   `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
-	Simulated     bool     `protobuf:"varint,2,opt,name=simulated,proto3" json:"simulated,omitempty"`
-	Http          int32    `protobuf:"varint,3,opt,name=http,proto3" json:"http,omitempty"`
-	Written       int32    `protobuf:"varint,4,opt,name=written,proto3" json:"written,omitempty"`
-	Pruned        []string `protobuf:"bytes,5,rep,name=pruned,proto3" json:"pruned,omitempty"`
-	Replicas      int32    `protobuf:"varint,6,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	State     string   `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	Simulated bool     `protobuf:"varint,2,opt,name=simulated,proto3" json:"simulated,omitempty"`
+	Http      int32    `protobuf:"varint,3,opt,name=http,proto3" json:"http,omitempty"`
+	Written   int32    `protobuf:"varint,4,opt,name=written,proto3" json:"written,omitempty"`
+	Pruned    []string `protobuf:"bytes,5,rep,name=pruned,proto3" json:"pruned,omitempty"`
+	Replicas  int32    `protobuf:"varint,6,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	// What was taken over, and from whom: "Deployment/api from Helm release …".
+	Adopted       []string `protobuf:"bytes,7,rep,name=adopted,proto3" json:"adopted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2146,6 +2166,13 @@ func (x *Deployed) GetReplicas() int32 {
 		return x.Replicas
 	}
 	return 0
+}
+
+func (x *Deployed) GetAdopted() []string {
+	if x != nil {
+		return x.Adopted
+	}
+	return nil
 }
 
 // Problems is the error detail of INVALID_ARGUMENT: every mistake at once.
@@ -2283,7 +2310,7 @@ var File_slipway_v1_run_proto protoreflect.FileDescriptor
 const file_slipway_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14slipway/v1/run.proto\x12\n" +
-	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15slipway/v1/auth.proto\"\xbf\x01\n" +
+	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15slipway/v1/auth.proto\"\xd5\x01\n" +
 	"\rSubmitRequest\x123\n" +
 	"\x0fidempotency_key\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x0eidempotencyKey\x12*\n" +
@@ -2294,10 +2321,11 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x03ref\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x03ref\x12\x14\n" +
 	"\x05dirty\x18\x04 \x01(\bR\x05dirty\x12\x19\n" +
-	"\bno_reuse\x18\x05 \x01(\bR\anoReuse\"O\n" +
+	"\bno_reuse\x18\x05 \x01(\bR\anoReuse\x12\x14\n" +
+	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"O\n" +
 	"\x0eSubmitResponse\x12!\n" +
 	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\x12\x1a\n" +
-	"\breplayed\x18\x02 \x01(\bR\breplayed\"r\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed\"\x88\x01\n" +
 	"\vPlanRequest\x12*\n" +
 	"\n" +
 	"repository\x18\x01 \x01(\tB\n" +
@@ -2305,7 +2333,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"repository\x12\x1c\n" +
 	"\x03ref\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x03ref\x12\x19\n" +
-	"\bno_reuse\x18\x03 \x01(\bR\anoReuse\"?\n" +
+	"\bno_reuse\x18\x03 \x01(\bR\anoReuse\x12\x14\n" +
+	"\x05adopt\x18\x04 \x01(\bR\x05adopt\"?\n" +
 	"\fPlanResponse\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x12\x1b\n" +
 	"\tplan_json\x18\x02 \x01(\fR\bplanJson\"*\n" +
@@ -2449,14 +2478,15 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x05suite\x18\x01 \x01(\tR\x05suite\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06millis\x18\x03 \x01(\x03R\x06millis\x12\x16\n" +
-	"\x06output\x18\x04 \x01(\tR\x06output\"\xa0\x01\n" +
+	"\x06output\x18\x04 \x01(\tR\x06output\"\xba\x01\n" +
 	"\bDeployed\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x1c\n" +
 	"\tsimulated\x18\x02 \x01(\bR\tsimulated\x12\x12\n" +
 	"\x04http\x18\x03 \x01(\x05R\x04http\x12\x18\n" +
 	"\awritten\x18\x04 \x01(\x05R\awritten\x12\x16\n" +
 	"\x06pruned\x18\x05 \x03(\tR\x06pruned\x12\x1a\n" +
-	"\breplicas\x18\x06 \x01(\x05R\breplicas\";\n" +
+	"\breplicas\x18\x06 \x01(\x05R\breplicas\x12\x18\n" +
+	"\aadopted\x18\a \x03(\tR\aadopted\";\n" +
 	"\bProblems\x12/\n" +
 	"\bproblems\x18\x01 \x03(\v2\x13.slipway.v1.ProblemR\bproblems\"\x9d\x01\n" +
 	"\aProblem\x12\x12\n" +

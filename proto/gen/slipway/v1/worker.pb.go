@@ -2061,7 +2061,9 @@ type ApplyWork struct {
 	Release   string       `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
 	Health    *HealthCheck `protobuf:"bytes,4,opt,name=health,proto3" json:"health,omitempty"`
 	// Of the task's time, for hooks: the rest is for the release to become healthy.
-	Beside        *durationpb.Duration `protobuf:"bytes,5,opt,name=beside,proto3" json:"beside,omitempty"`
+	Beside *durationpb.Duration `protobuf:"bytes,5,opt,name=beside,proto3" json:"beside,omitempty"`
+	// Take over what others made or hold; otherwise it is refused.
+	Adopt         bool `protobuf:"varint,6,opt,name=adopt,proto3" json:"adopt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2129,6 +2131,13 @@ func (x *ApplyWork) GetBeside() *durationpb.Duration {
 		return x.Beside
 	}
 	return nil
+}
+
+func (x *ApplyWork) GetAdopt() bool {
+	if x != nil {
+		return x.Adopt
+	}
+	return false
 }
 
 type RollbackWork struct {
@@ -2702,13 +2711,14 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"5\n" +
 	"\vHealthCheck\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\x05R\x04port\"\xd9\x01\n" +
+	"\x04port\x18\x02 \x01(\x05R\x04port\"\xef\x01\n" +
 	"\tApplyWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
 	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x121\n" +
-	"\x06beside\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06beside\"\xa1\x02\n" +
+	"\x06beside\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06beside\x12\x14\n" +
+	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"\xa1\x02\n" +
 	"\fRollbackWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12/\n" +
 	"\x13candidate_manifests\x18\x02 \x01(\tR\x12candidateManifests\x12+\n" +
