@@ -146,7 +146,7 @@ func (p *parts) deployer() (deployerconfig.Config, error) {
 		Clusters:    map[string]deployerconfig.Cluster{}, Slots: 8, Drain: time.Minute,
 	}
 	for name, k := range p.cfg.Clusters {
-		c.Clusters[name] = deployerconfig.Cluster{Kubeconfig: k.Kubeconfig, Context: k.Context, AllowExec: k.AllowExec}
+		c.Clusters[name] = deployerconfig.Cluster{Kubeconfig: k.Kubeconfig, Context: k.Context, AllowExec: k.AllowExec, Allow: deployerconfig.Allow{Kinds: k.Kinds}}
 	}
 	return c.Complete()
 }

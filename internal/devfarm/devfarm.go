@@ -63,8 +63,9 @@ type Config struct {
 // Cluster is how to reach a cluster.
 type Cluster struct {
 	Kubeconfig string
-	Context    string // empty: the file's current one
-	AllowExec  bool   // it may start a program for credentials
+	Context    string   // empty: the file's current one
+	AllowExec  bool     // it may start a program for credentials
+	Kinds      []string // of the whole cluster, that releases may have: "ClusterRole.rbac.authorization.k8s.io"
 }
 
 // Ports of a farm.

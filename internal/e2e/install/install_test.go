@@ -120,7 +120,7 @@ func start(t *testing.T) *place {
 	}
 	ready, ended := make(chan clientfile.File, 1), make(chan error, 1)
 	cfg := devfarm.Config{
-		State: state, Tools: p.tools, Targets: file, Clusters: map[string]devfarm.Cluster{"here": {Kubeconfig: p.kubeconfig}},
+		State: state, Tools: p.tools, Targets: file, Clusters: map[string]devfarm.Cluster{"here": {Kubeconfig: p.kubeconfig, Kinds: []string{"ClusterRoleBinding.rbac.authorization.k8s.io"}}},
 		LocalPaths: []string{p.dir}, Version: "test", GitEnv: gitcmd.PassThrough(os.Environ()), Log: slog.New(slog.NewTextHandler(log, nil)),
 		Ports: devfarm.Ports{Registry: port}, RegistryHosts: []string{host}, Ready: func(f clientfile.File) { ready <- f },
 		BuildKitRoot: os.Getenv("SLIPWAY_TEST_BUILDKIT_ROOT"),
@@ -159,7 +159,7 @@ func (p *place) cluster(t *testing.T, devcluster string, args ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), devcluster, append([]string{"up", "--dir", dir, "--name", "here", "--kind", "node"}, args...)...)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), devcluster, append([]string{"up", "--dir", dir, "--name", "here", "--kind", "node", "--lean=false"}, args...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
