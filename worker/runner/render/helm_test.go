@@ -87,8 +87,9 @@ func TestChart(t *testing.T) {
 			t.Errorf("the objects have %q:\n%s", not, text)
 		}
 	}
-	if len(out.Warnings) != 1 || !strings.Contains(out.Warnings[0], "deploy/api/templates/bye.yaml") || !strings.Contains(out.Warnings[0], "pre-delete") {
-		t.Errorf("warnings %q, want one about the hook of a deletion", out.Warnings)
+	if len(out.Warnings) != 2 || !strings.Contains(out.Warnings[0], "deploy/api/templates/bye.yaml") || !strings.Contains(out.Warnings[0], "pre-delete") ||
+		!strings.Contains(out.Warnings[1], "Service api-cache is written for namespace elsewhere, and goes to shop") {
+		t.Errorf("warnings %q, want one about the hook of a deletion and one about another namespace", out.Warnings)
 	}
 	again, err := render.Render(t.Context(), dir, "api", helmWork("deploy/api/values-prod.yaml", "deploy/api/values-prod-eu.yaml"))
 	if err != nil || string(again.YAML) != text {

@@ -8,6 +8,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 	"sigs.k8s.io/kustomize/kyaml/openapi"
@@ -20,6 +21,7 @@ import (
 type object struct {
 	at     string // "deploy/api/service.yaml:7", or the kustomization
 	fields map[string]any
+	moved  string // the namespace that it was written for, where that is not the target's
 }
 
 func (o object) kind() string { s, _ := o.fields["kind"].(string); return s }
@@ -104,7 +106,8 @@ func positionOf(name string, err error) string {
 func expand(o object) ([]object, error) {
 	apiVersion, _ := o.fields["apiVersion"].(string)
 	items, isList := o.fields["items"].([]any)
-	if isList && o.kind() == "List" {
+	// A list of one kind, such as ConfigMapList, has no name, which an object of such a kind has.
+	if o.kind() == "List" && (isList || o.fields["items"] == nil) || isList && o.name() == "" && strings.HasSuffix(o.kind(), "List") {
 		var out []object
 		var problems []error
 		for i, item := range items {
@@ -146,6 +149,9 @@ func setNamespace(o *object, namespace string) {
 	namespaced, known := openapi.IsNamespaceScoped(kyaml.TypeMeta{APIVersion: apiVersion, Kind: o.kind()})
 	if namespace == "" || known && !namespaced {
 		return
+	}
+	if was, _ := o.meta()["namespace"].(string); was != "" && was != namespace {
+		o.moved = was
 	}
 	o.meta()["namespace"] = namespace
 	subjects, _ := o.fields["subjects"].([]any)

@@ -101,6 +101,11 @@ func Render(ctx context.Context, workspace, service string, work runner.Render) 
 	if len(objects) == 0 {
 		return out, fmt.Errorf("%s: no Kubernetes objects were rendered", out.From)
 	}
+	for _, o := range objects {
+		if o.moved != "" {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("%s: %s %s is written for namespace %s, and goes to %s, which is the target's", o.at, o.kind(), o.name(), o.moved, work.Namespace))
+		}
+	}
 	images := replacer{images: work.Images}
 	for i := range objects {
 		images.object(&objects[i])

@@ -205,6 +205,49 @@ metadata:
 	}
 }
 
+// TestNamespacesAndLists: a target has one namespace, whatever a manifest says, and a list
+// is the objects in it.
+func TestNamespacesAndLists(t *testing.T) {
+	const text = `-- deploy/api/x.yaml --
+apiVersion: v1
+kind: List
+items:
+  - { apiVersion: v1, kind: Service, metadata: { name: api } }
+  - { apiVersion: v1, kind: Service, metadata: { name: mine, namespace: shop } }
+---
+apiVersion: v1
+kind: ConfigMapList
+items:
+  - { apiVersion: v1, kind: ConfigMap, metadata: { name: other, namespace: kube-system } }
+---
+{ apiVersion: v1, kind: List, items: null }
+---
+apiVersion: example.com/v1
+kind: AllowList
+metadata: { name: kept }
+items: [a]
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: p }
+spec: { containers: [{ name: c, image: api }] }
+`
+	out, err := render.Render(t.Context(), workspace(t, text), "api", work(runner.UsingManifests))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"Service api", "Service mine", "ConfigMap other", "AllowList kept", "Pod p"}, out.Objects); diff != "" {
+		t.Errorf("objects (-want +got):\n%s", diff)
+	}
+	if n := strings.Count(string(out.YAML), "namespace: shop"); n != 5 || strings.Contains(string(out.YAML), "kube-system") {
+		t.Errorf("%d objects are in the target's namespace:\n%s", n, out.YAML)
+	}
+	want := []string{"deploy/api/x.yaml:7 items[0]: ConfigMap other is written for namespace kube-system, and goes to shop, which is the target's"}
+	if diff := cmp.Diff(want, out.Warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	object := "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: x }\n"
 	for name, c := range map[string]struct {
@@ -221,8 +264,11 @@ func TestMistakes(t *testing.T) {
 			[]string{"deploy/base/kustomization.yaml:1:19: http://x/y is remote"}},
 		"helm":              {runner.UsingKustomize, "-- deploy/api/kustomization.yaml --\nhelmCharts: [{ name: x }]\n", []string{"kustomization.yaml:1:1: helmCharts is not supported"}},
 		"kustomize refuses": {runner.UsingKustomize, "-- deploy/api/kustomization.yaml --\nresources: [x.yaml]\n-- deploy/api/x.yaml --\na: [\n", []string{"deploy/api", "x.yaml"}},
-		"misspelled field":  {runner.UsingKustomize, "-- deploy/api/kustomization.yaml --\nresorces: [x.yaml]\n", []string{"resorces"}},
-		"no images":         {runner.UsingManifests, "-- deploy/api/x.yaml --\napiVersion: v1\nkind: Pod\nmetadata: { name: p }\nspec: { containers: [{ name: c, image: shop/api }] }\n", []string{"no container uses the image of service api", "Pod p, container c: shop/api"}},
+		"list of no objects": {runner.UsingManifests, "-- deploy/api/x.yaml --\napiVersion: v1\nkind: List\nitems: [7, { kind: A }]\n",
+			[]string{"deploy/api/x.yaml:1 items[0]: apiVersion is missing", "deploy/api/x.yaml:1 items[1]: apiVersion is missing"}},
+		"empty list":       {runner.UsingManifests, "-- deploy/api/x.yaml --\napiVersion: v1\nkind: List\n", []string{"no Kubernetes objects were rendered"}},
+		"misspelled field": {runner.UsingKustomize, "-- deploy/api/kustomization.yaml --\nresorces: [x.yaml]\n", []string{"resorces"}},
+		"no images":        {runner.UsingManifests, "-- deploy/api/x.yaml --\napiVersion: v1\nkind: Pod\nmetadata: { name: p }\nspec: { containers: [{ name: c, image: shop/api }] }\n", []string{"no container uses the image of service api", "Pod p, container c: shop/api"}},
 		"two mistakes": {runner.UsingManifests, "-- deploy/api/x.yaml --\n" + object + "---\nkind: A\n-- deploy/api/y.yaml --\na: b: c\n",
 			[]string{"deploy/api/x.yaml:5: apiVersion is missing", "deploy/api/y.yaml:1"}},
 		"twice":         {runner.UsingManifests, "-- deploy/api/x.yaml --\n" + object + "---\n" + object, []string{"deploy/api/x.yaml:5: ConfigMap x is already defined at deploy/api/x.yaml:1"}},
@@ -253,6 +299,20 @@ func TestLinksStayInside(t *testing.T) {
 	}
 	if out, err := render.Render(t.Context(), dir, "api", work(runner.UsingKustomize)); err == nil {
 		t.Errorf("a file outside the workspace was read:\n%s", out.YAML)
+	}
+	// A folder beyond, and a folder within the repository that nothing renders by itself.
+	for target, want := range map[string]string{t.TempDir(): "base", "../shared": ""} {
+		dir := workspace(t, "-- deploy/api/kustomization.yaml --\nresources: [base]\nimages: [{ name: x, newName: api }]\n-- deploy/shared/kustomization.yaml --\nresources: [p.yaml]\n"+
+			"-- deploy/shared/p.yaml --\napiVersion: v1\nkind: Pod\nmetadata: { name: p }\nspec: { containers: [{ name: c, image: x }] }\n")
+		if err := os.Symlink(target, filepath.Join(dir, "deploy/api/base")); err != nil {
+			t.Fatal(err)
+		}
+		w := work(runner.UsingKustomize)
+		w.Paths = []string{"deploy"}
+		_, err := render.Render(t.Context(), dir, "api", w)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("a link to %s: %v, want %q", target, err, want)
+		}
 	}
 }
 
