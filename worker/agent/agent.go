@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -142,6 +143,8 @@ func fetchFailed(ctx context.Context, t runner.Task, err error) runner.Outcome {
 	switch {
 	case errors.Is(err, workspace.ErrRefused):
 		return runner.Fail("the source of commit %.12s cannot be used: %v", t.Commit, err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return runner.Err("this worker has no disk space left for the source of commit %.12s: %v", t.Commit, err)
 	case errors.As(err, &st) && slices.Contains([]codes.Code{codes.FailedPrecondition, codes.InvalidArgument}, st.GRPCStatus().Code()):
 		// The commit has no such path, or is larger than what a coordinator serves.
 		return runner.Fail("the source of commit %.12s lacks what %s needs: %s", t.Commit, t.ID, st.GRPCStatus().Message())

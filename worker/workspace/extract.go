@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -95,7 +96,7 @@ func (x *extractor) mkdir(name string) error {
 		return nil
 	}
 	if err := x.root.MkdirAll(name, 0o755); err != nil {
-		return fmt.Errorf("%w: folder %q: %w", ErrRefused, name, err)
+		return unwritten("folder", name, err)
 	}
 	for d := name; d != "."; d = path.Dir(d) {
 		x.dirs = append(x.dirs, d)
@@ -112,7 +113,7 @@ func (x *extractor) file(name string, h *tar.Header, r io.Reader) error {
 	}
 	f, err := x.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fmt.Errorf("%w: file %q: %w", ErrRefused, name, err)
+		return unwritten("file", name, err)
 	}
 	_, err = io.Copy(f, r)
 	if err := errors.Join(err, f.Close()); err != nil {
@@ -132,9 +133,19 @@ func (x *extractor) link(name, target string) error {
 		return err
 	}
 	if err := x.root.Symlink(target, name); err != nil {
-		return fmt.Errorf("%w: link %q: %w", ErrRefused, name, err)
+		return unwritten("link", name, err)
 	}
 	return nil
+}
+
+// unwritten tells a name that no workspace may have from a machine that has no room for it.
+func unwritten(what, name string, err error) error {
+	for _, own := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, own) {
+			return fmt.Errorf("%s %q: %w", what, name, err)
+		}
+	}
+	return fmt.Errorf("%w: %s %q: %w", ErrRefused, what, name, err)
 }
 
 func (x *extractor) stamp(name string) error {
