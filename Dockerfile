@@ -7,6 +7,7 @@ ARG REDIS_IMAGE=redis:7-alpine
 
 FROM ${GO_IMAGE} AS source
 ENV CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false"
+ARG GOPROXY=https://proxy.golang.org,direct
 WORKDIR /src
 COPY go.mod go.sum ./
 

@@ -11,6 +11,8 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,9 +39,22 @@ func repository(t *testing.T, p *place) *repo {
 		}
 		r.write(name, string(content))
 	}
+	proxy := modules(t) + ",https://proxy.golang.org,direct"
+	r.edit("slipway.yaml", "target: slipway,", `target: slipway, args: { GOPROXY: "`+proxy+`" },`)
+	r.edit("slipway.yaml", "target: nats }", `target: nats, args: { GOPROXY: "`+proxy+`" } }`)
 	run(t, r.dir, "git", "init", "-q", "-b", "main")
 	r.commit("Slipway")
 	return r
+}
+
+// modules serves what go has downloaded on this machine, which compiled the same programs, as a module proxy. Build steps
+// have the machine's network.
+func modules(t *testing.T) string {
+	t.Helper()
+	cache := strings.TrimSpace(string(run(t, root, "go", "env", "GOMODCACHE")))
+	s := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(cache, "cache", "download"))))
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 func (r *repo) write(name, content string) {
