@@ -72,7 +72,7 @@ func (a *Agent) carryOut(ctx context.Context, g *pb.Grant, to attempt) *pb.Compl
 	n := newNarrator(to)
 	result, err := a.work(ctx, g, n)
 	c := conclude(ctx, g, result, err)
-	c.Untouched = err != nil && !result.Touched
+	c.Untouched = c.GetOutcome() != pb.Outcome_OUTCOME_SUCCEEDED && !result.Touched
 	c.StartedAt, c.FinishedAt = stamp(began), stamp(time.Now())
 	c.Steps = steps(result)
 	n.say("%s", c.GetMessage())

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/slipway-build/slipway/deploy/agent"
@@ -262,6 +263,34 @@ func TestDeadClusterIsNotTheReleasesFault(t *testing.T) {
 	expect(t, c, pb.Outcome_OUTCOME_ERRORED, pb.FailureClass_FAILURE_CLASS_INFRA, "", `cluster "one"`, "does not answer", "connection refused")
 	if !c.GetUntouched() {
 		t.Error("a cluster that did not answer counts as touched: the run would try to undo what was not done")
+	}
+}
+
+func TestTakenOver(t *testing.T) {
+	d, ns, client := newDesk(t), kubetest.NewNamespace(t), kubetest.Client(t)
+	d.deployer(t, kubetest.Kubeconfig(t))
+	if _, err := client.CoreV1().Services(ns).Create(t.Context(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "api", Labels: map[string]string{"app.kubernetes.io/managed-by": "Helm"}},
+		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "old"}, Ports: []corev1.ServicePort{{Port: 80}}},
+	}, metav1.CreateOptions{FieldManager: "helm"}); err != nil {
+		t.Fatal(err)
+	}
+	text := app("1", "") + "\n---\n{apiVersion: v1, kind: Service, metadata: {name: api}, spec: {selector: {app: api}, ports: [{port: 80}]}}\n"
+	c := d.apply(ns, "r1", text, 1)
+	expect(t, c, pb.Outcome_OUTCOME_FAILED, pb.FailureClass_FAILURE_CLASS_USER, "refused", "Service/api: exists in namespace "+ns+" already and belongs to a Helm release",
+		"spec.selector", "held by helm (Update)", "slipway run --adopt")
+	if !c.GetUntouched() {
+		t.Error("a release that was refused as a whole would be taken back")
+	}
+	g := d.grant(ns, 2)
+	g.Work = &pb.Grant_Apply{Apply: &pb.ApplyWork{
+		Target: &pb.DeployTarget{Environment: "dev", Cluster: "one", Namespace: ns}, Manifests: d.blob(text), Release: "r1", Adopt: true,
+	}}
+	d.offers <- g
+	c = <-d.done
+	expect(t, c, pb.Outcome_OUTCOME_SUCCEEDED, pb.FailureClass_FAILURE_CLASS_UNSPECIFIED, "healthy", "taken over: Service/api from a Helm release, with fields of helm (Update). Helm goes on")
+	if got := c.GetResult().GetDeploy().GetAdopted(); len(got) != 1 || !strings.HasPrefix(got[0], "Service/api from a Helm release") {
+		t.Errorf("the result says of what was taken over: %q", got)
 	}
 }
 

@@ -92,7 +92,7 @@ func (w *writer) occupied(ctx context.Context, it *item, found []conflict) ([]ma
 	}
 	takes.holders = slices.Sorted(maps.Keys(names))
 	it.action = Adopted
-	return nil, nil
+	return w.rehearse(ctx, it, predicted)
 }
 
 // adoptable is the refusal of an object that --adopt would take over.
@@ -188,12 +188,7 @@ func merged(entries []metav1.ManagedFieldsEntry, taken []int, version string) ([
 // shared are the entries of those who set any field that the release sets too. Others, such as a controller that adds a
 // certificate, keep what they have.
 func shared(live, predicted *unstructured.Unstructured) []int {
-	mine := &fieldpath.Set{}
-	for _, entry := range predicted.GetManagedFields() {
-		if entry.Manager == FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply {
-			mine = fieldsOf(entry)
-		}
-	}
+	mine := appliedBy(predicted)
 	var out []int
 	for i, entry := range live.GetManagedFields() {
 		own := entry.Manager == FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply
@@ -205,6 +200,16 @@ func shared(live, predicted *unstructured.Unstructured) []int {
 		}
 	}
 	return out
+}
+
+// appliedBy are the fields that Slipway's apply holds.
+func appliedBy(obj *unstructured.Unstructured) *fieldpath.Set {
+	for _, entry := range obj.GetManagedFields() {
+		if entry.Manager == FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply {
+			return fieldsOf(entry)
+		}
+	}
+	return &fieldpath.Set{}
 }
 
 func fieldsOf(entry metav1.ManagedFieldsEntry) *fieldpath.Set {

@@ -257,13 +257,8 @@ func TestFieldsOfAnOwnObjectAreTakenBack(t *testing.T) {
 func TestReplicasOfAnAutoscalerAreNotTaken(t *testing.T) {
 	c, ns, client := open(t), kubetest.NewNamespace(t), kubetest.Client(t)
 	byKubectl(t, ns, marked("", ""))
-	scale, err := client.AppsV1().Deployments(ns).GetScale(t.Context(), "api", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	scale.Spec.Replicas = 7
-	if _, err := client.AppsV1().Deployments(ns).UpdateScale(t.Context(), "api", scale,
-		metav1.UpdateOptions{FieldManager: "kube-controller-manager"}); err != nil {
+	if _, err := client.AppsV1().Deployments(ns).Patch(t.Context(), "api", types.MergePatchType, []byte(`{"spec":{"replicas":7}}`),
+		metav1.PatchOptions{FieldManager: "kube-controller-manager"}, "scale"); err != nil {
 		t.Fatal(err)
 	}
 	req := request(ns, "r1", api, 1)
@@ -315,5 +310,44 @@ func TestWhatIsNotAdopted(t *testing.T) {
 	stale.Manifests = []byte(strings.ReplaceAll(string(newer.Manifests), "blue", "red"))
 	if _, err := apply.Apply(t.Context(), c, stale); !errors.Is(err, apply.ErrSuperseded) {
 		t.Errorf("a stale deployer got %v", err)
+	}
+}
+
+func TestTakeoverThatTheClusterRefusesInTheEndWritesNothing(t *testing.T) {
+	c, ns, client := open(t), kubetest.NewNamespace(t), kubetest.Client(t)
+	byKubectl(t, ns, strings.ReplaceAll(marked("", ""), "{app: api}", "{app: api, release: old}"))
+	before := deployment(t, ns)
+	req := request(ns, "r1", api, 1)
+	req.Adopt = true
+	out, err := apply.Apply(t.Context(), c, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusedWith(t, out, "Deployment/api: spec.selector: ", "field is immutable", "give the object another name, or delete it first")
+	if diff := cmp.Diff(content(before), content(deployment(t, ns))); diff != "" {
+		t.Errorf("the refused object changed:\n%s", diff)
+	}
+	if _, err := client.CoreV1().ConfigMaps(ns).Get(t.Context(), "settings", metav1.GetOptions{}); err == nil {
+		t.Error("an object before the refused one was written")
+	}
+}
+
+func TestWhatOthersAddStays(t *testing.T) {
+	c, ns, client := open(t), kubetest.NewNamespace(t), kubetest.Client(t)
+	byServerSide(t, ns, "helm", marked("app.kubernetes.io/managed-by: Helm", ""))
+	if _, err := client.AppsV1().Deployments(ns).Patch(t.Context(), "api", types.MergePatchType,
+		[]byte(`{"spec":{"template":{"metadata":{"annotations":{"example.com/injected":"yes"}}}}}`), metav1.PatchOptions{FieldManager: "injector"}); err != nil {
+		t.Fatal(err)
+	}
+	req := request(ns, "r1", api, 1)
+	req.Adopt = true
+	out := must(t, c, req)
+	for _, change := range out.Changes {
+		if strings.Contains(change.Reason, "injector") {
+			t.Errorf("taken over: %s", change.Reason)
+		}
+	}
+	if live := deployment(t, ns); live.Spec.Template.Annotations["example.com/injected"] != "yes" || len(live.Spec.Template.Spec.Containers[0].Env) > 0 {
+		t.Errorf("template %v", live.Spec.Template)
 	}
 }

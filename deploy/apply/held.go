@@ -3,12 +3,12 @@ package apply
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
-	"sigs.k8s.io/structured-merge-diff/v6/value"
 )
 
 // maxValue bounds a value in a sentence.
@@ -114,33 +114,15 @@ func find(obj any, path fieldpath.Path) (any, bool) {
 				obj = list[*step.Index]
 			}
 		default:
-			obj, ok = member(obj, step)
+			list, _ := obj.([]any)
+			i := slices.IndexFunc(list, func(item any) bool { return is(item, step) })
+			if ok = i >= 0; ok {
+				obj = list[i]
+			}
 		}
 		if !ok {
 			return nil, false
 		}
 	}
 	return obj, true
-}
-
-// member of a list, by its key or by itself.
-func member(obj any, step fieldpath.PathElement) (any, bool) {
-	list, _ := obj.([]any)
-	for _, item := range list {
-		if step.Value != nil && value.Equals(value.NewValueInterface(item), *step.Value) {
-			return item, true
-		}
-		if step.Key != nil && keyed(item, *step.Key) {
-			return item, true
-		}
-	}
-	return nil, false
-}
-
-func keyed(item any, key value.FieldList) bool {
-	fields, ok := item.(map[string]any)
-	for _, k := range key {
-		ok = ok && fields[k.Name] != nil && value.Equals(value.NewValueInterface(fields[k.Name]), k.Value)
-	}
-	return ok
 }

@@ -156,6 +156,8 @@ func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) 
 	}
 	if len(r.result.Applied.Refused) > 0 {
 		r.result.Verdict = Refused
+		// There is nothing to take back of a release that was refused as a whole.
+		r.result.Touched = r.result.Applied.Wrote() > 0 || len(r.before) > 0
 		return r.result, nil
 	}
 	return r.verify(ctx)
