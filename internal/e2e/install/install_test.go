@@ -318,7 +318,8 @@ func (p *place) list(t *testing.T, image, token string) []byte {
 	if _, err := pods.Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline, tick := time.Now().Add(2*time.Minute), time.NewTicker(200*time.Millisecond)
+	defer tick.Stop()
 	for {
 		now, err := pods.Get(t.Context(), "ask", metav1.GetOptions{})
 		if err != nil {
@@ -331,7 +332,7 @@ func (p *place) list(t *testing.T, image, token string) []byte {
 			}
 			return out
 		}
-		time.Sleep(200 * time.Millisecond)
+		<-tick.C
 	}
 }
 
