@@ -40,7 +40,7 @@ func repository(t *testing.T, p *place) *repo {
 		r.write(name, string(content))
 	}
 	proxy := modules(t) + ",https://proxy.golang.org,direct"
-	r.edit("slipway.yaml", "target: slipway,", `target: slipway, args: { GOPROXY: "`+proxy+`" },`)
+	r.edit("slipway.yaml", "target: slipway }", `target: slipway, args: { GOPROXY: "`+proxy+`" } }`)
 	r.edit("slipway.yaml", "target: nats }", `target: nats, args: { GOPROXY: "`+proxy+`" } }`)
 	run(t, r.dir, "git", "init", "-q", "-b", "main")
 	r.commit("Slipway")
