@@ -32,7 +32,7 @@ test: ## unit, property and integration tests on real NATS, Redis, BuildKit and 
 
 e2e: ## the heavier tests: real node, Jaeger, make demo itself
 	$(SETUP) e2e
-	PATH="$(TOOLS):$$PATH" go test -tags e2e -count=1 -timeout 40m ./internal/e2e/...
+	PATH="$(TOOLS):$$PATH" go test -tags e2e -p 1 -count=1 -timeout 40m ./internal/e2e/...
 	$(DEVCLUSTER) go test -vet=off -count=1 -timeout 15m -run TestRealNode ./e2e
 	$(DEVCLUSTER) go test -vet=off -count=1 ./cluster ./network
 	$(MAKE) demo
