@@ -50,6 +50,7 @@ type TestInputs struct {
 type RenderInputs struct {
 	Service     string
 	Build       string            // build digest of the service; empty: it has no image
+	Images      map[string]string // further image name → service and build digest; empty: none
 	Objects     map[string]string // repository path → git object id at the commit
 	Path        string            // overlay that is rendered
 	Using       string
@@ -119,6 +120,9 @@ func RenderDigest(in RenderInputs) string {
 	e.text(in.Cluster)
 	e.text(in.Namespace)
 	e.text(in.Runner)
+	if len(in.Images) > 0 { // what has none keeps the digest that it had before there were any
+		e.table(in.Images)
+	}
 	return e.sum()
 }
 

@@ -198,6 +198,9 @@ func (o *owner) work(r *run.Run, t *run.Task) Work {
 		if t.Spec.Render.Image != "" {
 			w.Images[t.Spec.Service] = image(t.Spec.Render.Image)
 		}
+		for name, service := range t.Spec.Render.Images {
+			w.Images[name] = image(plan.BuildID(service))
+		}
 	case t.Spec.Apply != nil:
 		if m, ok := r.Find(t.Spec.Apply.Manifests); ok {
 			w.Manifests = m.Result.Manifests

@@ -165,6 +165,7 @@ type Deploy struct {
 	Also    []string      `json:"also,omitempty"`    // further paths that the manifests in Path refer to
 	Using   string        `json:"using"`             // kustomize, manifests, helm; default: kustomize
 	Values  []string      `json:"values,omitempty"`  // files of values for a chart, later ones over earlier ones
+	Images  []Context     `json:"images,omitempty"`  // image names in the manifests that mean images of services; sorted by name
 	Health  *Health       `json:"health,omitempty"`  //
 	Migrate *Migrate      `json:"migrate,omitempty"` //
 	Timeout time.Duration `json:"timeout"`           // until healthy; default: 10m

@@ -26,6 +26,9 @@ func (d *decoder) checkReferences(services []*Service) {
 			}
 			needs.add(ref.Service, s.Name, ref.Pos)
 		}
+		if s.Deploy != nil {
+			d.checkImages(s.Deploy.Images, names)
+		}
 		if s.Build == nil {
 			continue
 		}
@@ -42,6 +45,15 @@ func (d *decoder) checkReferences(services []*Service) {
 	}
 	needs.check(d.report)
 	contexts.check(d.report)
+}
+
+// checkImages checks which services the images of manifests are said to be of.
+func (d *decoder) checkImages(images []Context, names []string) {
+	for _, image := range images {
+		if other := d.resolve(image.Service, image.Pos, names); other != nil && other.Build == nil {
+			d.report.Add(image.Pos, "", "%s has no image to roll out: it says build: false", strictyaml.Quote(image.Service))
+		}
+	}
 }
 
 func (d *decoder) resolve(name string, at Pos, names []string) *Service {

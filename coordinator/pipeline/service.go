@@ -104,7 +104,7 @@ func (d *decoder) build(n strictyaml.Node, s *Service) *Build {
 	fields["dockerfile"] = func(n strictyaml.Node) { b.Dockerfile = d.path(n) }
 	fields["context"] = func(n strictyaml.Node) { b.Context = d.path(n) }
 	fields["target"] = func(n strictyaml.Node) { b.Target = d.stage(n) }
-	fields["contexts"] = func(n strictyaml.Node) { b.Contexts = d.contexts(n) }
+	fields["contexts"] = func(n strictyaml.Node) { b.Contexts = d.contexts(n, "build contexts", "a build context") }
 	n.Fields("build", fields)
 	return b
 }
@@ -129,15 +129,16 @@ func (d *decoder) buildFields(b *Build) strictyaml.Fields {
 	}
 }
 
-func (d *decoder) contexts(n strictyaml.Node) []Context {
+// contexts are names, each of which means the image of a service; all says what they are, one what each is.
+func (d *decoder) contexts(n strictyaml.Node, all, one string) []Context {
 	var out []Context
 	count := 0
-	n.Entries("build contexts", func(key strictyaml.Key, v strictyaml.Node) {
-		if count++; d.over(v, count, maxList, "build contexts") {
+	n.Entries(all, func(key strictyaml.Key, v strictyaml.Node) {
+		if count++; d.over(v, count, maxList, all) {
 			return
 		}
 		if !d.matches(`[a-zA-Z0-9][a-zA-Z0-9._/:-]{0,127}`, key.Text) {
-			d.report.Add(key.Pos, "use letters, digits and . _ / : -", "%s is no name of a build context", strictyaml.Quote(key.Text))
+			d.report.Add(key.Pos, "use letters, digits and . _ / : -", "%s is no name of %s", strictyaml.Quote(key.Text), one)
 		}
 		text := v.Str()
 		name, ok := cutPrefix(text, "service:")
@@ -249,6 +250,7 @@ func (d *decoder) deploy(n strictyaml.Node, s *Service) *Deploy {
 	fields["also"] = func(n strictyaml.Node) { p.Also = d.paths(n) }
 	var values strictyaml.Node
 	fields["values"] = func(n strictyaml.Node) { p.Values, values = d.paths(n), n }
+	fields["images"] = func(n strictyaml.Node) { p.Images = d.contexts(n, "images", "an image") }
 	fields["migrate"] = func(n strictyaml.Node) { p.Migrate = d.migrate(n) }
 	fields["hooks"] = later
 	n.Fields("deploy", fields)

@@ -198,8 +198,10 @@ type Render struct {
 	Using  string   `json:"using"`            // kustomize | manifests | helm
 	Values []string `json:"values,omitempty"` // files of values for a chart, later ones over earlier ones
 	Image  string   `json:"image"`            // task id of the build whose image replaces the image named like the service
-	Jobs   []Job    `json:"jobs,omitempty"`   // beside the rollout
-	Health *Health  `json:"health,omitempty"`
+	// Images are further names of images in the manifests → service whose image replaces them.
+	Images map[string]string `json:"images,omitempty"`
+	Jobs   []Job             `json:"jobs,omitempty"` // beside the rollout
+	Health *Health           `json:"health,omitempty"`
 }
 
 // Job is a command in the service's image, carried out in the target's namespace.

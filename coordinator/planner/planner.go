@@ -138,8 +138,12 @@ func (p *planner) add(t plan.Task) {
 }
 
 // usable says that a known result stands in for a task. Manifests carry the image:
-// they are reused only with the very image that they were rendered with.
+// they are reused only with the very image that they were rendered with. Those with
+// images of several services are always rendered anew: a result names only one.
 func (p *planner) usable(t plan.Task, known plan.Reuse) bool {
+	if t.Kind == plan.KindRender && len(t.Render.Images) > 0 {
+		return false
+	}
 	if t.Kind != plan.KindRender || t.Render.Image == "" {
 		return true
 	}

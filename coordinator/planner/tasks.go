@@ -317,6 +317,14 @@ func (p *planner) render(s *pipeline.Service, target plan.Target) string {
 		inputs.Build, r.Image = p.digests[s.Name], plan.BuildID(s.Name)
 		needs = append(needs, r.Image)
 	}
+	for _, image := range s.Deploy.Images {
+		if r.Images == nil {
+			r.Images, inputs.Images = map[string]string{}, map[string]string{}
+		}
+		r.Images[image.Name] = image.Service
+		inputs.Images[image.Name] = image.Service + " " + p.digests[image.Service]
+		needs = append(needs, plan.BuildID(image.Service))
+	}
 	t := plan.Task{
 		ID: plan.RenderID(s.Name, target), Kind: plan.KindRender, Service: s.Name, Target: &target, Needs: needs,
 		Can: plan.CapabilityRender, Digest: affected.RenderDigest(inputs), Timeout: renderTimeout, Infra: infraRetries, Render: r,
