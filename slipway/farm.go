@@ -30,7 +30,7 @@ import (
 )
 
 // farm runs the whole farm in this process, whose environment it is given.
-func farm(ctx context.Context, environ []string, c command.FarmConfig, ready func()) error {
+func farm(ctx context.Context, environ []string, c command.FarmConfig, ready func()) (err error) {
 	log, err := telemetry.NewLogger(os.Stderr, telemetry.LogConfig{Format: c.LogFormat, Level: c.LogLevel})
 	if err != nil {
 		return err
@@ -46,12 +46,20 @@ func farm(ctx context.Context, environ []string, c command.FarmConfig, ready fun
 			return fmt.Errorf("targets: %w", err)
 		}
 	}
+	tools := filepath.Join(home, ".cache", "slipway", "bin")
+	if c.DevClusters {
+		stop, serr := devClusters(ctx, &c, tools, os.Stderr)
+		defer func() { err = errors.Join(err, stop(context.WithoutCancel(ctx))) }()
+		if serr != nil {
+			return serr
+		}
+	}
 	clusters, err := clusters(c, log)
 	if err != nil {
 		return err
 	}
 	return devfarm.Run(ctx, devfarm.Config{
-		State: c.State, Tools: filepath.Join(home, ".cache", "slipway", "bin"), Targets: targets, Clusters: clusters,
+		State: c.State, Tools: tools, Targets: targets, Clusters: clusters,
 		Ports: devfarm.DefaultPorts(), RegistryHosts: c.RegistryListen, OTLP: c.Traces,
 		// Whoever can start a farm here can read these folders anyway.
 		LocalPaths: []string{"/"},

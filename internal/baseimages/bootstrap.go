@@ -39,6 +39,8 @@ type Config struct {
 	User, Password string
 	// GoRoot is a Go installation; empty: that of the go command on PATH.
 	GoRoot string
+	// As are names of images, as Dockerfiles write them, that the images made are given too, whatever version they ask for.
+	As []string
 	// Progress is called when an image begins and when it is done, one at a time; nil says nothing.
 	Progress func(Event)
 }
@@ -50,6 +52,8 @@ type Event struct {
 	Done, Reused bool
 	Bytes        int64 // of its own layers, compressed; 0 when reused
 	Took         time.Duration
+	// Is, when set, is the image that Image, one of Config.As, now means.
+	Is string
 	// Missing, when set, is why an image is left out; the other fields but Image are zero then.
 	Missing string
 }
@@ -78,6 +82,10 @@ func Bootstrap(ctx context.Context, cfg Config) ([]Record, error) {
 		image, why, _ := strings.Cut(m, ": ")
 		say(Event{Image: "docker.io/" + image, Missing: why})
 	}
+	standIns, err := assign(list, cfg.As, say)
+	if err != nil {
+		return nil, err
+	}
 	scratch, err := os.MkdirTemp("", "slipway-bases-*")
 	if err != nil {
 		return nil, fmt.Errorf("base images: %w", err)
@@ -85,19 +93,23 @@ func Bootstrap(ctx context.Context, cfg Config) ([]Record, error) {
 	defer os.RemoveAll(scratch) // What it cannot remove the system's temporary-file upkeep does.
 	b := &builder{cfg: cfg, scratch: scratch}
 	var records []Record
-	for _, r := range list {
+	for i, r := range list {
 		record := Record{Name: r.name(), Homemade: true, Description: r.describe()}
-		for _, tag := range r.tags[1:] {
-			record.Aliases = append(record.Aliases, "docker.io/"+r.repository+":"+tag)
+		places := append(r.places(), standIns[i]...)
+		for _, p := range places[1:] {
+			record.Aliases = append(record.Aliases, p.String())
 		}
 		begin := time.Now()
 		say(Event{Image: record.Name})
-		digest, size, err := b.provide(ctx, r)
+		digest, size, err := b.provide(ctx, r, places)
 		if err != nil {
 			return nil, fmt.Errorf("base image %s: %w", record.Name, err)
 		}
 		record.Digest = digest.String()
 		say(Event{Image: record.Name, Done: true, Reused: size == 0, Bytes: size, Took: time.Since(begin)})
+		for _, p := range standIns[i] {
+			say(Event{Image: p.String(), Is: record.Name})
+		}
 		records = append(records, record)
 	}
 	return records, nil
@@ -172,7 +184,7 @@ func find(ctx context.Context, goroot string) sources {
 	return s
 }
 
-func (r recipe) name() string { return "docker.io/" + r.repository + ":" + r.tags[0] }
+func (r recipe) name() string { return r.places()[0].String() }
 
 func (r recipe) describe() string {
 	return "home-made by slipway images bootstrap, not the official image: " + r.description
@@ -182,6 +194,9 @@ func (r recipe) describe() string {
 func (r recipe) key() string {
 	parts := append([]string{r.repository, r.description, r.workdir, runtime.GOARCH}, r.inputs...)
 	parts = append(append(parts, r.env...), r.cmd...)
+	if r.user != "" {
+		parts = append(parts, r.user)
+	}
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(parts, "\x00"))))
 }
 
@@ -198,12 +213,12 @@ func (b *builder) options(ctx context.Context) []remote.Option {
 	}
 }
 
-func (b *builder) reference(repository, tag string) (name.Tag, error) {
-	return name.NewTag(fmt.Sprintf("%s/%s/%s:%s", b.cfg.Registry, b.cfg.Prefix, repository, tag))
+func (b *builder) reference(p place) (name.Tag, error) {
+	return name.NewTag(fmt.Sprintf("%s/%s/%s:%s", b.cfg.Registry, p.prefix(b.cfg.Prefix), p.repository, p.tag))
 }
 
 // provide returns the image's digest, and the size of what was pushed: 0 when the registry had it.
-func (b *builder) provide(ctx context.Context, r recipe) (v1.Hash, int64, error) {
+func (b *builder) provide(ctx context.Context, r recipe, places []place) (v1.Hash, int64, error) {
 	have, err := b.lookup(ctx, r)
 	if err != nil {
 		return v1.Hash{}, 0, err
@@ -214,12 +229,12 @@ func (b *builder) provide(ctx context.Context, r recipe) (v1.Hash, int64, error)
 			return v1.Hash{}, 0, err
 		}
 	}
-	for i, tag := range r.tags {
-		ref, err := b.reference(r.repository, tag)
+	for i, p := range places {
+		ref, err := b.reference(p)
 		if err != nil {
 			return v1.Hash{}, 0, err
 		}
-		if i == 0 && have == nil {
+		if i == 0 && have == nil || p.repository != r.repository {
 			err = remote.Write(ref, img, b.options(ctx)...)
 		} else {
 			err = remote.Tag(ref, img, b.options(ctx)...)
@@ -234,7 +249,7 @@ func (b *builder) provide(ctx context.Context, r recipe) (v1.Hash, int64, error)
 
 // lookup returns the image that the registry has from the same inputs, or nil.
 func (b *builder) lookup(ctx context.Context, r recipe) (v1.Image, error) {
-	ref, err := b.reference(r.repository, r.tags[0])
+	ref, err := b.reference(r.places()[0])
 	if err != nil {
 		return nil, err
 	}
@@ -261,7 +276,7 @@ func (b *builder) build(ctx context.Context, r recipe) (v1.Image, int64, error) 
 	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
 	var size int64
 	for i, fill := range r.fill {
-		l, err := b.layer(ctx, i == 0, fill)
+		l, err := b.layer(ctx, i == 0 && r.host == "", fill)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -281,13 +296,14 @@ func (b *builder) build(ctx context.Context, r recipe) (v1.Image, int64, error) 
 	config = config.DeepCopy()
 	config.OS, config.Architecture = "linux", runtime.GOARCH
 	config.Created = v1.Time{Time: epoch()}
+	config.Config.User = r.user
 	config.Config.Env, config.Config.Cmd, config.Config.WorkingDir = r.env, r.cmd, r.workdir
 	config.Config.Labels = map[string]string{LabelHomemade: "true", LabelInputs: r.key(), LabelDescription: r.describe()}
 	img, err = mutate.ConfigFile(img, config)
 	return img, size, err
 }
 
-// layer packs what fill collects. The first layer is the same in every image and is packed once.
+// layer packs what fill collects. The first layer is the same in every image of docker.io and is packed once.
 func (b *builder) layer(ctx context.Context, first bool, fill func(context.Context, *tree) error) (*layer, error) {
 	if first && b.base != nil {
 		return b.base, nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -53,7 +54,7 @@ func registry(t *testing.T) string {
 
 func pull(t *testing.T, host, image string) v1.Image {
 	t.Helper()
-	ref, err := name.ParseReference(host + "/" + ociregistry.MirrorPrefix + "/" + image)
+	ref, err := name.ParseReference(host + "/" + path.Join(ociregistry.MirrorPrefix, image))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +145,52 @@ func TestBootstrap(t *testing.T) {
 	}
 	if diff := cmp.Diff(first, elsewhere); diff != "" {
 		t.Errorf("another registry was given other images:\n%s", diff)
+	}
+}
+
+// TestAs: a Dockerfile that asks for another version than this machine has gets the one that there is, under its own name.
+func TestAs(t *testing.T) {
+	host := registry(t)
+	var said []baseimages.Event
+	pinned := "alpine@sha256:" + strings.Repeat("0", 64)
+	records, err := baseimages.Bootstrap(t.Context(), baseimages.Config{
+		Registry: host, Prefix: ociregistry.MirrorPrefix, User: "u", Password: "p",
+		As:       []string{"golang:1.24-alpine", "gcr.io/distroless/static:debug", "gcr.io/distroless/static-debian12:nonroot", "quay.io/a/b:1", pinned},
+		Progress: func(e baseimages.Event) { said = append(said, e) },
+	})
+	if err != nil {
+		enginetest.Missing(t, "cannot make base images here: %v", err)
+	}
+	means, missing := map[string]string{}, []string{}
+	for _, e := range said {
+		if e.Is != "" {
+			means[e.Image] = e.Is
+		}
+		if e.Missing != "" && !strings.Contains(e.Missing, "was found") {
+			missing = append(missing, e.Image)
+		}
+	}
+	if means["docker.io/library/golang:1.24-alpine"] != "docker.io/library/golang:1.26" || means["gcr.io/distroless/static:debug"] == "" || len(means) != 2 {
+		t.Errorf("said to mean others: %v", means)
+	}
+	if diff := cmp.Diff([]string{"quay.io/a/b:1", pinned}, missing); diff != "" {
+		t.Errorf("said to be missing (-want +got):\n%s", diff)
+	}
+	i := slices.IndexFunc(records, func(r baseimages.Record) bool { return strings.HasPrefix(r.Name, "docker.io/library/golang:") })
+	if i < 0 || !slices.Contains(records[i].Aliases, "docker.io/library/golang:1.24-alpine") {
+		t.Errorf("the list does not say that golang has another name: %+v", records)
+	}
+	digest, err := pull(t, host, "library/golang:1.24-alpine").Digest()
+	if err != nil || digest.String() != records[i].Digest {
+		t.Errorf("golang:1.24-alpine is %s (%v), want %s", digest, err, records[i].Digest)
+	}
+	static := pull(t, host, "../gcr.io/distroless/static:nonroot")
+	config, err := static.ConfigFile()
+	if err != nil || config.Config.User != "65532" {
+		t.Errorf("distroless/static:nonroot runs as %q (%v)", config.Config.User, err)
+	}
+	if found := files(t, static); found["bin/sh"] != "" || len(found) > 30 {
+		t.Errorf("distroless/static has more than it should: %v", found)
 	}
 }
 

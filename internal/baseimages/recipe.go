@@ -20,7 +20,10 @@ const recipeVersion = "1"
 
 // recipe is one image: what it is called, what it is made of, and how it is configured.
 type recipe struct {
+	host        string   // empty: docker.io
 	repository  string   // "library/golang"
+	also        []string // further repositories with the same image
+	user        string   // that it runs as; empty: root
 	tags        []string // the first is the one that Record names
 	description string
 	inputs      []string // what the content depends on; equal inputs, equal content
@@ -65,6 +68,7 @@ func recipes(ctx context.Context, s sources) (list []recipe, missing []string, e
 	alpine.repository, alpine.tags = "library/alpine", []string{"3.22", "3.21", "3", "latest"}
 	alpine.description = version + " of this machine with its CA certificates; without apk, musl and packages"
 	list = append(list, busybox, alpine)
+	list = append(list, distroless(small, s)...)
 
 	for _, c := range s.candidates(ctx, small) {
 		if !c.there {
@@ -179,6 +183,33 @@ func versionTags(version string, usual int, suffixes ...string) []string {
 		}
 	}
 	return append(tags, "latest")
+}
+
+// distroless are the images without a shell that static programs are put into.
+func distroless(base recipe, s sources) []recipe {
+	r := base
+	r.host, r.repository = "gcr.io", "distroless/static-debian12"
+	r.also = []string{"distroless/static", "distroless/static-debian11", "distroless/static-debian13"}
+	r.description = "CA certificates of this machine and the accounts root, nobody and nonroot; without time zones"
+	r.cmd = nil
+	r.fill = []func(context.Context, *tree) error{func(_ context.Context, t *tree) error {
+		t.file("/etc/passwd", 0o644, passwd+"nonroot:x:65532:65532::/home/nonroot:/sbin/nologin\n")
+		t.file("/etc/group", 0o644, groups+"nonroot:x:65532:\n")
+		t.file("/etc/nsswitch.conf", 0o644, "hosts: files dns\n")
+		t.file("/etc/os-release", 0o644, "ID=slipway-homemade\nNAME=\"Slipway home-made base\"\nVERSION_ID="+recipeVersion+"\n")
+		t.dir("/tmp", 0o1777)
+		t.dir("/root", 0o700)
+		t.owned("/home/nonroot", 0o700, 65532)
+		if s.caBundle == "" {
+			return nil
+		}
+		return t.from(caPath, s.caBundle, 0o644)
+	}}
+	nonroot := r
+	r.tags = []string{"latest"}
+	nonroot.tags, nonroot.user = []string{"nonroot"}, "65532"
+	nonroot.workdir = "/home/nonroot"
+	return []recipe{r, nonroot}
 }
 
 const (

@@ -19,6 +19,7 @@ import (
 
 	coordinator "github.com/slipway-build/slipway/coordinator/server"
 	deployer "github.com/slipway-build/slipway/deploy/server"
+	"github.com/slipway-build/slipway/internal/baseimages"
 	"github.com/slipway-build/slipway/internal/buildkitd"
 	"github.com/slipway-build/slipway/internal/clientfile"
 	"github.com/slipway-build/slipway/internal/ociregistry"
@@ -192,13 +193,11 @@ func (p *parts) newBuildKit() (*buildkitd.Daemon, error) {
 	if p.cfg.OTLP != "" && env != nil {
 		env = append(env, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+p.cfg.OTLP, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_SERVICE_NAME=buildkitd")
 	}
-	return buildkitd.New(buildkitd.Config{
-		ToolDir: p.cfg.Tools, Root: root, Log: p.cfg.Log, Env: env,
-		Registries: []buildkitd.Registry{
-			{Host: "docker.io", Mirrors: []string{p.registry + "/" + ociregistry.MirrorPrefix}},
-			{Host: p.registry, PlainHTTP: true},
-		},
-	})
+	registries := []buildkitd.Registry{{Host: p.registry, PlainHTTP: true}}
+	for _, host := range baseimages.Hosts() {
+		registries = append(registries, buildkitd.Registry{Host: host, Mirrors: []string{p.registry + "/" + ociregistry.MirrorOf(host)}})
+	}
+	return buildkitd.New(buildkitd.Config{ToolDir: p.cfg.Tools, Root: root, Log: p.cfg.Log, Env: env, Registries: registries})
 }
 
 // lookupEnv finds secrets that targets.yaml keeps in the environment.

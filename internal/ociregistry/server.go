@@ -33,6 +33,9 @@ const (
 	drain = 5 * time.Second
 )
 
+// MirrorOf is what MirrorPrefix is to docker.io, for another registry.
+func MirrorOf(host string) string { return mirrorRoot + "/" + host }
+
 // Config says where a registry keeps its content and who may use it.
 type Config struct {
 	// Dir holds pushed images. It is created.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/clientfile"
+	"github.com/slipway-build/slipway/internal/devclusters"
 	"github.com/slipway-build/slipway/internal/rpc"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -34,7 +35,7 @@ type demo struct {
 	begin time.Time
 	out   io.Writer
 
-	clusters []*cluster
+	clusters []*devclusters.Cluster
 	summary  summary
 }
 
@@ -137,9 +138,9 @@ func (d *demo) start(ctx context.Context) error {
 	args := []string{"up", "-d", "--targets", filepath.Join(d.root, "examples", "shop", "targets.yaml"), "--log-level", "info"}
 	var configs []string
 	for _, c := range d.clusters {
-		configs = append(configs, c.ready.Kubeconfig)
-		if c.ready.HostIP != "" {
-			args = append(args, "--registry-listen", c.ready.HostIP+":7423")
+		configs = append(configs, c.Ready.Kubeconfig)
+		if c.Ready.HostIP != "" {
+			args = append(args, "--registry-listen", c.Ready.HostIP+":7423")
 		}
 	}
 	d.say("starting the farm: coordinator, worker, deployer, queue, registry, BuildKit")
@@ -243,7 +244,7 @@ func (d *demo) latest(ctx context.Context) (*pb.Run, error) {
 func (d *demo) stopCommand() string {
 	parts := []string{"bin/slipway down --state .slipway/demo"}
 	for _, c := range d.clusters {
-		parts = append(parts, filepath.Join(d.tools, "devcluster")+" down --dir "+c.dir)
+		parts = append(parts, d.devcluster()+" down --dir "+c.Dir)
 	}
 	return strings.Join(parts, " && ")
 }
@@ -254,24 +255,6 @@ func (d *demo) tearDown(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(d.dir, "farm.lock")); err == nil {
 		errs = append(errs, d.slipway(ctx, "down"))
 	}
-	dirs, err := filepath.Glob(filepath.Join(d.dir, "clusters", "*"))
-	errs = append(errs, err)
-	for _, dir := range dirs {
-		if info, err := os.Stat(dir); err == nil && info.IsDir() {
-			errs = append(errs, d.quiet(ctx, filepath.Join(d.tools, "devcluster"), "down", "--dir", dir))
-		}
-	}
-	for _, c := range d.clusters {
-		<-c.ended
-	}
+	errs = append(errs, devclusters.Stop(ctx, d.devcluster(), filepath.Join(d.dir, "clusters"), d.clusters))
 	return errors.Join(errs...)
-}
-
-// quiet runs a program and shows its output only when it fails.
-func (d *demo) quiet(ctx context.Context, name string, args ...string) error {
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), args[0], err, out)
-	}
-	return nil
 }

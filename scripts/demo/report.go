@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/slipway-build/slipway/internal/devclusters"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -170,7 +171,7 @@ func (d *demo) storefronts(ctx context.Context) error {
 	var errs []error
 	asked := 0
 	for _, c := range d.clusters {
-		if c.kind == "node" && !c.ready.Simulated {
+		if c.Kind == devclusters.Real && !c.Ready.Simulated {
 			asked++
 			errs = append(errs, d.storefront(ctx, c))
 		}
@@ -183,8 +184,8 @@ func (d *demo) storefronts(ctx context.Context) error {
 
 // storefront asks through the API server's proxy: this machine never dials Service or
 // pod addresses.
-func (d *demo) storefront(ctx context.Context, c *cluster) error {
-	cfg, err := clientcmd.BuildConfigFromFlags("", c.ready.Kubeconfig)
+func (d *demo) storefront(ctx context.Context, c *devclusters.Cluster) error {
+	cfg, err := clientcmd.BuildConfigFromFlags("", c.Ready.Kubeconfig)
 	if err != nil {
 		return fmt.Errorf("storefront: %w", err)
 	}
@@ -194,13 +195,13 @@ func (d *demo) storefront(ctx context.Context, c *cluster) error {
 	}
 	body, err := client.CoreV1().Services("shop").ProxyGet("http", "web", "80", "/", nil).DoRaw(ctx)
 	if err != nil {
-		return fmt.Errorf("the storefront does not answer through the API server of %s: %w", c.name, err)
+		return fmt.Errorf("the storefront does not answer through the API server of %s: %w", c.Name, err)
 	}
 	title := regexp.MustCompile(`(?s)<title>(.*?)</title>`).FindSubmatch(body)
 	if title == nil {
 		return fmt.Errorf("the storefront answers %d bytes without a title", len(body))
 	}
-	fmt.Fprintf(d.out, "a rolled-out pod in %s answers GET / with %q (%d bytes)\n", c.name, strings.TrimSpace(string(title[1])), len(body))
+	fmt.Fprintf(d.out, "a rolled-out pod in %s answers GET / with %q (%d bytes)\n", c.Name, strings.TrimSpace(string(title[1])), len(body))
 	return nil
 }
 

@@ -5,13 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-build/slipway/internal/baseimages"
 	"github.com/slipway-build/slipway/internal/clientfile"
 	"github.com/slipway-build/slipway/slipway/render"
+	"github.com/slipway-build/slipway/slipway/scaffold"
 )
 
 // imagesName is the list of home-made base images in the state folder.
@@ -30,17 +33,35 @@ func (a *app) images() *cobra.Command {
 
 func (a *app) bootstrap() *cobra.Command {
 	var goRoot string
+	var folders []string
 	c := &cobra.Command{
-		Use:   "bootstrap",
+		Use:   "bootstrap [IMAGE]...",
 		Short: "Make stand-ins for common base images from what this machine has",
-		Long: `Bootstrap makes stand-ins for golang, node, alpine and busybox from the programs that are
-installed on this machine, and stores them in the registry of the farm that slipway up
-started, where BuildKit finds them under their usual names. They are labeled as
-home-made and named so in the provenance of what is built on them.`,
-		Args: exactly(),
+		Long: `Bootstrap makes stand-ins for golang, node, python, redis, alpine, busybox and distroless/static
+from the programs that are installed on this machine, and stores them in the registry of
+the farm that slipway up started, where BuildKit finds them under their usual names. They
+are labeled as home-made and named so in the provenance of what is built on them.
+
+Each has the tags of the version that is installed. A Dockerfile that asks for another one,
+such as golang:1.24-alpine, gets the installed version under that name too if IMAGE says so,
+or --for FOLDER, which takes the names from all Dockerfiles in a folder.`,
+		Example: "  slipway images bootstrap --for .\n  slipway images bootstrap golang:1.24-alpine",
+		Args:    cobra.ArbitraryArgs,
 	}
+	c.Flags().StringArrayVar(&folders, "for", nil, "FOLDER: also under the names that the Dockerfiles in it build upon; may be repeated")
 	c.Flags().StringVar(&goRoot, "go-root", "", "Go installation for golang images (default: that of the go command on the PATH)")
-	c.RunE = func(c *cobra.Command, _ []string) error {
+	c.RunE = func(c *cobra.Command, args []string) error {
+		names := slices.Clone(args)
+		for _, dir := range folders {
+			if !filepath.IsAbs(dir) {
+				dir = filepath.Join(a.env.Dir, dir)
+			}
+			bases, err := scaffold.Bases(os.DirFS(dir))
+			if err != nil {
+				return usage("%s: %w", dir, err)
+			}
+			names = append(names, bases...)
+		}
 		file, err := clientfile.Read(a.state)
 		if err != nil {
 			return usage("%w; start one with slipway up", err)
@@ -48,7 +69,7 @@ home-made and named so in the provenance of what is built on them.`,
 		if file.Mirror == nil {
 			return usage("the farm of %s has no registry of its own", a.state)
 		}
-		records, err := a.makeImages(c.Context(), goRoot, file.Mirror)
+		records, err := a.makeImages(c.Context(), baseimages.Config{GoRoot: goRoot, As: names}, file.Mirror)
 		if err != nil {
 			return err
 		}
@@ -60,20 +81,21 @@ home-made and named so in the provenance of what is built on them.`,
 	return c
 }
 
-func (a *app) makeImages(ctx context.Context, goRoot string, m *clientfile.Mirror) ([]baseimages.Record, error) {
-	records, err := baseimages.Bootstrap(ctx, baseimages.Config{
-		Registry: m.Registry, Prefix: m.Prefix, User: m.User, Password: m.Password, GoRoot: goRoot,
-		Progress: func(e baseimages.Event) {
-			switch {
-			case e.Missing != "":
-				a.note("%s  left out: %s", e.Image, e.Missing)
-			case e.Reused:
-				a.note("%s  was there", e.Image)
-			case e.Done:
-				a.note("%s  made in %s, %.1f MB", e.Image, render.Duration(e.Took), float64(e.Bytes)/1e6)
-			}
-		},
-	})
+func (a *app) makeImages(ctx context.Context, cfg baseimages.Config, m *clientfile.Mirror) ([]baseimages.Record, error) {
+	cfg.Registry, cfg.Prefix, cfg.User, cfg.Password = m.Registry, m.Prefix, m.User, m.Password
+	cfg.Progress = func(e baseimages.Event) {
+		switch {
+		case e.Is != "":
+			a.note("%s  means %s here", e.Image, e.Is)
+		case e.Missing != "":
+			a.note("%s  left out: %s", e.Image, e.Missing)
+		case e.Reused:
+			a.note("%s  was there", e.Image)
+		case e.Done:
+			a.note("%s  made in %s, %.1f MB", e.Image, render.Duration(e.Took), float64(e.Bytes)/1e6)
+		}
+	}
+	records, err := baseimages.Bootstrap(ctx, cfg)
 	if ctx.Err() != nil {
 		return nil, &exitError{code: ExitInterrupted}
 	}

@@ -27,8 +27,11 @@ type FarmConfig struct {
 	Targets    string            // path of targets.yaml; empty: nothing is rolled out
 	Kubeconfig string            // paths, as in KUBECONFIG; empty: the user's own
 	Contexts   map[string]string // cluster of targets.yaml → context of the kubeconfig
-	AllowExec  bool              // kubeconfigs may start programs for credentials
-	Traces     string            // OTLP endpoint; empty: none
+	// DevClusters: each cluster of targets.yaml is a development cluster on this machine,
+	// which lives as long as the farm.
+	DevClusters bool
+	AllowExec   bool   // kubeconfigs may start programs for credentials
+	Traces      string // OTLP endpoint; empty: none
 	// RegistryListen are further addresses, host:port, where the registry is served with
 	// TLS, for the nodes of clusters on this machine.
 	RegistryListen []string
@@ -56,13 +59,14 @@ func (a *app) up() *cobra.Command {
 loopback addresses only and with generated credentials, and leaves client.yaml in the
 state folder, by which other commands find it. It stays in the foreground until Ctrl-C;
 with -d it returns when the farm serves, and slipway down stops it.`,
-		Example: "  slipway up --targets targets.yaml --context dev=kind-dev\n  slipway up -d --state ~/farm",
+		Example: "  slipway up --targets targets.yaml --context dev=kind-dev\n  slipway up --targets targets.yaml --dev-clusters\n  slipway up -d --state ~/farm",
 		Args:    exactly(),
 	}
 	c.Flags().StringVar(&conf.Targets, "targets", "", "the platform team's targets.yaml (default: nothing is rolled out)")
 	c.Flags().StringVar(&conf.Kubeconfig, "kubeconfig", "", "kubeconfig files with the contexts of the clusters, separated by colons (default: KUBECONFIG or ~/.kube/config)")
 	c.Flags().StringArrayVar(&conf.RegistryListen, "registry-listen", nil, "HOST:PORT: serve the registry there too, with TLS, for nodes of clusters on this machine; may be repeated")
 	c.Flags().StringArrayVar(&contexts, "context", nil, "CLUSTER=CONTEXT: which context is a cluster of targets.yaml (default: the one of the same name); may be repeated")
+	c.Flags().BoolVar(&conf.DevClusters, "dev-clusters", false, "start a development cluster on this machine for each cluster of targets.yaml, with a real node where the machine can (Linux, root); they end with the farm")
 	c.Flags().BoolVar(&conf.AllowExec, "allow-exec", false, "let kubeconfigs start the programs that they name for credentials (clusters of cloud providers)")
 	c.Flags().StringVar(&conf.Traces, "traces", "", "OTLP endpoint that traces go to, host:port (gRPC)")
 	c.Flags().StringVar(&conf.LogLevel, "log-level", "warn", "debug, info, warn or error")
@@ -75,6 +79,12 @@ with -d it returns when the farm serves, and slipway down stops it.`,
 		}
 		if conf.Contexts, err = parseContexts(contexts); err != nil {
 			return err
+		}
+		if conf.DevClusters && conf.Targets == "" {
+			return usage("--dev-clusters needs --targets FILE: that file says which clusters there are")
+		}
+		if conf.DevClusters && (len(contexts) > 0 || conf.Kubeconfig != "") {
+			return usage("--dev-clusters makes the clusters itself: leave out --context and --kubeconfig")
 		}
 		for _, file := range append(filepath.SplitList(conf.Kubeconfig), conf.Targets) {
 			if file == "" {
@@ -166,6 +176,12 @@ func (a *app) background(ctx context.Context, conf FarmConfig) error {
 	}
 	for _, address := range conf.RegistryListen {
 		args = append(args, "--registry-listen", address)
+	}
+	if conf.DevClusters {
+		args = append(args, "--dev-clusters")
+	}
+	if conf.AllowExec {
+		args = append(args, "--allow-exec")
 	}
 	for cluster, name := range conf.Contexts {
 		args = append(args, "--context", cluster+"="+name)
