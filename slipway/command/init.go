@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -43,7 +44,8 @@ unless --force is given.`,
 		if err != nil {
 			return usage("%s: %w", dir, err)
 		}
-		files := []proposal{{pipeline.File, found.Pipeline()}, {targetsFile, found.Targets(a.contexts(c.Context()))}}
+		contexts := a.contexts(c.Context())
+		files := []proposal{{pipeline.File, found.Pipeline()}, {targetsFile, found.Targets(contexts)}}
 		if dry {
 			for _, f := range files {
 				if err := a.printf("# %s\n%s\n", f.name, f.text); err != nil {
@@ -55,7 +57,7 @@ unless --force is given.`,
 		if err := write(root, files, force); err != nil {
 			return err
 		}
-		return a.proposed(found, files)
+		return a.proposed(found, files, contexts)
 	}
 	return c
 }
@@ -81,7 +83,7 @@ func write(root *os.Root, files []proposal, force bool) error {
 	return nil
 }
 
-func (a *app) proposed(found *scaffold.Found, files []proposal) error {
+func (a *app) proposed(found *scaffold.Found, files []proposal, contexts []string) error {
 	var rows [][]render.Cell
 	notes := len(found.Notes)
 	for _, s := range found.Services {
@@ -111,8 +113,20 @@ func (a *app) proposed(found *scaffold.Found, files []proposal) error {
 		a.note("wrote %s", f.name)
 	}
 	a.note("%s in the comments: read them, then", count(notes, "remark"))
-	a.note("  slipway lint\n  slipway up --targets %s --context %s=CONTEXT   # in another terminal; CONTEXT is of your kubeconfig\n  slipway run --dirty", targetsFile, found.Environments[0])
+	a.note("  slipway lint\n  slipway up --targets %s %s\n  slipway run --dirty", targetsFile, clusterFlags(found.Environments, contexts))
 	return nil
+}
+
+// clusterFlags say how slipway up finds the clusters, which are called as the environments.
+func clusterFlags(clusters, contexts []string) string {
+	if len(contexts) == 0 {
+		return "--dev-clusters   # in another terminal; your kubeconfig names no cluster, so it starts some on this machine"
+	}
+	var flags []string
+	for _, c := range clusters {
+		flags = append(flags, "--context "+c+"=CONTEXT")
+	}
+	return strings.Join(flags, " ") + "   # in another terminal; CONTEXT is of your kubeconfig (" + strings.Join(contexts, ", ") + ")"
 }
 
 // contexts are the names of those of the user's kubeconfig.

@@ -1,6 +1,6 @@
 // Package scaffold looks at a repository and proposes its slipway.yaml and targets.yaml:
 // which services it has, how their images are built and tested, and where their
-// manifests are. Everything that it guessed is said beside it.
+// manifests are, and which images there mean them. Everything that it guessed is said beside it.
 //
 // It reads Dockerfiles, Compose and skaffold files, go.mod, package.json, Python
 // projects, kustomizations, plain manifests and charts. It runs nothing, writes nothing

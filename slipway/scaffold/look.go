@@ -29,6 +29,7 @@ type Service struct {
 	Needs      []string
 	Tests      []Test
 	Deploy     *Deploy  // nil: nothing was found
+	NoBuild    bool     // it has no image: its manifests roll out images of others
 	Notes      []string // what was guessed, or has to be done by hand
 }
 
@@ -38,7 +39,8 @@ type Test struct{ Name, Run, In string }
 // Deploy is where the manifests of a service are.
 type Deploy struct {
 	Path   string
-	Using  string // kustomize, manifests
+	Using  string            // kustomize, manifests, helm
+	Images map[string]string // image in the manifests → service whose image it means
 	Health *Health
 }
 
@@ -53,7 +55,8 @@ type Found struct {
 	Project      string
 	Services     []*Service // by name
 	Environments []string
-	Notes        []string // about the repository as a whole
+	Namespaces   map[string]string // of environments whose manifests name one
+	Notes        []string          // about the repository as a whole
 }
 
 // tree are the files that say something, by their folder.
@@ -77,12 +80,18 @@ func Look(fsys fs.FS, project string) (*Found, error) {
 		return nil, err
 	}
 	f := &Found{Project: label(project, "project")}
-	b := &builder{tree: t, found: f, byName: map[string]*Service{}, covered: map[string]bool{}}
+	b := &builder{tree: t, found: f, byName: map[string]*Service{}, covered: map[string]bool{}, rolled: map[string]bool{}, depends: map[string][]string{}}
 	b.fromCompose()
 	b.fromSkaffold()
 	b.fromDockerfiles()
 	for _, s := range f.Services {
 		b.complete(s)
+	}
+	b.shared()
+	for _, s := range f.Services {
+		if s.Deploy == nil && !b.rolled[s.Name] {
+			s.note("no manifests were found: put them into deploy/%s and remove deploy: false", s.Name)
+		}
 	}
 	b.needs()
 	b.environments()

@@ -2,7 +2,6 @@ package scaffold
 
 import (
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -36,13 +35,12 @@ func (b *builder) deploy(s *Service) {
 	}
 	for _, chart := range b.tree.charts {
 		dir := path.Dir(chart)
-		if inside(dir, s.Path) && s.Path != "." || path.Base(dir) == s.Name || len(b.found.Services) == 1 {
+		if inside(dir, s.Path) && s.Path != "." || path.Base(dir) == s.Name && len(b.shares(dir)) < 2 || len(b.found.Services) == 1 {
 			s.Deploy = &Deploy{Path: dir, Using: "helm"}
 			b.chartImage(s, dir)
 			return
 		}
 	}
-	s.note("no manifests were found: put them into deploy/%s and remove deploy: false", s.Name)
 }
 
 // manifests says what a folder is, nil for none.
@@ -146,88 +144,6 @@ func (b *builder) health(dir string) *Health {
 		}
 	}
 	return nil
-}
-
-// imageName says when no container would get the image of the service.
-func (b *builder) imageName(s *Service) {
-	var names []string
-	for _, c := range b.containers(s.Deploy.Path) {
-		name, _, _ := strings.Cut(c.Image, "@")
-		name = path.Base(name)
-		name, _, _ = strings.Cut(name, ":")
-		if name == s.Name {
-			return
-		}
-		if c.Image != "" {
-			names = append(names, c.Image)
-		}
-	}
-	if len(names) > 0 {
-		slices.Sort(names)
-		s.note("in %s write image: %s for its container, where the digest goes (found: %s)", s.Deploy.Path, s.Name, strings.Join(slices.Compact(names), ", "))
-	}
-}
-
-// chartImage says when the values of a chart do not name the service where its digest goes.
-func (b *builder) chartImage(s *Service, dir string) {
-	var values struct {
-		Image struct {
-			Repository string `json:"repository"`
-		} `json:"image"`
-	}
-	file := path.Join(dir, "values.yaml")
-	if yaml.Unmarshal(b.tree.read(file), &values) == nil && values.Image.Repository != s.Name {
-		found := "it has no image.repository"
-		if values.Image.Repository != "" {
-			found = "found: " + values.Image.Repository
-		}
-		s.note("set the image of the container to %s in %s, where the digest goes (%s)", s.Name, file, found)
-	}
-}
-
-// chartEnvironments are the files of values beside a chart's own.
-func (b *builder) chartEnvironments(set map[string]bool) {
-	for _, chart := range b.tree.charts {
-		for _, f := range b.tree.in(path.Dir(chart)) {
-			name, ok := strings.CutPrefix(strings.TrimSuffix(path.Base(f), ".yaml"), "values-")
-			if ok && strings.HasSuffix(f, ".yaml") {
-				set[label(name, "dev")] = true
-			}
-		}
-	}
-}
-
-// environments are the overlays of all services, and what charts have values for.
-func (b *builder) environments() {
-	set := map[string]bool{}
-	b.chartEnvironments(set)
-	for _, k := range b.tree.custom {
-		at := path.Dir(k)
-		if path.Base(path.Dir(at)) == "overlays" {
-			set[label(path.Base(at), "dev")] = true
-		}
-	}
-	// The order in which changes usually travel; others in between.
-	for _, name := range []string{"dev", "development", "local", "test", "qa", "integration", "staging", "stage", "preprod"} {
-		if set[name] {
-			b.found.Environments = append(b.found.Environments, name)
-			delete(set, name)
-		}
-	}
-	var rest, end []string
-	for name := range set {
-		if strings.HasPrefix(name, "prod") {
-			end = append(end, name)
-		} else {
-			rest = append(rest, name)
-		}
-	}
-	slices.Sort(rest)
-	slices.Sort(end)
-	b.found.Environments = append(append(b.found.Environments, rest...), end...)
-	if len(b.found.Environments) == 0 {
-		b.found.Environments = []string{"dev"}
-	}
 }
 
 // advise says what the repository as a whole has that is not taken up.

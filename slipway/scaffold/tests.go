@@ -3,6 +3,7 @@ package scaffold
 import (
 	"encoding/json"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -31,6 +32,9 @@ func (b *builder) tests(s *Service, stages []instructions.Stage) {
 		s.note("no stage of its Dockerfile seems to have the tools for `%s`: add one, and a test that runs in it", l.run)
 	case stage.Name == "" && !last:
 		s.note("to run `%s` as a test, name the stage that has the tools (FROM %s AS build), and write test: { unit: { run: %q, in: build } }", l.run, stage.BaseName, l.run)
+	case last && !b.hasTests(s, stage):
+		s.note("`%s` has nothing to test in the built image, into which its Dockerfile copies no tests: add a stage before the last one with what they need (such as FROM %s AS test, "+
+			"COPY, and what the tests install), and here test: { unit: { run: %q, in: test } }", l.run, stage.BaseName, l.run)
 	default:
 		t := Test{Name: "unit", Run: l.run, In: stage.Name}
 		if last {
@@ -65,6 +69,47 @@ func withTools(stages []instructions.Stage, images []string) int {
 		}
 	}
 	return found
+}
+
+// hasTests says that a stage copies test files of the service, or that none are told apart from other files.
+func (b *builder) hasTests(s *Service, st instructions.Stage) bool {
+	ignored := string(b.tree.read(path.Join(orElse(s.Context, "."), ".dockerignore")))
+	found := false
+	for _, f := range b.tree.files {
+		if !inside(f, s.Path) || !isTest(f) {
+			continue
+		}
+		found = true
+		for _, src := range sources([]instructions.Stage{st}) {
+			from := path.Join(orElse(s.Context, "."), fixed(src))
+			if inside(f, from) && !ignores(ignored, strings.TrimPrefix(f, orElse(s.Context, ".")+"/")) {
+				return true
+			}
+		}
+	}
+	return !found
+}
+
+// isTest goes by the names that test runners look for.
+func isTest(file string) bool {
+	base := path.Base(file)
+	for _, dir := range []string{"test", "tests", "__tests__", "spec"} {
+		if path.Base(path.Dir(file)) == dir && !strings.HasPrefix(base, ".") {
+			return true
+		}
+	}
+	return strings.HasSuffix(base, "_test.py") || strings.HasPrefix(base, "test_") || strings.Contains(base, ".test.") || strings.Contains(base, ".spec.")
+}
+
+// ignores knows the lines of .dockerignore that name a folder or a file; patterns it takes for what they are not.
+func ignores(dockerignore, file string) bool {
+	for line := range strings.Lines(dockerignore) {
+		line = strings.Trim(strings.TrimSpace(line), "/")
+		if line != "" && !strings.HasPrefix(line, "#") && (file == line || strings.HasPrefix(file, line+"/")) {
+			return true
+		}
+	}
+	return false
 }
 
 // copies says that a stage has sources.
@@ -104,6 +149,15 @@ func (b *builder) language(s *Service) (language, bool) {
 	for _, name := range []string{"pyproject.toml", "requirements.txt", "requirements-dev.txt"} {
 		if file := at(name); file != "" && strings.Contains(string(b.tree.read(file)), "pytest") {
 			return language{"Python", python, "python -m pytest"}, true
+		}
+	}
+	for _, f := range b.tree.files {
+		if inside(f, s.Path) && strings.HasSuffix(f, ".py") && isTest(f) && strings.Contains(string(b.tree.read(f)), "unittest") {
+			dir, err := filepath.Rel(s.Path, path.Dir(f))
+			if err != nil {
+				continue
+			}
+			return language{"Python", python, "python -m unittest discover -s " + dir}, true
 		}
 	}
 	return language{}, false

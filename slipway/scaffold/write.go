@@ -54,7 +54,9 @@ func (s *Service) write(b *strings.Builder) {
 		}
 		build = append(build, "args: { "+strings.Join(args, ", ")+" }")
 	}
-	if len(build) > 0 {
+	if s.NoBuild {
+		b.WriteString("    build: false\n")
+	} else if len(build) > 0 {
 		fmt.Fprintf(b, "    build: { %s }\n", strings.Join(build, ", "))
 	}
 	if len(s.Tests) > 0 {
@@ -79,6 +81,12 @@ func (s *Service) writeDeploy(b *strings.Builder) {
 	if s.Deploy.Using != "kustomize" {
 		fmt.Fprintf(b, "      using: %s\n", s.Deploy.Using)
 	}
+	if len(s.Deploy.Images) > 0 {
+		b.WriteString("      images:\n")
+		for _, image := range slices.Sorted(maps.Keys(s.Deploy.Images)) {
+			fmt.Fprintf(b, "        %s: %s\n", scalar(image), strconv.Quote("service:"+s.Deploy.Images[image]))
+		}
+	}
 	if h := s.Deploy.Health; h != nil {
 		fmt.Fprintf(b, "      health: { http: %s, port: %d } # of its readiness probe\n", scalar(h.Path), h.Port)
 	}
@@ -93,7 +101,9 @@ func (f *Found) Targets(contexts []string) []byte {
 # settings (slipway up --targets FILE), never from the commit that is run.
 # Names of clusters are yours; slipway up connects them: --context NAME=CONTEXT.
 `)
-	if len(contexts) > 0 {
+	if len(contexts) == 0 {
+		comment(&b, "", "Your kubeconfig names no cluster: slipway up --dev-clusters starts them on this machine.")
+	} else {
 		comment(&b, "", "Contexts of your kubeconfig: "+strings.Join(contexts, ", "))
 	}
 	fmt.Fprintf(&b, "version: 1\nproject: %s\nclusters:\n", scalar(f.Project))
@@ -101,11 +111,9 @@ func (f *Found) Targets(contexts []string) []byte {
 		fmt.Fprintf(&b, "  %s: { labels: { tier: %s } }\n", scalar(env), scalar(env))
 	}
 	b.WriteString("environments:\n")
+	namespaces := f.namespaces()
 	for i, env := range f.Environments {
-		namespace, after := f.Project, ""
-		if len(f.Environments) > 1 {
-			namespace = label(f.Project+"-"+env, env)
-		}
+		namespace, after := namespaces[i], ""
 		if i > 0 {
 			after = fmt.Sprintf(", after: { env: %s, verified: true }", scalar(f.Environments[i-1]))
 		}
