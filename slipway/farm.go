@@ -107,7 +107,7 @@ func clusters(c command.FarmConfig, log *slog.Logger) (map[string]devfarm.Cluste
 		if have == "" {
 			have = "none"
 		}
-		return nil, errors.New(strings.Join(missing, "\n") + "\ncontexts that it has: " + have + "; name one with --context CLUSTER=CONTEXT, or another file with --kubeconfig")
+		return nil, errors.New(strings.Join(missing, "\n") + "\ncontexts that it has: " + have + "; name one with --context CLUSTER=CONTEXT, another file with --kubeconfig, or start clusters on this machine with --dev-clusters")
 	}
 	if err := os.MkdirAll(c.State, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)

@@ -91,6 +91,12 @@ func (a *app) proposed(found *scaffold.Found, files []proposal, contexts []strin
 		if context == "" {
 			context = "."
 		}
+		if s.NoBuild {
+			context = "builds nothing"
+		}
+		if s.By != "" {
+			manifests = "by " + s.By
+		}
 		if s.Deploy != nil {
 			manifests = s.Deploy.Path + " (" + s.Deploy.Using + ")"
 		}

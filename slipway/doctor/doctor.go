@@ -179,7 +179,7 @@ func (m Machine) registry(ctx context.Context) []Finding {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", m.Registry)
 		if err != nil {
 			out = append(out, Finding{"base images", Note, m.Registry + " cannot be reached: " + cause(err), "with a registry of your own, name it in FROM; " +
-				"without any, slipway images bootstrap makes common bases from what this machine has"})
+				"without any, slipway images bootstrap --for FOLDER (once the farm is up) makes stand-ins for the bases of the Dockerfiles there from what this machine has"})
 		} else {
 			_ = conn.Close()
 			out = append(out, Finding{What: "base images", State: OK, Found: m.Registry + " can be reached"})
@@ -205,7 +205,7 @@ func (m Machine) clusters() []Finding {
 		return []Finding{{"clusters", Note, m.Kubeconfig.Error(), "correct the kubeconfig, or name another one with --kubeconfig"}}
 	}
 	if len(m.Contexts) == 0 {
-		return []Finding{{"clusters", Note, "the kubeconfig names none", "builds and tests need no cluster; to roll out, make a kubeconfig, e.g. with kind create cluster"}}
+		return []Finding{{"clusters", Note, "the kubeconfig names none", "builds and tests need no cluster; to roll out, slipway up --dev-clusters starts some on this machine, or make a kubeconfig, e.g. with kind create cluster"}}
 	}
 	out := make([]Finding, 0, len(m.Contexts))
 	for _, c := range m.Contexts {

@@ -206,7 +206,7 @@ func (b *builder) subchart(dir string) bool {
 func (b *builder) group(name string, d *Deploy, images map[string]string) {
 	d.Images = map[string]string{}
 	for image, service := range images {
-		if b.byName[service].Deploy == nil && !b.rolled[service] && named(image) {
+		if b.byName[service].Deploy == nil && b.byName[service].By == "" && named(image) {
 			d.Images[image] = service
 		}
 	}
@@ -222,7 +222,7 @@ func (b *builder) group(name string, d *Deploy, images map[string]string) {
 	b.byName[unique] = s
 	b.found.Services = append(b.found.Services, s)
 	for _, service := range slices.Compact(slices.Sorted(maps.Values(d.Images))) {
-		b.rolled[service] = true
+		b.byName[service].By = unique
 		b.byName[service].note("it is rolled out by %s", unique)
 	}
 }

@@ -29,6 +29,7 @@ type Service struct {
 	Needs      []string
 	Tests      []Test
 	Deploy     *Deploy  // nil: nothing was found
+	By         string   // the service whose manifests roll it out, if it has none itself
 	NoBuild    bool     // it has no image: its manifests roll out images of others
 	Notes      []string // what was guessed, or has to be done by hand
 }
@@ -80,7 +81,7 @@ func Look(fsys fs.FS, project string) (*Found, error) {
 		return nil, err
 	}
 	f := &Found{Project: label(project, "project")}
-	b := &builder{tree: t, found: f, byName: map[string]*Service{}, covered: map[string]bool{}, rolled: map[string]bool{}, depends: map[string][]string{}}
+	b := &builder{tree: t, found: f, byName: map[string]*Service{}, covered: map[string]bool{}, depends: map[string][]string{}}
 	b.fromCompose()
 	b.fromSkaffold()
 	b.fromDockerfiles()
@@ -89,7 +90,7 @@ func Look(fsys fs.FS, project string) (*Found, error) {
 	}
 	b.shared()
 	for _, s := range f.Services {
-		if s.Deploy == nil && !b.rolled[s.Name] {
+		if s.Deploy == nil && s.By == "" {
 			s.note("no manifests were found: put them into deploy/%s and remove deploy: false", s.Name)
 		}
 	}

@@ -19,7 +19,6 @@ type builder struct {
 	byName  map[string]*Service
 	covered map[string]bool     // Dockerfiles that belong to a service
 	depends map[string][]string // as Compose says
-	rolled  map[string]bool     // services that the manifests of another one roll out
 }
 
 func (b *builder) note(format string, args ...any) {

@@ -255,7 +255,7 @@ func TestBrokenFarm(t *testing.T) {
 			"registry 127.0.0.1:1 could not be reached", "connection refused", "pushing to 127.0.0.1:1/shop/api")
 	})
 	t.Run("base image of a registry that is away", func(t *testing.T) {
-		errored(t, f.Client, "FROM 127.0.0.1:1/base:1\n", nil, "registry 127.0.0.1:1 could not be reached", "connection refused")
+		errored(t, f.Client, "FROM 127.0.0.1:1/base:1\n", nil, "registry 127.0.0.1:1 could not be reached", "connection refused", "slipway images bootstrap --for FOLDER")
 	})
 	t.Run("added file of a server that is away", func(t *testing.T) {
 		errored(t, f.Client, "FROM scratch\nADD http://127.0.0.1:1/tool /\n", nil, "server 127.0.0.1:1 could not be reached", "connection refused")

@@ -138,7 +138,8 @@ func (f finding) userMistake() runner.Outcome {
 			"(.dockerignore applies): correct the path, %s in slipway.yaml", m[1], f.at.scope(), f.at.remedy())
 	}
 	if m := regexp.MustCompile(`([^\s:]+(?::\S+)?): not found$`).FindStringSubmatch(text); m != nil && match(text, `failed to resolve source metadata`) {
-		text = fmt.Sprintf("base image %s does not exist: correct its name or tag (where its registry cannot be reached, slipway images bootstrap makes common ones)", m[1])
+		text = fmt.Sprintf("base image %s does not exist: correct its name or tag; where its registry cannot be reached, "+
+			"slipway images bootstrap %s makes a stand-in from what the farm's machine has", m[1], strings.TrimPrefix(strings.TrimPrefix(m[1], "docker.io/"), "library/"))
 	}
 	if f.line != "" {
 		text += "\n    " + f.line
@@ -185,7 +186,11 @@ func (f finding) registryDown() runner.Outcome {
 	if match(f.vertex, `\bADD |^https?://`) {
 		what = "server" // of a file that the Dockerfile adds
 	}
-	return runner.Err("%s %s could not be reached or is broken, during %s: %s", what, host, f.doing(), cause(f.text))
+	offline := ""
+	if match(f.text, `failed to resolve source metadata|lookup \S+ on|no such host`) && what == "registry" && !match(f.text, `failed to push`) {
+		offline = "; where it never can be, slipway images bootstrap --for FOLDER makes stand-ins for the base images of the Dockerfiles there"
+	}
+	return runner.Err("%s %s could not be reached or is broken, during %s: %s%s", what, host, f.doing(), cause(f.text), offline)
 }
 
 func (f finding) denied() bool {
