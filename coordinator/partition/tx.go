@@ -66,6 +66,7 @@ type Submission struct {
 	Plan        *plan.Plan
 	PlanHash    string // stored already
 	SubmittedBy string
+	Origin      run.Origin
 	Key         string
 	RequestHash string
 	TraceID     func(runID string) string
@@ -84,7 +85,7 @@ func (tx *Tx) Accept(s Submission) (id string, replayed bool, err error) {
 	id = fmt.Sprintf("%s-%d-%s", s.Plan.Project, p.Next(), o.cfg.Suffix())
 	o.emit(run.Accepted{
 		Run: id, Number: p.Next(), Project: s.Plan.Project, Repository: s.Plan.Repository, Ref: s.Plan.Ref, Commit: s.Plan.Commit, Dirty: s.Plan.Dirty,
-		PlanHash: s.PlanHash, SubmittedBy: s.SubmittedBy, IdempotencyKey: s.Key, RequestHash: s.RequestHash, TraceID: s.TraceID(id),
+		PlanHash: s.PlanHash, SubmittedBy: s.SubmittedBy, Origin: s.Origin, IdempotencyKey: s.Key, RequestHash: s.RequestHash, TraceID: s.TraceID(id),
 	})
 	return id, false, nil
 }

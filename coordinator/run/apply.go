@@ -11,7 +11,7 @@ import (
 func New(e Accepted, p *plan.Plan, at time.Time) (*Run, error) {
 	r := &Run{
 		ID: e.Run, Number: e.Number, Project: e.Project, Repository: e.Repository, Ref: e.Ref, Commit: e.Commit, Dirty: e.Dirty,
-		PlanHash: e.PlanHash, TraceID: e.TraceID, SubmittedBy: e.SubmittedBy, AcceptedAt: at, State: Running, Plan: p,
+		PlanHash: e.PlanHash, TraceID: e.TraceID, SubmittedBy: e.SubmittedBy, Origin: e.Origin, AcceptedAt: at, State: Running, Plan: p,
 		byID: make(map[string]int, len(p.Tasks)), entered: map[string]int{},
 	}
 	for i := range p.Tasks {

@@ -23,6 +23,15 @@ type Accepted struct {
 	IdempotencyKey string
 	RequestHash    string
 	TraceID        string
+	Origin         Origin
+}
+
+// Origin is the event at a git host that began a run, as far as the host must be told
+// what became of it. The zero Origin: somebody asked for the run.
+type Origin struct {
+	Webhook    string // its name in the coordinator's configuration
+	Repository string // as the host calls it: "owner/name"
+	Branch     string // where the host has the commit: a branch, or a full ref
 }
 
 // AttemptStarted says that somebody holds the lease of an attempt.

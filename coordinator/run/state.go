@@ -155,6 +155,7 @@ type Run struct {
 	PlanHash    string
 	TraceID     string
 	SubmittedBy string
+	Origin      Origin
 	AcceptedAt  time.Time
 	FinishedAt  time.Time
 	State       State

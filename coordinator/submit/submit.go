@@ -68,6 +68,7 @@ type Request struct {
 	Key        string // idempotency key
 	By         string // who asks
 	Event      *Event // what began it; nil: somebody asked
+	Origin     run.Origin
 }
 
 // hash of everything that a repeat must have in common.
@@ -132,7 +133,7 @@ func (s *Submitter) Submit(ctx context.Context, req Request) (r *run.Run, replay
 	}
 	err = home.Do(ctx, func(tx *partition.Tx) error {
 		id, again, err := tx.Accept(partition.Submission{
-			Plan: &p, PlanHash: hash, SubmittedBy: req.By, Key: req.Key, RequestHash: req.hash(),
+			Plan: &p, PlanHash: hash, SubmittedBy: req.By, Origin: req.Origin, Key: req.Key, RequestHash: req.hash(),
 			TraceID: func(id string) string { return s.cfg.TraceID(p.Project, p.Commit, id) },
 		})
 		if err != nil {

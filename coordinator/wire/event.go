@@ -13,7 +13,7 @@ func (c *Codec) Event(e run.Event) (*pb.Event, error) {
 	case run.Accepted:
 		return &pb.Event{Kind: &pb.Event_RunAccepted{RunAccepted: &pb.RunAccepted{
 			Run: e.Run, Number: e.Number, Project: e.Project, Repository: e.Repository, Ref: e.Ref, Commit: e.Commit, Dirty: e.Dirty,
-			PlanHash: e.PlanHash, SubmittedBy: e.SubmittedBy, IdempotencyKey: e.IdempotencyKey, RequestHash: e.RequestHash, TraceId: e.TraceID,
+			PlanHash: e.PlanHash, SubmittedBy: e.SubmittedBy, IdempotencyKey: e.IdempotencyKey, RequestHash: e.RequestHash, TraceId: e.TraceID, Origin: origin(e.Origin),
 		}}}, nil
 	case run.AttemptStarted:
 		return &pb.Event{Kind: &pb.Event_AttemptStarted{AttemptStarted: &pb.AttemptStarted{
@@ -56,6 +56,7 @@ func (c *Codec) FromEvent(m *pb.Event) (run.Event, error) {
 		return run.Accepted{
 			Run: e.GetRun(), Number: e.GetNumber(), Project: e.GetProject(), Repository: e.GetRepository(), Ref: e.GetRef(), Commit: e.GetCommit(), Dirty: e.GetDirty(),
 			PlanHash: e.GetPlanHash(), SubmittedBy: e.GetSubmittedBy(), IdempotencyKey: e.GetIdempotencyKey(), RequestHash: e.GetRequestHash(), TraceID: e.GetTraceId(),
+			Origin: run.Origin{Webhook: e.GetOrigin().GetWebhook(), Repository: e.GetOrigin().GetRepository(), Branch: e.GetOrigin().GetBranch()},
 		}, nil
 	case *pb.Event_AttemptStarted:
 		e := k.AttemptStarted
@@ -95,4 +96,11 @@ func (c *Codec) FromEvent(m *pb.Event) (run.Event, error) {
 		}, nil
 	}
 	return nil, fmt.Errorf("decode event: unknown kind %T: it was written by a newer program", m.GetKind())
+}
+
+func origin(o run.Origin) *pb.Origin {
+	if o == (run.Origin{}) {
+		return nil
+	}
+	return &pb.Origin{Webhook: o.Webhook, Repository: o.Repository, Branch: o.Branch}
 }

@@ -427,8 +427,10 @@ type RunAccepted struct {
 	SubmittedBy    string `protobuf:"bytes,9,opt,name=submitted_by,json=submittedBy,proto3" json:"submitted_by,omitempty"`
 	IdempotencyKey string `protobuf:"bytes,10,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	// Hash of the request that came with the key.
-	RequestHash   string `protobuf:"bytes,11,opt,name=request_hash,json=requestHash,proto3" json:"request_hash,omitempty"`
-	TraceId       string `protobuf:"bytes,12,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	RequestHash string `protobuf:"bytes,11,opt,name=request_hash,json=requestHash,proto3" json:"request_hash,omitempty"`
+	TraceId     string `protobuf:"bytes,12,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// Unset: somebody asked for the run.
+	Origin        *Origin `protobuf:"bytes,13,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -547,6 +549,78 @@ func (x *RunAccepted) GetTraceId() string {
 	return ""
 }
 
+func (x *RunAccepted) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+// Origin is the event at a git host that began a run, as far as the host must be told
+// what became of it.
+type Origin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the webhook in the coordinator's configuration.
+	Webhook string `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// What the host calls the repository: "owner/name".
+	Repository string `protobuf:"bytes,2,opt,name=repository,proto3" json:"repository,omitempty"`
+	// Where the host has the commit: a branch, or a full ref.
+	Branch        string `protobuf:"bytes,3,opt,name=branch,proto3" json:"branch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Origin) Reset() {
+	*x = Origin{}
+	mi := &file_slipway_v1_journal_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Origin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Origin) ProtoMessage() {}
+
+func (x *Origin) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_journal_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Origin.ProtoReflect.Descriptor instead.
+func (*Origin) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Origin) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *Origin) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+func (x *Origin) GetBranch() string {
+	if x != nil {
+		return x.Branch
+	}
+	return ""
+}
+
 type AttemptStarted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -561,7 +635,7 @@ type AttemptStarted struct {
 
 func (x *AttemptStarted) Reset() {
 	*x = AttemptStarted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[4]
+	mi := &file_slipway_v1_journal_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +647,7 @@ func (x *AttemptStarted) String() string {
 func (*AttemptStarted) ProtoMessage() {}
 
 func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[4]
+	mi := &file_slipway_v1_journal_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +660,7 @@ func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptStarted.ProtoReflect.Descriptor instead.
 func (*AttemptStarted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{4}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *AttemptStarted) GetRun() string {
@@ -646,7 +720,7 @@ type AttemptFinished struct {
 
 func (x *AttemptFinished) Reset() {
 	*x = AttemptFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[5]
+	mi := &file_slipway_v1_journal_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +732,7 @@ func (x *AttemptFinished) String() string {
 func (*AttemptFinished) ProtoMessage() {}
 
 func (x *AttemptFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[5]
+	mi := &file_slipway_v1_journal_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +745,7 @@ func (x *AttemptFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptFinished.ProtoReflect.Descriptor instead.
 func (*AttemptFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{5}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AttemptFinished) GetRun() string {
@@ -726,7 +800,7 @@ type TaskFinished struct {
 
 func (x *TaskFinished) Reset() {
 	*x = TaskFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[6]
+	mi := &file_slipway_v1_journal_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +812,7 @@ func (x *TaskFinished) String() string {
 func (*TaskFinished) ProtoMessage() {}
 
 func (x *TaskFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[6]
+	mi := &file_slipway_v1_journal_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +825,7 @@ func (x *TaskFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskFinished.ProtoReflect.Descriptor instead.
 func (*TaskFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{6}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TaskFinished) GetRun() string {
@@ -816,7 +890,7 @@ type TaskRetried struct {
 
 func (x *TaskRetried) Reset() {
 	*x = TaskRetried{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[7]
+	mi := &file_slipway_v1_journal_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +902,7 @@ func (x *TaskRetried) String() string {
 func (*TaskRetried) ProtoMessage() {}
 
 func (x *TaskRetried) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[7]
+	mi := &file_slipway_v1_journal_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +915,7 @@ func (x *TaskRetried) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskRetried.ProtoReflect.Descriptor instead.
 func (*TaskRetried) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{7}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TaskRetried) GetRun() string {
@@ -884,7 +958,7 @@ type CompensationStarted struct {
 
 func (x *CompensationStarted) Reset() {
 	*x = CompensationStarted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[8]
+	mi := &file_slipway_v1_journal_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +970,7 @@ func (x *CompensationStarted) String() string {
 func (*CompensationStarted) ProtoMessage() {}
 
 func (x *CompensationStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[8]
+	mi := &file_slipway_v1_journal_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +983,7 @@ func (x *CompensationStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensationStarted.ProtoReflect.Descriptor instead.
 func (*CompensationStarted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CompensationStarted) GetRun() string {
@@ -945,7 +1019,7 @@ type RunStopping struct {
 
 func (x *RunStopping) Reset() {
 	*x = RunStopping{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	mi := &file_slipway_v1_journal_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1031,7 @@ func (x *RunStopping) String() string {
 func (*RunStopping) ProtoMessage() {}
 
 func (x *RunStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	mi := &file_slipway_v1_journal_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1044,7 @@ func (x *RunStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStopping.ProtoReflect.Descriptor instead.
 func (*RunStopping) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RunStopping) GetRun() string {
@@ -1005,7 +1079,7 @@ type RunFinished struct {
 
 func (x *RunFinished) Reset() {
 	*x = RunFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	mi := &file_slipway_v1_journal_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1091,7 @@ func (x *RunFinished) String() string {
 func (*RunFinished) ProtoMessage() {}
 
 func (x *RunFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	mi := &file_slipway_v1_journal_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1104,7 @@ func (x *RunFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinished.ProtoReflect.Descriptor instead.
 func (*RunFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RunFinished) GetRun() string {
@@ -1065,7 +1139,7 @@ type RolloutEntered struct {
 
 func (x *RolloutEntered) Reset() {
 	*x = RolloutEntered{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[11]
+	mi := &file_slipway_v1_journal_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1077,7 +1151,7 @@ func (x *RolloutEntered) String() string {
 func (*RolloutEntered) ProtoMessage() {}
 
 func (x *RolloutEntered) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[11]
+	mi := &file_slipway_v1_journal_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1090,7 +1164,7 @@ func (x *RolloutEntered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutEntered.ProtoReflect.Descriptor instead.
 func (*RolloutEntered) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RolloutEntered) GetRun() string {
@@ -1122,7 +1196,7 @@ type Promoted struct {
 
 func (x *Promoted) Reset() {
 	*x = Promoted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[12]
+	mi := &file_slipway_v1_journal_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1208,7 @@ func (x *Promoted) String() string {
 func (*Promoted) ProtoMessage() {}
 
 func (x *Promoted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[12]
+	mi := &file_slipway_v1_journal_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1221,7 @@ func (x *Promoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promoted.ProtoReflect.Descriptor instead.
 func (*Promoted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Promoted) GetRun() string {
@@ -1203,7 +1277,7 @@ type RolloutLeft struct {
 
 func (x *RolloutLeft) Reset() {
 	*x = RolloutLeft{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[13]
+	mi := &file_slipway_v1_journal_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1289,7 @@ func (x *RolloutLeft) String() string {
 func (*RolloutLeft) ProtoMessage() {}
 
 func (x *RolloutLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[13]
+	mi := &file_slipway_v1_journal_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1302,7 @@ func (x *RolloutLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutLeft.ProtoReflect.Descriptor instead.
 func (*RolloutLeft) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RolloutLeft) GetRun() string {
@@ -1275,7 +1349,7 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x16\n" +
 	"\x06schema\x18\x03 \x01(\x05R\x06schema\x12!\n" +
-	"\fleast_reader\x18\x04 \x01(\x05R\vleastReader\"\xd8\x02\n" +
+	"\fleast_reader\x18\x04 \x01(\x05R\vleastReader\"\x84\x03\n" +
 	"\vRunAccepted\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -1291,7 +1365,14 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\n" +
 	" \x01(\tR\x0eidempotencyKey\x12!\n" +
 	"\frequest_hash\x18\v \x01(\tR\vrequestHash\x12\x19\n" +
-	"\btrace_id\x18\f \x01(\tR\atraceId\"\xca\x01\n" +
+	"\btrace_id\x18\f \x01(\tR\atraceId\x12*\n" +
+	"\x06origin\x18\r \x01(\v2\x12.slipway.v1.OriginR\x06origin\"Z\n" +
+	"\x06Origin\x12\x18\n" +
+	"\awebhook\x18\x01 \x01(\tR\awebhook\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x02 \x01(\tR\n" +
+	"repository\x12\x16\n" +
+	"\x06branch\x18\x03 \x01(\tR\x06branch\"\xca\x01\n" +
 	"\x0eAttemptStarted\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x12\n" +
 	"\x04task\x18\x02 \x01(\tR\x04task\x12\x18\n" +
@@ -1356,58 +1437,60 @@ func file_slipway_v1_journal_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_journal_proto_rawDescData
 }
 
-var file_slipway_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_slipway_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_slipway_v1_journal_proto_goTypes = []any{
 	(*Record)(nil),                // 0: slipway.v1.Record
 	(*Event)(nil),                 // 1: slipway.v1.Event
 	(*EpochClaimed)(nil),          // 2: slipway.v1.EpochClaimed
 	(*RunAccepted)(nil),           // 3: slipway.v1.RunAccepted
-	(*AttemptStarted)(nil),        // 4: slipway.v1.AttemptStarted
-	(*AttemptFinished)(nil),       // 5: slipway.v1.AttemptFinished
-	(*TaskFinished)(nil),          // 6: slipway.v1.TaskFinished
-	(*TaskRetried)(nil),           // 7: slipway.v1.TaskRetried
-	(*CompensationStarted)(nil),   // 8: slipway.v1.CompensationStarted
-	(*RunStopping)(nil),           // 9: slipway.v1.RunStopping
-	(*RunFinished)(nil),           // 10: slipway.v1.RunFinished
-	(*RolloutEntered)(nil),        // 11: slipway.v1.RolloutEntered
-	(*Promoted)(nil),              // 12: slipway.v1.Promoted
-	(*RolloutLeft)(nil),           // 13: slipway.v1.RolloutLeft
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*Fence)(nil),                 // 15: slipway.v1.Fence
-	(*Attempt)(nil),               // 16: slipway.v1.Attempt
-	(TaskState)(0),                // 17: slipway.v1.TaskState
-	(FailureClass)(0),             // 18: slipway.v1.FailureClass
-	(*Result)(nil),                // 19: slipway.v1.Result
-	(RunState)(0),                 // 20: slipway.v1.RunState
+	(*Origin)(nil),                // 4: slipway.v1.Origin
+	(*AttemptStarted)(nil),        // 5: slipway.v1.AttemptStarted
+	(*AttemptFinished)(nil),       // 6: slipway.v1.AttemptFinished
+	(*TaskFinished)(nil),          // 7: slipway.v1.TaskFinished
+	(*TaskRetried)(nil),           // 8: slipway.v1.TaskRetried
+	(*CompensationStarted)(nil),   // 9: slipway.v1.CompensationStarted
+	(*RunStopping)(nil),           // 10: slipway.v1.RunStopping
+	(*RunFinished)(nil),           // 11: slipway.v1.RunFinished
+	(*RolloutEntered)(nil),        // 12: slipway.v1.RolloutEntered
+	(*Promoted)(nil),              // 13: slipway.v1.Promoted
+	(*RolloutLeft)(nil),           // 14: slipway.v1.RolloutLeft
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Fence)(nil),                 // 16: slipway.v1.Fence
+	(*Attempt)(nil),               // 17: slipway.v1.Attempt
+	(TaskState)(0),                // 18: slipway.v1.TaskState
+	(FailureClass)(0),             // 19: slipway.v1.FailureClass
+	(*Result)(nil),                // 20: slipway.v1.Result
+	(RunState)(0),                 // 21: slipway.v1.RunState
 }
 var file_slipway_v1_journal_proto_depIdxs = []int32{
-	14, // 0: slipway.v1.Record.time:type_name -> google.protobuf.Timestamp
+	15, // 0: slipway.v1.Record.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: slipway.v1.Record.events:type_name -> slipway.v1.Event
 	2,  // 2: slipway.v1.Event.epoch_claimed:type_name -> slipway.v1.EpochClaimed
 	3,  // 3: slipway.v1.Event.run_accepted:type_name -> slipway.v1.RunAccepted
-	4,  // 4: slipway.v1.Event.attempt_started:type_name -> slipway.v1.AttemptStarted
-	5,  // 5: slipway.v1.Event.attempt_finished:type_name -> slipway.v1.AttemptFinished
-	6,  // 6: slipway.v1.Event.task_finished:type_name -> slipway.v1.TaskFinished
-	7,  // 7: slipway.v1.Event.task_retried:type_name -> slipway.v1.TaskRetried
-	8,  // 8: slipway.v1.Event.compensation_started:type_name -> slipway.v1.CompensationStarted
-	9,  // 9: slipway.v1.Event.run_stopping:type_name -> slipway.v1.RunStopping
-	10, // 10: slipway.v1.Event.run_finished:type_name -> slipway.v1.RunFinished
-	11, // 11: slipway.v1.Event.rollout_entered:type_name -> slipway.v1.RolloutEntered
-	12, // 12: slipway.v1.Event.promoted:type_name -> slipway.v1.Promoted
-	13, // 13: slipway.v1.Event.rollout_left:type_name -> slipway.v1.RolloutLeft
-	15, // 14: slipway.v1.AttemptStarted.fence:type_name -> slipway.v1.Fence
-	14, // 15: slipway.v1.AttemptStarted.leased_at:type_name -> google.protobuf.Timestamp
-	16, // 16: slipway.v1.AttemptFinished.attempt:type_name -> slipway.v1.Attempt
-	17, // 17: slipway.v1.TaskFinished.state:type_name -> slipway.v1.TaskState
-	18, // 18: slipway.v1.TaskFinished.failure_class:type_name -> slipway.v1.FailureClass
-	19, // 19: slipway.v1.TaskFinished.result:type_name -> slipway.v1.Result
-	14, // 20: slipway.v1.TaskRetried.at:type_name -> google.protobuf.Timestamp
-	20, // 21: slipway.v1.RunFinished.state:type_name -> slipway.v1.RunState
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	5,  // 4: slipway.v1.Event.attempt_started:type_name -> slipway.v1.AttemptStarted
+	6,  // 5: slipway.v1.Event.attempt_finished:type_name -> slipway.v1.AttemptFinished
+	7,  // 6: slipway.v1.Event.task_finished:type_name -> slipway.v1.TaskFinished
+	8,  // 7: slipway.v1.Event.task_retried:type_name -> slipway.v1.TaskRetried
+	9,  // 8: slipway.v1.Event.compensation_started:type_name -> slipway.v1.CompensationStarted
+	10, // 9: slipway.v1.Event.run_stopping:type_name -> slipway.v1.RunStopping
+	11, // 10: slipway.v1.Event.run_finished:type_name -> slipway.v1.RunFinished
+	12, // 11: slipway.v1.Event.rollout_entered:type_name -> slipway.v1.RolloutEntered
+	13, // 12: slipway.v1.Event.promoted:type_name -> slipway.v1.Promoted
+	14, // 13: slipway.v1.Event.rollout_left:type_name -> slipway.v1.RolloutLeft
+	4,  // 14: slipway.v1.RunAccepted.origin:type_name -> slipway.v1.Origin
+	16, // 15: slipway.v1.AttemptStarted.fence:type_name -> slipway.v1.Fence
+	15, // 16: slipway.v1.AttemptStarted.leased_at:type_name -> google.protobuf.Timestamp
+	17, // 17: slipway.v1.AttemptFinished.attempt:type_name -> slipway.v1.Attempt
+	18, // 18: slipway.v1.TaskFinished.state:type_name -> slipway.v1.TaskState
+	19, // 19: slipway.v1.TaskFinished.failure_class:type_name -> slipway.v1.FailureClass
+	20, // 20: slipway.v1.TaskFinished.result:type_name -> slipway.v1.Result
+	15, // 21: slipway.v1.TaskRetried.at:type_name -> google.protobuf.Timestamp
+	21, // 22: slipway.v1.RunFinished.state:type_name -> slipway.v1.RunState
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_journal_proto_init() }
@@ -1436,7 +1519,7 @@ func file_slipway_v1_journal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_journal_proto_rawDesc), len(file_slipway_v1_journal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
