@@ -143,6 +143,9 @@ func (w *Webhooks) deliver(out http.ResponseWriter, in *http.Request) answer {
 	}
 	for _, repository := range hook.Repositories {
 		if e.Of(repository) {
+			if !e.Named(repository) {
+				return refused(http.StatusForbidden, "the payload calls repository %q %q", repository, e.FullName)
+			}
 			return w.begin(in.Context(), hook, repository, e)
 		}
 	}
@@ -175,7 +178,8 @@ func (w *Webhooks) begin(ctx context.Context, hook Hook, repository string, e we
 	}
 	req := submit.Request{
 		Repository: repository, Ref: e.Branch, Key: e.Key(hook.Name, repository), By: submitter(hook, e),
-		Event: &submit.Event{Kind: e.Kind, Branch: e.Branch, Commit: e.Commit, Onto: e.Branch},
+		Event:  &submit.Event{Kind: e.Kind, Branch: e.Branch, Commit: e.Commit, Onto: e.Branch},
+		Origin: run.Origin{Webhook: hook.Name, Repository: e.FullName, Branch: e.Branch},
 	}
 	if e.Kind == webhook.PullRequest {
 		// Not the name of a branch: what was green here was not released.

@@ -18,13 +18,15 @@ import (
 
 // Config of a coordinator. Zero values of optional fields are filled in by Load.
 type Config struct {
-	Name   string        `yaml:"name"`   // for people; default: the host's name
-	Listen string        `yaml:"listen"` // gRPC; default 127.0.0.1:7420
-	HTTP   string        `yaml:"http"`   // metrics and health; default 127.0.0.1:7421
-	TLS    daemon.TLS    `yaml:"tls"`    // of both; needed on every address but loopback
-	State  string        `yaml:"state,required"`
-	NATS   queue.Address `yaml:"nats,required"`
-	Redis  Redis         `yaml:"redis"`
+	Name   string `yaml:"name"`   // for people; default: the host's name
+	Listen string `yaml:"listen"` // gRPC; default 127.0.0.1:7420
+	HTTP   string `yaml:"http"`   // metrics and health; default 127.0.0.1:7421
+	// PublicURL is where people reach the dashboard: what git hosts link to.
+	PublicURL string        `yaml:"public_url"`
+	TLS       daemon.TLS    `yaml:"tls"` // of both; needed on every address but loopback
+	State     string        `yaml:"state,required"`
+	NATS      queue.Address `yaml:"nats,required"`
+	Redis     Redis         `yaml:"redis"`
 	// Replicas of streams and buckets: 1, or 3 with a NATS cluster.
 	Replicas   int `yaml:"replicas"`
 	Partitions int `yaml:"partitions"`
@@ -91,6 +93,7 @@ func Load(path string) (Config, error) {
 	files := daemon.FilesOf(path)
 	for i := range c.Webhooks {
 		c.Webhooks[i].Secret = files.Secret(fmt.Sprintf("webhooks[%d].secret_file", i), c.Webhooks[i].SecretFile)
+		c.Webhooks[i].Check.Token = files.Secret(fmt.Sprintf("webhooks[%d].check.token_file", i), c.Webhooks[i].Check.TokenFile)
 	}
 	if err := files.Err(); err != nil {
 		return Config{}, err

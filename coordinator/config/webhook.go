@@ -1,10 +1,14 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 
+	"github.com/slipway-build/slipway/coordinator/githost"
 	"github.com/slipway-build/slipway/coordinator/webhook"
 )
 
@@ -16,7 +20,17 @@ type Webhook struct {
 	// Repositories are the addresses that may start runs, as the coordinator fetches them.
 	Repositories []string `yaml:"repositories,required"`
 
+	Check Check `yaml:"check"`
+
 	Secret string // what the file says; never shown
+}
+
+// Check is how a host is told what becomes of the runs that its events began.
+type Check struct {
+	TokenFile string `yaml:"token_file"` // empty: it is not told
+	API       string `yaml:"api"`        // default: githost.DefaultAPI
+
+	Token string // what the file says; never shown
 }
 
 // minSecret is what nobody guesses who has a signature to try secrets against.
@@ -25,7 +39,7 @@ const minSecret = 16
 var webhookName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 func (c *Config) validateWebhooks() []error {
-	var errs []error
+	errs := c.validateChecks()
 	names := map[string]bool{}
 	for i, w := range c.Webhooks {
 		bad := func(key, format string, args ...any) {
@@ -50,6 +64,41 @@ func (c *Config) validateWebhooks() []error {
 		if slices.Contains(w.Repositories, "") {
 			bad("repositories", "one is empty")
 		}
+	}
+	return errs
+}
+
+func (c *Config) validateChecks() []error {
+	var errs []error
+	told := false
+	for i, w := range c.Webhooks {
+		bad := func(key, format string, args ...any) {
+			errs = append(errs, fmt.Errorf("webhooks[%d].check.%s: %w", i, key, fmt.Errorf(format, args...)))
+		}
+		if w.Check == (Check{}) {
+			continue
+		}
+		told = true
+		if w.Check.Token == "" {
+			bad("token_file", "a token is needed to tell the host")
+		}
+		if strings.ContainsFunc(w.Check.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			bad("token_file", "the token has a character that no token has: is there more than one line?")
+		}
+		switch api := w.Check.API; {
+		case api != "":
+			if err := githost.CheckAPI(api); err != nil {
+				bad("api", "%w", err)
+			}
+		case githost.DefaultAPI(webhook.Kind(w.Kind)) == "":
+			bad("api", "a host of kind %q has its own address: want https://host/api/v1", w.Kind)
+		}
+	}
+	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "") {
+		errs = append(errs, fmt.Errorf("public_url: %q, want https://host[/path]", c.PublicURL))
+	}
+	if told && c.PublicURL == "" {
+		errs = append(errs, errors.New("public_url: checks of webhooks link to the dashboard: say where people reach it"))
 	}
 	return errs
 }

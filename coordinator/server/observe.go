@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/slipway-build/slipway/coordinator/api"
+	"github.com/slipway-build/slipway/coordinator/check"
 	"github.com/slipway-build/slipway/coordinator/config"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
 	"github.com/slipway-build/slipway/coordinator/plan"
@@ -24,7 +25,7 @@ import (
 	"github.com/slipway-build/slipway/internal/telemetry"
 )
 
-// observer shows committed changes to traces and metrics.
+// observer shows committed changes to traces, metrics and git hosts.
 type observer struct {
 	log     *slog.Logger
 	tracing *telemetry.Tracing
@@ -34,16 +35,21 @@ type observer struct {
 	runs    *prometheus.CounterVec
 	pages   *web.Web
 	hooks   api.WebhookConfig
+	checks  *check.Teller
 }
 
-func newObserver(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (*observer, error) {
+func newObserver(ctx context.Context, cfg config.Config, version string, memory func() (check.Memory, error), log *slog.Logger) (*observer, error) {
+	checks, err := newTeller(cfg, version, memory, log)
+	if err != nil {
+		return nil, err
+	}
 	t, err := telemetry.NewTracing(ctx, telemetry.TraceConfig{Endpoint: cfg.Telemetry.OTLP, Service: "slipway-coordinator", Version: version, Instance: cfg.Name})
 	if err != nil {
 		return nil, err
 	}
 	buckets := prometheus.ExponentialBuckets(0.01, 2.5, 14)
 	o := &observer{
-		log: log, tracing: t, metrics: telemetry.NewRegistry("slipway-coordinator", version),
+		log: log, checks: checks, tracing: t, metrics: telemetry.NewRegistry("slipway-coordinator", version),
 		tasks: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "slipway_task_seconds", Help: "Time from the lease to the end of an attempt.", Buckets: buckets,
 		}, []string{"kind", "outcome"}),
@@ -66,6 +72,7 @@ func (o *observer) close() {
 
 // changed is called for every committed change. Emit does not block.
 func (o *observer) changed(r *run.Run, tasks []*run.Task) {
+	o.checks.Changed(r, tasks)
 	ctx := context.Background()
 	for _, t := range tasks {
 		if t.Spec.Kind == plan.KindCheckout && t.State == run.TaskReady {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/api"
 	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/check"
 	"github.com/slipway-build/slipway/coordinator/config"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
 	"github.com/slipway-build/slipway/coordinator/logstore"
@@ -90,7 +91,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	observe, err := newObserver(ctx, cfg, o.Version, log)
+	observe, err := newObserver(ctx, cfg, o.Version, func() (check.Memory, error) { return check.Open(ctx, js, cfg.Replicas) }, log)
 	if err != nil {
 		return err
 	}
@@ -145,6 +146,7 @@ func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.
 			return model.Run(ctx, func(ctx context.Context, limit int) ([]*run.Run, error) { return parts.List(ctx, "", limit) })
 		})
 	}
+	g.Go(func() error { return observe.checks.Run(ctx, journalled{parts}) })
 	g.Go(func() error { return observe.serve(ctx, o.Config, tokens, d) })
 	g.Go(func() error { return requests(ctx) })
 	if o.Ready != nil {

@@ -19,7 +19,9 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/slipway-build/slipway/coordinator/config"
+	"github.com/slipway-build/slipway/coordinator/githost/githosttest"
 	"github.com/slipway-build/slipway/coordinator/server"
+	"github.com/slipway-build/slipway/coordinator/webhook"
 	"github.com/slipway-build/slipway/internal/gitcmd"
 	"github.com/slipway-build/slipway/internal/natstest"
 	"github.com/slipway-build/slipway/internal/queue"
@@ -38,6 +40,7 @@ type farm struct {
 	dir     string
 	address string
 	http    string // where webhooks are delivered; empty: there are none
+	hosts   map[webhook.Kind]*githosttest.Host
 	admin   string
 	worker  string
 	stop    func()

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/coordinator/config"
+	"github.com/slipway-build/slipway/coordinator/githost/githosttest"
 	"github.com/slipway-build/slipway/coordinator/webhook"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -37,7 +39,12 @@ func (f *farm) addHooks(cfg *config.Config) {
 	}
 	cfg.HTTP = f.http
 	for _, kind := range webhook.Kinds() {
-		cfg.Webhooks = append(cfg.Webhooks, config.Webhook{Name: "shop-" + string(kind), Kind: string(kind), Secret: hookSecret, Repositories: []string{"https://git.example.com/other", f.repo}})
+		w := config.Webhook{Name: "shop-" + string(kind), Kind: string(kind), Secret: hookSecret, Repositories: []string{"https://git.example.com/other", f.repo}}
+		if h := f.hosts[kind]; h != nil {
+			w.Check = config.Check{API: h.API, Token: githosttest.Token}
+			cfg.PublicURL = dashboard + "/"
+		}
+		cfg.Webhooks = append(cfg.Webhooks, w)
 	}
 }
 
@@ -85,6 +92,12 @@ func (f *farm) serve(t *testing.T) {
 	}
 }
 
+// name is what a host calls the repository: the end of its address.
+func (f *farm) name() string {
+	dir, base := filepath.Split(f.repo)
+	return filepath.Base(dir) + "/" + base
+}
+
 // delivery is a request that a host makes.
 type delivery struct {
 	kind   webhook.Kind
@@ -103,7 +116,7 @@ func (f *farm) genuine(t *testing.T, kind webhook.Kind, what string, edits ...st
 	}
 	head, before := git(t, f.repo, "rev-parse", "main"), git(t, f.repo, "rev-parse", "main~1")
 	body := strings.NewReplacer(edits...).Replace(string(data))
-	body = strings.NewReplacer(sampleURL+".git", f.repo, sampleURL, f.repo, sampleHead, head, sampleHead[:12], head[:12], sampleBefore, before).Replace(body)
+	body = strings.NewReplacer(`"example/shop"`, `"`+f.name()+`"`, sampleURL+".git", f.repo, sampleURL, f.repo, sampleHead, head, sampleHead[:12], head[:12], sampleBefore, before).Replace(body)
 	event := map[webhook.Kind]map[string]string{
 		webhook.GitHub: {"push": "push", "pull": "pull_request"}, webhook.Gitea: {"push": "push", "pull": "pull_request_sync"},
 		webhook.GitLab: {"push": "Push Hook", "pull": "Merge Request Hook"}, webhook.Bitbucket: {"push": "repo:push", "pull": "pullrequest:updated"},
@@ -254,6 +267,7 @@ func TestDeliveriesThatAreRefused(t *testing.T) {
 			}, 400, "payload has no"},
 			{"no JSON", nil, func(d *delivery) { d.body = "payload=%7B%7D"; *d = d.signed() }, 400, "cannot be read"},
 			{"another repository", []string{sampleURL, "https://git.example.com/stranger"}, nil, 403, "https://git.example.com/stranger"},
+			{"another name", []string{`"example/shop"`, `"stranger/shop"`}, nil, 403, `"stranger/shop"`},
 			{"deletion", []string{sampleHead, strings.Repeat("0", 40), `"new": { "name": "main"`, `"new": null, "x": { "name": "main"`}, nil, 200, "ignored"},
 		} {
 			d := f.genuine(t, kind, "push", c.edits...)

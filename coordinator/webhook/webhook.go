@@ -72,6 +72,13 @@ func (e Event) Of(repository string) bool {
 	return is(e.CloneURL) || is(e.SSHURL)
 }
 
+// Named tells whether the host's name of the repository belongs to this address of it.
+// Both are in the payload, and what is told of a run goes to the name.
+func (e Event) Named(repository string) bool {
+	address := strings.TrimSuffix(strings.TrimRight(repository, "/"), ".git")
+	return e.FullName != "" && (strings.HasSuffix(address, "/"+e.FullName) || strings.HasSuffix(address, ":"+e.FullName))
+}
+
 // Parse makes an event of a delivery. ignored says why one that was understood starts
 // nothing; then the event is zero. The texts of errors are for who set the webhook up.
 func Parse(kind Kind, header http.Header, body []byte) (e Event, ignored string, err error) {
