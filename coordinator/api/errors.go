@@ -37,6 +37,7 @@ func toStatus(err error) error {
 		{source.ErrNotAllowed, codes.PermissionDenied},
 		{source.ErrTooLarge, codes.InvalidArgument},
 		{submit.ErrRegistry, codes.Unavailable},
+		{submit.ErrStranger, codes.PermissionDenied},
 		{artifact.ErrNotFound, codes.NotFound},
 		{artifact.ErrTooLarge, codes.InvalidArgument},
 	}

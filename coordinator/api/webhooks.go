@@ -32,6 +32,7 @@ type Hook struct {
 	Name, Secret string
 	Kind         webhook.Kind
 	Repositories []string
+	Forks        bool // strangers' pull requests are built and tested
 }
 
 // WebhookConfig of Webhooks.
@@ -173,8 +174,8 @@ func (w *Webhooks) body(out http.ResponseWriter, in *http.Request) ([]byte, answ
 // begin submits the event and waits for its run, or until the host hangs up. What was
 // begun goes on then, and a delivery of the same event finds what came of it.
 func (w *Webhooks) begin(ctx context.Context, hook Hook, repository string, e webhook.Event) answer {
-	if e.Fork {
-		return answer{code: http.StatusOK, Ignored: "pull requests from forks are not supported yet"}
+	if e.Fork && (!hook.Forks || hook.Kind.PullRef(e.Number) == "") {
+		return answer{code: http.StatusOK, Ignored: "pull requests from forks are not run: the webhook does not say forks: true"}
 	}
 	req := submit.Request{
 		Repository: repository, Ref: e.Branch, Key: e.Key(hook.Name, repository), By: submitter(hook, e),
@@ -184,6 +185,10 @@ func (w *Webhooks) begin(ctx context.Context, hook Hook, repository string, e we
 	if e.Kind == webhook.PullRequest {
 		// Not the name of a branch: what was green here was not released.
 		req.Ref, req.Event.Onto = fmt.Sprintf("pull/%d", e.Number), e.BaseBranch
+	}
+	if e.Fork {
+		req.Untrusted, req.Event.Ref = true, hook.Kind.PullRef(e.Number)
+		req.Origin.Branch = req.Event.Ref
 	}
 	done := make(chan answer, 1)
 	began := w.start(func() {

@@ -19,7 +19,8 @@ type Webhook struct {
 	SecretFile string `yaml:"secret_file,required"`
 	// Repositories are the addresses that may start runs, as the coordinator fetches them.
 	Repositories []string `yaml:"repositories,required"`
-
+	// Forks says that pull requests of strangers are built and tested.
+	Forks bool  `yaml:"forks"`
 	Check Check `yaml:"check"`
 
 	Secret string // what the file says; never shown
@@ -60,6 +61,9 @@ func (c *Config) validateWebhooks() []error {
 		}
 		if len(w.Repositories) == 0 {
 			bad("repositories", "none: nothing could start a run")
+		}
+		if k := webhook.Kind(w.Kind); w.Forks && slices.Contains(webhook.Kinds(), k) && k.PullRef(1) == "" {
+			bad("forks", "not supported yet: a repository at %s does not have the commits of its forks", k)
 		}
 		if slices.Contains(w.Repositories, "") {
 			bad("repositories", "one is empty")

@@ -105,6 +105,10 @@ func (p *planner) objects(paths []string) map[string]string {
 	return out
 }
 
+// cacheNamespace is the build argument by which BuildKit's Dockerfile frontend keeps
+// cache mounts apart.
+const cacheNamespace = "BUILDKIT_CACHE_MOUNT_NS"
+
 // build adds the build of a service, or only its digest if it has no image.
 func (p *planner) build(s *pipeline.Service) {
 	inputs := affected.BuildInputs{
@@ -127,6 +131,13 @@ func (p *planner) build(s *pipeline.Service) {
 		b.Push = s.Build.Push
 	}
 	b.Push += "/" + s.Name
+	if p.in.Untrusted {
+		// Nothing that a stranger's build leaves in a cache mount is there for others.
+		if b.Args == nil {
+			b.Args = map[string]string{}
+		}
+		b.Args[cacheNamespace] = p.in.Scope
+	}
 	needs := []string{plan.CheckoutID}
 	for _, c := range s.Build.Contexts {
 		if b.Contexts == nil {

@@ -188,7 +188,7 @@ func newSubmitter(cfg config.Config, mirror *source.Mirror, parts *partition.Set
 func newHooks(cfg config.Config, submitter *submit.Submitter, log *slog.Logger) api.WebhookConfig {
 	c := api.WebhookConfig{Submit: submitter.Submit, Log: log, Now: time.Now}
 	for _, w := range cfg.Webhooks {
-		c.Hooks = append(c.Hooks, api.Hook{Name: w.Name, Secret: w.Secret, Kind: webhook.Kind(w.Kind), Repositories: w.Repositories})
+		c.Hooks = append(c.Hooks, api.Hook{Name: w.Name, Secret: w.Secret, Kind: webhook.Kind(w.Kind), Repositories: w.Repositories, Forks: w.Forks})
 	}
 	return c
 }

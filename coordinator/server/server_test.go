@@ -40,6 +40,7 @@ type farm struct {
 	dir     string
 	address string
 	http    string // where webhooks are delivered; empty: there are none
+	forks   bool   // webhooks run strangers' pull requests
 	hosts   map[webhook.Kind]*githosttest.Host
 	admin   string
 	worker  string

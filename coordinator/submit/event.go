@@ -19,6 +19,7 @@ var ErrNotTriggered = errors.New("no run")
 type Event struct {
 	Kind   string // push, pull_request: as triggers call them
 	Branch string // where Commit is, or was a moment ago
+	Ref    string // full name of the ref that has Commit, where that is not Branch's: of a fork
 	Commit string // its id, or for want of a whole one the first digits
 	Onto   string // the branch that triggers look at: the pushed one, or where a pull request is to be merged
 }
@@ -77,10 +78,14 @@ func (s *Submitter) resolve(ctx context.Context, req Request) (string, error) {
 			return commit, err
 		}
 	}
-	head, err := m.Resolve(ctx, req.Repository, "refs/heads/"+e.Branch)
+	ref, what := "refs/heads/"+e.Branch, fmt.Sprintf("branch %q", e.Branch)
+	if e.Ref != "" {
+		ref, what = e.Ref, e.Ref
+	}
+	head, err := m.Resolve(ctx, req.Repository, ref)
 	switch {
 	case errors.Is(err, source.ErrRefNotFound):
-		return "", fmt.Errorf("%w: branch %q is not there any more", ErrNotTriggered, e.Branch)
+		return "", fmt.Errorf("%w: %s is not there any more", ErrNotTriggered, what)
 	case err != nil:
 		return "", err
 	case strings.HasPrefix(head, e.Commit):
@@ -91,5 +96,28 @@ func (s *Submitter) resolve(ctx context.Context, req Request) (string, error) {
 			return commit, err
 		}
 	}
-	return "", fmt.Errorf("%w: branch %q has moved on to %s, which has an event of its own", ErrNotTriggered, e.Branch, head)
+	return "", fmt.Errorf("%w: %s has moved on to %s, which has an event of its own", ErrNotTriggered, what, head)
+}
+
+// ErrStranger: a commit that nobody here approved wants to decide what is not its to decide.
+var ErrStranger = errors.New("not for a commit of a fork")
+
+// until answers how far a request may go. Of a fork's commit it is the branch that it is
+// to be merged into which says so: what triggers there are, and which project it is.
+func (s *Submitter) until(ctx context.Context, req Request, pipe *pipeline.Pipeline) (string, error) {
+	if req.Event == nil || !req.Untrusted {
+		return req.Event.allowed(pipe)
+	}
+	onto, err := s.cfg.Mirror.Resolve(ctx, req.Repository, "refs/heads/"+req.Event.Onto)
+	if err != nil {
+		return "", err
+	}
+	base, err := s.pipeline(ctx, req.Repository, onto)
+	if err != nil {
+		return "", fmt.Errorf("%w: branch %q, which a fork's commit is to be merged into, cannot be run: %w", ErrNotTriggered, req.Event.Onto, err)
+	}
+	if base.Project != pipe.Project {
+		return "", fmt.Errorf("%w: %s calls the project %q, and on branch %q it is %q", ErrStranger, pipeline.File, pipe.Project, req.Event.Onto, base.Project)
+	}
+	return req.Event.allowed(base)
 }

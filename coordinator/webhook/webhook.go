@@ -37,6 +37,19 @@ const (
 	PullRequest = "pull_request"
 )
 
+// PullRef is the ref under which a host's repository has the head of a pull request,
+// whichever repository it came from; empty: it has none.
+func (k Kind) PullRef(number int) string {
+	switch k {
+	case GitHub, Gitea:
+		return fmt.Sprintf("refs/pull/%d/head", number)
+	case GitLab:
+		return fmt.Sprintf("refs/merge-requests/%d/head", number)
+	case Bitbucket:
+	}
+	return ""
+}
+
 // Event is a push of a branch, or a pull request that was opened or has new commits.
 type Event struct {
 	Kind     string // Push, PullRequest
