@@ -141,25 +141,37 @@ func written(r rolling.Result) string {
 // steps are the parts of the work and the phases of its pods, for the trace.
 func steps(r rolling.Result) []*pb.Step {
 	var out []*pb.Step
+	var wrote time.Time
 	for _, step := range r.Steps {
+		if step.Name == "apply" {
+			wrote = step.Began
+		}
 		out = append(out, &pb.Step{Name: step.Name, Kind: "apply", StartedAt: stamp(step.Began), FinishedAt: stamp(step.End)})
 	}
 	for _, pod := range r.Health.Pods {
-		if len(out)+3 > maxSteps {
+		if len(out)+4 > maxSteps {
 			break
 		}
-		out = append(out, phases(pod)...)
+		out = append(out, phases(pod, wrote)...)
 	}
 	return out
 }
 
-func phases(pod health.PodTimes) []*pb.Step {
+// phases of a pod follow each other. The cluster tells whole seconds of what lay before the watch: a pod of this release did not
+// begin in the second before the release was written.
+func phases(pod health.PodTimes, wrote time.Time) []*pb.Step {
 	var out []*pb.Step
 	from := pod.Created
+	if early := wrote.Sub(from); early > 0 && early < time.Second && !from.IsZero() {
+		from = wrote
+	}
 	for _, phase := range []struct {
 		name string
 		at   time.Time
-	}{{"scheduled", pod.Scheduled}, {"started", pod.Started}, {"ready", pod.Ready}} {
+	}{{"scheduled", pod.Scheduled}, {"pulled", pod.Pulled}, {"started", pod.Started}, {"ready", pod.Ready}} {
+		if phase.name == "pulled" && phase.at.IsZero() {
+			continue // the node is simulated, or said nothing
+		}
 		if phase.at.IsZero() || from.IsZero() {
 			break
 		}

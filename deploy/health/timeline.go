@@ -11,16 +11,19 @@ import (
 // PodTimes is when a pod of the release reached each phase; a zero time means not yet. What was seen happening carries this
 // process's clock, what lay before it the cluster's whole seconds.
 type PodTimes struct {
-	Name, Node                         string
-	Created, Scheduled, Started, Ready time.Time
+	Name, Node                                 string
+	Created, Scheduled, Pulled, Started, Ready time.Time // Pulled: nobody says it of a simulated node
 }
 
 type timeline struct {
-	mu   sync.Mutex
-	pods map[types.UID]*PodTimes
+	mu     sync.Mutex
+	pods   map[types.UID]*PodTimes
+	pulled map[types.UID]time.Time // apart: an event may be seen before its pod
 }
 
-func newTimeline() *timeline { return &timeline{pods: map[types.UID]*PodTimes{}} }
+func newTimeline() *timeline {
+	return &timeline{pods: map[types.UID]*PodTimes{}, pulled: map[types.UID]time.Time{}}
+}
 
 func (t *timeline) observe(pod *corev1.Pod, initial bool, at time.Time) {
 	t.mu.Lock()
@@ -44,6 +47,23 @@ func (t *timeline) observe(pod *corev1.Pod, initial bool, at time.Time) {
 	}
 	if c := condition(pod, corev1.PodReady); podReady(pod) {
 		mark(&times.Ready, c.LastTransitionTime.Time, initial, at)
+	}
+}
+
+// pull notes that the kubelet has an image of a pod. The last image before the containers started counts: one that started again
+// asks for its image again.
+func (t *timeline) pull(event *corev1.Event, initial bool, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	pod := event.InvolvedObject.UID
+	if times := t.pods[pod]; times != nil && !times.Started.IsZero() && !t.pulled[pod].IsZero() {
+		return
+	}
+	if initial {
+		at = when(event)
+	}
+	if at.After(t.pulled[pod]) {
+		t.pulled[pod] = at
 	}
 }
 
@@ -78,7 +98,12 @@ func (t *timeline) all(pods []*corev1.Pod) []PodTimes {
 	var out []PodTimes
 	for _, pod := range pods {
 		if times, ok := t.pods[pod.UID]; ok {
-			out = append(out, *times)
+			all := *times
+			all.Pulled = t.pulled[pod.UID]
+			if !all.Started.IsZero() && all.Pulled.After(all.Started) { // events come after what they tell
+				all.Pulled = all.Started
+			}
+			out = append(out, all)
 		}
 	}
 	return out

@@ -21,6 +21,9 @@ import (
 // cluster from a dead one.
 const probeEvery = 5 * time.Second
 
+// pulledReason is how the kubelet says that an image is on the node.
+const pulledReason = "Pulled"
+
 // watch keeps the namespace's state up to date and signals every change.
 type watch struct {
 	cluster *cluster.Cluster
@@ -29,7 +32,8 @@ type watch struct {
 	times   *timeline
 
 	objects informers.SharedInformerFactory
-	events  informers.SharedInformerFactory
+	events  informers.SharedInformerFactory // warnings
+	pulls   informers.SharedInformerFactory // events of pulled images
 	stores  map[string]cache.Store
 	synced  []cache.InformerSynced
 	quit    chan struct{}
@@ -39,10 +43,12 @@ type watch struct {
 func newWatch(c *cluster.Cluster, req Request) *watch {
 	only := informers.WithNamespace(req.Namespace)
 	warnings := informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.FieldSelector = "type=Warning" })
+	pulled := informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.FieldSelector = "involvedObject.kind=Pod,reason=" + pulledReason })
 	return &watch{
 		cluster: c, req: req, changed: make(chan struct{}, 1), times: newTimeline(),
 		objects: informers.NewSharedInformerFactoryWithOptions(c.Watching, 0, only),
 		events:  informers.NewSharedInformerFactoryWithOptions(c.Watching, 0, only, warnings),
+		pulls:   informers.NewSharedInformerFactoryWithOptions(c.Watching, 0, only, pulled),
 		stores:  map[string]cache.Store{}, quit: make(chan struct{}),
 	}
 }
@@ -56,6 +62,7 @@ func (w *watch) start(ctx context.Context, lost context.CancelCauseFunc) error {
 	factory := w.objects
 	all := map[string]cache.SharedIndexInformer{
 		"Pod": factory.Core().V1().Pods().Informer(), "Event": w.events.Core().V1().Events().Informer(),
+		pulledReason: w.pulls.Core().V1().Events().Informer(),
 	}
 	for _, ref := range w.req.Objects {
 		switch ref.Group + "/" + ref.Kind {
@@ -79,6 +86,7 @@ func (w *watch) start(ctx context.Context, lost context.CancelCauseFunc) error {
 	}
 	w.objects.Start(w.quit)
 	w.events.Start(w.quit)
+	w.pulls.Start(w.quit)
 	w.probing.Go(func() { w.probe(ctx, lost) })
 	if !cache.WaitForCacheSync(ctx.Done(), w.synced...) {
 		return fmt.Errorf("watch %s: %w", w.req.Namespace, context.Cause(ctx))
@@ -110,8 +118,14 @@ func (w *watch) attach(kind string, informer cache.SharedIndexInformer, lost con
 }
 
 func (w *watch) note(object any, initial bool) {
-	if pod, ok := object.(*corev1.Pod); ok {
-		w.times.observe(pod, initial, time.Now())
+	switch o := object.(type) {
+	case *corev1.Pod:
+		w.times.observe(o, initial, time.Now())
+	case *corev1.Event:
+		if o.Reason == pulledReason {
+			w.times.pull(o, initial, time.Now())
+			return // of no matter for whether the pod works
+		}
 	}
 	w.signal()
 }
@@ -150,6 +164,7 @@ func (w *watch) stop() {
 	close(w.quit)
 	w.objects.Shutdown()
 	w.events.Shutdown()
+	w.pulls.Shutdown()
 	w.probing.Wait()
 }
 
