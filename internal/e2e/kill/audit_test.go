@@ -23,9 +23,9 @@ const (
 
 // writes counts how often somebody wrote a Deployment, as the API server's audit log has
 // it: accepted, no dry run, not its status.
-func writes(t *testing.T, agent, name string) int {
+func writes(t *testing.T, cluster, agent, name string) int {
 	t.Helper()
-	log, err := os.ReadFile(shared.audit)
+	log, err := os.ReadFile(shared.clusters[cluster].Audit)
 	must(t, err)
 	n := 0
 	lines := bufio.NewScanner(bytes.NewReader(log))
@@ -49,9 +49,9 @@ func writes(t *testing.T, agent, name string) int {
 	return n
 }
 
-func kube(t *testing.T, agent string) kubernetes.Interface {
+func kube(t *testing.T, cluster, agent string) kubernetes.Interface {
 	t.Helper()
-	cfg, err := clientcmd.BuildConfigFromFlags("", shared.kubeconfig)
+	cfg, err := clientcmd.BuildConfigFromFlags("", shared.clusters[cluster].Kubeconfig)
 	must(t, err)
 	cfg.UserAgent = agent
 	c, err := kubernetes.NewForConfig(cfg)
@@ -60,9 +60,9 @@ func kube(t *testing.T, agent string) kubernetes.Interface {
 }
 
 // generation of a Deployment: it grows with every change of what is wanted.
-func generation(t *testing.T, name string) (int64, string) {
+func generation(t *testing.T, cluster, name string) (int64, string) {
 	t.Helper()
-	d, err := kube(t, "test").AppsV1().Deployments(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	d, err := kube(t, cluster, "test").AppsV1().Deployments(namespace).Get(t.Context(), name, metav1.GetOptions{})
 	must(t, err)
 	return d.Generation, d.Spec.Template.Spec.Containers[0].Image
 }
@@ -72,19 +72,19 @@ func TestTheWitnessSeesADoubleApply(t *testing.T) {
 	r := newRepo(t)
 	r.succeeds(r.submit(), nil)
 	const agent = "double-apply"
-	before, _ := generation(t, "one")
+	before, _ := generation(t, "eu", "one")
 	for _, paused := range []string{"20", "21"} {
 		patch := []byte(`{"spec": {"revisionHistoryLimit": ` + paused + `}}`)
-		_, err := kube(t, agent).AppsV1().Deployments(namespace).Patch(t.Context(), "one", types.MergePatchType, patch, metav1.PatchOptions{})
+		_, err := kube(t, "eu", agent).AppsV1().Deployments(namespace).Patch(t.Context(), "one", types.MergePatchType, patch, metav1.PatchOptions{})
 		must(t, err)
-		_, err = kube(t, agent).AppsV1().Deployments(namespace).Patch(t.Context(), "one", types.MergePatchType, patch, metav1.PatchOptions{DryRun: []string{"All"}})
+		_, err = kube(t, "eu", agent).AppsV1().Deployments(namespace).Patch(t.Context(), "one", types.MergePatchType, patch, metav1.PatchOptions{DryRun: []string{"All"}})
 		must(t, err)
 	}
-	must(t, until("the audit log", func() bool { return writes(t, agent, "one") >= 2 }))
-	if n := writes(t, agent, "one"); n != 2 {
+	must(t, until("the audit log", func() bool { return writes(t, "eu", agent, "one") >= 2 }))
+	if n := writes(t, "eu", agent, "one"); n != 2 {
 		t.Errorf("the audit log has %d writes, want 2", n)
 	}
-	if after, _ := generation(t, "one"); after != before+2 {
+	if after, _ := generation(t, "eu", "one"); after != before+2 {
 		t.Errorf("generation %d after two writes on %d", after, before)
 	}
 }

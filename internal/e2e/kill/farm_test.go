@@ -5,7 +5,6 @@ package kill_test
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,16 +28,17 @@ const (
 
 // farm is every program apart. The registry and the watch over BuildKit are the test's.
 type farm struct {
-	dir        string
-	kubeconfig string
-	audit      string
-	address    string
-	registry   string
-	programs   map[string]*process // coordinator, worker-a, worker-b, deployer-a, deployer-b
-	buildkit   *buildkitd.Daemon
-	otlp       string // where spans go
-	query      string // where they are asked for
-	stop       []func()
+	dir      string
+	clusters map[string]ready
+	real     bool // the clusters' nodes are
+	address  string
+	registry string
+	nodes    []string            // where clusters reach the registry
+	programs map[string]*process // coordinator, worker-a, worker-b, deployer-a, deployer-b
+	buildkit *buildkitd.Daemon
+	otlp     string // where spans go
+	query    string // where they are asked for
+	stop     []func()
 }
 
 func (f *farm) path(elem ...string) string { return filepath.Join(append([]string{f.dir}, elem...)...) }
@@ -63,8 +63,8 @@ func startFarm(ctx context.Context) (*farm, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &farm{dir: dir, programs: map[string]*process{}}
-	for _, step := range []func(context.Context) error{f.compile, f.jaeger, f.cluster, f.images, f.queue, f.configure, f.ready} {
+	f := &farm{dir: dir, programs: map[string]*process{}, clusters: map[string]ready{}}
+	for _, step := range []func(context.Context) error{f.compile, f.jaeger, f.startClusters, f.images, f.queue, f.configure, f.ready} {
 		if err := step(ctx); err != nil {
 			return f, err
 		}
@@ -87,43 +87,22 @@ func tools() string {
 	return filepath.Join(home, ".cache", "slipway", "bin")
 }
 
-func (f *farm) cluster(context.Context) error {
-	p, err := f.program("devcluster", filepath.Join(tools(), "devcluster"), "up", "--dir", f.path("cluster"), "--name", "prod", "--kind", "kwok")
-	if err != nil {
-		return err
-	}
-	var ready struct {
-		Kubeconfig string `json:"kubeconfig"`
-		Audit      string `json:"audit_log"`
-	}
-	err = until("a cluster", func() bool {
-		data, err := os.ReadFile(f.path("cluster", "ready.json"))
-		return err == nil && json.Unmarshal(data, &ready) == nil || !p.running()
-	})
-	if err == nil && ready.Kubeconfig == "" {
-		err = errors.New("the cluster ended; see devcluster.log")
-	}
-	f.kubeconfig, f.audit = ready.Kubeconfig, ready.Audit
-	return err
-}
-
 // images starts the registry and BuildKit.
 func (f *farm) images(ctx context.Context) error {
 	server, err := ociregistry.New(ociregistry.Config{
 		Dir: f.path("registry"), MirrorDir: f.path("mirror"),
 		Credentials: []ociregistry.Credential{
-			{User: "push", Password: password, Role: ociregistry.Push}, {User: "mirror", Password: password, Role: ociregistry.Mirror},
+			{User: "push", Password: password, Role: ociregistry.Push}, {User: "pull", Password: password, Role: ociregistry.Pull}, {User: "mirror", Password: password, Role: ociregistry.Mirror},
 		},
 	})
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listeners, err := f.listeners()
 	if err != nil {
 		return err
 	}
-	f.registry = l.Addr().String()
-	f.background(ctx, func(ctx context.Context) error { return server.Run(ctx, l) })
+	f.background(ctx, func(ctx context.Context) error { return server.Run(ctx, listeners...) })
 	if _, err := baseimages.Bootstrap(ctx, baseimages.Config{Registry: f.registry, Prefix: ociregistry.MirrorPrefix, User: "mirror", Password: password}); err != nil {
 		return err
 	}
@@ -220,9 +199,9 @@ telemetry: { otlp: %q }
 	for _, name := range []string{"deployer-a", "deployer-b"} {
 		err = errors.Join(err, f.write(name+".yaml", `name: %s
 coordinator: { address: %s, token_file: token }
-clusters: { prod: { kubeconfig: %s } }
+clusters: { eu: { kubeconfig: %s }, us: { kubeconfig: %s } }
 telemetry: { otlp: %q }
-`, name, f.address, f.kubeconfig, f.otlp))
+`, name, f.address, f.clusters["eu"].Kubeconfig, f.clusters["us"].Kubeconfig, f.otlp))
 	}
 	for _, p := range [][2]string{
 		{"coordinator", "coordinator"}, {"worker-a", "worker"}, {"worker-b", "worker"}, {"deployer-a", "deployer"}, {"deployer-b", "deployer"},
@@ -267,7 +246,7 @@ func TestMain(m *testing.M) {
 	}
 	if f != nil {
 		if code != 0 {
-			for _, name := range []string{"coordinator", "worker-a", "worker-b", "deployer-a", "deployer-b", "devcluster", "jaeger", "nats-server"} {
+			for _, name := range []string{"coordinator", "worker-a", "worker-b", "deployer-a", "deployer-b", "eu", "us", "jaeger", "nats-server"} {
 				log, _ := os.ReadFile(f.path(name + ".log"))
 				_ = os.WriteFile(filepath.Join(os.TempDir(), "slipway-kill-"+name+".log"), log, 0o600)
 			}

@@ -81,7 +81,8 @@ type jaegerSpan struct {
 		Type string `json:"refType"`
 		ID   string `json:"spanID"`
 	} `json:"references"`
-	Warnings []string `json:"warnings"`
+	Began int64 `json:"startTime"` // microseconds
+	Took  int64 `json:"duration"`
 }
 
 func (s jaegerSpan) parent() string {
@@ -169,12 +170,46 @@ func traced(t *testing.T, run *pb.Run) {
 		t.Fatalf("trace %s of run %s:\n  %s", run.GetTraceId(), run.GetId(), strings.Join(faults, "\n  "))
 	}
 	t.Logf("%s: %d spans", run.GetId(), len(spans))
-	for _, name := range []string{"run accepted", "build/one", "attempt 1", "queue", "healthy"} { // the check must notice
+	tell(t, treeOf(spans))
+	needed := []string{"run accepted", "build/one", "attempt 1", "queue", "healthy", "pod started"}
+	if shared.real {
+		needed = append(needed, "pod pulled")
+	}
+	for _, name := range needed { // the check must notice
 		without := slices.DeleteFunc(slices.Clone(spans), func(s jaegerSpan) bool { return s.Name == name })
 		if len(without) == len(spans) || len(faultsOf(treeOf(without), run)) == 0 {
 			t.Errorf("a trace without %q passes for whole", name)
 		}
 	}
+}
+
+// tell logs where the time of the rollouts went, as somebody who looks at the trace reads it.
+func tell(t *testing.T, tr trace) {
+	t.Helper()
+	for _, cluster := range clusters {
+		s, _ := tr.find("apply/one@prod/" + cluster)
+		for _, attempt := range tr.kids[s.ID] {
+			t.Logf("  %s %s: %d ms", s.Name, attempt.Name, attempt.Took/1000)
+			for _, step := range tr.kids[attempt.ID] {
+				t.Logf("    %-14s %6d ms after %d ms", step.Name, step.Took/1000, (step.Began-attempt.Began)/1000)
+			}
+		}
+	}
+}
+
+// expected are the leaves that say what a task of the changed service did.
+func expected(id string) []string {
+	switch {
+	case id == "build/one":
+		return []string{"RUN sleep 3"}
+	case id == "test/one/unit":
+		return []string{"test -s /sum"}
+	case !strings.HasPrefix(id, "apply/one@"):
+		return nil
+	case shared.real: // what the kubelet of that cluster said
+		return []string{"healthy", "pod scheduled", "pod pulled", "pod started", "pod ready"}
+	}
+	return []string{"healthy", "pod scheduled", "pod started", "pod ready"}
 }
 
 func faultsOf(tr trace, run *pb.Run) []string {
@@ -211,11 +246,9 @@ func faultsOf(tr trace, run *pb.Run) []string {
 		if len(work) == 0 {
 			bad("nothing below %s says what was done: %v", task.GetId(), tr.leaves(s.ID))
 		}
-		for part, of := range map[string]string{
-			"RUN sleep 3": "build/one", "healthy": apply, "pod scheduled": apply, "pod started": apply, "pod ready": apply, "test -s /sum": "test/one/unit",
-		} {
-			if task.GetId() == of && !slices.ContainsFunc(work, func(name string) bool { return strings.Contains(name, part) }) {
-				bad("no span %q below %s: %v", part, of, work)
+		for _, part := range expected(task.GetId()) {
+			if !slices.ContainsFunc(work, func(name string) bool { return strings.Contains(name, part) }) {
+				bad("no span %q below %s: %v", part, task.GetId(), work)
 			}
 		}
 	}

@@ -18,7 +18,7 @@ import (
 
 const targets = `version: 1
 project: shop
-clusters: { prod: { labels: { tier: prod } } }
+clusters: { eu: { labels: { tier: prod } }, us: { labels: { tier: prod } } }
 environments: { prod: { clusters: { tier: prod }, namespace: shop, strategy: rolling } }
 `
 
@@ -32,7 +32,9 @@ spec:
   selector: { matchLabels: { app: %[1]s } }
   template:
     metadata: { labels: { app: %[1]s } }
-    spec: { containers: [{ name: %[1]s, image: %[1]s }] }
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{ name: %[1]s, image: %[1]s, command: [/bin/sleep, "100000"] }]
 `
 
 const dockerfile = `FROM busybox:1.36
@@ -166,8 +168,10 @@ func (r *repo) succeeds(id string, check func(*pb.Run)) {
 			r.t.Errorf("%s succeeded %d times", task.GetId(), succeeded)
 		}
 	}
-	if _, image := generation(r.t, "one"); image != task(run, "build/one").GetResult().GetImage() {
-		r.t.Errorf("the cluster runs %s, want %s", image, task(run, "build/one").GetResult().GetImage())
+	for _, cluster := range clusters {
+		if _, image := generation(r.t, cluster, "one"); image != task(run, "build/one").GetResult().GetImage() {
+			r.t.Errorf("cluster %s runs %s, want %s", cluster, image, task(run, "build/one").GetResult().GetImage())
+		}
 	}
 	if check != nil {
 		check(run)
@@ -184,12 +188,43 @@ func dump(t *testing.T, r *pb.Run) {
 	}
 }
 
-const apply = "apply/one@prod/prod"
+const apply = "apply/one@prod/eu"
+
+// before is what a cluster has of the service before a release.
+type before struct {
+	generation, other int64
+	image             string
+	writes            int
+}
+
+func look(t *testing.T, cluster string) before {
+	t.Helper()
+	var b before
+	b.generation, b.image = generation(t, cluster, "one")
+	b.other, _ = generation(t, cluster, "two")
+	b.writes = writes(t, cluster, deployer, "one")
+	return b
+}
+
+// wroteOnce checks that a release of one of the services was written once, and nothing else.
+func (b before) wroteOnce(t *testing.T, cluster string) {
+	t.Helper()
+	is := look(t, cluster)
+	if is.generation != b.generation+1 || is.image == b.image {
+		t.Errorf("%s: the Deployment has generation %d after one release, before it %d; image %s, before it %s", cluster, is.generation, b.generation, is.image, b.image)
+	}
+	if is.other != b.other {
+		t.Errorf("%s: the Deployment of an unchanged service has generation %d, before %d", cluster, is.other, b.other)
+	}
+	if n := is.writes - b.writes; n != 1 {
+		t.Errorf("%s: the audit log has %d writes of the Deployment, want 1", cluster, n)
+	}
+}
 
 // written waits until the API server has accepted the Deployment of this release.
 func written(t *testing.T, before int) {
 	t.Helper()
-	must(t, until("the Deployment to be written", func() bool { return writes(t, deployer, "one") > before }))
+	must(t, until("the Deployment to be written", func() bool { return writes(t, "eu", deployer, "one") > before }))
 }
 
 // TestAKilledProgram kills one program in the middle of a run. What was written to the
@@ -248,11 +283,12 @@ func TestAKilledProgram(t *testing.T) {
 			r := newRepo(t)
 			r.write("services/one/content", c.name+"\n")
 			r.commit("Change one")
-			was, image := generation(t, "one")
-			other, _ := generation(t, "two")
-			before := writes(t, deployer, "one")
+			was := map[string]before{}
+			for _, cluster := range clusters {
+				was[cluster] = look(t, cluster)
+			}
 			run := r.submit()
-			undo := c.kill(t, run, before)
+			undo := c.kill(t, run, was["eu"].writes)
 			r.succeeds(run, func(run *pb.Run) {
 				for _, id := range []string{"build/one", apply} {
 					for _, a := range task(run, id).GetAttempts() {
@@ -262,14 +298,8 @@ func TestAKilledProgram(t *testing.T) {
 				if c.again != "" && len(task(run, c.again).GetAttempts()) < 2 {
 					t.Errorf("%s was begun once: nothing was interrupted", c.again)
 				}
-				if is, now := generation(t, "one"); is != was+1 || now == image {
-					t.Errorf("the Deployment has generation %d after one release, before it %d; image %s, before it %s", is, was, now, image)
-				}
-				if is, _ := generation(t, "two"); is != other {
-					t.Errorf("the Deployment of an unchanged service has generation %d, before %d", is, other)
-				}
-				if n := writes(t, deployer, "one") - before; n != 1 {
-					t.Errorf("the audit log has %d writes of the Deployment, want 1", n)
+				for _, cluster := range clusters {
+					was[cluster].wroteOnce(t, cluster)
 				}
 			})
 			if undo != nil {
