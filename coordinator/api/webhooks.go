@@ -39,8 +39,10 @@ type Hook struct {
 type WebhookConfig struct {
 	Hooks  []Hook
 	Submit func(ctx context.Context, req submit.Request) (r *run.Run, replayed bool, err error)
-	Log    *slog.Logger
-	Now    func() time.Time
+	// Refused hears of events that became no run because of a mistake in their commit.
+	Refused func(o run.Origin, commit, ref, why string)
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 // Webhooks answers POST /webhooks/<name>: who knows the secret of a webhook may start
@@ -196,6 +198,9 @@ func (w *Webhooks) begin(ctx context.Context, hook Hook, repository string, e we
 		defer cancel()
 		r, replayed, err := w.cfg.Submit(ctx, req)
 		if err != nil {
+			if why := mistake(err); why != "" {
+				w.cfg.Refused(req.Origin, e.Commit, req.Ref, why)
+			}
 			done <- w.failed(hook, e, err)
 			return
 		}
@@ -220,6 +225,18 @@ func submitter(hook Hook, e webhook.Event) string {
 	}
 	name := []rune(e.Sender)
 	return string(name[:min(len(name), maxSender)]) + " (webhook " + hook.Name + ")"
+}
+
+// mistake is what is wrong with a commit, on one line; empty: that is not why.
+func mistake(err error) string {
+	var p *submit.ProblemsError
+	switch {
+	case errors.As(err, &p) && len(p.Problems) > 1:
+		return fmt.Sprintf("%v, and %d more", p.Problems[0], len(p.Problems)-1)
+	case p != nil, errors.Is(err, submit.ErrStranger):
+		return err.Error()
+	}
+	return ""
 }
 
 // failed says whether delivering again could help: only then the answer is a 5xx.

@@ -33,6 +33,7 @@ type item struct {
 
 type known struct {
 	id, project        string
+	refused            string // why there is no run; then there is no id either
 	number             uint64
 	accepted, finished time.Time
 	begun, ended       bool
@@ -62,6 +63,8 @@ func knowing(runs map[string]known) string {
 	var b strings.Builder
 	for _, ref := range slices.Sorted(maps.Keys(runs)) {
 		switch k := runs[ref]; {
+		case k.refused != "":
+			fmt.Fprintf(&b, "refused %q\n", k.refused)
 		case k.ended:
 			b.WriteString(k.phase("ended"))
 		case k.begun:

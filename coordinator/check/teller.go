@@ -111,10 +111,27 @@ func (t *Teller) Changed(r *run.Run, tasks []*run.Task) {
 	t.note(r, begun(tasks))
 }
 
-// note takes in what is new about a run.
-func (t *Teller) note(r *run.Run, working bool) {
-	d := t.desks[r.Origin.Webhook]
-	at := Commit{Webhook: r.Origin.Webhook, Repository: r.Origin.Repository, ID: r.Commit, Branch: r.Origin.Branch}
+// Refused takes an event that became no run because of a mistake in its commit. Nothing is
+// journalled of it: a coordinator that is killed before the host has heard tells it no more.
+func (t *Teller) Refused(o run.Origin, commit, ref, why string) {
+	d := t.desks[o.Webhook]
+	if d == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	it := t.item(d, o, commit)
+	if it.runs[ref].id != "" {
+		return // a run of it says more
+	}
+	now := t.cfg.Now()
+	it.runs[ref] = known{refused: line("", why), accepted: now, finished: now, ended: true}
+	t.mark(d, it)
+}
+
+// item is where the check of a commit is kept.
+func (t *Teller) item(d *desk, o run.Origin, commit string) *item {
+	at := Commit{Webhook: o.Webhook, Repository: o.Repository, ID: commit, Branch: o.Branch}
 	if !d.hook.PerBranch {
 		at.Branch = ""
 	}
@@ -124,6 +141,13 @@ func (t *Teller) note(r *run.Run, working bool) {
 		delete(t.told, at.key())
 		t.items[at] = it
 	}
+	return it
+}
+
+// note takes in what is new about a run.
+func (t *Teller) note(r *run.Run, working bool) {
+	d := t.desks[r.Origin.Webhook]
+	it := t.item(d, r.Origin, r.Commit)
 	k := it.runs[r.Ref]
 	if k.id != r.ID {
 		if k.newer(r) {
@@ -134,6 +158,11 @@ func (t *Teller) note(r *run.Run, working bool) {
 	// A head does not say whether somebody works on the run; what the host was told does.
 	working = working || strings.Contains(it.told, k.phase(Running))
 	it.runs[r.Ref] = k.with(r, working && d.hook.Running)
+	t.mark(d, it)
+}
+
+// mark has the host told of a commit, if it does not know already.
+func (t *Teller) mark(d *desk, it *item) {
 	if it.wanted() != it.told {
 		if !d.dirty[it] || it.behind {
 			it.next, it.tries, it.behind = time.Time{}, 0, false
@@ -322,6 +351,10 @@ func (t *Teller) status(ctx context.Context, src Source, d *desk, it *item) (s S
 	var list []Status
 	for _, ref := range slices.Sorted(maps.Keys(runs)) {
 		k := runs[ref]
+		if k.refused != "" {
+			list = append(list, Status{State: Failure, Summary: k.refused, URL: t.cfg.URL + "/"})
+			continue
+		}
 		r, err := src.Run(ctx, k.project, k.id)
 		if err != nil {
 			return Status{}, "", err

@@ -93,6 +93,26 @@ func TestAPushIsToldToItsHost(t *testing.T) {
 	}
 }
 
+func TestAMistakeInThePipelineIsToldToItsHost(t *testing.T) {
+	f := startChecked(t)
+	write(t, f.repo, "slipway.yaml", pipelineFile+"\ntrigers: {}\nnonsense: 1\n")
+	git(t, f.repo, "commit", "-q", "-a", "-m", "a mistake")
+	for _, kind := range webhook.Kinds() {
+		if a := f.deliver(t, f.genuine(t, kind, "push")); a.code != 422 {
+			t.Fatalf("%s: %+v", kind, a)
+		}
+		all, more := f.hosts[kind].Shown()
+		for len(all) == 0 {
+			<-more
+			all, more = f.hosts[kind].Shown()
+		}
+		s := all[0]
+		if s.State != words(kind)[2] || !strings.HasPrefix(s.Text, "slipway.yaml:") || !strings.Contains(s.Text, "trigers") || !strings.HasSuffix(s.Text, "and 1 more") || s.URL != dashboard+"/" {
+			t.Errorf("%s shows %+v", kind, s)
+		}
+	}
+}
+
 func TestAPullRequestThatFailsSaysWhy(t *testing.T) {
 	f := startChecked(t)
 	defer f.work(t, failing(func() bool { return true }))()

@@ -132,7 +132,7 @@ func Run(ctx context.Context, o Options) error {
 	if observe.pages, err = web.New(web.Config{Runs: services.Runs, Logs: services.Logs, Tokens: tokens, Secure: cfg.TLS.Cert != "", Log: log, Now: time.Now}); err != nil {
 		return err
 	}
-	observe.hooks = newHooks(cfg, submitter, log)
+	observe.hooks = newHooks(cfg, submitter, observe.checks, log)
 	return serve(ctx, o, tokens, parts, dispatcher, model, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
 }
 
@@ -185,8 +185,8 @@ func newSubmitter(cfg config.Config, mirror *source.Mirror, parts *partition.Set
 	})
 }
 
-func newHooks(cfg config.Config, submitter *submit.Submitter, log *slog.Logger) api.WebhookConfig {
-	c := api.WebhookConfig{Submit: submitter.Submit, Log: log, Now: time.Now}
+func newHooks(cfg config.Config, submitter *submit.Submitter, checks *check.Teller, log *slog.Logger) api.WebhookConfig {
+	c := api.WebhookConfig{Submit: submitter.Submit, Refused: checks.Refused, Log: log, Now: time.Now}
 	for _, w := range cfg.Webhooks {
 		c.Hooks = append(c.Hooks, api.Hook{Name: w.Name, Secret: w.Secret, Kind: webhook.Kind(w.Kind), Repositories: w.Repositories, Forks: w.Forks})
 	}
