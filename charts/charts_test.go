@@ -44,7 +44,18 @@ tokens:
 
 const all = `
 imagePullSecrets: [ { name: pull } ]
-coordinator: { serviceAccount: slipway, registry: registry.example.com/shop, registryAuth: registry, targets: "version: 1\nproject: shop\n", storage: { class: fast } }
+coordinator:
+  serviceAccount: slipway
+  registry: registry.example.com/shop
+  registryAuth: registry
+  targets: "version: 1\nproject: shop\n"
+  storage: { class: fast }
+  publicURL: https://slipway.example.com
+  webhookSecret: webhooks
+  webhooks:
+    - { name: shop, kind: gitea, repositories: [ https://git.example.com/example/shop.git ], forks: true, check: { api: https://git.example.com/api/v1 } }
+    - { name: site, kind: github, repositories: [ https://github.com/example/site.git ], check: {} }
+    - { name: docs, kind: bitbucket, repositories: [ https://bitbucket.org/example/docs.git ] }
 worker: { registryAuth: registry, buildkit: { rootless: false } }
 nats: { bundled: false, url: "tls://nats.example.com:4222" }
 redis: { bundled: false, address: "redis.example.com:6379" }
@@ -135,12 +146,12 @@ func TestTheProgramsReadTheirConfigurations(t *testing.T) {
 		}
 		// What a pod would find at the places that the configurations name.
 		root := t.TempDir()
-		for _, f := range []string{"tls/tls.crt", "tls/tls.key", "nats/coordinator", "nats/worker", "redis/password", "token/worker", "token/deployer", "ca/ca.crt", "registry/.dockerconfigjson"} {
+		for _, f := range []string{"tls/tls.crt", "tls/tls.key", "nats/coordinator", "nats/worker", "redis/password", "token/worker", "token/deployer", "ca/ca.crt", "registry/.dockerconfigjson", "webhooks/shop", "webhooks/shop-token", "webhooks/site", "webhooks/site-token", "webhooks/docs"} {
 			path := filepath.Join(root, f)
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			content := "x"
+			content := "sixteen-or-longer"
 			if strings.HasSuffix(f, "json") {
 				content = `{"auths":{}}`
 			}
@@ -197,7 +208,7 @@ func TestTheGuide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(text, "image: registry.example.com/slipway:0.1.0") || files(t, text)["targets.yaml"] == "" {
+	if !strings.Contains(text, "image: registry.example.com/slipway:0.1.0") || files(t, text)["targets.yaml"] == "" || !strings.Contains(files(t, text)["coordinator.yaml"], "/etc/slipway/webhooks/shop-token") {
 		t.Errorf("the guide's values are not in the objects:\n%s", text)
 	}
 }
