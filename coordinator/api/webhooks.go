@@ -181,7 +181,7 @@ func (w *Webhooks) begin(ctx context.Context, hook Hook, repository string, e we
 	}
 	req := submit.Request{
 		Repository: repository, Ref: e.Branch, Key: e.Key(hook.Name, repository), By: submitter(hook, e),
-		Event:  &submit.Event{Kind: e.Kind, Branch: e.Branch, Commit: e.Commit, Onto: e.Branch},
+		Event:  &submit.Event{Kind: e.Kind, Branch: e.Branch, Commit: e.Commit, Before: e.Before, Onto: e.Branch},
 		Origin: run.Origin{Webhook: hook.Name, Repository: e.FullName, Branch: e.Branch},
 	}
 	if e.Kind == webhook.PullRequest {

@@ -172,9 +172,11 @@ func (d *decoder) triggers(n strictyaml.Node) []Trigger {
 		return func(n strictyaml.Node) {
 			t := Trigger{Event: event, Until: until, Pos: n.KeyPos()}
 			fields := strictyaml.Fields{
-				"run":      func(n strictyaml.Node) { t.Until = d.stages(n) },
-				"branches": func(n strictyaml.Node) { t.Branches = d.globs(n) },
-				"if":       later,
+				"run":          func(n strictyaml.Node) { t.Until = d.stages(n) },
+				"branches":     func(n strictyaml.Node) { t.Branches = d.globs(n) },
+				"paths":        func(n strictyaml.Node) { t.Paths = d.paths(n) },
+				"paths_ignore": func(n strictyaml.Node) { t.PathsIgnore = d.paths(n) },
+				"if":           later,
 			}
 			if event == "push" {
 				fields["tags"] = func(n strictyaml.Node) { t.Tags = d.globs(n) }

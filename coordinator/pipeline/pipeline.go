@@ -64,11 +64,22 @@ type Pipeline struct {
 
 // Trigger says which events start a run, and how much of the pipeline it runs.
 type Trigger struct {
-	Event    string   `json:"event"`              // push, pull_request
-	Branches []string `json:"branches,omitempty"` // globs; none: every branch
-	Tags     []string `json:"tags,omitempty"`     // globs; only for push
-	Until    string   `json:"until"`              // the last stage that is run
-	Pos      Pos      `json:"-"`
+	Event       string   `json:"event"`                  // push, pull_request
+	Branches    []string `json:"branches,omitempty"`     // globs; none: every branch
+	Tags        []string `json:"tags,omitempty"`         // globs; only for push
+	Paths       []string `json:"paths,omitempty"`        // repository paths of which one must have changed; none: any
+	PathsIgnore []string `json:"paths_ignore,omitempty"` // repository paths whose changes do not count
+	Until       string   `json:"until"`                  // the last stage that is run
+	Pos         Pos      `json:"-"`
+}
+
+// Filtered tells whether the trigger asks what changed.
+func (t Trigger) Filtered() bool { return len(t.Paths)+len(t.PathsIgnore) > 0 }
+
+// Concerns tells whether the change of a file counts.
+func (t Trigger) Concerns(file string) bool {
+	in := func(path string) bool { return path == "." || file == path || strings.HasPrefix(file, path+"/") }
+	return (len(t.Paths) == 0 || slices.ContainsFunc(t.Paths, in)) && !slices.ContainsFunc(t.PathsIgnore, in)
 }
 
 // Service is one deployable unit, with its paths and dependencies. All paths are

@@ -297,6 +297,33 @@ func TestDeliveriesThatAreRefused(t *testing.T) {
 	}
 }
 
+func TestPathsDecideWhetherAnEventCounts(t *testing.T) {
+	f := startHooked(t, "slipway.yaml", pipelineFile+`
+triggers:
+  push: { paths_ignore: [docs, README.md], run: [build] }
+  pull_request: { paths: [services], run: [build] }
+`)
+	change := func(file string) {
+		write(t, f.repo, file, git(t, f.repo, "rev-parse", "HEAD"))
+		git(t, f.repo, "add", "-A")
+		git(t, f.repo, "commit", "-q", "-m", file)
+	}
+	for _, c := range []struct {
+		file       string
+		push, pull bool
+	}{{"docs/a/b.md", false, false}, {"README.md", false, false}, {"docs.txt", true, false}, {"services/api/x", true, true}} {
+		git(t, f.repo, "branch", "-f", "base")
+		change(c.file)
+		for what, want := range map[string]bool{"push": c.push, "pull": c.pull} {
+			// The samples ask to merge into main, which the commit is on: so into the one before.
+			a := f.deliver(t, f.genuine(t, webhook.GitHub, what, `"ref": "main"`, `"ref": "base"`))
+			if got := a.Run != ""; got != want || !want && !strings.Contains(a.Ignored, "nothing has changed that triggers.") {
+				t.Errorf("%s of %s: %+v", what, c.file, a)
+			}
+		}
+	}
+}
+
 func TestTriggersDecideHowFarAnEventGoes(t *testing.T) {
 	f := startHooked(t, "slipway.yaml", pipelineFile+`
 triggers:

@@ -126,6 +126,19 @@ func (m *Mirror) File(ctx context.Context, repository, commit, name string) ([]b
 	return data[name], err
 }
 
+// MergeBase answers the newest commit that two commits have both come from.
+func (m *Mirror) MergeBase(ctx context.Context, repository, a, b string) (string, error) {
+	r, err := m.at(ctx, repository, a, b)
+	if err != nil {
+		return "", err
+	}
+	out, err := m.git.Output(ctx, m.dir(r), "merge-base", "--end-of-options", a, b)
+	if err != nil {
+		return "", fmt.Errorf("where %s and %s of repository %s parted: %w", a[:12], b[:12], r.shown, err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
 // Changed answers the paths of files that differ between two commits, sorted. A file
 // that moved is two paths.
 func (m *Mirror) Changed(ctx context.Context, repository, base, commit string) ([]string, error) {

@@ -21,36 +21,36 @@ type Event struct {
 	Branch string // where Commit is, or was a moment ago
 	Ref    string // full name of the ref that has Commit, where that is not Branch's: of a fork
 	Commit string // its id, or for want of a whole one the first digits
+	Before string // what Branch was at before a push; empty: it was not there, or the host does not say
 	Onto   string // the branch that triggers look at: the pushed one, or where a pull request is to be merged
 }
 
-// allowed answers the last stage that the pipeline lets an event run to. A pipeline that
+// allowed answers the trigger with the last stage that the pipeline lets an event run to. A pipeline that
 // writes no triggers is run by every event, and released from main or master alone; one
 // that writes some is run by those.
 //
 // Whatever a pull request's own slipway.yaml says, it is not released: the file is part
 // of what nobody has approved yet.
-func (e *Event) allowed(p *pipeline.Pipeline) (until string, err error) {
+func (e *Event) allowed(p *pipeline.Pipeline) (t pipeline.Trigger, err error) {
 	if e == nil {
-		return "", nil
+		return t, nil
 	}
-	if until = pipeline.StageRelease; len(p.Triggers) == 0 && !slices.Contains([]string{"main", "master"}, e.Onto) {
-		until = pipeline.StageTest
+	if t.Until = pipeline.StageRelease; len(p.Triggers) == 0 && !slices.Contains([]string{"main", "master"}, e.Onto) {
+		t.Until = pipeline.StageTest
 	}
 	if len(p.Triggers) > 0 {
 		i := slices.IndexFunc(p.Triggers, func(t pipeline.Trigger) bool { return t.Event == e.Kind })
 		if i < 0 {
-			return "", fmt.Errorf("%w: triggers of %s do not have %s", ErrNotTriggered, pipeline.File, e.Kind)
+			return t, fmt.Errorf("%w: triggers of %s do not have %s", ErrNotTriggered, pipeline.File, e.Kind)
 		}
-		t := p.Triggers[i]
-		if until = t.Until; !runsOn(t, e.Onto) {
-			return "", fmt.Errorf("%w: triggers.%s of %s is not for branch %q", ErrNotTriggered, e.Kind, pipeline.File, e.Onto)
+		if t = p.Triggers[i]; !runsOn(t, e.Onto) {
+			return t, fmt.Errorf("%w: triggers.%s of %s is not for branch %q", ErrNotTriggered, e.Kind, pipeline.File, e.Onto)
 		}
 	}
-	if e.Kind != "push" && until == pipeline.StageRelease {
-		until = pipeline.StageTest
+	if e.Kind != "push" && t.Until == pipeline.StageRelease {
+		t.Until = pipeline.StageTest
 	}
-	return until, nil
+	return t, nil
 }
 
 // runsOn tells whether a trigger is for a branch. One of tags alone is for none.
@@ -104,20 +104,60 @@ var ErrStranger = errors.New("not for a commit of a fork")
 
 // until answers how far a request may go. Of a fork's commit it is the branch that it is
 // to be merged into which says so: what triggers there are, and which project it is.
-func (s *Submitter) until(ctx context.Context, req Request, pipe *pipeline.Pipeline) (string, error) {
-	if req.Event == nil || !req.Untrusted {
-		return req.Event.allowed(pipe)
-	}
-	onto, err := s.cfg.Mirror.Resolve(ctx, req.Repository, "refs/heads/"+req.Event.Onto)
+func (s *Submitter) until(ctx context.Context, req Request, commit string, pipe *pipeline.Pipeline) (string, error) {
+	says, err := s.decides(ctx, req, pipe)
 	if err != nil {
 		return "", err
 	}
+	t, err := req.Event.allowed(says)
+	if err != nil {
+		return "", err
+	}
+	if t.Filtered() && !s.concerned(ctx, req, commit, t) {
+		return "", fmt.Errorf("%w: nothing has changed that triggers.%s of %s is for", ErrNotTriggered, t.Event, pipeline.File)
+	}
+	return t.Until, nil
+}
+
+// concerned tells whether an event changes a path that a trigger is for: a push since
+// what the branch was before, a pull request since it left the branch that it is to be
+// merged into. When that cannot be told, it is as if it did.
+func (s *Submitter) concerned(ctx context.Context, req Request, commit string, t pipeline.Trigger) bool {
+	m, from := s.cfg.Mirror, req.Event.Before
+	if req.Event.Kind != "push" {
+		onto, err := m.Resolve(ctx, req.Repository, "refs/heads/"+req.Event.Onto)
+		if err != nil {
+			return true
+		}
+		if from, err = m.MergeBase(ctx, req.Repository, onto, commit); err != nil {
+			return true
+		}
+	}
+	if len(from) < 40 {
+		return true
+	}
+	if _, err := m.Resolve(ctx, req.Repository, from); err != nil {
+		return true
+	}
+	changed, err := m.Changed(ctx, req.Repository, from, commit)
+	return err != nil || slices.ContainsFunc(changed, t.Concerns)
+}
+
+// decides answers the pipeline whose triggers count.
+func (s *Submitter) decides(ctx context.Context, req Request, pipe *pipeline.Pipeline) (*pipeline.Pipeline, error) {
+	if req.Event == nil || !req.Untrusted {
+		return pipe, nil
+	}
+	onto, err := s.cfg.Mirror.Resolve(ctx, req.Repository, "refs/heads/"+req.Event.Onto)
+	if err != nil {
+		return nil, err
+	}
 	base, err := s.pipeline(ctx, req.Repository, onto)
 	if err != nil {
-		return "", fmt.Errorf("%w: branch %q, which a fork's commit is to be merged into, cannot be run: %w", ErrNotTriggered, req.Event.Onto, err)
+		return nil, fmt.Errorf("%w: branch %q, which a fork's commit is to be merged into, cannot be run: %w", ErrNotTriggered, req.Event.Onto, err)
 	}
 	if base.Project != pipe.Project {
-		return "", fmt.Errorf("%w: %s calls the project %q, and on branch %q it is %q", ErrStranger, pipeline.File, pipe.Project, req.Event.Onto, base.Project)
+		return nil, fmt.Errorf("%w: %s calls the project %q, and on branch %q it is %q", ErrStranger, pipeline.File, pipe.Project, req.Event.Onto, base.Project)
 	}
-	return req.Event.allowed(base)
+	return base, nil
 }

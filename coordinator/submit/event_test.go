@@ -29,7 +29,8 @@ func TestHowFarAnEventGoes(t *testing.T) {
 		{"an event without trigger", some[:1], &Event{Kind: "pull_request", Onto: "main"}, "-"},
 		{"tags alone", []pipeline.Trigger{{Event: "push", Tags: []string{"v*"}, Until: pipeline.StageRelease}}, &Event{Kind: "push", Onto: "main"}, "-"},
 	} {
-		until, err := test.event.allowed(&pipeline.Pipeline{Triggers: test.triggers})
+		got, err := test.event.allowed(&pipeline.Pipeline{Triggers: test.triggers})
+		until := got.Until
 		if test.want == "-" {
 			if !errors.Is(err, ErrNotTriggered) {
 				t.Errorf("%s: %q, %v, want no run", test.name, until, err)

@@ -157,7 +157,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *par
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
-	until, err := s.until(ctx, req, pipe)
+	until, err := s.until(ctx, req, commit, pipe)
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
