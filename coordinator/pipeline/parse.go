@@ -179,7 +179,7 @@ func (d *decoder) triggers(n strictyaml.Node) []Trigger {
 				"if":           later,
 			}
 			if event == "push" {
-				fields["tags"] = func(n strictyaml.Node) { t.Tags = d.globs(n) }
+				fields["tags"] = later
 			}
 			n.Fields("trigger "+event, fields)
 			out = append(out, t)

@@ -66,7 +66,6 @@ type Pipeline struct {
 type Trigger struct {
 	Event       string   `json:"event"`                  // push, pull_request
 	Branches    []string `json:"branches,omitempty"`     // globs; none: every branch
-	Tags        []string `json:"tags,omitempty"`         // globs; only for push
 	Paths       []string `json:"paths,omitempty"`        // repository paths of which one must have changed; none: any
 	PathsIgnore []string `json:"paths_ignore,omitempty"` // repository paths whose changes do not count
 	Until       string   `json:"until"`                  // the last stage that is run

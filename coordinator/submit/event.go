@@ -53,10 +53,10 @@ func (e *Event) allowed(p *pipeline.Pipeline) (t pipeline.Trigger, err error) {
 	return t, nil
 }
 
-// runsOn tells whether a trigger is for a branch. One of tags alone is for none.
+// runsOn tells whether a trigger is for a branch.
 func runsOn(t pipeline.Trigger, branch string) bool {
 	if len(t.Branches) == 0 {
-		return len(t.Tags) == 0
+		return true
 	}
 	return slices.ContainsFunc(t.Branches, func(glob string) bool {
 		ok, err := path.Match(glob, branch) // patterns were checked as they were read

@@ -27,7 +27,6 @@ func TestHowFarAnEventGoes(t *testing.T) {
 		{"another branch", some, &Event{Kind: "push", Onto: "feature"}, "-"},
 		{"a pull request that asks for a release", some, &Event{Kind: "pull_request", Onto: "main"}, pipeline.StageTest},
 		{"an event without trigger", some[:1], &Event{Kind: "pull_request", Onto: "main"}, "-"},
-		{"tags alone", []pipeline.Trigger{{Event: "push", Tags: []string{"v*"}, Until: pipeline.StageRelease}}, &Event{Kind: "push", Onto: "main"}, "-"},
 	} {
 		got, err := test.event.allowed(&pipeline.Pipeline{Triggers: test.triggers})
 		until := got.Until
