@@ -56,7 +56,8 @@ func unreachable(r remote, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	said := strings.ToLower(g.Stderr)
+	// Without the address, in which anything may be written.
+	said := strings.ToLower(strings.ReplaceAll(g.Stderr, strings.TrimRight(r.address, "/"), ""))
 	has := func(parts ...string) bool {
 		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(said, p) })
 	}
@@ -68,7 +69,7 @@ func unreachable(r remote, err error) error {
 		why = "its host name is unknown; check the address for a typing mistake, and the coordinator's name server"
 	case has("connection refused", "connection timed out", "no route to host", "network is unreachable", "failed to connect", "couldn't connect"):
 		why = "its host does not accept connections; check the address and the network (" + why + ")"
-	case has("authentication failed", "could not read username", "terminal prompts disabled", "permission denied", "403", "401"):
+	case has("authentication failed", "could not read username", "terminal prompts disabled", "permission denied", "returned error: 401", "returned error: 403"):
 		why = "it refused the coordinator's credentials; give the coordinator a token or key that may read it"
 	case has("host key verification failed"):
 		why = "the coordinator does not know its ssh host key; add it to the known_hosts of the coordinator's user"

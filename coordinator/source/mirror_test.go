@@ -209,7 +209,10 @@ func TestHostileRepositories(t *testing.T) {
 	if _, err := newMirror(t).Resolve(t.Context(), r.dir, "main"); !errors.Is(err, source.ErrNotAllowed) {
 		t.Errorf("local path without local paths: %v", err)
 	}
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "401 and 403", "connection refused", "certificate") // what git says in other cases
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	_, err := newMirror(t, "/").Resolve(t.Context(), dir, "main")
 	if !errors.Is(err, source.ErrUnreachable) || !strings.Contains(err.Error(), "there is no git repository") {
 		t.Errorf("folder without a repository: %v", err)
