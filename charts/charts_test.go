@@ -54,7 +54,7 @@ coordinator:
   webhookSecret: webhooks
   webhooks:
     - { name: shop, kind: gitea, repositories: [ https://git.example.com/example/shop.git ], forks: true, check: { api: https://git.example.com/api/v1 } }
-    - { name: site, kind: github, repositories: [ https://github.com/example/site.git ], check: {} }
+    - { name: site, kind: github, repositories: [ https://github.com/example/site.git ], poll: 5m, check: {} }
     - { name: docs, kind: bitbucket, repositories: [ https://bitbucket.org/example/docs.git ] }
 worker: { registryAuth: registry, buildkit: { rootless: false } }
 nats: { bundled: false, url: "tls://nats.example.com:4222" }

@@ -123,7 +123,7 @@ func (w *Webhooks) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 // shows nothing to who cannot sign.
 func (w *Webhooks) deliver(out http.ResponseWriter, in *http.Request) answer {
 	hook, ok := w.hooks[in.PathValue("name")]
-	if !ok {
+	if !ok || hook.Secret == "" {
 		return refused(http.StatusNotFound, "there is no such webhook")
 	}
 	if in.Method != http.MethodPost {
@@ -153,6 +153,16 @@ func (w *Webhooks) deliver(out http.ResponseWriter, in *http.Request) answer {
 		}
 	}
 	return refused(http.StatusForbidden, "repository %q is not among those of this webhook", e.CloneURL)
+}
+
+// Found takes a push that nobody told of, as if the host had. An error: it may be tried again.
+func (w *Webhooks) Found(ctx context.Context, name, repository string, e webhook.Event) error {
+	a := w.begin(ctx, w.hooks[name], repository, e)
+	if a.code >= http.StatusInternalServerError {
+		return errors.New(a.Error)
+	}
+	w.cfg.Log.Info("push found", "webhook", name, "repository", repository, "branch", e.Branch, "commit", e.Commit, "run", a.Run, "ignored", a.Ignored, "refused", a.Error)
+	return nil
 }
 
 func (w *Webhooks) body(out http.ResponseWriter, in *http.Request) ([]byte, answer) {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-build/slipway/coordinator/githost"
 	"github.com/slipway-build/slipway/coordinator/webhook"
@@ -16,9 +17,11 @@ import (
 type Webhook struct {
 	Name       string `yaml:"name,required"` // it is answered at /webhooks/<name>
 	Kind       string `yaml:"kind,required"` // of webhook.Kinds
-	SecretFile string `yaml:"secret_file,required"`
+	SecretFile string `yaml:"secret_file"`   // empty: nothing is answered there, and Poll finds pushes
 	// Repositories are the addresses that may start runs, as the coordinator fetches them.
 	Repositories []string `yaml:"repositories,required"`
+	// Poll is how often the repositories are asked for pushes that were not told; 0: never.
+	Poll time.Duration `yaml:"poll"`
 	// Forks says that pull requests of strangers are built and tested.
 	Forks bool  `yaml:"forks"`
 	Check Check `yaml:"check"`
@@ -36,6 +39,9 @@ type Check struct {
 
 // minSecret is what nobody guesses who has a signature to try secrets against.
 const minSecret = 16
+
+// minPoll is what hosts bear.
+const minPoll = time.Second
 
 var webhookName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
@@ -56,7 +62,13 @@ func (c *Config) validateWebhooks() []error {
 		if !slices.Contains(webhook.Kinds(), webhook.Kind(w.Kind)) {
 			bad("kind", "%q, want one of %v", w.Kind, webhook.Kinds())
 		}
-		if len(w.Secret) < minSecret {
+		if w.Poll != 0 && w.Poll < minPoll {
+			bad("poll", "%s, want at least %s", w.Poll, minPoll)
+		}
+		switch {
+		case w.SecretFile == "" && w.Secret == "" && w.Poll == 0:
+			bad("secret_file", "nothing would start a run: want the secret that the host knows, or poll")
+		case (w.SecretFile != "" || w.Secret != "") && len(w.Secret) < minSecret:
 			bad("secret_file", "the secret has %d characters, want at least %d: try openssl rand -hex 32", len(w.Secret), minSecret)
 		}
 		if len(w.Repositories) == 0 {

@@ -32,6 +32,13 @@ func TestWebhooksAreRead(t *testing.T) {
 
 func TestMistakesInWebhooks(t *testing.T) {
 	for text, want := range map[string]string{
+		"name: shop, kind: gitea, repositories: [a]":                                                                                     "webhooks[0].secret_file: nothing would start a run",
+		"name: shop, kind: gitea, poll: 10ms, repositories: [a]":                                                                         "webhooks[0].poll: 10ms, want at least 1s",
+		"name: shop, kind: bitbucket, secret_file: hook, forks: true, repositories: [a]":                                                 "webhooks[0].forks: not supported yet",
+		"name: shop, kind: gitea, secret_file: hook, repositories: [a], check: { api: \"https://a/api/v1\" }":                            "webhooks[0].check.token_file: a token is needed",
+		"name: shop, kind: gitea, secret_file: hook, repositories: [a], check: { token_file: hook }":                                     "webhooks[0].check.api: a host of kind \"gitea\" has its own address",
+		"name: shop, kind: gitea, secret_file: hook, repositories: [a], check: { token_file: hook, api: \"http://a/api/v1\" }":           "needs https",
+		"name: shop, kind: github, secret_file: hook, repositories: [a], check: { token_file: hook }":                                    "public_url: checks of webhooks link to the dashboard",
 		"name: shop, kind: svn, secret_file: hook, repositories: [a]":                                                                    `webhooks[0].kind: "svn"`,
 		"name: A/b, kind: gitea, secret_file: hook, repositories: [a]":                                                                   `webhooks[0].name: "A/b"`,
 		"name: shop, kind: gitea, secret_file: short, repositories: [a]":                                                                 "webhooks[0].secret_file: the secret has 3 characters",

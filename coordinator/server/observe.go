@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -35,6 +36,7 @@ type observer struct {
 	runs    *prometheus.CounterVec
 	pages   *web.Web
 	hooks   api.WebhookConfig
+	polls   func(ctx context.Context, hooks *api.Webhooks) error // until the context ends
 	checks  *check.Teller
 }
 
@@ -120,9 +122,8 @@ func (o *observer) serve(ctx context.Context, cfg config.Config, tokens *rpc.Tok
 	if err != nil {
 		return err
 	}
-	<-ctx.Done()
 	defer hooks.Stop()
-	return stop()
+	return errors.Join(o.polls(ctx, hooks), stop())
 }
 
 // depth collects how many tasks wait, when it is asked.

@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/dispatch"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/poll"
 	"github.com/slipway-build/slipway/coordinator/readmodel"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/secret"
@@ -100,12 +101,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	hub := watch.New[[]*pb.ProgressStep](func(r *run.Run, tasks []*run.Task) {
-		observe.changed(r, tasks)
-		if model != nil {
-			model.Changed(r)
-		}
-	})
+	hub := newHub(observe, model)
 	dispatcher := dispatch.New(dispatch.Config{
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Log: log, Now: time.Now,
 	})
@@ -132,7 +128,8 @@ func Run(ctx context.Context, o Options) error {
 	if observe.pages, err = web.New(web.Config{Runs: services.Runs, Logs: services.Logs, Tokens: tokens, Secure: cfg.TLS.Cert != "", Log: log, Now: time.Now}); err != nil {
 		return err
 	}
-	observe.hooks = newHooks(cfg, submitter, observe.checks, log)
+	heads := func(ctx context.Context) (poll.Memory, error) { return poll.Open(ctx, js, cfg.Replicas) }
+	observe.hooks, observe.polls = newHooks(cfg, submitter, observe.checks, log), polls{cfg.Webhooks, mirror, journalled{parts}, heads, log}.run
 	return serve(ctx, o, tokens, parts, dispatcher, model, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
 }
 
@@ -164,6 +161,16 @@ func whenServed(ctx context.Context, parts *partition.Set, f func()) error {
 	}
 	f()
 	return nil
+}
+
+// newHub tells the observer, and the read model where there is one, of each change.
+func newHub(observe *observer, model *readmodel.Model) *watch.Hub[[]*pb.ProgressStep] {
+	return watch.New[[]*pb.ProgressStep](func(r *run.Run, tasks []*run.Task) {
+		observe.changed(r, tasks)
+		if model != nil {
+			model.Changed(r)
+		}
+	})
 }
 
 func newRPC(cfg config.Config, tokens *rpc.Tokens, log *slog.Logger) (*rpc.Server, error) {

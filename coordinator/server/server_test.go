@@ -39,8 +39,10 @@ type farm struct {
 	repo    string
 	dir     string
 	address string
-	http    string // where webhooks are delivered; empty: there are none
-	forks   bool   // webhooks run strangers' pull requests
+	http    string        // where webhooks are delivered; empty: there are none
+	forks   bool          // webhooks run strangers' pull requests
+	poll    time.Duration // webhooks look at their repositories; 0: they do not
+	silent  bool          // hosts of webhooks that check never call
 	hosts   map[webhook.Kind]*githosttest.Host
 	admin   string
 	worker  string

@@ -44,6 +44,12 @@ func (f *farm) addHooks(cfg *config.Config) {
 			w.Check = config.Check{API: h.API, Token: githosttest.Token}
 			cfg.PublicURL = dashboard + "/"
 		}
+		if w.Poll = f.poll; f.silent {
+			if w.Secret = ""; f.hosts[kind] == nil {
+				continue
+			}
+			w.Repositories = []string{f.repo}
+		}
 		w.Forks = f.forks && kind.PullRef(1) != ""
 		cfg.Webhooks = append(cfg.Webhooks, w)
 	}

@@ -77,6 +77,33 @@ func (m *Mirror) Resolve(ctx context.Context, repository, ref string) (string, e
 	return m.fetch(ctx, r, ref, found)
 }
 
+// Heads answers the branches of the remote as they are now, with their commits.
+func (m *Mirror) Heads(ctx context.Context, repository string) (map[string]string, error) {
+	r, err := parseRemote(repository, m.conf.LocalPaths)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := m.lock(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := m.prepare(ctx, r); err != nil {
+		return nil, err
+	}
+	refs, err := m.remoteRefs(ctx, r, "refs/heads/*")
+	if err != nil {
+		return nil, err
+	}
+	heads := make(map[string]string, len(refs))
+	for name, id := range refs {
+		if branch, ok := strings.CutPrefix(name, "refs/heads/"); ok {
+			heads[branch] = id
+		}
+	}
+	return heads, nil
+}
+
 // found is what a ref names in the remote.
 type found struct {
 	name string // full name of the ref; empty for a commit id

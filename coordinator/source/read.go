@@ -126,6 +126,19 @@ func (m *Mirror) File(ctx context.Context, repository, commit, name string) ([]b
 	return data[name], err
 }
 
+// Message is what a commit says.
+func (m *Mirror) Message(ctx context.Context, repository, commit string) (string, error) {
+	r, err := m.at(ctx, repository, commit)
+	if err != nil {
+		return "", err
+	}
+	out, err := m.git.Output(ctx, m.dir(r), "log", "-1", "--no-show-signature", "--format=%B", "--end-of-options", commit)
+	if err != nil {
+		return "", fmt.Errorf("message of commit %s of repository %s: %w", commit[:12], r.shown, err)
+	}
+	return string(out), nil
+}
+
 // MergeBase answers the newest commit that two commits have both come from.
 func (m *Mirror) MergeBase(ctx context.Context, repository, a, b string) (string, error) {
 	r, err := m.at(ctx, repository, a, b)

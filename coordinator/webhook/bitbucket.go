@@ -98,7 +98,7 @@ func bucketPushed(body []byte) (Event, string, error) {
 			_, ignored = branchOf("refs/tags/" + c.New.Name)
 		case c.New.Type != "branch":
 			_, ignored = branchOf(c.New.Name)
-		case skips(c.New.Target.Message):
+		case Skips(c.New.Target.Message):
 			ignored = skipped
 		default:
 			found = append(found, Event{

@@ -80,7 +80,7 @@ func hubPushed(body []byte) (Event, string, error) {
 	case ignored != "":
 	case p.Deleted || gone(p.After):
 		ignored = deletion
-	case skips(p.HeadCommit.Message):
+	case Skips(p.HeadCommit.Message):
 		ignored = skipped
 	}
 	return Event{

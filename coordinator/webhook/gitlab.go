@@ -64,7 +64,7 @@ func labPushed(body []byte) (Event, string, error) {
 		ignored = deletion
 	}
 	for _, c := range p.Commits {
-		if ignored == "" && c.ID == p.After && skips(c.Message) {
+		if ignored == "" && c.ID == p.After && Skips(c.Message) {
 			ignored = skipped
 		}
 	}
@@ -87,7 +87,7 @@ func labAsked(body []byte) (Event, string, error) {
 		ignored = "the merge request has no new commits"
 	case m.Action != "open" && m.Action != "reopen" && m.Action != "update":
 		ignored = notAnAction(m.Action)
-	case skips(m.LastCommit.Message):
+	case Skips(m.LastCommit.Message):
 		ignored = skipped
 	}
 	return Event{

@@ -92,6 +92,17 @@ func (e Event) Named(repository string) bool {
 	return e.FullName != "" && (strings.HasSuffix(address, "/"+e.FullName) || strings.HasSuffix(address, ":"+e.FullName))
 }
 
+// NameOf is what a host most likely calls the repository at an address: its path.
+func NameOf(repository string) string {
+	path := strings.TrimSuffix(strings.TrimRight(repository, "/"), ".git")
+	if _, after, ok := strings.Cut(path, "://"); ok {
+		_, path, _ = strings.Cut(after, "/")
+	} else if host, after, ok := strings.Cut(path, ":"); ok && !strings.Contains(host, "/") {
+		path = after
+	}
+	return strings.TrimLeft(path, "/")
+}
+
 // Parse makes an event of a delivery. ignored says why one that was understood starts
 // nothing; then the event is zero. The texts of errors are for who set the webhook up.
 func Parse(kind Kind, header http.Header, body []byte) (e Event, ignored string, err error) {
@@ -189,8 +200,8 @@ func before(commit string) string {
 	return commit
 }
 
-// skips tells whether the author of a commit asks for no run.
-func skips(message string) bool {
+// Skips tells whether the author of a commit asks for no run.
+func Skips(message string) bool {
 	m := strings.ToLower(message)
 	return strings.Contains(m, "[skip ci]") || strings.Contains(m, "[ci skip]")
 }
