@@ -54,7 +54,7 @@ func TestPushesOfAHostThatCannotCall(t *testing.T) {
 	missed := f.commit(t, "while nobody looked")
 	f.serve(t)
 	s := shownFor(t, h, missed)
-	if s.Repository != strings.TrimPrefix(f.repo, "/") || s.State != "pending" {
+	if s.Repository != f.name() || s.State != "pending" {
 		t.Errorf("the host shows %+v", s)
 	}
 	git(t, f.repo, "commit", "-q", "--allow-empty", "-m", "nothing to see [skip ci]")

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -37,6 +38,8 @@ type farm struct {
 	redis   config.Redis
 	images  string
 	repo    string
+	remote  string // the address of repo for the coordinator; empty: its path
+	trusts  string // file of the certificate of remote
 	dir     string
 	address string
 	http    string        // where webhooks are delivered; empty: there are none
@@ -125,8 +128,11 @@ func (f *farm) run(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	cfg := config.Config{
 		Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", State: f.dir, NATS: queue.Address{URL: f.nats.URL()}, Redis: f.redis, Partitions: 2, Registry: f.images + "/shop", LeaseTTL: time.Second,
-		Targets: filepath.Join(f.dir, "targets.yaml"), LocalPaths: []string{filepath.Dir(f.repo)},
+		Targets: filepath.Join(f.dir, "targets.yaml"),
 		Tokens: []config.Token{{Name: "anna", Hash: rpc.HashToken(f.admin), Role: "administer"}, {Name: "w", Hash: rpc.HashToken(f.worker), Role: "worker"}},
+	}
+	if f.remote == "" {
+		cfg.LocalPaths = []string{filepath.Dir(f.repo)}
 	}
 	f.addHooks(&cfg)
 	cfg.Default()
@@ -137,7 +143,7 @@ func (f *farm) run(t *testing.T) {
 	ready := make(chan string, 1)
 	done := make(chan error, 1)
 	go func() {
-		done <- server.Run(ctx, server.Options{Config: cfg, Version: "test", Env: gitcmd.PassThrough(os.Environ()), Log: log, Ready: func(a string) { ready <- a }})
+		done <- server.Run(ctx, server.Options{Config: cfg, Version: "test", Env: gitcmd.PassThrough(append(os.Environ(), f.environment()...)), Log: log, Ready: func(a string) { ready <- a }})
 	}()
 	select {
 	case f.address = <-ready:
@@ -151,6 +157,16 @@ func (f *farm) run(t *testing.T) {
 		}
 	})
 	f.runs, f.workers = pb.NewRunServiceClient(f.dial(t, f.admin)), pb.NewWorkerServiceClient(f.dial(t, f.worker))
+}
+
+// url is what the coordinator calls the repository.
+func (f *farm) url() string { return cmp.Or(f.remote, f.repo) }
+
+func (f *farm) environment() []string {
+	if f.trusts == "" {
+		return nil
+	}
+	return []string{"GIT_SSL_CAINFO=" + f.trusts}
 }
 
 func (f *farm) dial(t *testing.T, token string) *grpc.ClientConn {
@@ -187,7 +203,7 @@ func (f *farm) work(t *testing.T, h session.Handler) (stop func()) {
 
 func (f *farm) submit(t *testing.T, key string) *pb.Run {
 	t.Helper()
-	r, err := f.runs.Submit(t.Context(), &pb.SubmitRequest{IdempotencyKey: key, Repository: f.repo, Ref: "main"})
+	r, err := f.runs.Submit(t.Context(), &pb.SubmitRequest{IdempotencyKey: key, Repository: f.url(), Ref: "main"})
 	if err != nil {
 		t.Fatal(err)
 	}

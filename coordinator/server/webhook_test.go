@@ -39,7 +39,7 @@ func (f *farm) addHooks(cfg *config.Config) {
 	}
 	cfg.HTTP = f.http
 	for _, kind := range webhook.Kinds() {
-		w := config.Webhook{Name: "shop-" + string(kind), Kind: string(kind), Secret: hookSecret, Repositories: []string{"https://git.example.com/other", f.repo}}
+		w := config.Webhook{Name: "shop-" + string(kind), Kind: string(kind), Secret: hookSecret, Repositories: []string{"https://git.example.com/other", f.url()}}
 		if h := f.hosts[kind]; h != nil {
 			w.Check = config.Check{API: h.API, Token: githosttest.Token}
 			cfg.PublicURL = dashboard + "/"
@@ -48,18 +48,22 @@ func (f *farm) addHooks(cfg *config.Config) {
 			if w.Secret = ""; f.hosts[kind] == nil {
 				continue
 			}
-			w.Repositories = []string{f.repo}
+			w.Repositories = []string{f.url()}
 		}
 		w.Forks = f.forks && kind.PullRef(1) != ""
 		cfg.Webhooks = append(cfg.Webhooks, w)
 	}
 }
 
-// startHooked starts a farm that listens for webhooks, with a branch "feature" beside main.
+// startHooked starts a farm that listens for webhooks, with a branch "feature" beside main, on a
+// repository that it fetches over HTTPS.
 func startHooked(t *testing.T, files ...string) *farm {
 	t.Helper()
 	f := start(t)
 	f.stop()
+	owner := filepath.Dir(f.repo)
+	server, certificate := gitServer(t, filepath.Dir(owner))
+	f.remote, f.trusts = server+"/"+filepath.Base(owner)+"/"+filepath.Base(f.repo), certificate
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +105,7 @@ func (f *farm) serve(t *testing.T) {
 
 // name is what a host calls the repository: the end of its address.
 func (f *farm) name() string {
-	dir, base := filepath.Split(f.repo)
+	dir, base := filepath.Split(f.url())
 	return filepath.Base(dir) + "/" + base
 }
 
@@ -123,7 +127,7 @@ func (f *farm) genuine(t *testing.T, kind webhook.Kind, what string, edits ...st
 	}
 	head, before := git(t, f.repo, "rev-parse", "main"), git(t, f.repo, "rev-parse", "main~1")
 	body := strings.NewReplacer(edits...).Replace(string(data))
-	body = strings.NewReplacer(`"example/shop"`, `"`+f.name()+`"`, sampleURL+".git", f.repo, sampleURL, f.repo, sampleHead, head, sampleHead[:12], head[:12], sampleBefore, before).Replace(body)
+	body = strings.NewReplacer(`"example/shop"`, `"`+f.name()+`"`, sampleURL+".git", f.url(), sampleURL, f.url(), sampleHead, head, sampleHead[:12], head[:12], sampleBefore, before).Replace(body)
 	event := map[webhook.Kind]map[string]string{
 		webhook.GitHub: {"push": "push", "pull": "pull_request"}, webhook.Gitea: {"push": "push", "pull": "pull_request_sync"},
 		webhook.GitLab: {"push": "Push Hook", "pull": "Merge Request Hook"}, webhook.Bitbucket: {"push": "repo:push", "pull": "pullrequest:updated"},
