@@ -129,7 +129,7 @@ func (f *farm) run(t *testing.T) {
 	cfg := config.Config{
 		Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", State: f.dir, NATS: queue.Address{URL: f.nats.URL()}, Redis: f.redis, Partitions: 2, Registry: f.images + "/shop", LeaseTTL: time.Second,
 		Targets: filepath.Join(f.dir, "targets.yaml"),
-		Tokens: []config.Token{{Name: "anna", Hash: rpc.HashToken(f.admin), Role: "administer"}, {Name: "w", Hash: rpc.HashToken(f.worker), Role: "worker"}},
+		Tokens:  []config.Token{{Name: "anna", Hash: rpc.HashToken(f.admin), Role: "administer"}, {Name: "w", Hash: rpc.HashToken(f.worker), Role: "worker"}},
 	}
 	if f.remote == "" {
 		cfg.LocalPaths = []string{filepath.Dir(f.repo)}
