@@ -41,13 +41,16 @@ const (
 	Deleted   Action = "deleted"
 	Adopted   Action = "taken over"
 	Kept      Action = "kept" // no longer in the release, and spared all the same
+	// CarriedOut is a hook, in a comparison.
+	CarriedOut Action = "carried out"
 )
 
 // Change is one object and what happened to it. Ref carries the live uid and generation.
 type Change struct {
 	Ref    manifest.Ref
 	Action Action
-	Reason string // of a kept object; of one that was taken over, from whom
+	Reason string  // of a kept object; of one that was taken over, from whom; of a hook, when
+	Fields []Field // of an object that is there, in a comparison: what would change
 }
 
 // Outcome is the answer of the work. Refused means "no": unless Changes shows writes, nothing was written.
@@ -72,7 +75,7 @@ func (o Outcome) Refs() []manifest.Ref {
 func (o Outcome) Wrote() int {
 	n := 0
 	for _, change := range o.Changes {
-		if change.Action != Unchanged && change.Action != Kept {
+		if change.Action != Unchanged && change.Action != Kept && change.Action != CarriedOut {
 			n++
 		}
 	}
@@ -83,18 +86,18 @@ func (o Outcome) Wrote() int {
 // that the farm could not tell (*cluster.Error) or that the lease is lost (ErrSuperseded); Changes then holds what had been
 // written. Repeating Apply finishes what an earlier one began and writes nothing twice.
 func Apply(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error) {
-	return run(ctx, c, req, carryOut)
+	return (&writer{cluster: c, req: req}).run(ctx, carryOut)
 }
 
 // Check asks everything that Apply asks before it writes, of all objects at once, and writes nothing but the namespace. Of hooks
 // it only asks whose they are: what they hold is compared when their turn comes.
 func Check(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error) {
-	return run(ctx, c, req, check)
+	return (&writer{cluster: c, req: req}).run(ctx, check)
 }
 
 // DryRun answers what Apply would do, without writing. The target's namespace must exist for it to be complete.
 func DryRun(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error) {
-	return run(ctx, c, req, predict)
+	return (&writer{cluster: c, req: req}).run(ctx, predict)
 }
 
 // extent is how far a request is carried.
@@ -102,31 +105,35 @@ type extent int
 
 const (
 	predict  extent = iota // nothing is written
+	compare                // nothing is written, and hooks are part of the answer
 	check                  // the namespace is, without which the cluster validates nothing
 	carryOut               // everything is
 )
 
-func run(ctx context.Context, c *cluster.Cluster, req Request, far extent) (Outcome, error) {
+func (w *writer) run(ctx context.Context, far extent) (Outcome, error) {
+	req := w.req
 	objs, refused := manifest.Parse(req.Manifests)
 	out := Outcome{Refused: refused}
 	if len(objs) == 0 && len(refused) == 0 { // a release of hooks alone has objects
 		out.Refused = append(out.Refused, manifest.Refusal{Object: "release", Reason: "has no objects; check the path of deploy: in slipway.yaml"})
 	}
-	w := &writer{cluster: c, req: req}
 	items, problems, err := w.resolve(ctx, objs)
 	out.Refused = append(out.Refused, problems...)
 	if err != nil || len(out.Refused) > 0 {
 		return out, err
 	}
-	items = slices.DeleteFunc(items, func(it *item) bool { return far != check && !req.wants(it) })
-	if far != predict {
-		if out.NamespaceCreated, err = ensureNamespace(ctx, c, req.Target); err != nil {
+	items = slices.DeleteFunc(items, func(it *item) bool { return far != check && far != compare && !req.wants(it) })
+	if far > compare {
+		if out.NamespaceCreated, err = ensureNamespace(ctx, w.cluster, req.Target); err != nil {
 			return out, err
 		}
 	}
 	for _, it := range items {
 		look := w.plan
-		if far == check && manifest.IsHook(it.desired) {
+		switch {
+		case far == compare:
+			look = w.foresee
+		case far == check && manifest.IsHook(it.desired):
 			look = w.whose
 		}
 		problems, err := look(ctx, it)
@@ -141,7 +148,7 @@ func run(ctx context.Context, c *cluster.Cluster, req Request, far extent) (Outc
 	if req.Missing {
 		items = slices.DeleteFunc(items, func(it *item) bool { return it.action != Created })
 	}
-	return w.carryOut(ctx, items, out, far == carryOut)
+	return w.carryOut(ctx, items, out, far)
 }
 
 // wants says whether the object is among those that are asked for.
@@ -155,9 +162,9 @@ func (req Request) wants(it *item) bool {
 	return it.released == req.Hook
 }
 
-func (w *writer) carryOut(ctx context.Context, items []*item, out Outcome, write bool) (Outcome, error) {
+func (w *writer) carryOut(ctx context.Context, items []*item, out Outcome, far extent) (Outcome, error) {
 	for _, it := range items {
-		if write && it.action != Unchanged {
+		if far == carryOut && it.action != Unchanged {
 			problems, err := w.write(ctx, it)
 			if err != nil {
 				return out, err
@@ -167,9 +174,9 @@ func (w *writer) carryOut(ctx context.Context, items []*item, out Outcome, write
 				return out, nil
 			}
 		}
-		change := Change{Ref: it.ref, Action: it.action}
-		if it.takes != nil {
-			change.Reason = it.takes.String()
+		change := Change{Ref: it.ref, Action: it.action, Reason: it.reason()}
+		if far == compare {
+			change.Fields = differences(it.live, it.predicted)
 		}
 		out.Changes = append(out.Changes, change)
 		if w.req.Changed != nil {

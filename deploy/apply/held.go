@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,15 +88,7 @@ func show(obj any, path fieldpath.Path) string {
 	if !ok {
 		return "nothing"
 	}
-	data, err := json.Marshal(at)
-	if err != nil {
-		return "unknown"
-	}
-	text := []rune(string(data))
-	if len(text) > maxValue {
-		return string(text[:maxValue]) + "…"
-	}
-	return string(text)
+	return cut(told(at))
 }
 
 // find walks an object along a path of managed fields.

@@ -135,6 +135,11 @@ func Prune(ctx context.Context, c *cluster.Cluster, target Target, mine Fence, k
 	if err != nil {
 		return nil, err
 	}
+	return Delete(ctx, c, mine, absent(live, keep))
+}
+
+// absent are the live objects that are not among those to keep.
+func absent(live []Live, keep []manifest.Ref) []Live {
 	wanted := map[string]bool{}
 	for _, ref := range keep {
 		wanted[ref.Key()] = true
@@ -145,8 +150,11 @@ func Prune(ctx context.Context, c *cluster.Cluster, target Target, mine Fence, k
 			gone = append(gone, object)
 		}
 	}
-	return Delete(ctx, c, mine, gone)
+	return gone
 }
+
+// spared is why an object that the release no longer has stays.
+const spared = "annotation " + AnnotationKeep
 
 // Delete removes the given objects, each only while it is the very object that was listed and nobody changed it since. Objects
 // with the keep annotation are spared and reported. What is already gone counts as deleted by somebody else and is left out.
@@ -154,7 +162,7 @@ func Delete(ctx context.Context, c *cluster.Cluster, mine Fence, objects []Live)
 	var changes []Change
 	for _, object := range objects {
 		if object.Keep() {
-			changes = append(changes, Change{Ref: object.Ref, Action: Kept, Reason: "annotation " + AnnotationKeep})
+			changes = append(changes, Change{Ref: object.Ref, Action: Kept, Reason: spared})
 			continue
 		}
 		deleted, err := deleteOne(ctx, c, mine, object)

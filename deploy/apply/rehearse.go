@@ -22,6 +22,7 @@ func (w *writer) rehearse(ctx context.Context, it *item, predicted *unstructured
 	end.SetManagedFields(nil)
 	end.SetUID(it.live.GetUID())
 	end.SetResourceVersion(it.live.GetResourceVersion())
+	it.predicted = end
 	_, err := it.client.Update(ctx, end, metav1.UpdateOptions{FieldManager: FieldManager, DryRun: []string{metav1.DryRunAll}})
 	if err == nil || preconditionFailed(err) { // it moved: the write will see it
 		return nil, nil

@@ -28,19 +28,21 @@ var errBusyObject = errors.New("kept changing while it was being written")
 type writer struct {
 	cluster *cluster.Cluster
 	req     Request
+	fresh   bool // in a comparison: the namespace is not there
 }
 
 // item is one object on its way: desired comes from the release, live is the read whose version guards the write.
 type item struct {
-	desired  *unstructured.Unstructured
-	ref      manifest.Ref
-	released string // key of the object in the release, before it got its namespace
-	client   dynamic.ResourceInterface
-	live     *unstructured.Unstructured
-	action   Action
-	foreign  *owner    // the live object carries no label of Slipway's
-	takes    *takeover // set: the write takes fields from others
-	adopted  string    // whose the object was before Slipway took it over; empty: nobody's
+	desired   *unstructured.Unstructured
+	ref       manifest.Ref
+	released  string // key of the object in the release, before it got its namespace
+	client    dynamic.ResourceInterface
+	live      *unstructured.Unstructured
+	action    Action
+	predicted *unstructured.Unstructured // what a write would make of it; nil: not asked
+	foreign   *owner                     // the live object carries no label of Slipway's
+	takes     *takeover                  // set: the write takes fields from others
+	adopted   string                     // whose the object was before Slipway took it over; empty: nobody's
 }
 
 // plan reads the live object, checks that it may be written, and lets the API server validate and predict the result.
@@ -49,7 +51,7 @@ func (w *writer) plan(ctx context.Context, it *item) ([]manifest.Refusal, error)
 	if err != nil || len(refused) > 0 {
 		return refused, err
 	}
-	it.takes = nil
+	it.takes, it.predicted = nil, nil
 	predicted, err := w.send(ctx, it, it.body(w.req, stampsOf(it.live)), true)
 	if it.foreign != nil || len(conflicts(err)) > 0 {
 		return w.occupied(ctx, it, conflicts(err))
@@ -57,6 +59,7 @@ func (w *writer) plan(ctx context.Context, it *item) ([]manifest.Refusal, error)
 	if err != nil {
 		return w.refusal(it, "validate", err)
 	}
+	it.predicted = predicted
 	switch {
 	case it.live == nil:
 		it.action = Created
