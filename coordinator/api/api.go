@@ -76,7 +76,7 @@ func caller(ctx context.Context) string {
 
 func (s *runs) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.SubmitResponse, error) {
 	r, replayed, err := s.cfg.Submitter.Submit(ctx, submit.Request{
-		Repository: req.GetRepository(), Ref: req.GetRef(), Dirty: req.GetDirty(), NoReuse: req.GetNoReuse(), Adopt: req.GetAdopt(), Key: req.GetIdempotencyKey(), By: caller(ctx),
+		Repository: req.GetRepository(), Ref: req.GetRef(), Dirty: req.GetDirty(), NoReuse: req.GetNoReuse(), Adopt: req.GetAdopt(), Diff: req.GetDiff(), Key: req.GetIdempotencyKey(), By: caller(ctx),
 	})
 	if err != nil {
 		return nil, toStatus(err)
@@ -85,7 +85,7 @@ func (s *runs) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.SubmitRes
 }
 
 func (s *runs) Plan(ctx context.Context, req *pb.PlanRequest) (*pb.PlanResponse, error) {
-	_, data, hash, err := s.cfg.Submitter.Plan(ctx, submit.Request{Repository: req.GetRepository(), Ref: req.GetRef(), NoReuse: req.GetNoReuse(), Adopt: req.GetAdopt()})
+	_, data, hash, err := s.cfg.Submitter.Plan(ctx, submit.Request{Repository: req.GetRepository(), Ref: req.GetRef(), NoReuse: req.GetNoReuse(), Adopt: req.GetAdopt(), Diff: req.GetDiff()})
 	if err != nil {
 		return nil, toStatus(err)
 	}

@@ -12,6 +12,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -117,7 +118,8 @@ func failure(r *run.Run) (s State, detail string) {
 // counts is what went well: "3 built, 2 reused, 4 tests, rolled out to staging and prod".
 func counts(tasks []*run.Task) string {
 	var built, reused, tests int
-	var environments []string
+	var environments, compared []string
+	changes := map[string]int{}
 	for _, t := range tasks {
 		if !t.State.Good() {
 			continue
@@ -131,6 +133,12 @@ func counts(tasks []*run.Task) string {
 			tests++
 		case t.Spec.Kind == plan.KindVerified:
 			environments = append(environments, t.Spec.Target.Environment)
+		case t.Spec.Kind == plan.KindDiff && t.Result.Diff != nil:
+			env, d := t.Spec.Target.Environment, t.Result.Diff
+			if !slices.Contains(compared, env) {
+				compared = append(compared, env)
+			}
+			changes[env] += d.Created + d.Changed + d.Deleted
 		}
 	}
 	var out []string
@@ -153,6 +161,9 @@ func counts(tasks []*run.Task) string {
 	}
 	if len(environments) > 0 {
 		out = append(out, "rolled out to "+environments[0])
+	}
+	for _, env := range compared {
+		out = append(out, map[bool]string{true: "would change nothing in " + env, false: fmt.Sprintf("would change %d objects in %s", changes[env], env)}[changes[env] == 0])
 	}
 	return strings.Join(out, ", ")
 }

@@ -46,6 +46,9 @@ func TestWhatARunMeans(t *testing.T) {
 	verified := func(env string) *run.Task {
 		return task("verified/"+env, plan.KindVerified, "", run.TaskSucceeded, in(env))
 	}
+	diff := func(env string, created, changed int) *run.Task {
+		return task("diff/api@"+env, plan.KindDiff, "api", run.TaskSucceeded, in(env), func(t *run.Task) { t.Result.Diff = &plan.Diff{Created: created, Changed: changed, Unchanged: 7} })
+	}
 	for _, c := range []struct {
 		name  string
 		run   run.Run
@@ -59,6 +62,7 @@ func TestWhatARunMeans(t *testing.T) {
 		{"being canceled", run.Run{State: run.Stopping, Message: "canceled by anna", Tasks: []*run.Task{build(run.TaskRunning, tried)}}, check.Running, "stopping: canceled by anna"},
 		{"good", run.Run{State: run.Succeeded, Tasks: []*run.Task{build(run.TaskSucceeded), build(run.TaskSucceeded), build(run.TaskReused), test(run.TaskSucceeded), test(run.TaskReused)}}, check.Success, "2 built, 1 reused, 2 tests"},
 		{"rolled out", run.Run{State: run.Succeeded, Tasks: []*run.Task{build(run.TaskSucceeded), test(run.TaskSucceeded), verified("staging"), verified("prod-eu"), verified("prod")}}, check.Success, "1 built, 1 test, rolled out to staging, prod-eu and prod"},
+		{"compared", run.Run{State: run.Succeeded, Tasks: []*run.Task{build(run.TaskReused), diff("staging", 0, 0), diff("prod", 1, 2), diff("prod", 0, 3)}}, check.Success, "1 reused, would change nothing in staging, would change 6 objects in prod"},
 		{"empty", run.Run{State: run.Succeeded}, check.Success, "nothing to do"},
 		{"failed tests", run.Run{State: run.Failed, Message: "x", Tasks: []*run.Task{build(run.TaskSucceeded), test(run.TaskFailed, tests(2, 14), says("exit code 1"))}}, check.Failure, "1 built; web: 2 of 14 tests failed"},
 		{"a failure that a task before it has not", run.Run{State: run.Failed, Tasks: []*run.Task{

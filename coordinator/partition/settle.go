@@ -176,7 +176,7 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 		o.promote(r, t)
 	case plan.KindWave, plan.KindVerified:
 		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
-	case plan.KindBuild, plan.KindTest, plan.KindRender, plan.KindApply, plan.KindRollback:
+	case plan.KindBuild, plan.KindTest, plan.KindRender, plan.KindDiff, plan.KindApply, plan.KindRollback:
 		o.emit(r.Complete(t, run.TaskErrored, "no program can carry out "+string(t.Spec.Kind)+" without a capability", run.ClassInfra, plan.Result{})...)
 	}
 }

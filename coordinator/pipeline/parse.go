@@ -172,7 +172,7 @@ func (d *decoder) triggers(n strictyaml.Node) []Trigger {
 		return func(n strictyaml.Node) {
 			t := Trigger{Event: event, Until: until, Pos: n.KeyPos()}
 			fields := strictyaml.Fields{
-				"run":          func(n strictyaml.Node) { t.Until = d.stages(n) },
+				"run":          func(n strictyaml.Node) { t.Until, t.Diff = d.stages(n) },
 				"branches":     func(n strictyaml.Node) { t.Branches = d.globs(n) },
 				"paths":        func(n strictyaml.Node) { t.Paths = d.paths(n) },
 				"paths_ignore": func(n strictyaml.Node) { t.PathsIgnore = d.paths(n) },
@@ -195,12 +195,23 @@ func (d *decoder) triggers(n strictyaml.Node) []Trigger {
 }
 
 // stages reads what a run does. Nothing is tested that was not built, and nothing
-// released that was not tested, so the last stage says it all.
-func (d *decoder) stages(n strictyaml.Node) string {
+// released that was not tested, so the last stage says it all. A comparison takes the
+// place of a release, which says itself what it changes.
+func (d *decoder) stages(n strictyaml.Node) (until string, diff bool) {
 	order := []string{StageBuild, StageTest, StageRelease}
 	written := map[string]bool{}
-	n.List(func(_ int, item strictyaml.Node) { written[item.Enum(order...)] = true })
-	until := ""
+	n.List(func(_ int, item strictyaml.Node) {
+		written[item.Enum(StageBuild, StageTest, StageDiff, StageRelease)] = true
+	})
+	diff = written[StageDiff]
+	switch {
+	case diff && written[StageRelease]:
+		n.Problem("write [build, test, diff] or [build, test, release]", "diff and release: a release says itself what it changes")
+		return StageRelease, false
+	case diff && !written[StageBuild] && !written[""]:
+		n.Problem("write [build, diff]", "diff without build")
+		return StageBuild, true
+	}
 	for i, stage := range order {
 		if !written[stage] {
 			continue
@@ -209,14 +220,14 @@ func (d *decoder) stages(n strictyaml.Node) string {
 		for _, before := range order[:i] {
 			if !written[before] && !written[""] {
 				n.Problem("write ["+strings.Join(order[:i+1], ", ")+"]", "%s without %s", stage, before)
-				return until
+				return until, diff
 			}
 		}
 	}
 	if len(written) == 0 && n.IsList() {
 		n.Problem("write [build, test] or [build, test, release]", "nothing to run")
 	}
-	return until
+	return until, diff
 }
 
 func (d *decoder) globs(n strictyaml.Node) []string {

@@ -49,6 +49,9 @@ const (
 	StageBuild   = "build"
 	StageTest    = "test"
 	StageRelease = "release"
+	// StageDiff compares with the targets what a release would bring there. It stands in
+	// for the release, and needs no tests.
+	StageDiff = "diff"
 )
 
 // Pipeline is what a repository's slipway.yaml defines, with service.yaml files
@@ -68,7 +71,8 @@ type Trigger struct {
 	Branches    []string `json:"branches,omitempty"`     // globs; none: every branch
 	Paths       []string `json:"paths,omitempty"`        // repository paths of which one must have changed; none: any
 	PathsIgnore []string `json:"paths_ignore,omitempty"` // repository paths whose changes do not count
-	Until       string   `json:"until"`                  // the last stage that is run
+	Until       string   `json:"until"`                  // the last stage that is run: build, test or release
+	Diff        bool     `json:"diff,omitempty"`         // what a release would change is compared with the targets
 	Pos         Pos      `json:"-"`
 }
 

@@ -20,6 +20,9 @@ func RenderID(service string, t Target) string { return "render/" + service + "@
 // ApplyID is the id of the task that applies a service to a target.
 func ApplyID(service string, t Target) string { return "apply/" + service + "@" + t.String() }
 
+// DiffID is the id of the task that compares a service with a target.
+func DiffID(service string, t Target) string { return "diff/" + service + "@" + t.String() }
+
 // RollbackID is the id of the compensation of ApplyID.
 func RollbackID(service string, t Target) string { return "rollback/" + service + "@" + t.String() }
 

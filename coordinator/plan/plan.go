@@ -23,6 +23,9 @@ const (
 	KindTest Kind = "test"
 	// KindRender makes the manifests of one service for one target, digests injected. Worker.
 	KindRender Kind = "render"
+	// KindDiff compares the manifests of one service with what is on one target, and
+	// changes nothing: of runs that are not released. Deployer.
+	KindDiff Kind = "diff"
 	// KindRelease is the gate between CI and CD: it waits for every test and every
 	// render, and fixes the release (images, manifests, targets) under one hash. Coordinator.
 	KindRelease Kind = "release"
@@ -51,7 +54,7 @@ const (
 	CapabilityCoordinator  = ""
 	CapabilityBuild        = "build"   // BuildKit: KindBuild, KindTest
 	CapabilityRender       = "render"  // KindRender
-	CapabilityDeployPrefix = "deploy_" // + cluster name: KindApply, KindRollback
+	CapabilityDeployPrefix = "deploy_" // + cluster name: KindApply, KindRollback, KindDiff
 )
 
 // Plan is the graph of one run. Services, Tasks and Compensation are sorted:
@@ -106,7 +109,7 @@ type Task struct {
 	Build  *Build  `json:"build,omitempty"`
 	Test   *Test   `json:"test,omitempty"`
 	Render *Render `json:"render,omitempty"`
-	Apply  *Apply  `json:"apply,omitempty"` // also of KindRollback
+	Apply  *Apply  `json:"apply,omitempty"` // also of KindRollback and KindDiff
 }
 
 // Reuse points to the earlier result that stands in for a task.
@@ -123,6 +126,34 @@ type Result struct {
 	Release   string       `json:"release,omitempty"`   // release: its hash, also the digest of its blob
 	Tests     *TestSummary `json:"tests,omitempty"`     // test: counts
 	Deploy    *Deployed    `json:"deploy,omitempty"`    // apply, rollback: what was found in the cluster
+	Diff      *Diff        `json:"diff,omitempty"`      // diff: what would change there
+}
+
+// Diff is what a release would change on a target. Counts are of all objects.
+type Diff struct {
+	Created   int            `json:"created"`
+	Changed   int            `json:"changed"`
+	Deleted   int            `json:"deleted"`
+	Unchanged int            `json:"unchanged"`
+	Namespace bool           `json:"namespace,omitempty"` // it is not there yet, and would be created
+	Objects   []ObjectChange `json:"objects,omitempty"`   // those that would not stay as they are, the first 100
+}
+
+// ObjectChange is what would become of one object.
+type ObjectChange struct {
+	Object string        `json:"object"`           // "Deployment/api"
+	Action string        `json:"action"`           // created, changed, deleted, taken over, kept, carried out
+	Reason string        `json:"reason,omitempty"` // from whom it is taken over; why it is kept; when it is carried out
+	Fields []FieldChange `json:"fields,omitempty"` // the first 30
+	More   int           `json:"more,omitempty"`   // fields that are not among them
+}
+
+// FieldChange is what would become of one field: JSON, cut to 80 characters. Empty: the
+// field is not there.
+type FieldChange struct {
+	Path string `json:"path"`
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
 }
 
 // TestSummary counts test cases. Passed + Failed + Skipped = Total.

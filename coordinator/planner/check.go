@@ -115,7 +115,7 @@ func (p *planner) check() {
 		}
 		p.checkJobs(s)
 		p.checkUnusable(s)
-		if s.Deploy == nil || !p.deploys[s.Name] || p.until < stageRelease {
+		if s.Deploy == nil || !p.deploys[s.Name] || !p.renders() {
 			continue
 		}
 		p.folder(s.Deploy.Pos, "add the manifests, or write deploy: false", "the path %s of the manifests of service "+s.Name, s.Deploy.Path, at)

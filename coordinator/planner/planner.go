@@ -29,6 +29,7 @@ type Input struct {
 	Pipeline *pipeline.Pipeline
 	Targets  *pipeline.Targets // nil: nothing is deployed
 	Until    string            // the last stage, of pipeline.Stage…; empty: release
+	Diff     bool              // what would be released is compared with the targets; not with Until release
 	Rebuild  bool              // reuse nothing
 	Adopt    bool              // take over what others made at the targets
 
@@ -75,8 +76,12 @@ func Plan(in Input) (plan.Plan, pipeline.Problems) {
 			p.tests(s)
 		}
 	}
-	if p.until >= stageRelease && in.Targets != nil {
+	switch {
+	case in.Targets == nil:
+	case p.until >= stageRelease:
 		p.release()
+	case in.Diff:
+		p.diffs()
 	}
 	if len(p.tasks) > maxTasks {
 		p.report.Add(in.Pipeline.Pos, "roll out to fewer clusters at once", "the plan has %d tasks; at most %d", len(p.tasks), maxTasks)
@@ -125,6 +130,9 @@ func newPlanner(in Input) *planner {
 	}
 	return p
 }
+
+// renders says whether manifests are made.
+func (p *planner) renders() bool { return p.until >= stageRelease || p.in.Diff }
 
 func (p *planner) add(t plan.Task) {
 	slices.Sort(t.Needs)
@@ -228,7 +236,7 @@ func (p *planner) service(s *pipeline.Service) plan.Service {
 	case !reused && !v.Build && s.Build != nil:
 		out.Reason += "; " + p.why(s)
 	}
-	if p.until >= stageRelease && p.in.Targets != nil && p.deploys[s.Name] {
+	if p.renders() && p.in.Targets != nil && p.deploys[s.Name] {
 		for _, e := range p.in.Targets.Environments {
 			out.Targets = append(out.Targets, rollout.Targets(e)...)
 		}

@@ -331,4 +331,22 @@ func TestUntil(t *testing.T) {
 			t.Errorf("until %q: %s", until, got)
 		}
 	}
+	for until, want := range map[string]string{
+		pipeline.StageBuild: "checkout build/a render/a@e/c diff/a@e/c", pipeline.StageTest: "checkout build/a render/a@e/c test/a/t diff/a@e/c",
+	} {
+		in := input(t, c, targets)
+		in.Until, in.Diff, in.Adopt = until, true, true
+		p := mustPlan(t, in)
+		var ids []string
+		for _, task := range p.Tasks {
+			ids = append(ids, task.ID)
+		}
+		if got := strings.Join(ids, " "); got != want {
+			t.Errorf("diff after %q: %s", until, got)
+		}
+		diff, _ := p.Find("diff/a@e/c")
+		if diff.Can != "deploy_c" || diff.Apply.Manifests != "render/a@e/c" || !diff.Apply.Adopt || len(p.Rollbacks) > 0 || len(p.Services[0].Targets) != 1 {
+			t.Errorf("%+v", diff)
+		}
+	}
 }

@@ -17,6 +17,7 @@ import (
 const (
 	checkoutTimeout = 600 // seconds
 	renderTimeout   = 300 // seconds
+	diffTimeout     = 300 // seconds
 	infraRetries    = 2
 )
 
@@ -276,6 +277,26 @@ func (p *planner) release() {
 		p.add(t)
 	}
 	p.rolls = part.Rollbacks
+}
+
+// diffs adds the comparisons with every target, and the renders that they need.
+func (p *planner) diffs() {
+	for _, s := range p.in.Pipeline.Services {
+		if !p.deploys[s.Name] {
+			continue
+		}
+		for _, e := range p.in.Targets.Environments {
+			for _, target := range rollout.Targets(e) {
+				manifests := p.render(s, target)
+				p.add(plan.Task{
+					ID: plan.DiffID(s.Name, target), Kind: plan.KindDiff, Service: s.Name, Target: &target, Needs: []string{manifests},
+					Can: plan.CapabilityDeployPrefix + target.Cluster, Timeout: diffTimeout, Infra: infraRetries,
+					Reason: "compares with what is there, and changes nothing",
+					Apply:  &plan.Apply{Manifests: manifests, Adopt: p.in.Adopt},
+				})
+			}
+		}
+	}
 }
 
 // rolloutNeeds are the services before each service. A service that is not deployed

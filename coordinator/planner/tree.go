@@ -28,7 +28,28 @@ func Tree(p plan.Plan) string {
 		t.line("release  %s", release.Reason)
 		t.environments(p)
 	}
+	t.diffs(p)
 	return t.b.String()
+}
+
+// diffs says with which targets services are compared.
+func (t *tree) diffs(p plan.Plan) {
+	var lines []string
+	for i := range p.Tasks {
+		if d := &p.Tasks[i]; d.Kind == plan.KindDiff {
+			lines = append(lines, fmt.Sprintf("%s, namespace %s  %s", d.Target, d.Target.Namespace, d.Service))
+		}
+	}
+	if len(lines) == 0 {
+		return
+	}
+	slices.Sort(lines)
+	t.line("")
+	t.line("diff  what a release would change, where nothing is changed")
+	for i, line := range lines {
+		first, _ := branch(i == len(lines)-1)
+		t.line("%s%s", first, line)
+	}
 }
 
 type tree struct{ b strings.Builder }

@@ -6,6 +6,7 @@ package project
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
@@ -174,7 +175,7 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 			p.results[e.Digest] = Known{Run: r.ID, Result: e.Result, At: at}
 		}
 	case run.Finished:
-		if e.State == run.Succeeded {
+		if e.State == run.Succeeded && !compares(r) {
 			p.green[r.Ref], p.green[""] = r.Commit, r.Commit
 		}
 	case run.RolloutEntered:
@@ -210,4 +211,10 @@ func (s *State) accept(a run.Accepted, at time.Time) error {
 		p.keys[a.IdempotencyKey] = Key{Run: a.Run, RequestHash: a.RequestHash}
 	}
 	return nil
+}
+
+// compares reports a run that only asked what a release would change: what it built may
+// be untested.
+func compares(r *run.Run) bool {
+	return slices.ContainsFunc(r.Tasks, func(t *run.Task) bool { return t.Spec.Kind == plan.KindDiff })
 }

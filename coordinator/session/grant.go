@@ -34,6 +34,8 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health), Adopt: t.Apply.Adopt,
 			Beside: durationpb.New(time.Duration(t.Apply.Beside) * time.Second),
 		}}
+	case plan.KindDiff:
+		g.Work = &pb.Grant_Diff{Diff: &pb.DiffWork{Target: target(t.Target), Manifests: w.Manifests, Adopt: t.Apply.Adopt}}
 	case plan.KindRollback:
 		g.Work = &pb.Grant_Rollback{Rollback: &pb.RollbackWork{
 			Target: target(t.Target), CandidateManifests: w.Manifests, CandidateRelease: w.Release,

@@ -102,21 +102,25 @@ func (s *Submitter) resolve(ctx context.Context, req Request) (string, error) {
 // ErrStranger: a commit that nobody here approved wants to decide what is not its to decide.
 var ErrStranger = errors.New("not for a commit of a fork")
 
-// until answers how far a request may go. Of a fork's commit it is the branch that it is
+// extent answers how far a request may go. Of a fork's commit it is the branch that it is
 // to be merged into which says so: what triggers there are, and which project it is.
-func (s *Submitter) until(ctx context.Context, req Request, commit string, pipe *pipeline.Pipeline) (string, error) {
+func (s *Submitter) extent(ctx context.Context, req Request, commit string, pipe *pipeline.Pipeline) (pipeline.Trigger, error) {
 	says, err := s.decides(ctx, req, pipe)
 	if err != nil {
-		return "", err
+		return pipeline.Trigger{}, err
 	}
 	t, err := req.Event.allowed(says)
 	if err != nil {
-		return "", err
+		return t, err
 	}
 	if t.Filtered() && !s.concerned(ctx, req, commit, t) {
-		return "", fmt.Errorf("%w: nothing has changed that triggers.%s of %s is for", ErrNotTriggered, t.Event, pipeline.File)
+		return t, fmt.Errorf("%w: nothing has changed that triggers.%s of %s is for", ErrNotTriggered, t.Event, pipeline.File)
 	}
-	return t.Until, nil
+	if req.Diff {
+		t.Until, t.Diff = pipeline.StageBuild, true
+	}
+	t.Diff = t.Diff && !req.Untrusted // what is live is not for strangers
+	return t, nil
 }
 
 // concerned tells whether an event changes a path that a trigger is for: a push since

@@ -63,6 +63,7 @@ type Request struct {
 	Ref        string
 	Dirty      bool
 	NoReuse    bool
+	Diff       bool   // build, render and compare with the targets, instead of a release
 	Adopt      bool   // take over what others made at the targets; never of a webhook's
 	Untrusted  bool   // a stranger's commit, as that of a fork: its tasks get no secrets, and what it built is not for others
 	Key        string // idempotency key
@@ -80,6 +81,9 @@ func (r Request) hash() string {
 	}
 	if r.Adopt {
 		fmt.Fprint(h, " adopt")
+	}
+	if r.Diff {
+		fmt.Fprint(h, " diff")
 	}
 	if e := r.Event; e != nil {
 		fmt.Fprintf(h, " %q %q %q", e.Kind, e.Branch, e.Commit)
@@ -157,7 +161,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *par
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
-	until, err := s.until(ctx, req, commit, pipe)
+	far, err := s.extent(ctx, req, commit, pipe)
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
@@ -187,7 +191,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *par
 		scope = "untrusted"
 	}
 	return planner.Input{
-		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: until, Rebuild: req.NoReuse, Adopt: req.Adopt, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
+		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: far.Until, Diff: far.Diff, Rebuild: req.NoReuse, Adopt: req.Adopt, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
 		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope,
 	}, home, nil
 }

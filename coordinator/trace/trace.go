@@ -194,7 +194,7 @@ func taskType(k plan.Kind) string {
 		return "build"
 	case plan.KindTest:
 		return "test"
-	case plan.KindApply, plan.KindRollback, plan.KindPromote, plan.KindRollout, plan.KindWave, plan.KindVerified:
+	case plan.KindApply, plan.KindRollback, plan.KindDiff, plan.KindPromote, plan.KindRollout, plan.KindWave, plan.KindVerified:
 		return "deploy"
 	case plan.KindCheckout, plan.KindRender, plan.KindRelease:
 	}

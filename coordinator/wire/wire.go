@@ -156,6 +156,35 @@ func Result(r plan.Result) *pb.Result {
 	if d := r.Deploy; d != nil {
 		out.Deploy = &pb.Deployed{State: d.State, Simulated: d.Simulated, Http: int32(d.HTTP), Written: int32(d.Written), Pruned: d.Pruned, Replicas: int32(d.Replicas), Adopted: d.Adopted}
 	}
+	if d := r.Diff; d != nil {
+		out.Diff = diff(d)
+	}
+	return out
+}
+
+func diff(d *plan.Diff) *pb.Diff {
+	out := &pb.Diff{Created: int32(d.Created), Changed: int32(d.Changed), Deleted: int32(d.Deleted), Unchanged: int32(d.Unchanged), Namespace: d.Namespace}
+	for _, o := range d.Objects {
+		object := &pb.ObjectChange{Object: o.Object, Action: o.Action, Reason: o.Reason, More: int32(o.More)}
+		for _, f := range o.Fields {
+			object.Fields = append(object.Fields, &pb.FieldChange{Path: f.Path, From: f.From, To: f.To})
+		}
+		out.Objects = append(out.Objects, object)
+	}
+	return out
+}
+
+func fromDiff(d *pb.Diff) *plan.Diff {
+	out := &plan.Diff{
+		Created: int(d.GetCreated()), Changed: int(d.GetChanged()), Deleted: int(d.GetDeleted()), Unchanged: int(d.GetUnchanged()), Namespace: d.GetNamespace(),
+	}
+	for _, o := range d.GetObjects() {
+		object := plan.ObjectChange{Object: o.GetObject(), Action: o.GetAction(), Reason: o.GetReason(), More: int(o.GetMore())}
+		for _, f := range o.GetFields() {
+			object.Fields = append(object.Fields, plan.FieldChange{Path: f.GetPath(), From: f.GetFrom(), To: f.GetTo()})
+		}
+		out.Objects = append(out.Objects, object)
+	}
 	return out
 }
 
@@ -176,6 +205,9 @@ func FromResult(r *pb.Result) plan.Result {
 			State: d.GetState(), Simulated: d.GetSimulated(), HTTP: int(d.GetHttp()), Written: int(d.GetWritten()),
 			Pruned: d.GetPruned(), Replicas: int(d.GetReplicas()), Adopted: d.GetAdopted(),
 		}
+	}
+	if d := r.GetDiff(); d != nil {
+		out.Diff = fromDiff(d)
 	}
 	return out
 }

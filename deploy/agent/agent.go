@@ -30,7 +30,7 @@ type Cluster struct {
 	Settings rolling.Settings
 }
 
-// Agent carries out apply and rollback tasks. It keeps nothing between attempts: what an attempt left behind is found in the
+// Agent carries out apply, rollback and diff tasks. It keeps nothing between attempts: what an attempt left behind is found in the
 // cluster by the next one.
 type Agent struct {
 	clusters map[string]Cluster
@@ -92,6 +92,8 @@ func (a *Agent) work(ctx context.Context, g *pb.Grant, n *narrator) (rolling.Res
 		target = w.Apply.GetTarget()
 	case *pb.Grant_Rollback:
 		target = w.Rollback.GetTarget()
+	case *pb.Grant_Diff:
+		target = w.Diff.GetTarget()
 	default:
 		return rolling.Result{}, errNoWork
 	}
@@ -100,7 +102,11 @@ func (a *Agent) work(ctx context.Context, g *pb.Grant, n *narrator) (rolling.Res
 		return rolling.Result{}, fmt.Errorf("cluster %q: %w", target.GetCluster(), errNoCluster)
 	}
 	where.Settings.Timeout = waitFor(g.GetTimeout().AsDuration()-g.GetApply().GetBeside().AsDuration(), where.Settings.Timeout)
-	n.say("%s to namespace %s of cluster %s (%s)", kind(g), target.GetNamespace(), target.GetCluster(), where.Server())
+	how := map[bool]string{true: "with", false: "to"}[g.GetDiff() != nil]
+	n.say("%s %s namespace %s of cluster %s (%s)", kind(g), how, target.GetNamespace(), target.GetCluster(), where.Server())
+	if w := g.GetDiff(); w != nil {
+		return a.compare(ctx, where, g, w, n)
+	}
 	if w := g.GetRollback(); w != nil {
 		return a.rollback(ctx, where, g, w, n)
 	}
@@ -117,6 +123,17 @@ func (a *Agent) apply(ctx context.Context, where Cluster, g *pb.Grant, w *pb.App
 		Target: targetOf(g, w.GetTarget()), Manifests: text, Adopt: w.GetAdopt(),
 		Stamp: apply.Stamp{Fence: fenceOf(g), Release: w.GetRelease(), Run: g.GetRun(), Traceparent: g.GetTraceparent()},
 	}, checkOf(w.GetHealth()), where.Settings, n.listener())
+}
+
+func (a *Agent) compare(ctx context.Context, where Cluster, g *pb.Grant, w *pb.DiffWork, n *narrator) (rolling.Result, error) {
+	text, err := a.blobs.Get(ctx, w.GetManifests())
+	if err != nil {
+		return rolling.Result{}, fmt.Errorf("fetch the manifests: %w", err)
+	}
+	n.started()
+	return rolling.Compare(ctx, where.Cluster, apply.Request{
+		Target: targetOf(g, w.GetTarget()), Manifests: text, Adopt: w.GetAdopt(), Stamp: apply.Stamp{Run: g.GetRun()},
+	}, where.Settings, n.listener())
 }
 
 func (a *Agent) rollback(ctx context.Context, where Cluster, g *pb.Grant, w *pb.RollbackWork, n *narrator) (rolling.Result, error) {
@@ -156,8 +173,12 @@ func waitFor(task, configured time.Duration) time.Duration {
 }
 
 func kind(g *pb.Grant) string {
-	if g.GetRollback() != nil {
+	switch {
+	case g.GetRollback() != nil:
 		return "rollback"
+	case g.GetDiff() != nil:
+		return "diff"
+	default:
+		return "apply"
 	}
-	return "apply"
 }

@@ -180,6 +180,13 @@ func (d *desk) apply(ns, release, text string, counter uint64) *pb.Completion {
 	return <-d.done
 }
 
+func (d *desk) compare(ns, text string, counter uint64) *pb.Completion {
+	g := d.grant(ns, counter)
+	g.Work = &pb.Grant_Diff{Diff: &pb.DiffWork{Target: &pb.DeployTarget{Environment: "dev", Cluster: "one", Namespace: ns}, Manifests: d.blob(text)}}
+	d.offers <- g
+	return <-d.done
+}
+
 func (d *desk) rollback(ns, candidate, release, stable string, counter uint64) *pb.Completion {
 	g := d.grant(ns, counter)
 	w := &pb.RollbackWork{Target: &pb.DeployTarget{Environment: "dev", Cluster: "one", Namespace: ns}, CandidateRelease: candidate}

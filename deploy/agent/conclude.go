@@ -54,6 +54,14 @@ func errored(c *pb.Completion, message string) {
 }
 
 func verdict(c *pb.Completion, g *pb.Grant, r rolling.Result) {
+	if g.GetDiff() != nil {
+		c.Outcome, c.Result = pb.Outcome_OUTCOME_SUCCEEDED, &pb.Result{Diff: compared(r)}
+		if c.Message = foreseen(c.GetResult().GetDiff()); r.Verdict == rolling.Refused {
+			c.Outcome, c.FailureClass, c.Result = pb.Outcome_OUTCOME_FAILED, pb.FailureClass_FAILURE_CLASS_USER, nil
+			c.Message = "a release would be refused:\n" + r.Explanation()
+		}
+		return
+	}
 	deployed := &pb.Deployed{
 		State: "healthy", Simulated: r.Health.Simulated, Http: int32(r.HTTP.Status),
 		Written: int32(r.Applied.Wrote()), Replicas: int32(len(r.Health.ReadyPods)),

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"sync"
@@ -41,6 +42,9 @@ func (n *narrator) changed(change apply.Change) {
 		reason = " (" + change.Reason + ")"
 	}
 	n.say("%s %s%s", change.Action, change.Ref, reason)
+	for _, f := range change.Fields {
+		n.say("  %s: %s → %s", f.Path, cmp.Or(f.From, "nothing"), cmp.Or(f.To, "nothing"))
+	}
 }
 
 func (n *narrator) progress(p health.Progress) {

@@ -108,6 +108,26 @@ func Deploy(ctx context.Context, c *cluster.Cluster, req apply.Request, check Ch
 	return r.run(ctx, func() (apply.Outcome, error) { return apply.Apply(ctx, c, req) })
 }
 
+// Compare asks what Deploy would change on the target, and changes nothing.
+func Compare(ctx context.Context, c *cluster.Cluster, req apply.Request, set Settings, to Listener) (Result, error) {
+	r := &rollout{cluster: c, target: req.Target, set: set, to: to}
+	req.Policy, req.Changed = set.Policy, to.Changed
+	if err := r.step("connect", func() error {
+		_, err := c.Ping(ctx)
+		return err
+	}); err != nil {
+		return r.result, err
+	}
+	err := r.step("compare", func() (err error) {
+		r.result.Applied, err = apply.Compare(ctx, c, req)
+		return err
+	})
+	if r.result.Verdict = Healthy; len(r.result.Applied.Refused) > 0 {
+		r.result.Verdict = Refused
+	}
+	return r.result, err
+}
+
 // Rollback takes a candidate back and, when a stable release stands again, sees that one work.
 func Rollback(ctx context.Context, c *cluster.Cluster, req revision.Request, check Check, set Settings, to Listener) (Result, error) {
 	r := &rollout{cluster: c, target: req.Target, fence: req.Fence, check: check, set: set, to: to}

@@ -97,6 +97,13 @@ func TestNothingReachesTheTerminalAsACommand(t *testing.T) {
 	}
 }
 
+func TestDiff(t *testing.T) {
+	golden(t, "diff.txt", render.Style{}.Diff(load(t, "diff.json")))
+	if text := (render.Style{}).Diff(load(t, "good.json")); text != "" {
+		t.Errorf("a run that compared nothing: %s", text)
+	}
+}
+
 func TestWaterfallFitsItsWidth(t *testing.T) {
 	r := load(t, "good.json")
 	for _, width := range []int{70, 80, 100, 160, 240} {

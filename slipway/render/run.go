@@ -201,6 +201,9 @@ func (s Style) Summary(r *pb.Run, now time.Time) string {
 	if len(r.GetServices()) > 0 {
 		b.WriteString(s.services(r) + "\n")
 	}
+	if diff := s.Diff(r); diff != "" {
+		b.WriteString(diff + "\n")
+	}
 	if failures := s.Failures(r); failures != "" {
 		b.WriteString(failures + "\n")
 	}

@@ -290,7 +290,10 @@ type SubmitRequest struct {
 	// Build everything again, whatever is known.
 	NoReuse bool `protobuf:"varint,5,opt,name=no_reuse,json=noReuse,proto3" json:"no_reuse,omitempty"`
 	// Take over objects of the targets that others made, and fields that others hold.
-	Adopt         bool `protobuf:"varint,6,opt,name=adopt,proto3" json:"adopt,omitempty"`
+	Adopt bool `protobuf:"varint,6,opt,name=adopt,proto3" json:"adopt,omitempty"`
+	// Build, render, and compare with every target, instead of testing and releasing:
+	// nothing is changed there.
+	Diff          bool `protobuf:"varint,7,opt,name=diff,proto3" json:"diff,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -367,6 +370,13 @@ func (x *SubmitRequest) GetAdopt() bool {
 	return false
 }
 
+func (x *SubmitRequest) GetDiff() bool {
+	if x != nil {
+		return x.Diff
+	}
+	return false
+}
+
 type SubmitResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Run   *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -427,6 +437,7 @@ type PlanRequest struct {
 	NoReuse    bool                   `protobuf:"varint,3,opt,name=no_reuse,json=noReuse,proto3" json:"no_reuse,omitempty"`
 	// As in SubmitRequest.
 	Adopt         bool `protobuf:"varint,4,opt,name=adopt,proto3" json:"adopt,omitempty"`
+	Diff          bool `protobuf:"varint,5,opt,name=diff,proto3" json:"diff,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -485,6 +496,13 @@ func (x *PlanRequest) GetNoReuse() bool {
 func (x *PlanRequest) GetAdopt() bool {
 	if x != nil {
 		return x.Adopt
+	}
+	return false
+}
+
+func (x *PlanRequest) GetDiff() bool {
+	if x != nil {
+		return x.Diff
 	}
 	return false
 }
@@ -1858,6 +1876,7 @@ type Result struct {
 	Release       string       `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
 	Tests         *TestSummary `protobuf:"bytes,4,opt,name=tests,proto3" json:"tests,omitempty"`
 	Deploy        *Deployed    `protobuf:"bytes,5,opt,name=deploy,proto3" json:"deploy,omitempty"`
+	Diff          *Diff        `protobuf:"bytes,6,opt,name=diff,proto3" json:"diff,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1927,6 +1946,244 @@ func (x *Result) GetDeploy() *Deployed {
 	return nil
 }
 
+func (x *Result) GetDiff() *Diff {
+	if x != nil {
+		return x.Diff
+	}
+	return nil
+}
+
+// Diff is what a release would change on a target. Counts are of all objects.
+type Diff struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Created   int32                  `protobuf:"varint,1,opt,name=created,proto3" json:"created,omitempty"`
+	Changed   int32                  `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	Deleted   int32                  `protobuf:"varint,3,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Unchanged int32                  `protobuf:"varint,4,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	// The namespace is not there yet, and would be created.
+	Namespace bool `protobuf:"varint,5,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Those that would not stay as they are, the first 100.
+	Objects       []*ObjectChange `protobuf:"bytes,6,rep,name=objects,proto3" json:"objects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Diff) Reset() {
+	*x = Diff{}
+	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Diff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Diff) ProtoMessage() {}
+
+func (x *Diff) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Diff.ProtoReflect.Descriptor instead.
+func (*Diff) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Diff) GetCreated() int32 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Diff) GetChanged() int32 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *Diff) GetDeleted() int32 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
+func (x *Diff) GetUnchanged() int32 {
+	if x != nil {
+		return x.Unchanged
+	}
+	return 0
+}
+
+func (x *Diff) GetNamespace() bool {
+	if x != nil {
+		return x.Namespace
+	}
+	return false
+}
+
+func (x *Diff) GetObjects() []*ObjectChange {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+type ObjectChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "Deployment/api".
+	Object string `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
+	// created, changed, deleted, taken over, kept, carried out.
+	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
+	// From whom it is taken over, why it is kept, when it is carried out.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The first 30.
+	Fields []*FieldChange `protobuf:"bytes,4,rep,name=fields,proto3" json:"fields,omitempty"`
+	// How many fields are not among them.
+	More          int32 `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObjectChange) Reset() {
+	*x = ObjectChange{}
+	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObjectChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObjectChange) ProtoMessage() {}
+
+func (x *ObjectChange) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObjectChange.ProtoReflect.Descriptor instead.
+func (*ObjectChange) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ObjectChange) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *ObjectChange) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *ObjectChange) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ObjectChange) GetFields() []*FieldChange {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+func (x *ObjectChange) GetMore() int32 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
+type FieldChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in a JSON path, with the members of lists by their key: spec.ports[port=80].name.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// JSON, cut to 80 characters; empty: the field is not there. Values of secrets and of
+	// environment variables are not shown.
+	From          string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	To            string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FieldChange) Reset() {
+	*x = FieldChange{}
+	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FieldChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FieldChange) ProtoMessage() {}
+
+func (x *FieldChange) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
+func (*FieldChange) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FieldChange) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *FieldChange) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *FieldChange) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
 type TestSummary struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Total   int32                  `protobuf:"varint,1,opt,name=total,proto3" json:"total,omitempty"`
@@ -1942,7 +2199,7 @@ type TestSummary struct {
 
 func (x *TestSummary) Reset() {
 	*x = TestSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	mi := &file_slipway_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2211,7 @@ func (x *TestSummary) String() string {
 func (*TestSummary) ProtoMessage() {}
 
 func (x *TestSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	mi := &file_slipway_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2224,7 @@ func (x *TestSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSummary.ProtoReflect.Descriptor instead.
 func (*TestSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TestSummary) GetTotal() int32 {
@@ -2025,7 +2282,7 @@ type TestCase struct {
 
 func (x *TestCase) Reset() {
 	*x = TestCase{}
-	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	mi := &file_slipway_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2294,7 @@ func (x *TestCase) String() string {
 func (*TestCase) ProtoMessage() {}
 
 func (x *TestCase) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	mi := &file_slipway_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2307,7 @@ func (x *TestCase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestCase.ProtoReflect.Descriptor instead.
 func (*TestCase) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TestCase) GetSuite() string {
@@ -2098,7 +2355,7 @@ type Deployed struct {
 
 func (x *Deployed) Reset() {
 	*x = Deployed{}
-	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	mi := &file_slipway_v1_run_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2110,7 +2367,7 @@ func (x *Deployed) String() string {
 func (*Deployed) ProtoMessage() {}
 
 func (x *Deployed) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	mi := &file_slipway_v1_run_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2123,7 +2380,7 @@ func (x *Deployed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployed.ProtoReflect.Descriptor instead.
 func (*Deployed) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Deployed) GetState() string {
@@ -2185,7 +2442,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_slipway_v1_run_proto_msgTypes[24]
+	mi := &file_slipway_v1_run_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2454,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[24]
+	mi := &file_slipway_v1_run_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2467,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -2235,7 +2492,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[25]
+	mi := &file_slipway_v1_run_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2504,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[25]
+	mi := &file_slipway_v1_run_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2517,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Problem) GetPath() string {
@@ -2310,7 +2567,7 @@ var File_slipway_v1_run_proto protoreflect.FileDescriptor
 const file_slipway_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14slipway/v1/run.proto\x12\n" +
-	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15slipway/v1/auth.proto\"\xd5\x01\n" +
+	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15slipway/v1/auth.proto\"\xe9\x01\n" +
 	"\rSubmitRequest\x123\n" +
 	"\x0fidempotency_key\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x0eidempotencyKey\x12*\n" +
@@ -2322,10 +2579,11 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x03ref\x12\x14\n" +
 	"\x05dirty\x18\x04 \x01(\bR\x05dirty\x12\x19\n" +
 	"\bno_reuse\x18\x05 \x01(\bR\anoReuse\x12\x14\n" +
-	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"O\n" +
+	"\x05adopt\x18\x06 \x01(\bR\x05adopt\x12\x12\n" +
+	"\x04diff\x18\a \x01(\bR\x04diff\"O\n" +
 	"\x0eSubmitResponse\x12!\n" +
 	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\x12\x1a\n" +
-	"\breplayed\x18\x02 \x01(\bR\breplayed\"\x88\x01\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed\"\x9c\x01\n" +
 	"\vPlanRequest\x12*\n" +
 	"\n" +
 	"repository\x18\x01 \x01(\tB\n" +
@@ -2334,7 +2592,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x03ref\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x03ref\x12\x19\n" +
 	"\bno_reuse\x18\x03 \x01(\bR\anoReuse\x12\x14\n" +
-	"\x05adopt\x18\x04 \x01(\bR\x05adopt\"?\n" +
+	"\x05adopt\x18\x04 \x01(\bR\x05adopt\x12\x12\n" +
+	"\x04diff\x18\x05 \x01(\bR\x04diff\"?\n" +
 	"\fPlanResponse\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x12\x1b\n" +
 	"\tplan_json\x18\x02 \x01(\fR\bplanJson\"*\n" +
@@ -2460,13 +2719,31 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x18\n" +
 	"\acurrent\x18\a \x01(\x03R\acurrent\x12\x14\n" +
 	"\x05total\x18\b \x01(\x03R\x05total\x12\x16\n" +
-	"\x06detail\x18\t \x01(\tR\x06detail\"\xb3\x01\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\"\xd9\x01\n" +
 	"\x06Result\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12-\n" +
 	"\x05tests\x18\x04 \x01(\v2\x17.slipway.v1.TestSummaryR\x05tests\x12,\n" +
-	"\x06deploy\x18\x05 \x01(\v2\x14.slipway.v1.DeployedR\x06deploy\"\xb7\x01\n" +
+	"\x06deploy\x18\x05 \x01(\v2\x14.slipway.v1.DeployedR\x06deploy\x12$\n" +
+	"\x04diff\x18\x06 \x01(\v2\x10.slipway.v1.DiffR\x04diff\"\xc4\x01\n" +
+	"\x04Diff\x12\x18\n" +
+	"\acreated\x18\x01 \x01(\x05R\acreated\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\x05R\achanged\x12\x18\n" +
+	"\adeleted\x18\x03 \x01(\x05R\adeleted\x12\x1c\n" +
+	"\tunchanged\x18\x04 \x01(\x05R\tunchanged\x12\x1c\n" +
+	"\tnamespace\x18\x05 \x01(\bR\tnamespace\x122\n" +
+	"\aobjects\x18\x06 \x03(\v2\x18.slipway.v1.ObjectChangeR\aobjects\"\x9b\x01\n" +
+	"\fObjectChange\x12\x16\n" +
+	"\x06object\x18\x01 \x01(\tR\x06object\x12\x16\n" +
+	"\x06action\x18\x02 \x01(\tR\x06action\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12/\n" +
+	"\x06fields\x18\x04 \x03(\v2\x17.slipway.v1.FieldChangeR\x06fields\x12\x12\n" +
+	"\x04more\x18\x05 \x01(\x05R\x04more\"E\n" +
+	"\vFieldChange\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\"\xb7\x01\n" +
 	"\vTestSummary\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x05R\x05total\x12\x16\n" +
 	"\x06passed\x18\x02 \x01(\x05R\x06passed\x12\x16\n" +
@@ -2554,7 +2831,7 @@ func file_slipway_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_slipway_v1_run_proto_goTypes = []any{
 	(RunState)(0),                 // 0: slipway.v1.RunState
 	(TaskState)(0),                // 1: slipway.v1.TaskState
@@ -2581,69 +2858,75 @@ var file_slipway_v1_run_proto_goTypes = []any{
 	(*Progress)(nil),              // 22: slipway.v1.Progress
 	(*ProgressStep)(nil),          // 23: slipway.v1.ProgressStep
 	(*Result)(nil),                // 24: slipway.v1.Result
-	(*TestSummary)(nil),           // 25: slipway.v1.TestSummary
-	(*TestCase)(nil),              // 26: slipway.v1.TestCase
-	(*Deployed)(nil),              // 27: slipway.v1.Deployed
-	(*Problems)(nil),              // 28: slipway.v1.Problems
-	(*Problem)(nil),               // 29: slipway.v1.Problem
-	nil,                           // 30: slipway.v1.Step.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*Diff)(nil),                  // 25: slipway.v1.Diff
+	(*ObjectChange)(nil),          // 26: slipway.v1.ObjectChange
+	(*FieldChange)(nil),           // 27: slipway.v1.FieldChange
+	(*TestSummary)(nil),           // 28: slipway.v1.TestSummary
+	(*TestCase)(nil),              // 29: slipway.v1.TestCase
+	(*Deployed)(nil),              // 30: slipway.v1.Deployed
+	(*Problems)(nil),              // 31: slipway.v1.Problems
+	(*Problem)(nil),               // 32: slipway.v1.Problem
+	nil,                           // 33: slipway.v1.Step.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
 }
 var file_slipway_v1_run_proto_depIdxs = []int32{
 	16, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
 	16, // 1: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
 	16, // 2: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
-	31, // 3: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
+	34, // 3: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
 	16, // 4: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
 	16, // 5: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
 	18, // 6: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
 	22, // 7: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
 	16, // 8: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
 	0,  // 9: slipway.v1.Run.state:type_name -> slipway.v1.RunState
-	31, // 10: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
-	31, // 11: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	34, // 10: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
+	34, // 11: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
 	18, // 12: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
 	17, // 13: slipway.v1.Run.services:type_name -> slipway.v1.Service
 	1,  // 14: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
 	2,  // 15: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
 	24, // 16: slipway.v1.Task.result:type_name -> slipway.v1.Result
 	19, // 17: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
-	31, // 18: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
-	31, // 19: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
+	34, // 18: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
+	34, // 19: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
 	20, // 20: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
 	3,  // 21: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
 	2,  // 22: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
-	31, // 23: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
-	31, // 24: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	31, // 25: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
+	34, // 23: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
+	34, // 24: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	34, // 25: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
 	21, // 26: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
-	31, // 27: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	31, // 28: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	30, // 29: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
+	34, // 27: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	34, // 28: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	33, // 29: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
 	23, // 30: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
-	31, // 31: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
-	31, // 32: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
-	25, // 33: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
-	27, // 34: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
-	26, // 35: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	29, // 36: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
-	4,  // 37: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
-	6,  // 38: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
-	8,  // 39: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
-	10, // 40: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
-	12, // 41: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
-	14, // 42: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
-	5,  // 43: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	7,  // 44: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	9,  // 45: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	11, // 46: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	13, // 47: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	15, // 48: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	43, // [43:49] is the sub-list for method output_type
-	37, // [37:43] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	34, // 31: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
+	34, // 32: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
+	28, // 33: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
+	30, // 34: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
+	25, // 35: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
+	26, // 36: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
+	27, // 37: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
+	29, // 38: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	32, // 39: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	4,  // 40: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
+	6,  // 41: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
+	8,  // 42: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
+	10, // 43: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
+	12, // 44: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
+	14, // 45: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
+	5,  // 46: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	7,  // 47: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	9,  // 48: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	11, // 49: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	13, // 50: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	15, // 51: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	46, // [46:52] is the sub-list for method output_type
+	40, // [40:46] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_run_proto_init() }
@@ -2664,7 +2947,7 @@ func file_slipway_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_run_proto_rawDesc), len(file_slipway_v1_run_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   27,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

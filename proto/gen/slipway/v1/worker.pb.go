@@ -1213,6 +1213,7 @@ type Grant struct {
 	//	*Grant_Render
 	//	*Grant_Apply
 	//	*Grant_Rollback
+	//	*Grant_Diff
 	Work isGrant_Work `protobuf_oneof:"work"`
 	// The values of the secrets that work names. They exist in this message and in the
 	// memory of its two ends, for the length of the attempt, and nowhere else.
@@ -1359,6 +1360,15 @@ func (x *Grant) GetRollback() *RollbackWork {
 	return nil
 }
 
+func (x *Grant) GetDiff() *DiffWork {
+	if x != nil {
+		if x, ok := x.Work.(*Grant_Diff); ok {
+			return x.Diff
+		}
+	}
+	return nil
+}
+
 func (x *Grant) GetSecrets() []*SecretValue {
 	if x != nil {
 		return x.Secrets
@@ -1390,6 +1400,10 @@ type Grant_Rollback struct {
 	Rollback *RollbackWork `protobuf:"bytes,13,opt,name=rollback,proto3,oneof"`
 }
 
+type Grant_Diff struct {
+	Diff *DiffWork `protobuf:"bytes,15,opt,name=diff,proto3,oneof"`
+}
+
 func (*Grant_Build) isGrant_Work() {}
 
 func (*Grant_Test) isGrant_Work() {}
@@ -1399,6 +1413,8 @@ func (*Grant_Render) isGrant_Work() {}
 func (*Grant_Apply) isGrant_Work() {}
 
 func (*Grant_Rollback) isGrant_Work() {}
+
+func (*Grant_Diff) isGrant_Work() {}
 
 // SecretValue is a secret of targets.yaml for one attempt.
 type SecretValue struct {
@@ -2140,6 +2156,69 @@ func (x *ApplyWork) GetAdopt() bool {
 	return false
 }
 
+// DiffWork compares manifests with a target, and changes nothing.
+type DiffWork struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Target *DeployTarget          `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	// Digest of the blob with the rendered manifests.
+	Manifests string `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
+	// Compare as if what others made were taken over.
+	Adopt         bool `protobuf:"varint,3,opt,name=adopt,proto3" json:"adopt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffWork) Reset() {
+	*x = DiffWork{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffWork) ProtoMessage() {}
+
+func (x *DiffWork) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
+func (*DiffWork) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *DiffWork) GetTarget() *DeployTarget {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *DiffWork) GetManifests() string {
+	if x != nil {
+		return x.Manifests
+	}
+	return ""
+}
+
+func (x *DiffWork) GetAdopt() bool {
+	if x != nil {
+		return x.Adopt
+	}
+	return false
+}
+
 type RollbackWork struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Target *DeployTarget          `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
@@ -2156,7 +2235,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2247,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2260,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -2238,7 +2317,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2329,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2342,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -2296,7 +2375,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2387,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2400,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -2340,7 +2419,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2431,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2444,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -2384,7 +2463,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2475,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2488,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -2428,7 +2507,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2519,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2532,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -2472,7 +2551,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2484,7 +2563,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2497,7 +2576,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -2608,7 +2687,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	" \x01(\bR\tuntouched\"U\n" +
 	"\rCompletionAck\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x18\n" +
-	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xb0\x04\n" +
+	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xdc\x04\n" +
 	"\x05Grant\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x17\n" +
@@ -2623,7 +2702,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	" \x01(\v2\x14.slipway.v1.TestWorkH\x00R\x04test\x120\n" +
 	"\x06render\x18\v \x01(\v2\x16.slipway.v1.RenderWorkH\x00R\x06render\x12-\n" +
 	"\x05apply\x18\f \x01(\v2\x15.slipway.v1.ApplyWorkH\x00R\x05apply\x126\n" +
-	"\brollback\x18\r \x01(\v2\x18.slipway.v1.RollbackWorkH\x00R\brollback\x121\n" +
+	"\brollback\x18\r \x01(\v2\x18.slipway.v1.RollbackWorkH\x00R\brollback\x12*\n" +
+	"\x04diff\x18\x0f \x01(\v2\x14.slipway.v1.DiffWorkH\x00R\x04diff\x121\n" +
 	"\asecrets\x18\x0e \x03(\v2\x17.slipway.v1.SecretValueR\asecretsB\x06\n" +
 	"\x04work\"<\n" +
 	"\vSecretValue\x12\x12\n" +
@@ -2718,7 +2798,11 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
 	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x121\n" +
 	"\x06beside\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06beside\x12\x14\n" +
-	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"\xa1\x02\n" +
+	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"p\n" +
+	"\bDiffWork\x120\n" +
+	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
+	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x14\n" +
+	"\x05adopt\x18\x03 \x01(\bR\x05adopt\"\xa1\x02\n" +
 	"\fRollbackWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12/\n" +
 	"\x13candidate_manifests\x18\x02 \x01(\tR\x12candidateManifests\x12+\n" +
@@ -2759,7 +2843,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(*SessionRequest)(nil),        // 1: slipway.v1.SessionRequest
@@ -2789,30 +2873,31 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*DeployTarget)(nil),          // 25: slipway.v1.DeployTarget
 	(*HealthCheck)(nil),           // 26: slipway.v1.HealthCheck
 	(*ApplyWork)(nil),             // 27: slipway.v1.ApplyWork
-	(*RollbackWork)(nil),          // 28: slipway.v1.RollbackWork
-	(*FetchSourceRequest)(nil),    // 29: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 30: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 31: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 32: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 33: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 34: slipway.v1.PutBlobResponse
-	nil,                           // 35: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 36: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 37: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 38: slipway.v1.TestWork.EnvEntry
-	nil,                           // 39: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 40: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 41: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 42: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 43: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 44: google.protobuf.Duration
-	(*Fence)(nil),                 // 45: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 46: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 47: slipway.v1.Outcome
-	(FailureClass)(0),             // 48: slipway.v1.FailureClass
-	(*Result)(nil),                // 49: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
-	(*Step)(nil),                  // 51: slipway.v1.Step
+	(*DiffWork)(nil),              // 28: slipway.v1.DiffWork
+	(*RollbackWork)(nil),          // 29: slipway.v1.RollbackWork
+	(*FetchSourceRequest)(nil),    // 30: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 31: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 32: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 33: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 34: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 35: slipway.v1.PutBlobResponse
+	nil,                           // 36: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 37: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 38: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 39: slipway.v1.TestWork.EnvEntry
+	nil,                           // 40: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 41: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 42: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 43: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 44: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
+	(*Fence)(nil),                 // 46: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 47: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 48: slipway.v1.Outcome
+	(FailureClass)(0),             // 49: slipway.v1.FailureClass
+	(*Result)(nil),                // 50: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
+	(*Step)(nil),                  // 52: slipway.v1.Step
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	3,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -2831,65 +2916,67 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	15, // 13: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
 	4,  // 14: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	6,  // 15: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	44, // 16: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	45, // 16: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	6,  // 17: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
-	45, // 18: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	46, // 18: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	4,  // 19: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	6,  // 20: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	6,  // 21: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	46, // 22: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	47, // 22: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	6,  // 23: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	6,  // 24: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	6,  // 25: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	0,  // 26: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	6,  // 27: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	47, // 28: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	48, // 29: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	49, // 30: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	50, // 31: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	50, // 32: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	51, // 33: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	48, // 28: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	49, // 29: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	50, // 30: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	51, // 31: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	51, // 32: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	52, // 33: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	6,  // 34: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	6,  // 35: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	44, // 36: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	45, // 36: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
 	20, // 37: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
 	21, // 38: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
 	23, // 39: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
 	27, // 40: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	28, // 41: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	19, // 42: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	35, // 43: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	36, // 44: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	37, // 45: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	20, // 46: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	38, // 47: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	39, // 48: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	22, // 49: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	40, // 50: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	41, // 51: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	42, // 52: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	25, // 53: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	24, // 54: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	43, // 55: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	25, // 56: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	26, // 57: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	44, // 58: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	25, // 59: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	26, // 60: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	6,  // 61: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 62: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	29, // 63: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	31, // 64: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	33, // 65: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 66: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	30, // 67: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	32, // 68: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	34, // 69: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	66, // [66:70] is the sub-list for method output_type
-	62, // [62:66] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	29, // 41: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	28, // 42: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	19, // 43: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
+	36, // 44: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	37, // 45: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	38, // 46: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	20, // 47: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
+	39, // 48: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	40, // 49: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	22, // 50: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	41, // 51: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	42, // 52: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	43, // 53: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	25, // 54: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	24, // 55: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	44, // 56: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	25, // 57: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	26, // 58: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	45, // 59: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	25, // 60: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	25, // 61: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	26, // 62: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	6,  // 63: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 64: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	30, // 65: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	32, // 66: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	34, // 67: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	2,  // 68: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	31, // 69: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	33, // 70: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	35, // 71: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	68, // [68:72] is the sub-list for method output_type
+	64, // [64:68] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -2905,6 +2992,7 @@ func file_slipway_v1_worker_proto_init() {
 		(*Grant_Render)(nil),
 		(*Grant_Apply)(nil),
 		(*Grant_Rollback)(nil),
+		(*Grant_Diff)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2912,7 +3000,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   43,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
