@@ -72,7 +72,7 @@ func verdict(c *pb.Completion, g *pb.Grant, r rolling.Result) {
 			deployed.Pruned = append(deployed.Pruned, change.Ref.String())
 		case apply.Adopted:
 			deployed.Adopted = append(deployed.Adopted, change.Ref.String()+" "+change.Reason)
-		case apply.Created, apply.Updated, apply.Unchanged, apply.Kept:
+		case apply.Created, apply.Updated, apply.Unchanged, apply.Kept, apply.CarriedOut:
 		}
 	}
 	c.Outcome, c.Result = pb.Outcome_OUTCOME_SUCCEEDED, &pb.Result{Release: g.GetApply().GetRelease(), Deploy: deployed}
