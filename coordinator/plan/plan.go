@@ -148,7 +148,7 @@ type ObjectChange struct {
 	More   int           `json:"more,omitempty"`   // fields that are not among them
 }
 
-// FieldChange is what would become of one field: JSON, cut to 80 characters. Empty: the
+// FieldChange is what would become of one field: JSON, cut to 160 characters. Empty: the
 // field is not there.
 type FieldChange struct {
 	Path string `json:"path"`

@@ -18,7 +18,10 @@ import (
 	"github.com/slipway-build/slipway/deploy/manifest"
 )
 
-// Field is what would become of one field: JSON, cut to 80 characters. Empty: the field is not there.
+// maxShown bounds a value of a Field: an image with its digest fits.
+const maxShown = 160
+
+// Field is what would become of one field: JSON, cut to 160 characters. Empty: the field is not there.
 type Field struct{ Path, From, To string }
 
 // ownPrefix begins the names of everything that Slipway notes on an object.
@@ -177,7 +180,7 @@ func compareValues(path string, a, b any, out *[]Field) {
 		return
 	}
 	if from, to := told(a), told(b); from != to {
-		*out = append(*out, Field{Path: path, From: cut(from), To: cut(to)})
+		*out = append(*out, Field{Path: path, From: cut(from, maxShown), To: cut(to, maxShown)})
 	}
 }
 
@@ -271,9 +274,9 @@ func told(v any) string {
 	return string(data)
 }
 
-func cut(text string) string {
-	if all := []rune(text); len(all) > maxValue {
-		return string(all[:maxValue]) + "…"
+func cut(text string, to int) string {
+	if all := []rune(text); len(all) > to {
+		return string(all[:to]) + "…"
 	}
 	return text
 }

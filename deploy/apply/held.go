@@ -88,7 +88,7 @@ func show(obj any, path fieldpath.Path) string {
 	if !ok {
 		return "nothing"
 	}
-	return cut(told(at))
+	return cut(told(at), maxValue)
 }
 
 // find walks an object along a path of managed fields.

@@ -25,8 +25,16 @@ func (s Style) Diff(r *pb.Run) string {
 	var b strings.Builder
 	for _, target := range order {
 		b.WriteString(s.Paint(Bold, target) + "\n")
+		var same []string
 		for _, t := range of[target] {
+			if t.GetState() == pb.TaskState_TASK_STATE_SUCCEEDED && len(t.GetResult().GetDiff().GetObjects()) == 0 {
+				same = append(same, Line(t.GetService()))
+				continue
+			}
 			s.compared(&b, r.GetId(), t)
+		}
+		if len(same) > 0 {
+			b.WriteString("  " + s.Paint(Dim, "nothing would be changed of "+strings.Join(same, ", ")) + "\n")
 		}
 	}
 	return b.String()

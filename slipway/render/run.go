@@ -198,11 +198,10 @@ func (s Style) Tasks(r *pb.Run, now time.Time) string {
 // then one line about the run.
 func (s Style) Summary(r *pb.Run, now time.Time) string {
 	var b strings.Builder
-	if len(r.GetServices()) > 0 {
-		b.WriteString(s.services(r) + "\n")
-	}
 	if diff := s.Diff(r); diff != "" {
 		b.WriteString(diff + "\n")
+	} else if len(r.GetServices()) > 0 {
+		b.WriteString(s.services(r) + "\n")
 	}
 	if failures := s.Failures(r); failures != "" {
 		b.WriteString(failures + "\n")

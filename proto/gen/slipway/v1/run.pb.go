@@ -2125,7 +2125,7 @@ type FieldChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As in a JSON path, with the members of lists by their key: spec.ports[port=80].name.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// JSON, cut to 80 characters; empty: the field is not there. Values of secrets and of
+	// JSON, cut to 160 characters; empty: the field is not there. Values of secrets and of
 	// environment variables are not shown.
 	From          string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
 	To            string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
