@@ -77,7 +77,14 @@ func (w *writer) foresee(ctx context.Context, it *item) ([]manifest.Refusal, err
 		it.action = Created
 		return nil, nil
 	}
-	return w.plan(ctx, it)
+	for range maxReads {
+		refused, err := w.plan(ctx, it)
+		if err != nil || len(refused) > 0 || it.live == nil || it.live.GetResourceVersion() == it.predicted.GetResourceVersion() {
+			return refused, err
+		}
+		// Somebody wrote between the reading and the prediction, which has their change in it.
+	}
+	return nil, fmt.Errorf("cluster %q: compare %s: %w (%d tries)", w.cluster.Name(), it.ref, errBusyObject, maxReads)
 }
 
 // reason of a change, for people.
