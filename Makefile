@@ -38,7 +38,7 @@ e2e: ## the heavier tests: real node, Jaeger, make demo itself
 	$(MAKE) demo
 
 # Not of scripts/devcluster: vet takes apart all of Kubernetes for it, more than six minutes with an empty cache.
-lint: ## golangci-lint, go vet, gofmt and buf lint
+lint: ## golangci-lint, go vet, gofmt, buf lint, and what a release would be made of
 	$(SETUP) lint
 	@unformatted=$$(git ls-files '*.go' | grep -v '^proto/gen/' | xargs gofmt -l); \
 	  test -z "$$unformatted" || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
@@ -46,6 +46,7 @@ lint: ## golangci-lint, go vet, gofmt and buf lint
 	"$(TOOLS)/golangci-lint" run
 	go run ./scripts/protodeps $(PROTOS)
 	"$(TOOLS)/buf" lint
+	cd scripts/releasecheck && go test .
 
 gen: ## write proto/gen from proto/ again
 	$(SETUP) lint
