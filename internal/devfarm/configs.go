@@ -131,6 +131,7 @@ func (p *parts) worker() (workerconfig.Config, error) {
 		Coordinator:  workerconfig.Coordinator{Address: p.grpc, Token: p.secrets.get(workerToken)},
 		NATS:         &queue.Address{URL: p.natsURL, User: natsWorker, PasswordFile: p.secrets.file(natsWorker), InboxPrefix: workerInbox},
 		BuildKit:     p.buildkit,
+		Disk:         &workerconfig.Disk{Path: p.buildkitRoot()},
 		RegistryAuth: auth, Auth: login,
 		Slots:     map[string]int{workerconfig.CapabilityBuild: p.cfg.BuildSlots, workerconfig.CapabilityRender: 4},
 		State:     filepath.Join(p.cfg.State, "work"),

@@ -5,6 +5,7 @@
 package devfarm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -184,11 +185,11 @@ func (p *parts) startRegistry(ctx context.Context, g *errgroup.Group) error {
 	return nil
 }
 
+func (p *parts) buildkitRoot() string {
+	return cmp.Or(p.cfg.BuildKitRoot, filepath.Join(p.cfg.State, "buildkit"))
+}
+
 func (p *parts) newBuildKit() (*buildkitd.Daemon, error) {
-	root := p.cfg.BuildKitRoot
-	if root == "" {
-		root = filepath.Join(p.cfg.State, "buildkit")
-	}
 	env := slices.Clone(p.cfg.Env)
 	if p.cfg.OTLP != "" && env != nil {
 		env = append(env, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+p.cfg.OTLP, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_SERVICE_NAME=buildkitd")
@@ -197,7 +198,7 @@ func (p *parts) newBuildKit() (*buildkitd.Daemon, error) {
 	for _, host := range baseimages.Hosts() {
 		registries = append(registries, buildkitd.Registry{Host: host, Mirrors: []string{p.registry + "/" + ociregistry.MirrorOf(host)}})
 	}
-	return buildkitd.New(buildkitd.Config{ToolDir: p.cfg.Tools, Root: root, Log: p.cfg.Log, Env: env, Registries: registries})
+	return buildkitd.New(buildkitd.Config{ToolDir: p.cfg.Tools, Root: p.buildkitRoot(), Log: p.cfg.Log, Env: env, Registries: registries})
 }
 
 // lookupEnv finds secrets that targets.yaml keeps in the environment.

@@ -36,6 +36,8 @@ type Config struct {
 	NATS *queue.Address `yaml:"nats"`
 	// BuildKit is the daemon's address: unix:///run/buildkit/buildkitd.sock, tcp://host:port.
 	BuildKit string `yaml:"buildkit"`
+	// Disk is the one that BuildKit writes to, where the worker sees it; nil: it is not watched.
+	Disk *Disk `yaml:"disk"`
 	// RegistryAuth is a docker config file with `auths` alone: what images are pulled and pushed with.
 	RegistryAuth string `yaml:"registry_auth"`
 	// InsecureRegistries are hosts that are spoken to without TLS; loopback always is.
@@ -54,6 +56,12 @@ type Config struct {
 
 	Version string // of the program
 	Auth    map[string]buildkit.Credentials
+}
+
+// Disk is what builds may fill.
+type Disk struct {
+	Path    string `yaml:"path,required"` // a folder on it: BuildKit's root
+	Reserve int    `yaml:"reserve_mib"`   // what they leave free; default 1024
 }
 
 // Coordinator is where the worker's session goes.
@@ -102,6 +110,9 @@ func (c *Config) files(f *daemon.Files) error {
 		c.Auth = auth
 	}
 	c.State = f.Path(c.State)
+	if c.Disk != nil {
+		c.Disk.Path = f.Path(c.Disk.Path)
+	}
 	if c.NATS != nil {
 		c.NATS.PasswordFile, c.NATS.CredentialsFile = f.Path(c.NATS.PasswordFile), f.Path(c.NATS.CredentialsFile)
 	}
@@ -126,6 +137,9 @@ func (c Config) Complete() (Config, error) {
 	}
 	if c.Keep == 0 {
 		c.Keep = 2048
+	}
+	if c.Disk != nil && c.Disk.Reserve == 0 {
+		c.Disk = &Disk{Path: c.Disk.Path, Reserve: 1024}
 	}
 	return c, c.validate()
 }
@@ -152,6 +166,9 @@ func (c Config) validate() error {
 	}
 	if c.State == "" {
 		bad("state: name a folder for sources")
+	}
+	if c.Disk != nil && (c.Disk.Reserve < 0 || c.Disk.Reserve > 1<<20) {
+		bad("disk.reserve_mib: %d is not between 1 and %d", c.Disk.Reserve, 1<<20)
 	}
 	if c.HTTP != nil {
 		if err := c.HTTP.Validate(); err != nil {

@@ -86,7 +86,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 			return err
 		}
 		closers = append(closers, bk.Close)
-		runners[runner.KindBuild], runners[runner.KindTest] = buildkit.NewBuilder(bk), testrun.New(bk)
+		guard, err := s.guard(bk)
+		if err != nil {
+			return err
+		}
+		runners[runner.KindBuild] = runner.Decorate(buildkit.NewBuilder(bk), guard...)
+		runners[runner.KindTest] = runner.Decorate(testrun.New(bk), guard...)
 		secrets = bk.Secrets()
 	}
 	metrics, err := runner.NewMetrics(registry)
@@ -107,6 +112,18 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Client: client, Name: s.cfg.Name, Instance: rand.Text(), Version: s.cfg.Version, Slots: s.slots(), Hints: hints,
 		Drain: s.cfg.Drain, Log: s.log, Now: time.Now,
 	}, a.Handle).Run(ctx)
+}
+
+// guard watches the disk that builds and tests write to.
+func (s *Server) guard(bk *buildkit.Client) ([]runner.Decorator, error) {
+	if s.cfg.Disk == nil {
+		return nil, nil
+	}
+	disk := runner.NewDisk(s.cfg.Disk.Path, int64(s.cfg.Disk.Reserve)<<20, bk.Room)
+	if err := disk.Check(); err != nil {
+		return nil, fmt.Errorf("disk.path: %w", err)
+	}
+	return []runner.Decorator{disk.Guard()}, nil
 }
 
 // slots without capabilities that are switched off.

@@ -181,3 +181,12 @@ func registryHost(repository string) string {
 	host, _, _ := strings.Cut(repository, "/")
 	return host
 }
+
+// Room removes from the daemon's cache, what was used longest ago first, until so many
+// bytes of its disk are free or nothing is left that can be removed.
+func (c *Client) Room(ctx context.Context, bytes int64) error {
+	if err := c.bk.Prune(ctx, nil, client.PruneAll, client.WithKeepOpt(0, 0, 0, bytes)); err != nil {
+		return fmt.Errorf("make room on the disk of BuildKit at %s: %w", c.cfg.Address, err)
+	}
+	return nil
+}

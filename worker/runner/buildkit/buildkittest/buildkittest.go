@@ -36,11 +36,16 @@ type Farm struct {
 // Start starts them for one test.
 func Start(t *testing.T) *Farm {
 	t.Helper()
+	return StartIn(t, t.TempDir())
+}
+
+// StartIn starts them with a root of the caller's.
+func StartIn(t *testing.T, root string) *Farm {
+	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := t.TempDir()
 	d, err := buildkitd.New(buildkitd.Config{
 		ToolDir: filepath.Join(cache, "slipway", "bin"), Root: root, GC: buildkitd.GC{ReservedSpace: "1GB"},
 	})
