@@ -39,9 +39,9 @@ func TestCommands(t *testing.T) {
 	checked := 0
 	for page, text := range all {
 		var lines []string
-		for _, b := range blocks(page, text) {
-			if b.language == "sh" {
-				lines = append(lines, strings.Split(b.text, "\n")...)
+		for _, b := range Blocks(page, text) {
+			if b.Language == "sh" {
+				lines = append(lines, strings.Split(b.Text, "\n")...)
 			}
 		}
 		for _, m := range regexp.MustCompile("`(slipway [^`\n]+)`").FindAllStringSubmatch(text, -1) {

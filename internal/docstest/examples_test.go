@@ -16,57 +16,11 @@ import (
 
 const root = "../.."
 
-// pages are what users read, by path from the root.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	out := map[string]string{}
-	for _, glob := range []string{"*.md", "docs/*.md", "docs/decisions/*.md", "examples/*/*.md", "charts/*/*.md"} {
-		files, err := filepath.Glob(filepath.Join(root, glob))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			name, err := filepath.Rel(root, file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out[filepath.ToSlash(name)] = string(data)
-		}
-	}
-	if len(out) < 10 {
-		t.Fatalf("only %d pages", len(out))
-	}
-	return out
-}
-
-// block is a fenced part of a page.
-type block struct {
-	page, language, text string
-	line                 int // of its first line of text
-}
-
-func (b block) String() string { return fmt.Sprintf("%s:%d", b.page, b.line) }
-
-func blocks(page, text string) []block {
-	var out []block
-	var open *block
-	indent := ""
-	for i, line := range strings.SplitAfter(text, "\n") {
-		fence, ok := strings.CutPrefix(strings.TrimSpace(line), "```")
-		switch {
-		case open == nil && ok:
-			open = &block{page: page, language: strings.TrimSpace(fence), line: i + 2}
-			indent, _, _ = strings.Cut(line, "`")
-		case open != nil && ok:
-			out = append(out, *open)
-			open = nil
-		case open != nil:
-			open.text += strings.TrimPrefix(line, indent)
-		}
+	out, err := Pages(root)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return out
 }
@@ -78,27 +32,27 @@ func TestYAML(t *testing.T) {
 	for page, text := range pages(t) {
 		var pipe *pipeline.Pipeline
 		var targets *pipeline.Targets
-		for _, b := range blocks(page, text) {
-			if b.language != "yaml" {
+		for _, b := range Blocks(page, text) {
+			if b.Language != "yaml" {
 				continue
 			}
-			kind := kindOf(b.text)
+			kind := kindOf(b.Text)
 			read[kind]++
 			var err error
 			switch kind {
 			case "slipway.yaml":
-				pipe, err = readPipeline(b.text)
+				pipe, err = readPipeline(b.Text)
 			case "targets.yaml":
-				targets, err = readTargets(b.text)
+				targets, err = readTargets(b.Text)
 			case "coordinator.yaml":
-				_, err = coordinatorconfig.Load(write(t, kind, filled(b.text, map[string]string{
+				_, err = coordinatorconfig.Load(write(t, kind, filled(b.Text, map[string]string{
 					"state": "/var/lib/slipway", "nats": "{ url: \"tls://nats.internal:4222\" }", "registry": "registry.example.com/shop",
 					"tokens": "[{ name: ci, hash: \"sha256:…\", role: submit }]",
 				})))
 			case "worker.yaml":
-				_, err = workerconfig.Load(write(t, kind, b.text))
+				_, err = workerconfig.Load(write(t, kind, b.Text))
 			case "deployer.yaml":
-				_, err = deployerconfig.Load(write(t, kind, b.text))
+				_, err = deployerconfig.Load(write(t, kind, b.Text))
 			case "values.yaml": // by the tests of the chart
 			default:
 				t.Errorf("%s: write in the first line which file this is part of, as # slipway.yaml", b)
