@@ -55,8 +55,9 @@ type RenderInputs struct {
 	Path        string            // overlay that is rendered
 	Using       string
 	Values      []string // files of values, in order
-	Jobs        string   // how they are defined; empty: none
-	Health      string   // "port/path"; empty: none
+	HelmRelease bool
+	Jobs        string // how they are defined; empty: none
+	Health      string // "port/path"; empty: none
 	Project     string
 	Environment string
 	Cluster     string
@@ -120,8 +121,11 @@ func RenderDigest(in RenderInputs) string {
 	e.text(in.Cluster)
 	e.text(in.Namespace)
 	e.text(in.Runner)
-	if len(in.Images) > 0 { // what has none keeps the digest that it had before there were any
+	if len(in.Images) > 0 || in.HelmRelease { // what has neither keeps the digest that it had before there were any
 		e.table(in.Images)
+	}
+	if in.HelmRelease {
+		e.text("helm release")
 	}
 	return e.sum()
 }

@@ -175,14 +175,16 @@ func (p *Pipeline) Sidecar(name string) (*Sidecar, bool) {
 
 // Deploy says how the manifests of a service are made, and when it is healthy.
 type Deploy struct {
-	Path    string        `json:"path"`              // default: deploy/<service>
-	Also    []string      `json:"also,omitempty"`    // further paths that the manifests in Path refer to
-	Using   string        `json:"using"`             // kustomize, manifests, helm; default: kustomize
-	Values  []string      `json:"values,omitempty"`  // files of values for a chart, later ones over earlier ones
-	Images  []Context     `json:"images,omitempty"`  // image names in the manifests that mean images of services; sorted by name
-	Health  *Health       `json:"health,omitempty"`  //
-	Migrate *Migrate      `json:"migrate,omitempty"` //
-	Timeout time.Duration `json:"timeout"`           // until healthy; default: 10m
+	Path   string   `json:"path"`             // default: deploy/<service>
+	Also   []string `json:"also,omitempty"`   // further paths that the manifests in Path refer to
+	Using  string   `json:"using"`            // kustomize, manifests, helm; default: kustomize
+	Values []string `json:"values,omitempty"` // files of values for a chart, later ones over earlier ones
+	// HelmRelease: the objects of the chart are applied as all others are, and Helm's own record of them is kept beside them.
+	HelmRelease bool          `json:"helm_release,omitempty"`
+	Images      []Context     `json:"images,omitempty"`  // image names in the manifests that mean images of services; sorted by name
+	Health      *Health       `json:"health,omitempty"`  //
+	Migrate     *Migrate      `json:"migrate,omitempty"` //
+	Timeout     time.Duration `json:"timeout"`           // until healthy; default: 10m
 	// Implicit: the file does not mention a deployment. The service is deployed if
 	// Path exists in the commit, and is a library otherwise.
 	Implicit bool `json:"implicit,omitempty"`
@@ -214,6 +216,15 @@ const (
 	UsingManifests = "manifests"
 	UsingHelm      = "helm"
 )
+
+// Values of mode, which only charts have.
+const (
+	modeApply   = "apply"
+	modeRelease = "release"
+)
+
+// maxHelmName is how long the name of a Helm release may be.
+const maxHelmName = 53
 
 // Service finds a service by name.
 func (p *Pipeline) Service(name string) (*Service, bool) {

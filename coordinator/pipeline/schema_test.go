@@ -276,6 +276,9 @@ func TestWhatGoesWithADeployment(t *testing.T) {
 	for service, want := range map[string]string{
 		"deploy: { values: [a.yaml] }":                                     "values are for charts",
 		"deploy: { using: manifests, values: [a.yaml] }":                   "values are for charts",
+		"deploy: { mode: release }":                                        "mode is for charts, and kustomize has none",
+		"deploy: { using: manifests, mode: apply }":                        "mode is for charts, and manifests has none",
+		"deploy: { using: helm, path: charts/api, mode: install }":         "install",
 		"deploy: { migrate: { run: ./m, reversible: false } }":             "no rollback may cross",
 		"deploy: { migrate: { reversible: true } }":                        "run",
 		"test: { smoke: { run: ./s, in: test, at: deploy } }":              "target, in and report are not supported yet",

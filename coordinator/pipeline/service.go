@@ -248,14 +248,24 @@ func (d *decoder) deploy(n strictyaml.Node, s *Service) *Deploy {
 	fields := d.deployFields(p)
 	fields["path"] = func(n strictyaml.Node) { p.Path = d.path(n) }
 	fields["also"] = func(n strictyaml.Node) { p.Also = d.paths(n) }
-	var values strictyaml.Node
+	var values, mode strictyaml.Node
+	chosen := ""
 	fields["values"] = func(n strictyaml.Node) { p.Values, values = d.paths(n), n }
+	fields["mode"] = func(n strictyaml.Node) { chosen, mode = n.Enum(modeApply, modeRelease), n }
 	fields["images"] = func(n strictyaml.Node) { p.Images = d.contexts(n, "images", "an image") }
 	fields["migrate"] = func(n strictyaml.Node) { p.Migrate = d.migrate(n) }
 	fields["hooks"] = later
 	n.Fields("deploy", fields)
 	if len(p.Values) > 0 && p.Using != UsingHelm {
 		values.KeyProblem("write using: helm, or remove it", "values are for charts, and %s has none", p.Using)
+	}
+	p.HelmRelease = chosen == modeRelease
+	switch {
+	case chosen != "" && p.Using != UsingHelm:
+		mode.KeyProblem("write using: helm, or remove it", "mode is for charts, and %s has none", p.Using)
+	case p.HelmRelease && len(s.Name) > maxHelmName:
+		mode.KeyProblem("shorten the service's name, or remove it",
+			"a Helm release is named like the service, and has at most %d characters; %s has %d", maxHelmName, s.Name, len(s.Name))
 	}
 	return p
 }

@@ -228,7 +228,9 @@ type Render struct {
 	Paths  []string `json:"paths"`            // repository paths that Path may refer to; sorted
 	Using  string   `json:"using"`            // kustomize | manifests | helm
 	Values []string `json:"values,omitempty"` // files of values for a chart, later ones over earlier ones
-	Image  string   `json:"image"`            // task id of the build whose image replaces the image named like the service
+	// HelmRelease: what Helm's own record of the release needs goes with the manifests.
+	HelmRelease bool   `json:"helm_release,omitempty"`
+	Image       string `json:"image"` // task id of the build whose image replaces the image named like the service
 	// Images are further names of images in the manifests → service whose image replaces them.
 	Images map[string]string `json:"images,omitempty"`
 	Jobs   []Job             `json:"jobs,omitempty"` // beside the rollout

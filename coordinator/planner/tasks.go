@@ -330,12 +330,13 @@ func (p *planner) rolloutNeeds() map[string][]string {
 // render adds the task that makes the manifests of a service for a target.
 func (p *planner) render(s *pipeline.Service, target plan.Target) string {
 	r := &plan.Render{
-		Path: overlay(s.Deploy, target, p.in.Objects), Using: s.Deploy.Using, Values: values(s.Deploy, target, p.in.Objects), Health: health(s.Deploy),
+		Path: overlay(s.Deploy, target, p.in.Objects), Using: s.Deploy.Using, Values: values(s.Deploy, target, p.in.Objects),
+		HelmRelease: s.Deploy.HelmRelease, Health: health(s.Deploy),
 	}
 	paths := pipeline.Outermost(slices.Concat([]string{s.Deploy.Path}, s.Deploy.Also, r.Values))
 	r.Paths = paths
 	inputs := affected.RenderInputs{
-		Service: s.Name, Objects: p.objects(paths), Path: r.Path, Using: r.Using, Values: r.Values, Project: p.in.Pipeline.Project,
+		Service: s.Name, Objects: p.objects(paths), Path: r.Path, Using: r.Using, Values: r.Values, HelmRelease: r.HelmRelease, Project: p.in.Pipeline.Project,
 		Environment: target.Environment, Cluster: target.Cluster, Namespace: target.Namespace, Runner: p.in.Runner,
 	}
 	if r.Jobs = p.jobs(s); len(r.Jobs) > 0 {

@@ -27,7 +27,8 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 		}}
 	case plan.KindRender:
 		g.Work = &pb.Grant_Render{Render: &pb.RenderWork{
-			Path: t.Render.Path, Paths: t.Render.Paths, Using: t.Render.Using, Values: t.Render.Values, Jobs: jobs(t.Render.Jobs), Images: w.Images, Target: target(t.Target),
+			Path: t.Render.Path, Paths: t.Render.Paths, Using: t.Render.Using, Values: t.Render.Values, HelmRelease: t.Render.HelmRelease,
+			Jobs: jobs(t.Render.Jobs), Images: w.Images, Target: target(t.Target),
 		}}
 	case plan.KindApply:
 		g.Work = &pb.Grant_Apply{Apply: &pb.ApplyWork{

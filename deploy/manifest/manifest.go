@@ -72,6 +72,9 @@ func Parse(text []byte) ([]*unstructured.Unstructured, []Refusal) {
 			return nil, append(refused, Refusal{Object: at, Reason: err.Error()})
 		}
 		found, problem := parseDocument(at, doc)
+		if n == 1 && len(found) == 1 && isChart(found[0]) {
+			continue
+		}
 		objs, refused = append(objs, found...), append(refused, problem...)
 	}
 	refused = append(refused, duplicates(objs)...)

@@ -45,7 +45,8 @@ func Task(g *pb.Grant) runner.Task {
 		}
 	case *pb.Grant_Render:
 		t.Work = runner.Render{
-			Path: w.Render.GetPath(), Paths: w.Render.GetPaths(), Using: w.Render.GetUsing(), Values: w.Render.GetValues(), Jobs: jobs(w.Render.GetJobs()), Images: w.Render.GetImages(),
+			Path: w.Render.GetPath(), Paths: w.Render.GetPaths(), Using: w.Render.GetUsing(), Values: w.Render.GetValues(), HelmRelease: w.Render.GetHelmRelease(),
+			Jobs: jobs(w.Render.GetJobs()), Images: w.Render.GetImages(),
 			Environment: w.Render.GetTarget().GetEnvironment(), Cluster: w.Render.GetTarget().GetCluster(), Namespace: w.Render.GetTarget().GetNamespace(),
 		}
 	}

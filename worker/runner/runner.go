@@ -128,10 +128,11 @@ func (t Test) SourcePaths() []string { return t.Build.Paths }
 
 // Render makes the manifests of one service for one target.
 type Render struct {
-	Path        string            // repository path of the kustomization or folder
-	Paths       []string          // repository paths that Path may refer to
-	Using       string            // UsingKustomize, UsingManifests or UsingHelm
-	Values      []string          // files of values for a chart, later ones over earlier ones
+	Path        string   // repository path of the kustomization or folder
+	Paths       []string // repository paths that Path may refer to
+	Using       string   // UsingKustomize, UsingManifests or UsingHelm
+	Values      []string // files of values for a chart, later ones over earlier ones
+	HelmRelease bool
 	Images      map[string]string // image name in the manifests → image by digest
 	Environment string
 	Cluster     string

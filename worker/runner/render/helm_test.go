@@ -97,6 +97,33 @@ func TestChart(t *testing.T) {
 	}
 }
 
+// TestHelmRelease: what Helm wants to know goes in front, and the objects stay what they are.
+func TestHelmRelease(t *testing.T) {
+	dir := workspace(t, chart)
+	w := helmWork("deploy/api/values-prod.yaml", "deploy/api/values-prod-eu.yaml")
+	without, err := render.Render(t.Context(), dir, "api", w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.HelmRelease = true
+	out, err := render.Render(t.Context(), dir, "api", w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front, rest, _ := strings.Cut(string(out.YAML), "\n---\n")
+	if rest != string(without.YAML) {
+		t.Errorf("the objects are others than without a release:\n%s", rest)
+	}
+	for _, want := range []string{
+		`"kind":"HelmRelease"`, `"metadata":{"name":"api"}`, `"version":"0.1.0"`, `"values":{"color":"blue","replicas":3}`,
+		`"defaults":{"cache":{"enabled":true},"image":{"repository":"api","tag":"latest"},"replicas":1}`,
+	} {
+		if !strings.Contains(front, want) {
+			t.Errorf("no %s in %s", want, front)
+		}
+	}
+}
+
 func TestChartConditionAndRandom(t *testing.T) {
 	dir := workspace(t, chart+`
 -- deploy/api/templates/secret.yaml --

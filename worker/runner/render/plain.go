@@ -124,6 +124,9 @@ func expand(o object) ([]object, error) {
 			return nil, fmt.Errorf("%s: %s is missing: every Kubernetes object needs apiVersion, kind and metadata.name", o.at, must.field)
 		}
 	}
+	if isHead(apiVersion, o.kind()) {
+		return nil, fmt.Errorf("%s: objects of kind %s of %s are Slipway's own and not for manifests: remove it", o.at, headKind, headVersion)
+	}
 	return []object{o}, nil
 }
 

@@ -71,7 +71,7 @@ func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) r
 
 // Output is what was rendered.
 type Output struct {
-	YAML     []byte   // documents separated by "---", equal for equal inputs
+	YAML     []byte   // documents separated by "---", equal for equal inputs; of a Helm release, what Helm wants to know comes first
 	From     string   // the repository path that was rendered
 	Objects  []string // "Deployment api", in the order of YAML
 	Warnings []string
@@ -120,7 +120,11 @@ func Render(ctx context.Context, workspace, service string, work runner.Render) 
 	for _, o := range objects {
 		out.Objects = append(out.Objects, o.kind()+" "+o.name())
 	}
-	out.YAML, err = encode(objects)
+	if out.YAML, err = encode(objects); err != nil {
+		return out, err
+	}
+	front, err := head(files, service, work)
+	out.YAML = append(front, out.YAML...)
 	return out, err
 }
 

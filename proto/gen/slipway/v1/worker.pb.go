@@ -1784,7 +1784,10 @@ type RenderWork struct {
 	// Files of values for a chart, later ones over earlier ones.
 	Values []string `protobuf:"bytes,6,rep,name=values,proto3" json:"values,omitempty"`
 	// Commands in the service's image that are carried out as Jobs beside the rollout.
-	Jobs          []*RenderJob `protobuf:"bytes,7,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	Jobs []*RenderJob `protobuf:"bytes,7,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	// With helm: what Helm's own record of the release needs goes before the manifests, as
+	// the document HelmRelease of slipway.dev/v1, which is not applied.
+	HelmRelease   bool `protobuf:"varint,8,opt,name=helm_release,json=helmRelease,proto3" json:"helm_release,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1866,6 +1869,13 @@ func (x *RenderWork) GetJobs() []*RenderJob {
 		return x.Jobs
 	}
 	return nil
+}
+
+func (x *RenderWork) GetHelmRelease() bool {
+	if x != nil {
+		return x.HelmRelease
+	}
+	return false
 }
 
 // RenderJob is one command in the service's image, in the target's namespace.
@@ -2762,7 +2772,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eSecretEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb8\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdb\x02\n" +
 	"\n" +
 	"RenderWork\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
@@ -2771,7 +2781,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x06images\x18\x04 \x03(\v2\".slipway.v1.RenderWork.ImagesEntryR\x06images\x120\n" +
 	"\x06target\x18\x05 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x16\n" +
 	"\x06values\x18\x06 \x03(\tR\x06values\x12)\n" +
-	"\x04jobs\x18\a \x03(\v2\x15.slipway.v1.RenderJobR\x04jobs\x1a9\n" +
+	"\x04jobs\x18\a \x03(\v2\x15.slipway.v1.RenderJobR\x04jobs\x12!\n" +
+	"\fhelm_release\x18\b \x01(\bR\vhelmRelease\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x01\n" +
