@@ -125,6 +125,9 @@ func summary(d *pb.Deployed, r rolling.Result) string {
 	if n := len(d.GetPruned()); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d objects deleted", n))
 	}
+	if text := r.Helm.String(); text != "" {
+		parts = append(parts, text)
+	}
 	parts = append(parts, r.Health.Warnings...)
 	text := strings.Join(parts, ", ")
 	for _, adopted := range d.GetAdopted() {

@@ -7,23 +7,35 @@ import (
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/health"
 	"github.com/slipway-build/slipway/deploy/manifest"
+	"github.com/slipway-build/slipway/deploy/release"
 )
 
 // afterDeadline is how long the cluster has for saying that a Job's deadline is over.
 const afterDeadline = 20 * time.Second
 
-// survey asks whether the whole release would be accepted before a first hook is carried out. Without hooks there is nothing
-// to do: applying begins with the same question.
+// survey asks whether the whole release would be accepted before a first hook is carried out, and whether Helm's record of it
+// could be written. Without either there is nothing to do: applying begins with the same question.
 func (r *rollout) survey(ctx context.Context) error {
-	if len(r.before)+len(r.after) == 0 {
+	helm := r.clean && manifest.ChartOf(r.record.Manifests) != nil
+	if len(r.before)+len(r.after) == 0 && !helm {
 		return nil
 	}
 	return r.step("check", func() error {
 		out, err := apply.Check(ctx, r.cluster, r.req)
+		if err != nil {
+			return err
+		}
+		if helm {
+			refused, err := release.Check(ctx, r.cluster, r.record)
+			if err != nil {
+				return err
+			}
+			out.Refused = append(refused, out.Refused...)
+		}
 		if len(out.Refused) > 0 {
 			r.result.Verdict, r.result.Applied.Refused = Refused, out.Refused
 		}
-		return err
+		return nil
 	})
 }
 

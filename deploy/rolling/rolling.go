@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/health"
 	"github.com/slipway-build/slipway/deploy/manifest"
+	"github.com/slipway-build/slipway/deploy/release"
 	"github.com/slipway-build/slipway/deploy/revision"
 )
 
@@ -36,7 +37,7 @@ type Listener struct {
 
 // Step is one part of the work and when it took place.
 type Step struct {
-	Name       string // connect, check, prepare, hook Job/…, apply, healthy, http, prune
+	Name       string // connect, check, prepare, hook Job/…, apply, healthy, http, prune, helm release
 	Began, End time.Time
 }
 
@@ -49,6 +50,7 @@ type Result struct {
 	Pruned  []apply.Change
 	Health  health.Report
 	HTTP    health.HTTPReport
+	Helm    release.Outcome
 	Steps   []Step
 	path    string
 	hook    manifest.Hook // that did not succeed
@@ -103,6 +105,7 @@ func Deploy(ctx context.Context, c *cluster.Cluster, req apply.Request, check Ch
 	r := &rollout{cluster: c, target: req.Target, fence: req.Stamp.Fence, check: check, set: set, to: to, clean: true}
 	req.Policy, req.Changed = set.Policy, to.Changed
 	r.req = req
+	r.record = release.Request{Target: req.Target, Stamp: req.Stamp, Manifests: req.Manifests, Adopt: req.Adopt}
 	objects, _ := manifest.Parse(req.Manifests) // its mistakes are reported by Apply
 	r.before, r.after = manifest.Hooks(objects, manifest.Before), manifest.Hooks(objects, manifest.After)
 	return r.run(ctx, func() (apply.Outcome, error) { return apply.Apply(ctx, c, req) })
@@ -132,6 +135,10 @@ func Compare(ctx context.Context, c *cluster.Cluster, req apply.Request, set Set
 func Rollback(ctx context.Context, c *cluster.Cluster, req revision.Request, check Check, set Settings, to Listener) (Result, error) {
 	r := &rollout{cluster: c, target: req.Target, fence: req.Fence, check: check, set: set, to: to}
 	req.Policy, req.Changed = set.Policy, to.Changed
+	r.record = release.Request{Target: req.Target, Stamp: apply.Stamp{Fence: req.Fence, Run: req.Run}, Back: true}
+	if req.Stable != nil {
+		r.record.Stamp.Release, r.record.Manifests = req.Stable.ID, req.Stable.Manifests
+	}
 	return r.run(ctx, func() (apply.Outcome, error) { return revision.Rollback(ctx, c, req) })
 }
 
@@ -144,6 +151,7 @@ type rollout struct {
 	to      Listener
 	clean   bool // prune what the release no longer has
 	req     apply.Request
+	record  release.Request // what Helm is to know of it in the end
 	before  []manifest.Hook // none for a rollback: hooks are not carried out
 	after   []manifest.Hook
 	result  Result
@@ -187,7 +195,7 @@ func (r *rollout) verify(ctx context.Context) (Result, error) {
 	r.result.Verdict = Healthy
 	live := r.result.Applied.Refs()
 	if len(live) == 0 && !r.clean { // a first release was taken back
-		return r.result, nil
+		return r.result, r.tellHelm(ctx)
 	}
 	if err := r.step("healthy", func() (err error) {
 		r.result.Health, err = health.Wait(ctx, r.cluster, health.Request{
@@ -202,8 +210,11 @@ func (r *rollout) verify(ctx context.Context) (Result, error) {
 		r.result.Verdict = Unhealthy
 		return r.result, nil
 	}
-	if err := r.ask(ctx, live); err != nil || r.result.Verdict != Healthy || !r.clean {
+	if err := r.ask(ctx, live); err != nil || r.result.Verdict != Healthy {
 		return r.result, err
+	}
+	if !r.clean {
+		return r.result, r.tellHelm(ctx)
 	}
 	if err := r.hooks(ctx, r.after); err != nil || r.result.Verdict != Healthy {
 		return r.result, err
@@ -213,7 +224,10 @@ func (r *rollout) verify(ctx context.Context) (Result, error) {
 		return err
 	})
 	r.announce(r.result.Pruned)
-	return r.result, err
+	if err != nil {
+		return r.result, err
+	}
+	return r.result, r.tellHelm(ctx)
 }
 
 func (r *rollout) ask(ctx context.Context, live []manifest.Ref) error {

@@ -1,0 +1,76 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"helm.sh/helm/v4/pkg/release/common"
+	helm "helm.sh/helm/v4/pkg/release/v1"
+	"helm.sh/helm/v4/pkg/storage/driver"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/slipway-build/slipway/deploy/cluster"
+)
+
+// remove deletes Slipway's records of the target, which say what is no longer so. Revisions from before it was taken over stay, and
+// the newest of them is Helm's again.
+func remove(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error) {
+	out := Outcome{}
+	selector := owner(req.Target)
+	selector["owner"] = "helm"
+	client := c.Metadata.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(req.Target.Namespace)
+	list, err := client.List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(selector).String()})
+	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+		return out, nil // what the deployer may not even list, it never wrote
+	}
+	if err != nil {
+		return out, c.Explain("list the records of Helm releases", err)
+	}
+	mine := slices.DeleteFunc(list.Items, func(item metav1.PartialObjectMetadata) bool {
+		return !owned(item.Labels, item.Labels["version"], req.Target)
+	})
+	names := map[string]bool{}
+	for _, item := range mine {
+		names[item.Labels["name"]] = true
+		if err := checkFence(item.Labels["name"], item.Labels, req); err != nil {
+			return out, err
+		}
+	}
+	for name := range names { // before the deletion, which a repeat would not know of
+		if err := giveBack(ctx, c, req, name); err != nil {
+			return out, err
+		}
+	}
+	for _, item := range mine {
+		err := client.Delete(ctx, item.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &item.UID}})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return out, c.Explain("delete "+item.Name, err)
+		}
+		out.Removed++
+	}
+	return out, nil
+}
+
+// giveBack makes the newest revision that is left deployed, as it was before Slipway superseded it.
+func giveBack(ctx context.Context, c *cluster.Cluster, req Request, name string) error {
+	b := &book{store: open(ctx, c, req.Target.Namespace, false), wanted: &helm.Release{Name: name}, req: req, cl: c}
+	history, err := b.history()
+	if err != nil {
+		return err
+	}
+	history = slices.DeleteFunc(history, b.ours)
+	last := newest(history)
+	if last == nil || last.Info.Status != common.StatusSuperseded {
+		return nil
+	}
+	last.Info.Status = common.StatusDeployed
+	if err := b.store.Update(last); err != nil && !errors.Is(err, driver.ErrReleaseNotFound) {
+		return fmt.Errorf("give back: %w", b.explain("update", err))
+	}
+	return nil
+}
