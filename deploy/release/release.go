@@ -249,7 +249,8 @@ func (b *book) refusal(err error) ([]manifest.Refusal, error) {
 	}
 	explained := b.explain("record", err)
 	var farm *cluster.Error
-	if errors.As(explained, &farm) || !(apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsRequestEntityTooLargeError(err)) {
+	no := apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsRequestEntityTooLargeError(err)
+	if errors.As(explained, &farm) || !no {
 		return nil, explained
 	}
 	return []manifest.Refusal{{
