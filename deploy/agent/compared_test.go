@@ -20,7 +20,7 @@ func TestACompareChangesNothingAndSaysWhatWould(t *testing.T) {
 		return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {color: " + color + "}\n"
 	}
 	c := d.compare(ns, settings("blue"), 1)
-	if c.GetOutcome() != pb.Outcome_OUTCOME_SUCCEEDED || c.GetMessage() != "1 would be created" || c.GetResult().GetDiff().GetCreated() != 1 {
+	if c.GetOutcome() != pb.Outcome_OUTCOME_SUCCEEDED || c.GetMessage() != "the namespace would be created, 1 would be created" || c.GetResult().GetDiff().GetCreated() != 1 {
 		t.Fatalf("%v", c)
 	}
 	if _, err := client.CoreV1().ConfigMaps(ns).Get(t.Context(), "settings", metav1.GetOptions{}); err == nil {

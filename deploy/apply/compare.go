@@ -34,8 +34,7 @@ const hidden = "(not shown)"
 // refused is in Outcome.Refused as Apply would say it. Of a namespace that is not there yet everything would be created; what is
 // in it was then not shown to the cluster. NamespaceCreated: it would be.
 func Compare(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error) {
-	// Nothing is written, so it does not matter who wrote last.
-	req.Stamp.Fence = Fence{Epoch: math.MaxUint64, Counter: math.MaxUint64}
+	req.Stamp.Fence = Unfenced()
 	_, err := c.Typed.CoreV1().Namespaces().Get(ctx, req.Target.Namespace, metav1.GetOptions{})
 	fresh := apierrors.IsNotFound(err)
 	if err != nil && !fresh {
@@ -63,6 +62,9 @@ func Compare(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, err
 	}
 	return out, nil
 }
+
+// Unfenced is newer than every lease: of who writes nothing, and so does not mind who wrote last.
+func Unfenced() Fence { return Fence{Epoch: math.MaxUint64, Counter: math.MaxUint64} }
 
 // foresee is plan for a comparison.
 func (w *writer) foresee(ctx context.Context, it *item) ([]manifest.Refusal, error) {

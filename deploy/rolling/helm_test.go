@@ -226,6 +226,14 @@ func TestHelmReleaseOfOthers(t *testing.T) {
 			s := setUpHelm(t)
 			s.foreign(2, test.status, test.labels)
 			before := s.history()
+			foreseen, err := rolling.Compare(t.Context(), s.c, apply.Request{
+				Target: target(s.ns), Manifests: []byte(charted("1", "")), Adopt: test.adopt, Stamp: apply.Stamp{Run: "r1"},
+			}, hasty(), rolling.Listener{})
+			if err != nil || strings.Contains(foreseen.Explanation(), test.want) != (foreseen.Verdict == rolling.Refused || test.want == "") ||
+				(foreseen.Verdict == rolling.Refused) != (test.want != "") {
+				t.Errorf("foreseen: %v %s %s", err, foreseen.Verdict, foreseen.Explanation())
+			}
+			s.expect(before...)
 			result := s.deploy("r1", charted("1", ""), 1, test.adopt)
 			if test.want == "" {
 				if got := s.history(); result.Verdict != rolling.Healthy || len(got) != 2 || !strings.HasPrefix(got[1], "3 deployed 0.1.1 ") {

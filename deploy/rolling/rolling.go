@@ -122,7 +122,11 @@ func Compare(ctx context.Context, c *cluster.Cluster, req apply.Request, set Set
 		return r.result, err
 	}
 	err := r.step("compare", func() (err error) {
-		r.result.Applied, err = apply.Compare(ctx, c, req)
+		if r.result.Applied, err = apply.Compare(ctx, c, req); err != nil {
+			return err
+		}
+		refused, err := release.Check(ctx, c, release.Request{Target: req.Target, Stamp: apply.Stamp{Fence: apply.Unfenced(), Run: req.Stamp.Run}, Manifests: req.Manifests, Adopt: req.Adopt})
+		r.result.Applied.Refused = append(r.result.Applied.Refused, refused...)
 		return err
 	})
 	if r.result.Verdict = Healthy; len(r.result.Applied.Refused) > 0 {
