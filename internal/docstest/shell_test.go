@@ -1,36 +1,24 @@
 package docstest
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// typed says of a block of commands which file runs the same commands, and what stands
-// there if it does. The blocks are not run as they stand.
+// reader is the test that runs examples as they stand, in the order in which they work.
+const reader = "internal/e2e/docs/docs_test.go"
+
+// typed says of a block of commands that reader does not run which file runs the same
+// commands, and what stands there if it does.
 type typed struct{ page, first, file, proof string }
 
 func elsewhere() []typed {
 	return []typed{
 		{"README.md", "git clone https://github.com/slipway-build/slipway && cd slipway", "Makefile", "e2e\n\tPATH="},
 		{"README.md", "git clone https://github.com/slipway-build/slipway && cd slipway", "Makefile", "\t$(MAKE) demo\n"},
-		{"README.md", `export PATH="$PWD/bin:$PATH"`, "internal/e2e/testdata/cli/doctor.txtar", "exec slipway doctor"},
-		{"README.md", "slipway init", "internal/e2e/testdata/cli/init.txtar", "exec slipway init\n"},
-		{"README.md", "slipway up -d --targets targets.yaml --dev-clusters", "scripts/demo/demo.go", `"up", "-d", "--targets"`}, // with clusters that it starts itself
-		{"README.md", "slipway images bootstrap --for .", "scripts/demo/demo.go", `"images", "bootstrap"`},
-		{"README.md", "slipway run --dirty", "internal/e2e/testdata/cli/dirty.txtar", "exec slipway --state $STATE run --dirty"},
-		{"docs/cli.md", "slipway images bootstrap --for .", "scripts/demo/demo.go", `"images", "bootstrap"`},
-		{"docs/cli.md", "slipway init", "internal/e2e/testdata/cli/init.txtar", "exec slipway init --dry-run"},
-		{"docs/cli.md", "slipway lint", "internal/e2e/testdata/cli/init.txtar", "exec slipway lint targets.yaml"},
-		{"docs/cli.md", "slipway logs latest test/api/unit", "internal/e2e/testdata/cli/run.txtar", "exec slipway --state $STATE logs latest build/api"},
-		{"docs/cli.md", "slipway run                              # the commit that is checked out", "internal/e2e/testdata/cli/run.txtar", "exec slipway --state $STATE run\n"},
-		{"docs/cli.md", "slipway up --targets targets.yaml --context dev=kind-dev", "scripts/demo/demo.go", `"up", "-d", "--targets"`},
-		{"docs/dashboard.md", "slipway dashboard", "slipway/command/command_test.go", `env(t, "dashboard")`},
-		// Only that commands and flags exist is tested of these: TestCommands.
-		{"docs/cli.md", "slipway diff                             # the commit that is checked out", "docs/cli.md", "## slipway diff\n"},
-		{"docs/tracing.md", "slipway up --traces 127.0.0.1:4317      # a farm on one machine", "docs/cli.md", "--traces string"},
-		{"docs/tracing.md", `kubectl get deployment api -o jsonpath='{.metadata.annotations.slipway\.dev/traceparent}'`, "docs/tracing.md", "`slipway.dev/traceparent`"},
 		// No image builder but Slipway's own is needed for its tests.
 		{"docs/install.md", "docker build --target slipway --build-arg VERSION=0.1.0 --tag registry.example.com/slipway:0.1.0 .", "slipway.yaml", "{ dockerfile: Dockerfile, target: slipway }"},
 		{"docs/install.md", "docker build --target slipway --build-arg VERSION=0.1.0 --tag registry.example.com/slipway:0.1.0 .", "Dockerfile", "ARG VERSION="},
@@ -65,7 +53,7 @@ func TestEveryExampleIsListed(t *testing.T) {
 			}
 			checked++
 			key := page + ": " + b.First()
-			if !known[key] {
+			if !known[key] && !readsIt(read(reader), b) {
 				t.Errorf("%s: no test runs %s: say here which one does", b, b.First())
 			}
 			seen[key] = true
@@ -80,4 +68,9 @@ func TestEveryExampleIsListed(t *testing.T) {
 	if checked < 10 {
 		t.Errorf("only %d examples were found", checked)
 	}
+}
+
+// readsIt tells whether the text of reader has an example.
+func readsIt(text string, b Block) bool {
+	return strings.Contains(text, fmt.Sprintf("page: %q, first: %q", b.Page, b.First())) || strings.Contains(text, fmt.Sprintf("page: %q, first: `%s`", b.Page, b.First()))
 }

@@ -2,8 +2,10 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -33,16 +35,16 @@ a connection that breaks is made again, and nothing is missing or repeated.`,
 		ctx := c.Context()
 		return a.dial(ctx, func(cl *client.Client) error {
 			if len(args) == 2 {
-				run := args[0]
-				if run == latest {
-					res, err := cl.Runs.Get(ctx, &pb.GetRequest{Run: run})
-					if err != nil {
-						return err
-					}
-					run = res.GetRun().GetId() // there may be a newer one when the connection is made again
+				res, err := cl.Runs.Get(ctx, &pb.GetRequest{Run: args[0]})
+				if err != nil {
+					return err
+				}
+				if why := silent(res.GetRun(), args[1], followed); why != "" {
+					a.note("%s", why)
 				}
 				w := &logWriter{a: a}
-				req := &pb.TailRequest{Run: run, Task: args[1], Attempt: attempt, Follow: followed}
+				// By its id: there may be a newer one when the connection is made again.
+				req := &pb.TailRequest{Run: res.GetRun().GetId(), Task: args[1], Attempt: attempt, Follow: followed}
 				return cl.Tail(ctx, req, w.write("", len(args[1])))
 			}
 			if attempt != 0 {
@@ -55,6 +57,25 @@ a connection that breaks is made again, and nothing is missing or repeated.`,
 		})
 	}
 	return c
+}
+
+// silent says why a task has no log; empty: it has one, or will have one.
+func silent(r *pb.Run, task string, followed bool) string {
+	i := slices.IndexFunc(r.GetTasks(), func(t *pb.Task) bool { return t.GetId() == task })
+	if i < 0 || len(r.GetTasks()[i].GetAttempts()) > 0 {
+		return ""
+	}
+	t := r.GetTasks()[i]
+	why := render.Line(cmp.Or(t.GetMessage(), t.GetReason()))
+	switch state := t.GetState(); {
+	case state == pb.TaskState_TASK_STATE_REUSED:
+		return fmt.Sprintf("%s wrote nothing in run %s: %s, which has its log", render.Line(task), r.GetId(), why)
+	case render.Ended(state):
+		return fmt.Sprintf("%s wrote nothing in run %s, it is %s: %s", render.Line(task), r.GetId(), render.TaskState(state), why)
+	case !followed:
+		return render.Line(task) + " has not begun; -f waits for it"
+	}
+	return ""
 }
 
 // allLogs shows the logs of tasks one after the other.
