@@ -117,7 +117,7 @@ func failure(r *run.Run) (s State, detail string) {
 
 // counts is what went well: "3 built, 2 reused, 4 tests, rolled out to staging and prod".
 func counts(tasks []*run.Task) string {
-	var built, reused, tests int
+	var built, reused, tests, flaky int
 	var environments, compared []string
 	changes := map[string]int{}
 	for _, t := range tasks {
@@ -131,6 +131,9 @@ func counts(tasks []*run.Task) string {
 			built++
 		case t.Spec.Kind == plan.KindTest:
 			tests++
+			if t.Class == run.ClassFlaky {
+				flaky++
+			}
 		case t.Spec.Kind == plan.KindVerified:
 			environments = append(environments, t.Spec.Target.Environment)
 		case t.Spec.Kind == plan.KindDiff && t.Result.Diff != nil:
@@ -155,6 +158,9 @@ func counts(tasks []*run.Task) string {
 		out = append(out, "1 test")
 	case tests > 1:
 		out = append(out, fmt.Sprint(tests, " tests"))
+	}
+	if flaky > 0 {
+		out = append(out, fmt.Sprint(flaky, " flaky"))
 	}
 	if n := len(environments); n > 1 {
 		environments = []string{strings.Join(environments[:n-1], ", ") + " and " + environments[n-1]}

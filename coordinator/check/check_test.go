@@ -62,6 +62,7 @@ func TestWhatARunMeans(t *testing.T) {
 		{"being canceled", run.Run{State: run.Stopping, Message: "canceled by anna", Tasks: []*run.Task{build(run.TaskRunning, tried)}}, check.Running, "stopping: canceled by anna"},
 		{"good", run.Run{State: run.Succeeded, Tasks: []*run.Task{build(run.TaskSucceeded), build(run.TaskSucceeded), build(run.TaskReused), test(run.TaskSucceeded), test(run.TaskReused)}}, check.Success, "2 built, 1 reused, 2 tests"},
 		{"rolled out", run.Run{State: run.Succeeded, Tasks: []*run.Task{build(run.TaskSucceeded), test(run.TaskSucceeded), verified("staging"), verified("prod-eu"), verified("prod")}}, check.Success, "1 built, 1 test, rolled out to staging, prod-eu and prod"},
+		{"flaky", run.Run{State: run.Succeeded, Tasks: []*run.Task{test(run.TaskSucceeded, func(t *run.Task) { t.Class = run.ClassFlaky }), test(run.TaskSucceeded)}}, check.Success, "2 tests, 1 flaky"},
 		{"compared", run.Run{State: run.Succeeded, Tasks: []*run.Task{build(run.TaskReused), diff("staging", 0, 0), diff("prod", 1, 2), diff("prod", 0, 3)}}, check.Success, "1 reused, would change nothing in staging, would change 6 objects in prod"},
 		{"empty", run.Run{State: run.Succeeded}, check.Success, "nothing to do"},
 		{"failed tests", run.Run{State: run.Failed, Message: "x", Tasks: []*run.Task{build(run.TaskSucceeded), test(run.TaskFailed, tests(2, 14), says("exit code 1"))}}, check.Failure, "1 built; web: 2 of 14 tests failed"},

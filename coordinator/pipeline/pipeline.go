@@ -131,17 +131,18 @@ type Context struct {
 // Test is one test of a service. Exactly one of Run and Target is set.
 type Test struct {
 	Name    string            `json:"name"`
-	Run     string            `json:"run,omitempty"`        // command for /bin/sh -c
-	In      string            `json:"in,omitempty"`         // stage of the Dockerfile that Run runs in; empty: the built image
-	At      string            `json:"at,omitempty"`         // AtDeploy: after each rollout, as a Job in the target's namespace; empty: before any
-	Target  string            `json:"target,omitempty"`     // stage of the Dockerfile whose build is the test
-	Env     map[string]string `json:"env,omitempty"`        // of Run
-	Secrets []SecretUse       `json:"secret_env,omitempty"` // of Run too, from secrets; sorted by name
-	Report  string            `json:"report,omitempty"`     // glob of result files, relative to the working directory of the stage
-	Timeout time.Duration     `json:"timeout"`              // of one attempt; default: 15m
-	Size    string            `json:"size"`                 // S, M, L, XL; default: S
-	Infra   int               `json:"retry_infra"`          // retries when the farm broke; default: 2
-	Pos     Pos               `json:"-"`                    // of its name
+	Run     string            `json:"run,omitempty"`         // command for /bin/sh -c
+	In      string            `json:"in,omitempty"`          // stage of the Dockerfile that Run runs in; empty: the built image
+	At      string            `json:"at,omitempty"`          // AtDeploy: after each rollout, as a Job in the target's namespace; empty: before any
+	Target  string            `json:"target,omitempty"`      // stage of the Dockerfile whose build is the test
+	Env     map[string]string `json:"env,omitempty"`         // of Run
+	Secrets []SecretUse       `json:"secret_env,omitempty"`  // of Run too, from secrets; sorted by name
+	Report  string            `json:"report,omitempty"`      // glob of result files, relative to the working directory of the stage
+	Timeout time.Duration     `json:"timeout"`               // of one attempt; default: 15m
+	Size    string            `json:"size"`                  // S, M, L, XL; default: S
+	Infra   int               `json:"retry_infra"`           // retries when the farm broke; default: 2
+	Flaky   int               `json:"retry_flaky,omitempty"` // retries when the test failed; default: 0
+	Pos     Pos               `json:"-"`                     // of its name
 
 	Sidecars []SidecarRef `json:"sidecars,omitempty"` // beside Run, in the order in which they are started
 }

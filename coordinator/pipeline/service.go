@@ -125,7 +125,7 @@ func (d *decoder) buildFields(b *Build) strictyaml.Fields {
 		"args":    func(n strictyaml.Node) { b.Args = d.env(n, "build arguments", b.Args, nil) },
 		"secrets": func(n strictyaml.Node) { b.Secrets = d.buildSecrets(n, b.Secrets) },
 		"timeout": func(n strictyaml.Node) { b.Timeout = n.Duration(time.Second, 24*time.Hour) },
-		"retry":   func(n strictyaml.Node) { b.Infra = d.retry(n, b.Infra) },
+		"retry":   func(n strictyaml.Node) { d.retry(n, &b.Infra, nil) },
 	}
 }
 
@@ -171,7 +171,7 @@ func (d *decoder) tests(n strictyaml.Node, service string) []*Test {
 func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *Test {
 	t := d.defaults.test
 	t.Name, t.Pos, t.Env, t.Secrets = key.Text, key.Pos, maps.Clone(t.Env), slices.Clone(t.Secrets)
-	inherited := len(t.Secrets)
+	inherited, flaky := len(t.Secrets), t.Flaky
 	fields := d.testFields(&t)
 	fields["run"] = func(n strictyaml.Node) { t.Run = d.command(n) }
 	fields["in"] = func(n strictyaml.Node) { t.In = d.stage(n) }
@@ -208,8 +208,13 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		d.report.Add(key.Pos, "give it another name", "%s has the name of the service's migration", what)
 	case t.At == AtDeploy && len(t.Secrets) > 0:
 		d.report.Add(key.Pos, "use a Secret of the namespace in the manifests", "%s has a secret in env, which is not supported yet when at is deploy", what)
+	case t.At == AtDeploy && t.Flaky > 0 && t.Flaky != flaky:
+		d.report.Add(key.Pos, "write retry: { flaky: 0 }", "%s is tried again when it fails, which is not supported yet when at is deploy", what)
 	case t.Target != "" && len(t.Secrets) > inherited:
 		d.report.Add(key.Pos, "write build.secrets, and RUN --mount=type=secret in the stage", "%s has a secret in env, which a stage does not see", what)
+	}
+	if t.At == AtDeploy {
+		t.Flaky = 0 // of the defaults, which are for the others
 	}
 	return &t
 }
@@ -220,20 +225,23 @@ func (d *decoder) testFields(t *Test) strictyaml.Fields {
 		"timeout": func(n strictyaml.Node) { t.Timeout = n.Duration(time.Second, 24*time.Hour) },
 		"size":    func(n strictyaml.Node) { t.Size = cmp.Or(n.Enum("S", "M", "L", "XL"), t.Size) },
 		"env":     func(n strictyaml.Node) { t.Env = d.env(n, "environment variables", t.Env, &t.Secrets) },
-		"retry":   func(n strictyaml.Node) { t.Infra = d.retry(n, t.Infra) },
+		"retry":   func(n strictyaml.Node) { d.retry(n, &t.Infra, &t.Flaky) },
 	}
 }
 
-func (d *decoder) retry(n strictyaml.Node, infra int) int {
+// retry reads budgets; flaky is nil for a build, which is the same each time.
+func (d *decoder) retry(n strictyaml.Node, infra, flaky *int) {
 	n.Fields("retry", strictyaml.Fields{
-		"infra": func(n strictyaml.Node) { infra = n.Int(0, 10) },
+		"infra": func(n strictyaml.Node) { *infra = n.Int(0, 10) },
 		"flaky": func(n strictyaml.Node) {
-			if n.Int(0, 10) > 0 {
-				later(n)
+			switch times := n.Int(0, 10); {
+			case flaky != nil:
+				*flaky = times
+			case times > 0:
+				n.KeyProblem("remove it", "flaky is for tests: a build that failed is not tried again")
 			}
 		},
 	})
-	return infra
 }
 
 func (d *decoder) deploy(n strictyaml.Node, s *Service) *Deploy {

@@ -105,6 +105,7 @@ type Task struct {
 	Reason  string   `json:"reason"`                    // why it runs or is reused, for people
 	Timeout int      `json:"timeout_seconds,omitempty"` // of one attempt
 	Infra   int      `json:"retry_infra,omitempty"`     // how often an errored attempt is tried again
+	Flaky   int      `json:"retry_flaky,omitempty"`     // how often a test that failed is tried again: one that succeeds then is flaky
 
 	Build  *Build  `json:"build,omitempty"`
 	Test   *Test   `json:"test,omitempty"`

@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -41,7 +42,13 @@ func (r *Run) Finish(t *Task, rep Report, now time.Time) []Event {
 				done.Result.Image = build.Result.Image
 			}
 		}
+		if why := failedBefore(t); why != "" {
+			done.Class, done.Message = ClassFlaky, fmt.Sprintf("passed in attempt %d; %s", a.Number, why)
+		}
 	case OutcomeFailed:
+		if used, budget := r.tries(t, a); used <= budget && !t.Revoked {
+			return append(events, TaskRetried{Run: r.ID, Task: t.Spec.ID, At: now, Reason: a.Message})
+		}
 		done.State, done.Result = TaskFailed, rep.Result
 	case OutcomeCanceled:
 		done.State = TaskCanceled
@@ -62,6 +69,16 @@ func (r *Run) Finish(t *Task, rep Report, now time.Time) []Event {
 	return append(events, done)
 }
 
+// failedBefore says how the last attempt that failed did; empty: none has.
+func failedBefore(t *Task) string {
+	for _, a := range slices.Backward(t.Attempts) {
+		if a.Outcome == OutcomeFailed {
+			return fmt.Sprintf("attempt %d failed: %s", a.Number, a.Message)
+		}
+	}
+	return ""
+}
+
 func (r *Run) tries(t *Task, now Attempt) (used, budget int) {
 	used = 1
 	for _, a := range t.Attempts[:len(t.Attempts)-1] {
@@ -70,6 +87,9 @@ func (r *Run) tries(t *Task, now Attempt) (used, budget int) {
 		}
 	}
 	switch {
+	case now.Outcome == OutcomeFailed && (now.Class == ClassTimeout || now.Class == ClassOOM): // it would be so again
+	case now.Outcome == OutcomeFailed:
+		budget = t.Spec.Flaky
 	case now.Outcome == OutcomeLost:
 		budget = LostBudget
 	case t.Spec.Kind == plan.KindRollback:

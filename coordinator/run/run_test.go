@@ -96,6 +96,11 @@ func TestEveryRunEndsAndUndoesWhatItBegan(t *testing.T) {
 		if rapid.Bool().Draw(t, "in waves") {
 			p = plantest.OneByOne(p)
 		}
+		for i := range p.Tasks {
+			if p.Tasks[i].Kind == plan.KindTest {
+				p.Tasks[i].Flaky = rapid.IntRange(0, 2).Draw(t, "flaky")
+			}
+		}
 		w, err := begin(p)
 		if err != nil {
 			t.Fatal(err)

@@ -97,6 +97,27 @@ func TestNothingReachesTheTerminalAsACommand(t *testing.T) {
 	}
 }
 
+func TestFlaky(t *testing.T) {
+	r := load(t, "good.json")
+	if text := (render.Style{}).Flaky(r); text != "" {
+		t.Errorf("nothing is flaky: %s", text)
+	}
+	for _, task := range r.GetTasks() {
+		if task.GetKind() == "test" && task.GetState() == pb.TaskState_TASK_STATE_SUCCEEDED {
+			task.FailureClass, task.Message = pb.FailureClass_FAILURE_CLASS_FLAKY, "passed in attempt 2; attempt 1 failed: 1 of 3 tests failed\nTestSlow"
+			want := "! " + task.GetId() + " is flaky\n  passed in attempt 2; attempt 1 failed: 1 of 3 tests failed\n  TestSlow\n"
+			if text := (render.Style{}).Flaky(r); text != want {
+				t.Errorf("%q, want %q", text, want)
+			}
+			if what := render.What(task); what != "flaky: passed in attempt 2; attempt 1 failed: 1 of 3 tests failed" {
+				t.Errorf("what: %s", what)
+			}
+			return
+		}
+	}
+	t.Fatal("no test in good.json")
+}
+
 func TestDiff(t *testing.T) {
 	golden(t, "diff.txt", render.Style{}.Diff(load(t, "diff.json")))
 	if text := (render.Style{}).Diff(load(t, "good.json")); text != "" {

@@ -88,6 +88,8 @@ func What(t *pb.Task) string {
 	switch t.GetState() {
 	case pb.TaskState_TASK_STATE_SUCCEEDED:
 		switch {
+		case t.GetFailureClass() == pb.FailureClass_FAILURE_CLASS_FLAKY:
+			return "flaky: " + Line(t.GetMessage())
 		case res.GetTests() != nil && res.GetTests().GetTotal() > 0:
 			return Tests(res.GetTests())
 		case res.GetManifests() != "":
@@ -202,6 +204,9 @@ func (s Style) Summary(r *pb.Run, now time.Time) string {
 		b.WriteString(diff + "\n")
 	} else if len(r.GetServices()) > 0 {
 		b.WriteString(s.services(r) + "\n")
+	}
+	if flaky := s.Flaky(r); flaky != "" {
+		b.WriteString(flaky + "\n")
 	}
 	if failures := s.Failures(r); failures != "" {
 		b.WriteString(failures + "\n")
@@ -349,6 +354,17 @@ func (s Style) Failures(r *pb.Run) string {
 		}
 		if len(t.GetAttempts()) > 0 {
 			b.WriteString(s.Paint(Dim, fmt.Sprintf("  its log: slipway logs %s %s", Line(r.GetId()), Line(t.GetId()))) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// Flaky names the tests that failed before they passed, each with how it failed.
+func (s Style) Flaky(r *pb.Run) string {
+	var b strings.Builder
+	for _, t := range r.GetTasks() {
+		if t.GetState() == pb.TaskState_TASK_STATE_SUCCEEDED && t.GetFailureClass() == pb.FailureClass_FAILURE_CLASS_FLAKY {
+			b.WriteString(s.Paint(Yellow, "! "+Line(t.GetId())+" is flaky") + "\n" + Indent(strings.TrimSpace(Clean(t.GetMessage())), "  ") + "\n")
 		}
 	}
 	return b.String()

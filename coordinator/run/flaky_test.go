@@ -1,0 +1,86 @@
+package run_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/slipway-build/slipway/coordinator/plan/plantest"
+	"github.com/slipway-build/slipway/coordinator/run"
+)
+
+// underTest is a run whose only test may begin.
+func underTest(t *testing.T, flaky, infra int) (w *world, test *run.Task, must func(error)) {
+	t.Helper()
+	p := plantest.Shop("shop", 1, 1, nil)
+	spec, _ := p.Find("test/s0/0")
+	spec.Flaky, spec.Infra = flaky, infra
+	w, err := begin(p)
+	must = func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(err)
+	must(w.settle())
+	for _, id := range []string{"checkout", "build/s0"} {
+		task, _ := w.r.Find(id)
+		must(w.start(task))
+		if task.Current() != nil {
+			must(w.finish(task, run.OutcomeSucceeded, false))
+		}
+		must(w.settle())
+	}
+	test, _ = w.r.Find("test/s0/0")
+	return w, test, must
+}
+
+// TestBudgets: each kind of end has a budget of its own, and a test that failed before it
+// passed is flaky.
+func TestBudgets(t *testing.T) {
+	for _, c := range []struct {
+		flaky, infra int
+		ends         string // of attempts: f failed, t time limit, o out of memory, e errored, l lost, s succeeded
+		want         string
+	}{
+		{0, 0, "f", "failed user: attempt 1"},
+		{0, 0, "s", "succeeded : attempt 1"},
+		{1, 0, "fs", "succeeded flaky: passed in attempt 2; attempt 1 failed: attempt 1"},
+		{2, 0, "ffs", "succeeded flaky: passed in attempt 3; attempt 2 failed: attempt 2"},
+		{1, 0, "ff", "failed user: attempt 2"},
+		{2, 1, "fefs", "succeeded flaky: passed in attempt 4; attempt 3 failed: attempt 3"},
+		{1, 1, "eefs", "errored infra: attempt 2 (gave up after 2 attempts)"},
+		{1, 2, "elefs", "succeeded flaky: passed in attempt 5; attempt 4 failed: attempt 4"},
+		{5, 0, "t", "failed timeout: attempt 1"},
+		{5, 0, "fo", "failed oom: attempt 2"},
+	} {
+		w, test, must := underTest(t, c.flaky, c.infra)
+		for i, end := range c.ends {
+			if test.State.Ended() {
+				break
+			}
+			must(w.start(test))
+			a := *test.Current()
+			a.FinishedAt, a.Message = w.at, fmt.Sprint("attempt ", i+1)
+			a.Outcome = map[rune]run.Outcome{'f': run.OutcomeFailed, 't': run.OutcomeFailed, 'o': run.OutcomeFailed, 'e': run.OutcomeErrored, 'l': run.OutcomeLost, 's': run.OutcomeSucceeded}[end]
+			a.Class = map[rune]run.Class{'f': run.ClassUser, 't': run.ClassTimeout, 'o': run.ClassOOM, 'e': run.ClassInfra}[end]
+			must(w.emit(w.r.Finish(test, run.Report{Attempt: a}, w.at)...))
+		}
+		if got := fmt.Sprintf("%s %s: %s", test.State, test.Class, strings.Join(strings.Fields(test.Message), " ")); got != c.want {
+			t.Errorf("flaky %d, infra %d, %s: %q, want %q", c.flaky, c.infra, c.ends, got, c.want)
+		}
+	}
+}
+
+// TestARevokedTestIsNotTriedAgain: who cancels a run does not wait for its flaky tests.
+func TestARevokedTestIsNotTriedAgain(t *testing.T) {
+	w, test, must := underTest(t, 3, 0)
+	must(w.start(test))
+	must(w.emit(w.r.Cancel("canceled")...))
+	must(w.settle())
+	must(w.finish(test, run.OutcomeFailed, false))
+	if test.State != run.TaskFailed {
+		t.Errorf("%s: %s", test.State, test.Message)
+	}
+}
