@@ -171,7 +171,7 @@ func (d *decoder) tests(n strictyaml.Node, service string) []*Test {
 func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *Test {
 	t := d.defaults.test
 	t.Name, t.Pos, t.Env, t.Secrets = key.Text, key.Pos, maps.Clone(t.Env), slices.Clone(t.Secrets)
-	inherited, flaky := len(t.Secrets), t.Flaky
+	inherited, own := len(t.Secrets), -1
 	fields := d.testFields(&t)
 	fields["run"] = func(n strictyaml.Node) { t.Run = d.command(n) }
 	fields["in"] = func(n strictyaml.Node) { t.In = d.stage(n) }
@@ -180,6 +180,11 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 	fields["at"] = func(n strictyaml.Node) {
 		if n.Enum("build", AtDeploy) == AtDeploy {
 			t.At = AtDeploy
+		}
+	}
+	fields["retry"] = func(n strictyaml.Node) {
+		if d.retry(n, &t.Infra, &own); own >= 0 {
+			t.Flaky = own
 		}
 	}
 	fields["shards"] = later
@@ -208,7 +213,7 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		d.report.Add(key.Pos, "give it another name", "%s has the name of the service's migration", what)
 	case t.At == AtDeploy && len(t.Secrets) > 0:
 		d.report.Add(key.Pos, "use a Secret of the namespace in the manifests", "%s has a secret in env, which is not supported yet when at is deploy", what)
-	case t.At == AtDeploy && t.Flaky > 0 && t.Flaky != flaky:
+	case t.At == AtDeploy && own > 0:
 		d.report.Add(key.Pos, "write retry: { flaky: 0 }", "%s is tried again when it fails, which is not supported yet when at is deploy", what)
 	case t.Target != "" && len(t.Secrets) > inherited:
 		d.report.Add(key.Pos, "write build.secrets, and RUN --mount=type=secret in the stage", "%s has a secret in env, which a stage does not see", what)

@@ -115,10 +115,7 @@ func Deploy(ctx context.Context, c *cluster.Cluster, req apply.Request, check Ch
 func Compare(ctx context.Context, c *cluster.Cluster, req apply.Request, set Settings, to Listener) (Result, error) {
 	r := &rollout{cluster: c, target: req.Target, set: set, to: to}
 	req.Policy, req.Changed = set.Policy, to.Changed
-	if err := r.step("connect", func() error {
-		_, err := c.Ping(ctx)
-		return err
-	}); err != nil {
+	if err := r.connect(ctx); err != nil {
 		return r.result, err
 	}
 	err := r.step("compare", func() (err error) {
@@ -163,10 +160,7 @@ type rollout struct {
 
 func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) (Result, error) {
 	r.result.path = r.check.Path
-	if err := r.step("connect", func() error {
-		_, err := r.cluster.Ping(ctx)
-		return err
-	}); err != nil {
+	if err := r.connect(ctx); err != nil {
 		return r.result, err
 	}
 	if err := r.survey(ctx); err != nil || r.result.Verdict != "" {
@@ -193,6 +187,13 @@ func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) 
 		return r.result, nil
 	}
 	return r.verify(ctx)
+}
+
+func (r *rollout) connect(ctx context.Context) error {
+	return r.step("connect", func() error {
+		_, err := r.cluster.Ping(ctx)
+		return err
+	})
 }
 
 func (r *rollout) verify(ctx context.Context) (Result, error) {
