@@ -70,8 +70,10 @@ func silent(r *pb.Run, task string, followed bool) string {
 	switch state := t.GetState(); {
 	case state == pb.TaskState_TASK_STATE_REUSED:
 		return fmt.Sprintf("%s wrote nothing in run %s: %s, which has its log", render.Line(task), r.GetId(), why)
+	case state == pb.TaskState_TASK_STATE_SUCCEEDED:
+		return render.Line(task) + " is carried out by the coordinator itself, and writes no log"
 	case render.Ended(state):
-		return fmt.Sprintf("%s wrote nothing in run %s, it is %s: %s", render.Line(task), r.GetId(), render.TaskState(state), why)
+		return fmt.Sprintf("%s wrote nothing in run %s, it was %s: %s", render.Line(task), r.GetId(), render.TaskState(state), why)
 	case !followed:
 		return render.Line(task) + " has not begun; -f waits for it"
 	}
