@@ -47,14 +47,16 @@ lint: ## golangci-lint, go vet, gofmt, buf lint, and what a release would be mad
 	go run ./scripts/protodeps $(PROTOS)
 	"$(TOOLS)/buf" lint
 	cd scripts/releasecheck && go test .
+	cd bench && go vet ./... && go test ./...
 
 gen: ## write proto/gen from proto/ again
 	$(SETUP) lint
 	go run ./scripts/protodeps $(PROTOS)
 	"$(TOOLS)/buf" generate
 
-bench: ## benchmarks against the references
-	@echo "make bench: not supported yet: issue 4" >&2; exit 2
+# Programs that make bench uses are Debian's: ninja-build, postgresql, redis-server.
+bench: ## benchmarks against the references, ROW=P1 for one: docs/performance.md
+	cd bench && go build -o ../.slipway/bench . && ../.slipway/bench -row "$(ROW)" -disk ../.slipway -results results
 
 chaos: ## fault experiments
 	@echo "make chaos: not supported yet: issue 4" >&2; exit 2

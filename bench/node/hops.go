@@ -1,0 +1,99 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/slipway-build/slipway/bench/graph"
+	"github.com/slipway-build/slipway/bench/invariant"
+	"github.com/slipway-build/slipway/coordinator/plan"
+)
+
+// Hops is runs of two tasks, one run after the other, whose tasks are leased by different
+// processes.
+type Hops struct {
+	Runs   int    `json:"runs"`
+	First  string `json:"first"` // capability of the first task
+	Second string `json:"second"`
+	From   int    `json:"from"` // number of the first run
+}
+
+// HopReport has the time of each hop: from the end of the first task's handler to the
+// start of the second's, in nanoseconds.
+type HopReport struct {
+	Hops   []time.Duration `json:"hops"`
+	Broken []string        `json:"broken,omitempty"`
+}
+
+func (p *parts) hops(ctx context.Context, h Hops) (any, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	rep := HopReport{}
+	for i := range h.Runs {
+		ids, err := p.submitAll(ctx, []plan.Plan{graph.Chain("hops", h.First, h.Second, h.From+i)}, 1)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.ends.all(ctx, ids); err != nil {
+			return nil, err
+		}
+		runs, err := p.runs(ctx, ids)
+		if err != nil {
+			return nil, err
+		}
+		rep.Broken = append(rep.Broken, invariant.Check(runs)...)
+		a, b := runs[0].Tasks[0], runs[0].Tasks[1]
+		if len(a.Attempts) != 1 || len(b.Attempts) != 1 {
+			return nil, fmt.Errorf("run %s: a task has several attempts", ids[0])
+		}
+		rep.Hops = append(rep.Hops, b.Attempts[0].StartedAt.Sub(a.Attempts[0].FinishedAt))
+	}
+	return rep, nil
+}
+
+// TimedRun is a run whose tasks take time.
+type TimedRun struct {
+	Tasks int           `json:"tasks"`
+	Mean  time.Duration `json:"mean"`
+	Seed  uint64        `json:"seed"`
+}
+
+func (p *parts) timed(ctx context.Context, t TimedRun) (any, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	g := graph.Services("timed", t.Tasks, t.Mean, t.Seed)
+	for i := range g.Plan.Tasks {
+		g.Plan.Tasks[i].Build.Args = map[string]string{Sleep: fmt.Sprintf("%.3f", g.Take[i].Seconds())}
+	}
+	start := time.Now()
+	ids, err := p.submitAll(ctx, []plan.Plan{g.Plan}, 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.ends.all(ctx, ids); err != nil {
+		return nil, err
+	}
+	rep := Report{Tasks: t.Tasks, Elapsed: time.Since(start)}
+	runs, err := p.runs(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	rep.Broken = invariant.Check(runs)
+	return rep, nil
+}
+
+// Live asks for runs that nobody works at.
+type Live struct {
+	Batch Batch `json:"batch"`
+}
+
+func (p *parts) live(ctx context.Context, l Live) (any, error) {
+	b := l.Batch
+	plans := make([]plan.Plan, b.Runs)
+	for i := range plans {
+		plans[i] = graph.Layered(fmt.Sprintf("live%d", i%max(1, b.Projects)), b.Layers, b.Width, b.Seed*1000+uint64(i))
+	}
+	ids, err := p.submitAll(ctx, plans, b.Submitters)
+	return len(ids), err
+}

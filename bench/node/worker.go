@@ -1,0 +1,79 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"os/exec"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/slipway-build/slipway/internal/queue"
+	"github.com/slipway-build/slipway/internal/rpc"
+	"github.com/slipway-build/slipway/internal/session"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// Worker is a process that leases tasks over the session that real workers use. A task
+// whose build has the argument SLEEP is that command, and any other is nothing at all.
+type Worker struct {
+	Name        string         `json:"name"`
+	Coordinator string         `json:"coordinator"`
+	Token       string         `json:"token"`
+	NATS        string         `json:"nats"`
+	Slots       map[string]int `json:"slots"` // by capability
+	// Sessions is how many workers this process is; 0: one.
+	Sessions int `json:"sessions,omitempty"`
+}
+
+// Run works until the input ends.
+func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
+	log := slog.New(slog.DiscardHandler)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	js, hangUp, err := queue.Connect(ctx, queue.Address{URL: w.NATS}, w.Name, log)
+	if err != nil {
+		return fmt.Errorf("task queue: %w", err)
+	}
+	defer hangUp()
+	g, ctx := errgroup.WithContext(ctx)
+	for range max(1, w.Sessions) {
+		conn, err := rpc.Dial(ctx, w.Coordinator, rpc.DialOptions{Token: w.Token})
+		if err != nil {
+			return fmt.Errorf("coordinator: %w", err)
+		}
+		defer conn.Close()
+		hints := map[string]session.Hints{}
+		for c := range w.Slots {
+			hints[c] = queue.NewPuller(js, c)
+		}
+		s := session.New(session.Config{
+			Client: pb.NewWorkerServiceClient(conn), Name: w.Name, Instance: rand.Text(), Version: "bench", Slots: w.Slots, Hints: hints,
+			Drain: time.Second, Log: log, Now: time.Now,
+		}, carryOut)
+		g.Go(func() error { return s.Run(ctx) })
+	}
+	g.Go(func() error {
+		defer cancel()
+		return serve(ctx, in, out, struct{}{}, ops{})
+	})
+	return g.Wait()
+}
+
+func carryOut(ctx context.Context, l *session.Lease) *pb.Completion {
+	c := &pb.Completion{Outcome: pb.Outcome_OUTCOME_SUCCEEDED, StartedAt: timestamppb.Now(), Result: &pb.Result{}}
+	if d := l.Grant.GetBuild().GetArgs()[Sleep]; d != "" {
+		if err := exec.CommandContext(ctx, "sleep", d).Run(); err != nil {
+			c.Outcome, c.FailureClass, c.Message = pb.Outcome_OUTCOME_ERRORED, pb.FailureClass_FAILURE_CLASS_INFRA, "sleep: "+err.Error()
+		}
+	}
+	c.FinishedAt = timestamppb.Now()
+	return c
+}
+
+// Sleep names the argument of a build that says how many seconds it takes.
+const Sleep = "SLEEP"

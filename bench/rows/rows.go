@@ -1,0 +1,143 @@
+// Package rows is the rows of the table: what each measures, against what, with which
+// goal. How a pair becomes a figure is pairs' business, the processes are farm's.
+package rows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/slipway-build/slipway/bench/farm"
+	"github.com/slipway-build/slipway/bench/pairs"
+)
+
+// ErrNotYet: nobody has written the row.
+var ErrNotYet = errors.New("not supported yet: issue 4")
+
+// Options of a measurement.
+type Options struct {
+	Pairs   int    // 0: nine
+	Results string // folder of the files
+	Disk    string // folder on a disk
+	Tmpfs   string // folder in memory
+	Out     io.Writer
+}
+
+// Row is measured together: each part writes a file of its own.
+type Row struct {
+	Name  string
+	Parts []string
+	run   func(context.Context, *bench) error
+}
+
+// All rows, in the order of the table.
+func All() []Row {
+	return []Row{
+		{"P1", []string{"P1-disk", "P1-slow", "P1-tmpfs"}, p1},
+		{"P2", []string{"P2-queue"}, notYet},
+		{"P3", []string{"P3-p50", "P3-p99"}, notYet},
+		{"P4", []string{"P4-bound", "P4-ninja"}, notYet},
+		{"P5", []string{"P5"}, notYet},
+		{"P11", []string{"P11"}, notYet},
+		{"P12", []string{"P12-tracing", "P12-idle"}, notYet},
+	}
+}
+
+func notYet(context.Context, *bench) error { return ErrNotYet }
+
+// bench is one run of a row.
+type bench struct {
+	Options
+
+	only   string // a part; empty: all
+	broken int
+}
+
+// wants says whether a part was asked for.
+func (b *bench) wants(part string) bool { return b.only == "" || b.only == part }
+
+// Run measures a row or a part of it by name. It answers how many invariants broke.
+func Run(ctx context.Context, name string, o Options) (broken int, err error) {
+	for _, r := range All() {
+		only := ""
+		for _, p := range r.Parts {
+			if p == name && p != r.Name {
+				only = p
+			}
+		}
+		if r.Name != name && only == "" {
+			continue
+		}
+		b := &bench{Options: o, only: only}
+		if err := r.run(ctx, b); err != nil {
+			return b.broken, fmt.Errorf("row %s: %w", name, err)
+		}
+		return b.broken, nil
+	}
+	return 0, fmt.Errorf("there is no row %q", name)
+}
+
+// scratch makes a folder that is gone afterwards.
+func scratch(parent string) (dir string, remove func(), err error) {
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return "", nil, fmt.Errorf("make a folder: %w", err)
+	}
+	dir, err = os.MkdirTemp(parent, "slipway-bench-")
+	if err != nil {
+		return "", nil, fmt.Errorf("make a folder: %w", err)
+	}
+	return dir, func() { _ = os.RemoveAll(dir) }, nil
+}
+
+// interleave measures A B A B …: reference, then ours.
+func (b *bench) interleave(what string, reference, ours func(i int) (pairs.Half, error)) ([]pairs.Pair, error) {
+	n := max(b.Pairs, pairs.Counted+1)
+	out := make([]pairs.Pair, n)
+	for i := range out {
+		var err error
+		if out[i].Reference, err = reference(i); err != nil {
+			return nil, fmt.Errorf("reference of pair %d: %w", i+1, err)
+		}
+		if out[i].Ours, err = ours(i); err != nil {
+			return nil, fmt.Errorf("ours of pair %d: %w", i+1, err)
+		}
+		p := out[i]
+		fmt.Fprintf(b.Out, "%s pair %d of %d: ours %.5g (%.2f CPU-s), reference %.5g (%.2f CPU-s), ratio %.3f, load %.1f\n",
+			what, i+1, n, p.Ours.Value, p.Ours.CPU, p.Reference.Value, p.Reference.CPU, p.Ours.Value/p.Reference.Value, farm.Load())
+	}
+	return out, nil
+}
+
+// finish writes a row's file and says what it says.
+func (b *bench) finish(r pairs.Result, goal pairs.Goal, machine pairs.Machine) error {
+	machine.After = farm.Load()
+	r.Machine, r.Commit, r.Date = machine, farm.Commit(), time.Now().UTC().Format(time.RFC3339)
+	if err := r.Fill(goal); err != nil {
+		return err
+	}
+	data, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(b.Results, 0o755); err != nil {
+		return fmt.Errorf("write results: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(b.Results, r.Row+".json"), data, 0o644); err != nil {
+		return fmt.Errorf("write results: %w", err)
+	}
+	met := "met"
+	if !r.Met {
+		met = "MISSED"
+	}
+	fmt.Fprintf(b.Out, "%s: ours %.5g, reference %.5g %s; ratio %.3f [%.3f, %.3f], goal %s: %s\n",
+		r.Row, pairs.Median(r.Ours), pairs.Median(r.Reference), r.Unit, r.Ratio, r.CI95[0], r.CI95[1], r.Goal, met)
+	for _, s := range r.Broken {
+		fmt.Fprintf(b.Out, "%s BROKEN %s\n", r.Row, s)
+	}
+	b.broken += len(r.Broken)
+	return nil
+}
