@@ -44,31 +44,28 @@ type Config struct {
 // Journal appends to and reads one partition's stream. It is used by one goroutine.
 type Journal struct {
 	cfg    Config
-	js     jetstream.JetStream
-	stream jetstream.Stream
+	stream Stream
 	codec  *wire.Codec
 	end    chain
 }
 
-// Open makes the stream if it is not there. It does not read it: Claim does.
+// Open makes the partition's stream in JetStream if it is not there. It does not read
+// it: Claim does.
 func Open(ctx context.Context, js jetstream.JetStream, cfg Config) (*Journal, error) {
+	s, err := OpenStream(ctx, js, cfg.Partition, cfg.Replicas)
+	if err != nil {
+		return nil, err
+	}
+	return New(s, cfg), nil
+}
+
+// New is a journal on a stream.
+func New(s Stream, cfg Config) *Journal {
 	if cfg.Resend == 0 {
 		cfg.Resend = 2 * time.Second
 	}
-	name := fmt.Sprintf("SLIPWAY_JOURNAL_%d", cfg.Partition)
-	s, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: name, Description: "What runs are: the truth of partition " + fmt.Sprint(cfg.Partition),
-		Subjects: []string{subject(cfg.Partition)}, Storage: jetstream.FileStorage, Replicas: max(1, cfg.Replicas),
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxMsgSize: 1 << 20, AllowDirect: false,
-		DenyDelete: true, Duplicates: time.Second, // ids are not used: an append is fenced by its sequence
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open journal %s: %w", name, err)
-	}
-	return &Journal{cfg: cfg, js: js, stream: s, codec: wire.NewCodec()}, nil
+	return &Journal{cfg: cfg, stream: s, codec: wire.NewCodec()}
 }
-
-func subject(partition int) string { return fmt.Sprintf("journal.%d", partition) }
 
 // Epoch of the last claim that was read or made.
 func (j *Journal) Epoch() uint64 { return j.end.epoch }
@@ -137,15 +134,13 @@ func (j *Journal) send(ctx context.Context, frame []byte) error {
 	try := func() (struct{}, error) {
 		tctx, cancel := context.WithTimeout(ctx, j.cfg.Resend)
 		defer cancel()
-		ack, err := j.js.Publish(tctx, subject(j.cfg.Partition), frame, jetstream.WithExpectLastSequence(j.end.sequence), jetstream.WithRetryAttempts(0))
-		if err == nil {
-			if ack.Sequence != want {
-				return struct{}{}, backoff.Permanent(fmt.Errorf("append: stored as record %d, want %d: %w", ack.Sequence, want, ErrCorrupt))
-			}
+		got, err := j.stream.Append(tctx, j.end.sequence, frame)
+		switch {
+		case err == nil && got != want:
+			return struct{}{}, backoff.Permanent(fmt.Errorf("append: stored as record %d, want %d: %w", got, want, ErrCorrupt))
+		case err == nil:
 			return struct{}{}, nil
-		}
-		var api *jetstream.APIError
-		if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		case errors.Is(err, ErrBehind):
 			mine, err := j.isMine(tctx, want, frame)
 			switch {
 			case err != nil:
@@ -164,68 +159,32 @@ func (j *Journal) send(ctx context.Context, frame []byte) error {
 	}
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = 20*time.Millisecond, time.Second
+	b.RandomizationFactor = 0 // one owner, one stream: there is nothing to spread
 	_, err := backoff.Retry(ctx, try, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0))
 	return err
 }
 
 func (j *Journal) isMine(ctx context.Context, sequence uint64, frame []byte) (bool, error) {
-	m, err := j.stream.GetMsg(ctx, sequence)
+	stored, err := j.stream.Get(ctx, sequence)
 	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
+	case errors.Is(err, ErrNoRecord):
 		return false, nil
 	case err != nil:
-		return false, fmt.Errorf("read record %d: %w", sequence, err)
+		return false, err
 	}
-	return bytes.Equal(hash(m.Data), hash(frame)), nil
+	return bytes.Equal(hash(stored), hash(frame)), nil
 }
 
 // replay reads from the record after the end of the chain to the last one stored.
 func (j *Journal) replay(ctx context.Context, fold func(Record) error) error {
-	info, err := j.stream.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("read journal: %w", err)
-	}
-	last := info.State.LastSeq
-	if last == j.end.sequence {
-		return nil
-	}
-	if j.end.sequence == 0 && info.State.FirstSeq > 1 {
-		return fmt.Errorf("read journal: %w: it begins with record %d", ErrCorrupt, info.State.FirstSeq)
-	}
-	cons, err := j.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: j.end.sequence + 1})
-	if err != nil {
-		return fmt.Errorf("read journal: %w", err)
-	}
-	it, err := cons.Messages()
-	if err != nil {
-		return fmt.Errorf("read journal: %w", err)
-	}
-	defer it.Stop()
-	stop := context.AfterFunc(ctx, it.Stop)
-	defer stop()
-	for j.end.sequence < last {
-		m, err := it.Next()
-		if err != nil {
-			if ctx.Err() != nil {
-				err = context.Cause(ctx)
-			}
-			return fmt.Errorf("read journal after record %d: %w", j.end.sequence, err)
-		}
-		rec, err := j.decode(m)
+	return j.stream.Read(ctx, j.end.sequence+1, func(sequence uint64, frame []byte) error {
+		rec, err := j.end.next(j.codec, sequence, frame)
 		if err != nil {
 			return err
 		}
 		if err := fold(rec); err != nil {
 			return fmt.Errorf("record %d: %w", rec.Sequence, err)
 		}
-	}
-	return nil
-}
-
-func (j *Journal) decode(m jetstream.Msg) (Record, error) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return Record{}, fmt.Errorf("read journal: %w", err)
-	}
-	return j.end.next(j.codec, meta.Sequence.Stream, m.Data())
+		return nil
+	})
 }

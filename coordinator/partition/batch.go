@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
 )
@@ -23,7 +22,7 @@ const (
 // decides more than a record holds, like the end of a run with ten thousand tasks. What
 // is durable when a record in the middle cannot be appended is a state like any other:
 // all but the end of an attempt follows from the events before it, and is said again.
-func persist(ctx context.Context, j *journal.Journal, at time.Time, events []run.Event) error {
+func persist(ctx context.Context, j Journal, at time.Time, events []run.Event) error {
 	for len(events) > 0 {
 		n := cut(events)
 		if _, err := j.Append(ctx, at, events[:n]); err != nil {

@@ -94,7 +94,10 @@ func (f *farm) start() *owner {
 	f.board = &board{ready: map[string]string{}}
 	o := &owner{done: make(chan struct{})}
 	o.Partition = partition.New(partition.Config{
-		Number: f.number, Owner: "test", JS: f.js, TTL: ttl, Dispatch: f.board, Effects: f.effects, Listener: f.shown,
+		Number: f.number, TTL: ttl, Journal: func(ctx context.Context, number int) (partition.Journal, error) {
+			return journal.Open(ctx, f.js, journal.Config{Partition: number, Owner: "test", Log: slog.New(slog.DiscardHandler), Now: f.clock.Now})
+		},
+		Dispatch: f.board, Effects: f.effects, Listener: f.shown,
 		Plans: func(_ context.Context, hash string) (*plan.Plan, error) { return f.plans[hash], nil },
 		Log:   slog.New(slog.DiscardHandler), Now: f.clock.Now, Suffix: func() string { f.ids++; return fmt.Sprint("x", f.ids) },
 	})

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
 )
@@ -25,7 +24,7 @@ type owner struct {
 	ctx    context.Context //nolint:containedctx // lives exactly as long as the owner
 	cancel context.CancelFunc
 	st     *project.State
-	j      *journal.Journal
+	j      Journal
 	epoch  uint64
 	count  uint64 // of fences
 	leases map[string]*lease
@@ -59,7 +58,7 @@ type waiting struct {
 	t *run.Task
 }
 
-func newOwner(ctx context.Context, cfg Config, st *project.State, j *journal.Journal, epoch uint64, submit func(context.Context, func(*Tx) error, func(error)) error) *owner {
+func newOwner(ctx context.Context, cfg Config, st *project.State, j Journal, epoch uint64, submit func(context.Context, func(*Tx) error, func(error)) error) *owner {
 	ctx, cancel := context.WithCancel(ctx)
 	return &owner{
 		cfg: cfg, ctx: ctx, cancel: cancel, st: st, j: j, epoch: epoch, leases: map[string]*lease{}, delayed: map[string]*waiting{},

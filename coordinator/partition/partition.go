@@ -57,12 +57,24 @@ type Listener interface {
 	Changed(r *run.Run, tasks []*run.Task)
 }
 
+// Journal is the record of a partition, as one owner sees it; journal.Journal is the
+// real one.
+type Journal interface {
+	// Claim reads the journal from its beginning, and makes its caller the owner.
+	Claim(ctx context.Context, fold func(journal.Record) error) (epoch uint64, err error)
+	// Append makes events durable at a time that Now gave.
+	Append(ctx context.Context, at time.Time, events []run.Event) (journal.Record, error)
+	// Now is the journal time of an append made now.
+	Now() time.Time
+}
+
 // Config of a partition.
 type Config struct {
-	Number   int
-	Owner    string
-	Replicas int
-	JS       jetstream.JetStream
+	Number int
+	// Journal opens the journal of a partition, for one owner.
+	Journal  func(ctx context.Context, number int) (Journal, error)
+	Replicas int                 // of the map of projects
+	JS       jetstream.JetStream // of a Set, for its map of projects
 	Plans    func(ctx context.Context, hash string) (*plan.Plan, error)
 	TTL      time.Duration // of a lease
 	Dispatch Dispatcher
@@ -159,7 +171,7 @@ func (p *Partition) late() {
 func (p *Partition) Run(ctx context.Context) error {
 	defer p.late()
 	defer close(p.ended)
-	j, err := journal.Open(ctx, p.cfg.JS, journal.Config{Partition: p.cfg.Number, Owner: p.cfg.Owner, Replicas: p.cfg.Replicas, Log: p.cfg.Log, Now: p.cfg.Now})
+	j, err := p.cfg.Journal(ctx, p.cfg.Number)
 	if err != nil {
 		return err
 	}
@@ -194,7 +206,7 @@ func (p *Partition) refuse(err error) {
 }
 
 // own claims, replays and serves.
-func (p *Partition) own(ctx context.Context, j *journal.Journal) error {
+func (p *Partition) own(ctx context.Context, j Journal) error {
 	st := project.New(func(hash string) (*plan.Plan, error) { return p.cfg.Plans(ctx, hash) })
 	records := 0
 	start := p.cfg.Now()

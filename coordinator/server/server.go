@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/check"
 	"github.com/slipway-build/slipway/coordinator/config"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
+	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/poll"
@@ -106,7 +107,10 @@ func Run(ctx context.Context, o Options) error {
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Log: log, Now: time.Now,
 	})
 	parts, err := partition.NewSet(ctx, cfg.Partitions, partition.Config{
-		Owner: cfg.Name, Replicas: cfg.Replicas, JS: js, Plans: blobs.Plan, TTL: cfg.LeaseTTL, Dispatch: dispatcher,
+		Journal: func(ctx context.Context, number int) (partition.Journal, error) {
+			return journal.Open(ctx, js, journal.Config{Partition: number, Owner: cfg.Name, Replicas: cfg.Replicas, Log: log, Now: time.Now})
+		},
+		Replicas: cfg.Replicas, JS: js, Plans: blobs.Plan, TTL: cfg.LeaseTTL, Dispatch: dispatcher,
 		Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Log: log, Now: time.Now, Suffix: suffix,
 	})
 	if err != nil {

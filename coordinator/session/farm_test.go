@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/slipway-build/slipway/coordinator/dispatch"
+	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
@@ -114,7 +115,10 @@ func newFarmOf(t *testing.T, p *plan.Plan, secrets session.Secrets) *farm {
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, f.js, 1) }, Log: log, Now: now,
 	})}
 	f.parts, err = partition.NewSet(t.Context(), 1, partition.Config{
-		Owner: "test", JS: f.js, TTL: ttl, Dispatch: f.presence, Effects: effects{}, Listener: f.hub, Log: log, Now: now,
+		JS: f.js, TTL: ttl, Journal: func(ctx context.Context, number int) (partition.Journal, error) {
+			return journal.Open(ctx, f.js, journal.Config{Partition: number, Owner: "test", Log: log, Now: now})
+		},
+		Dispatch: f.presence, Effects: effects{}, Listener: f.hub, Log: log, Now: now,
 		Plans: func(context.Context, string) (*plan.Plan, error) { return p, nil }, Suffix: func() string { return "test" },
 	})
 	if err != nil {

@@ -1,0 +1,169 @@
+// Package journaltest has what every journal.Stream must do, and a stream in memory whose
+// network and disk fail as they are told. It runs inside testing/synctest, where a NATS
+// server cannot.
+package journaltest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/journal"
+)
+
+// ErrBroken is the answer of a call that Fault lets fail.
+var ErrBroken = errors.New("the stream is broken")
+
+// Fault is what happens to one call of a Memory. The zero Fault: nothing.
+type Fault struct {
+	Request    time.Duration // how long the request is on its way; it arrives though its caller has gone
+	Answer     time.Duration // how long the answer is
+	LostBefore bool          // the request never arrives
+	LostAfter  bool          // the answer never does
+	Broken     bool          // an error is the answer, and nothing was done
+}
+
+// Memory is a stream that owners share, as they share a real one.
+type Memory struct {
+	// Fault says what happens to a call ("append", "get", "read"). nil: nothing.
+	Fault func(call string) Fault
+
+	mu     sync.Mutex
+	frames [][]byte
+}
+
+// call carries out do at the other end of the network.
+func (m *Memory) call(ctx context.Context, name string, do func() error) error {
+	var f Fault
+	if m.Fault != nil {
+		f = m.Fault(name)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+	}
+	answer := make(chan error, 1)
+	there := func() {
+		err := ErrBroken
+		if !f.Broken {
+			err = do()
+		}
+		if !f.LostAfter {
+			after(f.Answer, func() { answer <- err })
+		}
+	}
+	if !f.LostBefore {
+		after(f.Request, there)
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+	}
+}
+
+func after(d time.Duration, do func()) {
+	if d == 0 {
+		do()
+		return
+	}
+	time.AfterFunc(d, do)
+}
+
+// Append implements journal.Stream.
+func (m *Memory) Append(ctx context.Context, last uint64, frame []byte) (uint64, error) {
+	frame = bytes.Clone(frame)
+	err := m.call(ctx, "append", func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if end := uint64(len(m.frames)); end != last {
+			return fmt.Errorf("%w: it ends with %d, not %d", journal.ErrBehind, end, last)
+		}
+		m.frames = append(m.frames, frame)
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return last + 1, nil
+}
+
+// Get implements journal.Stream.
+func (m *Memory) Get(ctx context.Context, sequence uint64) ([]byte, error) {
+	var frame []byte
+	var mu sync.Mutex // the answer may come when nobody waits for it
+	err := m.call(ctx, "get", func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if sequence == 0 || sequence > uint64(len(m.frames)) {
+			return fmt.Errorf("record %d: %w", sequence, journal.ErrNoRecord)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		frame = bytes.Clone(m.frames[sequence-1])
+		return nil
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	return frame, err
+}
+
+// Read implements journal.Stream.
+func (m *Memory) Read(ctx context.Context, from uint64, each func(uint64, []byte) error) error {
+	var frames [][]byte
+	var mu sync.Mutex
+	err := m.call(ctx, "read", func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		mu.Lock()
+		defer mu.Unlock()
+		for i := from; i <= uint64(len(m.frames)); i++ {
+			frames = append(frames, bytes.Clone(m.frames[i-1]))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, f := range frames {
+		if err := each(from+uint64(i), f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Len is the number of the last record.
+func (m *Memory) Len() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return uint64(len(m.frames))
+}
+
+// Copy is a stream with the same records and no faults.
+func (m *Memory) Copy() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := &Memory{}
+	for _, f := range m.frames {
+		out.frames = append(out.frames, bytes.Clone(f))
+	}
+	return out
+}
+
+// Change puts what f makes of a record in its place, as a disk that is going bad does.
+func (m *Memory) Change(sequence uint64, f func([]byte) []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.frames[sequence-1] = f(bytes.Clone(m.frames[sequence-1]))
+}
+
+// Drop takes a record out; those behind it move up.
+func (m *Memory) Drop(sequence uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.frames = append(m.frames[:sequence-1:sequence-1], m.frames[sequence:]...)
+}
