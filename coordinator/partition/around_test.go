@@ -81,12 +81,17 @@ func (w *wires) Publish(ctx context.Context, subject string, data []byte, opts .
 type board struct {
 	mu    sync.Mutex
 	ready map[string]string // token → capability
+	said  map[string][]partition.Priority
 }
 
-func (b *board) Ready(capability, token string, _ partition.Priority) {
+func (b *board) Ready(capability, token string, p partition.Priority) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ready[token] = capability
+	if b.said == nil {
+		b.said = map[string][]partition.Priority{}
+	}
+	b.said[token] = append(b.said[token], p)
 }
 
 func (b *board) Gone(_, token string) {

@@ -119,6 +119,9 @@ type Build struct {
 	Timeout    time.Duration     `json:"timeout"`            // of one attempt; default: 1h
 	Infra      int               `json:"retry_infra"`        // retries when the farm broke; default: 2
 	Pos        Pos               `json:"-"`                  //
+
+	RetryTimeout int `json:"retry_timeout,omitempty"` // retries when an attempt used up its time; default: 0
+	RetryOOM     int `json:"retry_oom,omitempty"`     // retries when it ran out of memory; default: 0
 }
 
 // Context is an image of this repository that a Dockerfile builds upon.
@@ -143,6 +146,9 @@ type Test struct {
 	Infra   int               `json:"retry_infra"`           // retries when the farm broke; default: 2
 	Flaky   int               `json:"retry_flaky,omitempty"` // retries when the test failed; default: 0
 	Pos     Pos               `json:"-"`                     // of its name
+
+	RetryTimeout int `json:"retry_timeout,omitempty"` // as of a build
+	RetryOOM     int `json:"retry_oom,omitempty"`
 
 	Sidecars []SidecarRef `json:"sidecars,omitempty"` // beside Run, in the order in which they are started
 }

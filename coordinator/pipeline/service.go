@@ -125,7 +125,9 @@ func (d *decoder) buildFields(b *Build) strictyaml.Fields {
 		"args":    func(n strictyaml.Node) { b.Args = d.env(n, "build arguments", b.Args, nil) },
 		"secrets": func(n strictyaml.Node) { b.Secrets = d.buildSecrets(n, b.Secrets) },
 		"timeout": func(n strictyaml.Node) { b.Timeout = n.Duration(time.Second, 24*time.Hour) },
-		"retry":   func(n strictyaml.Node) { d.retry(n, &b.Infra, nil) },
+		"retry": func(n strictyaml.Node) {
+			d.retry(n, budgets{infra: &b.Infra, timeout: &b.RetryTimeout, oom: &b.RetryOOM})
+		},
 	}
 }
 
@@ -171,7 +173,7 @@ func (d *decoder) tests(n strictyaml.Node, service string) []*Test {
 func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *Test {
 	t := d.defaults.test
 	t.Name, t.Pos, t.Env, t.Secrets = key.Text, key.Pos, maps.Clone(t.Env), slices.Clone(t.Secrets)
-	inherited, own := len(t.Secrets), -1
+	inherited, own := len(t.Secrets), [3]int{-1, -1, -1} // flaky, timeout, oom
 	fields := d.testFields(&t)
 	fields["run"] = func(n strictyaml.Node) { t.Run = d.command(n) }
 	fields["in"] = func(n strictyaml.Node) { t.In = d.stage(n) }
@@ -183,8 +185,11 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		}
 	}
 	fields["retry"] = func(n strictyaml.Node) {
-		if d.retry(n, &t.Infra, &own); own >= 0 {
-			t.Flaky = own
+		d.retry(n, budgets{&t.Infra, &own[0], &own[1], &own[2]})
+		for i, inherited := range []*int{&t.Flaky, &t.RetryTimeout, &t.RetryOOM} {
+			if own[i] >= 0 {
+				*inherited = own[i]
+			}
 		}
 	}
 	fields["shards"] = later
@@ -213,13 +218,13 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		d.report.Add(key.Pos, "give it another name", "%s has the name of the service's migration", what)
 	case t.At == AtDeploy && len(t.Secrets) > 0:
 		d.report.Add(key.Pos, "use a Secret of the namespace in the manifests", "%s has a secret in env, which is not supported yet when at is deploy", what)
-	case t.At == AtDeploy && own > 0:
-		d.report.Add(key.Pos, "write retry: { flaky: 0 }", "%s is tried again when it fails, which is not supported yet when at is deploy", what)
+	case t.At == AtDeploy && max(own[0], own[1], own[2]) > 0:
+		d.report.Add(key.Pos, "leave infra alone in retry", "%s is tried again when it fails, which is not supported yet when at is deploy", what)
 	case t.Target != "" && len(t.Secrets) > inherited:
 		d.report.Add(key.Pos, "write build.secrets, and RUN --mount=type=secret in the stage", "%s has a secret in env, which a stage does not see", what)
 	}
 	if t.At == AtDeploy {
-		t.Flaky = 0 // of the defaults, which are for the others
+		t.Flaky, t.RetryTimeout, t.RetryOOM = 0, 0, 0 // of the defaults, which are for the others
 	}
 	return &t
 }
@@ -230,18 +235,26 @@ func (d *decoder) testFields(t *Test) strictyaml.Fields {
 		"timeout": func(n strictyaml.Node) { t.Timeout = n.Duration(time.Second, 24*time.Hour) },
 		"size":    func(n strictyaml.Node) { t.Size = cmp.Or(n.Enum("S", "M", "L", "XL"), t.Size) },
 		"env":     func(n strictyaml.Node) { t.Env = d.env(n, "environment variables", t.Env, &t.Secrets) },
-		"retry":   func(n strictyaml.Node) { d.retry(n, &t.Infra, &t.Flaky) },
+		"retry":   func(n strictyaml.Node) { d.retry(n, budgets{&t.Infra, &t.Flaky, &t.RetryTimeout, &t.RetryOOM}) },
 	}
 }
 
+// budgets are how often each class of failure is tried again.
+type budgets struct{ infra, flaky, timeout, oom *int }
+
 // retry reads budgets; flaky is nil for a build, which is the same each time.
-func (d *decoder) retry(n strictyaml.Node, infra, flaky *int) {
+func (d *decoder) retry(n strictyaml.Node, b budgets) {
+	times := func(into *int) func(strictyaml.Node) {
+		return func(n strictyaml.Node) { *into = n.Int(0, 10) }
+	}
 	n.Fields("retry", strictyaml.Fields{
-		"infra": func(n strictyaml.Node) { *infra = n.Int(0, 10) },
+		"infra":   times(b.infra),
+		"timeout": times(b.timeout),
+		"oom":     times(b.oom),
 		"flaky": func(n strictyaml.Node) {
 			switch times := n.Int(0, 10); {
-			case flaky != nil:
-				*flaky = times
+			case b.flaky != nil:
+				*b.flaky = times
 			case times > 0:
 				n.KeyProblem("remove it", "flaky is for tests: a build that failed is not tried again")
 			}

@@ -107,6 +107,9 @@ type Task struct {
 	Infra   int      `json:"retry_infra,omitempty"`     // how often an errored attempt is tried again
 	Flaky   int      `json:"retry_flaky,omitempty"`     // how often a test that failed is tried again: one that succeeds then is flaky
 
+	RetryTimeout int `json:"retry_timeout,omitempty"` // how often an attempt that used up its time is tried again
+	RetryOOM     int `json:"retry_oom,omitempty"`     // how often one that ran out of memory is
+
 	Build  *Build  `json:"build,omitempty"`
 	Test   *Test   `json:"test,omitempty"`
 	Render *Render `json:"render,omitempty"`

@@ -156,6 +156,7 @@ func (p *planner) build(s *pipeline.Service) {
 	t := plan.Task{
 		ID: plan.BuildID(s.Name), Kind: plan.KindBuild, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
 		Digest: digest, Reason: p.why(s), Timeout: seconds(s.Build.Timeout), Infra: s.Build.Infra, Build: &b,
+		RetryTimeout: s.Build.RetryTimeout, RetryOOM: s.Build.RetryOOM,
 	}
 	p.add(t)
 	if reuse := p.tasks[len(p.tasks)-1].Reuse; reuse != nil {
@@ -218,7 +219,7 @@ func (p *planner) tests(s *pipeline.Service) {
 		})
 		p.add(plan.Task{
 			ID: plan.TestID(s.Name, t.Name), Kind: plan.KindTest, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
-			Digest: digest, Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra, Flaky: t.Flaky,
+			Digest: digest, Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra, Flaky: t.Flaky, RetryTimeout: t.RetryTimeout, RetryOOM: t.RetryOOM,
 			Test: &plan.Test{Name: t.Name, Build: b, Run: t.Run, Env: maps.Clone(t.Env), Secret: env, Report: t.Report, Sidecars: sidecars},
 		})
 	}

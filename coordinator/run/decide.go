@@ -42,14 +42,18 @@ func (r *Run) Finish(t *Task, rep Report, now time.Time) []Event {
 				done.Result.Image = build.Result.Image
 			}
 		}
-		if why := failedBefore(t); why != "" {
+		if why := failedBefore(t); why != "" && t.Spec.Kind == plan.KindTest {
 			done.Class, done.Message = ClassFlaky, fmt.Sprintf("passed in attempt %d; %s", a.Number, why)
 		}
 	case OutcomeFailed:
-		if used, budget := r.tries(t, a); used <= budget && !t.Revoked {
-			return append(events, TaskRetried{Run: r.ID, Task: t.Spec.ID, At: now, Reason: a.Message})
+		used, budget := r.tries(t, a)
+		if used <= budget && !t.Revoked {
+			return append(events, TaskRetried{Run: r.ID, Task: t.Spec.ID, At: now.Add(backoff(a, used)), Reason: a.Message})
 		}
 		done.State, done.Result = TaskFailed, rep.Result
+		if budget > 0 && used > budget {
+			done.Message = fmt.Sprintf("%s\n(gave up after %d attempts)", a.Message, len(t.Attempts))
+		}
 	case OutcomeCanceled:
 		done.State = TaskCanceled
 	case OutcomeErrored, OutcomeLost:
@@ -61,7 +65,7 @@ func (r *Run) Finish(t *Task, rep Report, now time.Time) []Event {
 			done.State = TaskErrored
 			done.Message = fmt.Sprintf("%s\n(gave up after %d attempts)", a.Message, len(t.Attempts))
 		default:
-			return append(events, TaskRetried{Run: r.ID, Task: t.Spec.ID, At: now.Add(backoff(a.Outcome, used)), Reason: a.Message})
+			return append(events, TaskRetried{Run: r.ID, Task: t.Spec.ID, At: now.Add(backoff(a, used)), Reason: a.Message})
 		}
 	default:
 		done.State, done.Class, done.Message = TaskErrored, ClassInfra, fmt.Sprintf("unknown outcome %q", a.Outcome)
@@ -79,15 +83,20 @@ func failedBefore(t *Task) string {
 	return ""
 }
 
+// tries is how many attempts have ended in the same way, and how many may be tried again:
+// each class of failure has a budget of its own, so that one never uses up another's.
 func (r *Run) tries(t *Task, now Attempt) (used, budget int) {
 	used = 1
 	for _, a := range t.Attempts[:len(t.Attempts)-1] {
-		if a.Outcome == now.Outcome {
+		if a.Outcome == now.Outcome && limit(a) == limit(now) {
 			used++
 		}
 	}
 	switch {
-	case now.Outcome == OutcomeFailed && (now.Class == ClassTimeout || now.Class == ClassOOM): // it would be so again
+	case limit(now) == ClassTimeout:
+		budget = t.Spec.RetryTimeout
+	case limit(now) == ClassOOM:
+		budget = t.Spec.RetryOOM
 	case now.Outcome == OutcomeFailed:
 		budget = t.Spec.Flaky
 	case now.Outcome == OutcomeLost:
@@ -102,9 +111,19 @@ func (r *Run) tries(t *Task, now Attempt) (used, budget int) {
 	return used, budget
 }
 
-// backoff before the next try: none after a lost worker, else 1 s doubling to 30 s.
-func backoff(o Outcome, used int) time.Duration {
-	if o == OutcomeLost {
+// limit is the class of an attempt that ended at a limit, of time or of memory, whose
+// next attempt may fare better on another machine; else none.
+func limit(a Attempt) Class {
+	if a.Outcome == OutcomeFailed && (a.Class == ClassTimeout || a.Class == ClassOOM) {
+		return a.Class
+	}
+	return ClassNone
+}
+
+// backoff before the next try: none after a lost worker or a test that said no, else 1 s
+// doubling to 30 s.
+func backoff(a Attempt, used int) time.Duration {
+	if a.Outcome == OutcomeLost || a.Outcome == OutcomeFailed && limit(a) == ClassNone {
 		return 0
 	}
 	d := time.Second

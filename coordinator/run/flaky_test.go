@@ -4,17 +4,22 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/coordinator/run"
 )
 
 // underTest is a run whose only test may begin.
-func underTest(t *testing.T, flaky, infra int) (w *world, test *run.Task, must func(error)) {
+func underTest(t *testing.T, budgets ...int) (w *world, test *run.Task, must func(error)) {
 	t.Helper()
 	p := plantest.Shop("shop", 1, 1, nil)
 	spec, _ := p.Find("test/s0/0")
-	spec.Flaky, spec.Infra = flaky, infra
+	for i, budget := range []*int{&spec.Flaky, &spec.Infra, &spec.RetryTimeout, &spec.RetryOOM} {
+		if i < len(budgets) {
+			*budget = budgets[i]
+		}
+	}
 	w, err := begin(p)
 	must = func(err error) {
 		t.Helper()
@@ -40,22 +45,30 @@ func underTest(t *testing.T, flaky, infra int) (w *world, test *run.Task, must f
 // passed is flaky.
 func TestBudgets(t *testing.T) {
 	for _, c := range []struct {
-		flaky, infra int
-		ends         string // of attempts: f failed, t time limit, o out of memory, e errored, l lost, s succeeded
-		want         string
+		flaky, infra, timeout, oom int
+
+		ends string // of attempts: f failed, t time limit, o out of memory, e errored, l lost, s succeeded
+		want string
 	}{
-		{0, 0, "f", "failed user: attempt 1"},
-		{0, 0, "s", "succeeded : attempt 1"},
-		{1, 0, "fs", "succeeded flaky: passed in attempt 2; attempt 1 failed: attempt 1"},
-		{2, 0, "ffs", "succeeded flaky: passed in attempt 3; attempt 2 failed: attempt 2"},
-		{1, 0, "ff", "failed user: attempt 2"},
-		{2, 1, "fefs", "succeeded flaky: passed in attempt 4; attempt 3 failed: attempt 3"},
-		{1, 1, "eefs", "errored infra: attempt 2 (gave up after 2 attempts)"},
-		{1, 2, "elefs", "succeeded flaky: passed in attempt 5; attempt 4 failed: attempt 4"},
-		{5, 0, "t", "failed timeout: attempt 1"},
-		{5, 0, "fo", "failed oom: attempt 2"},
+		{0, 0, 0, 0, "f", "failed user: attempt 1"},
+		{0, 0, 0, 0, "s", "succeeded : attempt 1"},
+		{1, 0, 0, 0, "fs", "succeeded flaky: passed in attempt 2; attempt 1 failed: attempt 1"},
+		{2, 0, 0, 0, "ffs", "succeeded flaky: passed in attempt 3; attempt 2 failed: attempt 2"},
+		{1, 0, 0, 0, "ff", "failed user: attempt 2 (gave up after 2 attempts)"},
+		{2, 1, 0, 0, "fefs", "succeeded flaky: passed in attempt 4; attempt 3 failed: attempt 3"},
+		{1, 1, 0, 0, "eefs", "errored infra: attempt 2 (gave up after 2 attempts)"},
+		{1, 2, 0, 0, "elefs", "succeeded flaky: passed in attempt 5; attempt 4 failed: attempt 4"},
+		{5, 0, 0, 0, "t", "failed timeout: attempt 1"},
+		{5, 0, 0, 0, "fo", "failed oom: attempt 2"},
+		{0, 0, 1, 0, "ts", "succeeded flaky: passed in attempt 2; attempt 1 failed: attempt 1"},
+		{0, 0, 1, 0, "tt", "failed timeout: attempt 2 (gave up after 2 attempts)"},
+		{0, 0, 1, 0, "o", "failed oom: attempt 1"},
+		{0, 0, 0, 2, "ooo", "failed oom: attempt 3 (gave up after 3 attempts)"},
+		{0, 0, 3, 3, "f", "failed user: attempt 1"},
+		{1, 1, 1, 1, "toefs", "succeeded flaky: passed in attempt 5; attempt 4 failed: attempt 4"},
+		{1, 1, 1, 1, "toeft", "failed timeout: attempt 5 (gave up after 5 attempts)"},
 	} {
-		w, test, must := underTest(t, c.flaky, c.infra)
+		w, test, must := underTest(t, c.flaky, c.infra, c.timeout, c.oom)
 		for i, end := range c.ends {
 			if test.State.Ended() {
 				break
@@ -82,5 +95,31 @@ func TestARevokedTestIsNotTriedAgain(t *testing.T) {
 	must(w.finish(test, run.OutcomeFailed, false))
 	if test.State != run.TaskFailed {
 		t.Errorf("%s: %s", test.State, test.Message)
+	}
+}
+
+// TestBackoff: the pause before the next try grows, and is bounded; a test that said no
+// waits for nothing.
+func TestBackoff(t *testing.T) {
+	for class, want := range map[run.Class][]int{
+		run.ClassTimeout: {1, 2, 4, 8, 16, 30, 30, 30},
+		run.ClassOOM:     {1, 2, 4, 8, 16, 30, 30, 30},
+		run.ClassInfra:   {1, 2, 4, 8, 16, 30, 30, 30},
+		run.ClassUser:    {0, 0, 0, 0, 0, 0, 0, 0},
+	} {
+		w, test, must := underTest(t, 10, 10, 10, 10)
+		for i, pause := range want {
+			must(w.start(test))
+			a := *test.Current()
+			a.Class, a.FinishedAt, a.Outcome = class, w.at, run.OutcomeFailed
+			if class == run.ClassInfra {
+				a.Outcome = run.OutcomeErrored
+			}
+			now := w.at
+			must(w.emit(w.r.Finish(test, run.Report{Attempt: a}, now)...))
+			if got := test.NotBefore.Sub(now) / time.Second; int(got) != pause {
+				t.Errorf("%s, attempt %d: the next one waits %d s, want %d", class, i+1, got, pause)
+			}
+		}
 	}
 }
