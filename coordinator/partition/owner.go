@@ -31,6 +31,7 @@ type owner struct {
 	// quiet: until then no inherited task is released, for its lease may be somebody's.
 	quiet   time.Time
 	delayed map[string]*waiting // ready tasks that wait for a time, by token
+	overdue map[string]*run.Run // runs that must end by a time, by id
 	submit  func(context.Context, func(*Tx) error, func(error)) error
 	side    sync.WaitGroup // effects
 
@@ -61,7 +62,7 @@ type waiting struct {
 func newOwner(ctx context.Context, cfg Config, st *project.State, j Journal, epoch uint64, submit func(context.Context, func(*Tx) error, func(error)) error) *owner {
 	ctx, cancel := context.WithCancel(ctx)
 	return &owner{
-		cfg: cfg, ctx: ctx, cancel: cancel, st: st, j: j, epoch: epoch, leases: map[string]*lease{}, delayed: map[string]*waiting{},
+		cfg: cfg, ctx: ctx, cancel: cancel, st: st, j: j, epoch: epoch, leases: map[string]*lease{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
 		submit: submit, touched: map[string]map[int]bool{}, moved: map[string]bool{}, dirty: map[string]bool{},
 	}
 }

@@ -45,6 +45,10 @@ func (o *owner) emit(events ...run.Event) {
 			task = e.Task
 		case run.RolloutLeft:
 			o.left = append(o.left, e)
+		case run.Accepted:
+			o.bound(id)
+		case run.Finished:
+			delete(o.overdue, id)
 		default:
 		}
 		o.moved[id] = true
@@ -306,6 +310,12 @@ func (o *owner) expire() {
 			o.lost(token, l)
 		}
 	}
+	for _, r := range o.overdue {
+		if events := r.Overdue(o.at); len(events) > 0 {
+			o.touch(r.ID, "")
+			o.emit(events...)
+		}
+	}
 	if now.Before(o.quiet) {
 		return
 	}
@@ -354,6 +364,7 @@ func (o *owner) inherit() {
 				o.leases[token] = &lease{r: r, t: t, ref: Ref{Token: token, Attempt: a.Number, Fence: a.Fence}, worker: Worker{Name: a.Worker}, deadline: o.quiet}
 			}
 		}
+		o.bound(r.ID)
 		o.touch(r.ID, "")
 		o.dirty[r.ID] = true
 	}

@@ -87,6 +87,7 @@ func (tx *Tx) Accept(s Submission) (id string, replayed bool, err error) {
 		Run: id, Number: p.Next(), Project: s.Plan.Project, Repository: s.Plan.Repository, Ref: s.Plan.Ref, Commit: s.Plan.Commit, Dirty: s.Plan.Dirty,
 		PlanHash: s.PlanHash, SubmittedBy: s.SubmittedBy, Origin: s.Origin, IdempotencyKey: s.Key, RequestHash: s.RequestHash, TraceID: s.TraceID(id),
 	})
+	o.supersede(s.Plan, id)
 	return id, false, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-build/slipway/internal/strictyaml"
 )
@@ -122,6 +123,7 @@ func (d *decoder) root(root strictyaml.Node, p *Pipeline) {
 		"defaults": keep(&defaults),
 		"services": keep(&services),
 		"sidecars": func(n strictyaml.Node) { p.Sidecars = d.sidecars(n) },
+		"timeout":  func(n strictyaml.Node) { p.Timeout = n.Duration(time.Second, 30*24*time.Hour) },
 		"release":  later,
 		"on":       hint("on is true in older YAML", "write \"triggers\""),
 	}
@@ -176,6 +178,7 @@ func (d *decoder) triggers(n strictyaml.Node) []Trigger {
 				"branches":     func(n strictyaml.Node) { t.Branches = d.globs(n) },
 				"paths":        func(n strictyaml.Node) { t.Paths = d.paths(n) },
 				"paths_ignore": func(n strictyaml.Node) { t.PathsIgnore = d.paths(n) },
+				"supersede":    func(n strictyaml.Node) { t.Supersede = n.Enum(SupersedeNever, SupersedeQueued, SupersedeRunning) },
 				"if":           later,
 			}
 			if event == "push" {

@@ -62,7 +62,9 @@ type Pipeline struct {
 	Triggers []Trigger  `json:"triggers,omitempty"` // sorted by event
 	Sidecars []*Sidecar `json:"sidecars,omitempty"` // sorted by name
 	Services []*Service `json:"services"`           // sorted by name
-	Pos      Pos        `json:"-"`                  // of the project's name
+
+	Timeout time.Duration `json:"timeout,omitempty"` // of a run; 0: none
+	Pos     Pos           `json:"-"`                 // of the project's name
 }
 
 // Trigger says which events start a run, and how much of the pipeline it runs.
@@ -73,8 +75,17 @@ type Trigger struct {
 	PathsIgnore []string `json:"paths_ignore,omitempty"` // repository paths whose changes do not count
 	Until       string   `json:"until"`                  // the last stage that is run: build, test or release
 	Diff        bool     `json:"diff,omitempty"`         // what a release would change is compared with the targets
+	Supersede   string   `json:"supersede,omitempty"`    // which older runs of the same branch a newer commit ends; empty: SupersedeQueued
 	Pos         Pos      `json:"-"`
 }
+
+// What becomes of older runs of a branch or pull request when it has a newer commit. One
+// that has begun to roll out is never ended by that.
+const (
+	SupersedeNever   = "never"
+	SupersedeQueued  = "queued"  // those of which no task has been taken by a worker
+	SupersedeRunning = "running" // those too that go on
+)
 
 // Filtered tells whether the trigger asks what changed.
 func (t Trigger) Filtered() bool { return len(t.Paths)+len(t.PathsIgnore) > 0 }

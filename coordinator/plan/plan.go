@@ -71,8 +71,17 @@ type Plan struct {
 	Registry   string    `json:"registry,omitempty"`  // prefix that images are pushed under, e.g. 127.0.0.1:7423/shop
 	Services   []Service `json:"services"`            //
 	Tasks      []Task    `json:"tasks"`               //
-	Rollbacks  []Task    `json:"compensation"`        // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
+	Line       string    `json:"line,omitempty"`      // the branch or pull request whose event began it: of its runs the newest counts
+	Supersede  string    `json:"supersede,omitempty"` // which older runs of the line it ends; empty: none
+	Timeout    int       `json:"timeout_seconds,omitempty"`
+	Rollbacks  []Task    `json:"compensation"` // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
 }
+
+// Values of Plan.Supersede.
+const (
+	SupersedeQueued  = "queued"  // older runs of the line of which no task has been taken
+	SupersedeRunning = "running" // those too that go on
+)
 
 // Service says what became of one service in this plan, and why.
 type Service struct {

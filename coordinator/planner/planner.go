@@ -13,6 +13,7 @@ package planner
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/slipway-build/slipway/coordinator/affected"
 	"github.com/slipway-build/slipway/coordinator/dag"
@@ -54,6 +55,9 @@ type Input struct {
 	// for the artifact being there: ask it again after Plan named what it reuses, and
 	// plan once more without what is gone. May be nil.
 	Known func(digest string) (plan.Reuse, bool)
+
+	Line      string // of the plan
+	Supersede string
 }
 
 // Plan makes the plan. It is the zero plan if there are problems.
@@ -219,6 +223,7 @@ func (p *planner) result() plan.Plan {
 		Version: plan.Version, Project: p.in.Pipeline.Project, Repository: p.in.Repository, Ref: p.in.Ref,
 		Commit: p.in.Commit, Base: p.in.Base, Dirty: p.in.Dirty, Untrusted: p.in.Untrusted, Registry: p.in.Registry,
 		Services: make([]plan.Service, 0, len(p.in.Pipeline.Services)), Tasks: p.tasks, Rollbacks: p.rolls,
+		Line: p.in.Line, Supersede: p.in.Supersede, Timeout: int(p.in.Pipeline.Timeout / time.Second),
 	}
 	for _, s := range p.in.Pipeline.Services {
 		out.Services = append(out.Services, p.service(s))

@@ -38,6 +38,7 @@ type Project struct {
 	green   map[string]string       // ref → commit of the newest run that succeeded; "" for any ref
 	stable  map[place]Stable        //
 	rollout map[string]*environment // by name
+	lines   map[string][]string     // line → its runs that have not ended, oldest first
 }
 
 // Key is what an idempotency key was used for.
@@ -89,7 +90,7 @@ func (s *State) Runs(project string, limit int) []*run.Run {
 func (s *State) Project(name string) *Project {
 	p, ok := s.projects[name]
 	if !ok {
-		p = &Project{Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]string{}, stable: map[place]Stable{}, rollout: map[string]*environment{}}
+		p = &Project{Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]string{}, stable: map[place]Stable{}, rollout: map[string]*environment{}, lines: map[string][]string{}}
 		s.projects[name] = p
 	}
 	return p
@@ -116,6 +117,20 @@ func (p *Project) Green(ref string) string {
 		return c
 	}
 	return p.green[""]
+}
+
+// Line lists the runs of a line that have not ended, oldest first.
+func (p *Project) Line(name string) []string { return p.lines[name] }
+
+func (p *Project) leaveLine(r *run.Run) {
+	line := r.Plan.Line
+	if line == "" {
+		return
+	}
+	p.lines[line] = slices.DeleteFunc(p.lines[line], func(id string) bool { return id == r.ID })
+	if len(p.lines[line]) == 0 {
+		delete(p.lines, line)
+	}
 }
 
 // Stable answers what serves on a target.
@@ -175,6 +190,7 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 			p.results[e.Digest] = Known{Run: r.ID, Result: e.Result, At: at}
 		}
 	case run.Finished:
+		p.leaveLine(r)
 		if e.State == run.Succeeded && !compares(r) {
 			p.green[r.Ref], p.green[""] = r.Commit, r.Commit
 		}
@@ -207,6 +223,9 @@ func (s *State) accept(a run.Accepted, at time.Time) error {
 	s.runs[a.Run] = r
 	s.order = append(s.order, a.Run)
 	p.last = max(p.last, a.Number)
+	if pl.Line != "" {
+		p.lines[pl.Line] = append(p.lines[pl.Line], a.Run)
+	}
 	if a.IdempotencyKey != "" {
 		p.keys[a.IdempotencyKey] = Key{Run: a.Run, RequestHash: a.RequestHash}
 	}

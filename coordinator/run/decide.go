@@ -147,6 +147,37 @@ func (r *Run) Cancel(message string) []Event {
 	return []Event{StopRequested{Run: r.ID, Message: message}}
 }
 
+// Supersede decides what a newer run of the same line means: nothing for a run that has
+// begun to roll out, for ending that means compensating; else its end, if nobody works on
+// it or those that go on are to be ended too.
+func (r *Run) Supersede(by string, running bool) []Event {
+	if r.deploying() || !running && r.taken() {
+		return nil
+	}
+	return r.Cancel(fmt.Sprintf("superseded by the newer run %s of %s", by, r.Plan.Line))
+}
+
+func (r *Run) deploying() bool {
+	return slices.ContainsFunc(r.Tasks, func(t *Task) bool { return t.Spec.Kind == plan.KindRollout && t.State.Good() })
+}
+
+func (r *Run) taken() bool {
+	return slices.ContainsFunc(r.Tasks, func(t *Task) bool { return len(t.Attempts) > 0 })
+}
+
+// Overdue decides what it means that the run has not ended in its time.
+func (r *Run) Overdue(at time.Time) []Event {
+	if due, ok := r.Due(); !ok || at.Before(due) {
+		return nil
+	}
+	return r.Cancel(fmt.Sprintf("it did not end within %s, the timeout of runs in slipway.yaml", time.Duration(r.Plan.Timeout)*time.Second))
+}
+
+// Due is when the run must have ended, if it must.
+func (r *Run) Due() (time.Time, bool) {
+	return r.AcceptedAt.Add(time.Duration(r.Plan.Timeout) * time.Second), r.Plan.Timeout > 0
+}
+
 // Next says what follows from the state by itself, or nothing. The caller applies what
 // it answers and asks again. Its cost is that of the tasks that ended since.
 func (r *Run) Next() []Event {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/source"
 )
 
@@ -164,4 +165,24 @@ func (s *Submitter) decides(ctx context.Context, req Request, pipe *pipeline.Pip
 		return nil, fmt.Errorf("%w: %s calls the project %q, and on branch %q it is %q", ErrStranger, pipeline.File, pipe.Project, req.Event.Onto, base.Project)
 	}
 	return base, nil
+}
+
+// line answers the line of commits that an event belongs to, and which older runs of it
+// the new one ends. What a person asked for belongs to none.
+func (r Request) line(t pipeline.Trigger) (line, supersede string) {
+	e := r.Event
+	if e == nil {
+		return "", ""
+	}
+	switch t.Supersede {
+	case pipeline.SupersedeRunning:
+		supersede = plan.SupersedeRunning
+	case pipeline.SupersedeNever:
+	default:
+		supersede = plan.SupersedeQueued
+	}
+	if e.Kind == "push" {
+		return fmt.Sprintf("branch %s of %s", e.Branch, r.Repository), supersede
+	}
+	return fmt.Sprintf("%s of %s", r.Ref, r.Repository), supersede // pull/7
 }
