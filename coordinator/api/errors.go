@@ -38,6 +38,7 @@ func toStatus(err error) error {
 		{source.ErrTooLarge, codes.InvalidArgument},
 		{submit.ErrRegistry, codes.Unavailable},
 		{submit.ErrStranger, codes.PermissionDenied},
+		{submit.ErrNoRetry, codes.FailedPrecondition},
 		{artifact.ErrNotFound, codes.NotFound},
 		{artifact.ErrTooLarge, codes.InvalidArgument},
 	}

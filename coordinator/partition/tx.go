@@ -137,6 +137,20 @@ func (tx *Tx) Known(project, digest string) (project.Known, bool) {
 // Green is the last commit of a ref whose run succeeded; empty: none.
 func (tx *Tx) Green(project, ref string) string { return tx.o.st.Project(project).Green(ref) }
 
+// Overtaken answers an environment of the run's plan that a newer run has begun a rollout
+// to, and that run; empty: there is none.
+func (tx *Tx) Overtaken(r *run.Run) (environment, by string) {
+	p := tx.o.st.Project(r.Project)
+	for _, t := range r.Plan.Tasks {
+		if t.Kind == plan.KindRollout {
+			if e, by := p.MayEnter(r, t.Target.Environment); e == project.EnterSuperseded {
+				return t.Target.Environment, by
+			}
+		}
+	}
+	return "", ""
+}
+
 // Cancel asks a run to stop. A run that has ended stays as it is.
 func (tx *Tx) Cancel(name, message string) (*run.Run, error) {
 	c, err := tx.Run(name)

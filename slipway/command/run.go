@@ -49,26 +49,39 @@ follow or cancel it. A coordinator that is away for a while is waited for.`,
 			if err != nil {
 				return err
 			}
-			if !detach {
-				return a.follow(ctx, cl, run.GetId(), *out)
-			}
-			if *out != "table" {
-				return a.message(*out, run)
-			}
-			a.note("%s", follow(run.GetId()))
-			return a.printf("%s\n", run.GetId())
+			return a.begun(ctx, cl, run, detach, *out)
 		})
 	}
 	return c
 }
 
-// submit repeats a call that was cut off: the key makes it one intent.
+// begun follows a run that was accepted, or says how to.
+func (a *app) begun(ctx context.Context, cl *client.Client, run *pb.Run, detach bool, out format) error {
+	if !detach {
+		return a.follow(ctx, cl, run.GetId(), out)
+	}
+	if out != "table" {
+		return a.message(out, run)
+	}
+	a.note("%s", follow(run.GetId()))
+	return a.printf("%s\n", run.GetId())
+}
+
+// submit submits a commit.
 func (a *app) submit(ctx context.Context, c *client.Client, req *pb.SubmitRequest) (*pb.Run, error) {
+	return a.insist(ctx, func() (*pb.Run, error) {
+		res, err := c.Runs.Submit(ctx, req)
+		return res.GetRun(), err
+	})
+}
+
+// insist repeats a call that was cut off: its key makes it one intent.
+func (a *app) insist(ctx context.Context, call func() (*pb.Run, error)) (*pb.Run, error) {
 	b := &client.Backoff{Limit: 30 * time.Second}
 	for {
-		res, err := c.Runs.Submit(ctx, req)
+		run, err := call()
 		if err == nil {
-			return res.GetRun(), nil
+			return run, nil
 		}
 		if ctx.Err() != nil {
 			a.note("interrupted while the run was being accepted; slipway list shows whether it was")

@@ -23,6 +23,90 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Why a task does not run.
+type WaitReason int32
+
+const (
+	WaitReason_WAIT_REASON_UNSPECIFIED WaitReason = 0
+	// It runs, or a worker has taken it and begins.
+	WaitReason_WAIT_REASON_NONE WaitReason = 1
+	// It has ended.
+	WaitReason_WAIT_REASON_ENDED WaitReason = 2
+	// Tasks that it needs have not succeeded yet: Wait.on.
+	WaitReason_WAIT_REASON_DEPENDENCY WaitReason = 3
+	// Another run rolls out to its environment: Wait.on.
+	WaitReason_WAIT_REASON_ENVIRONMENT WaitReason = 4
+	// Its next attempt is not before Wait.not_before.
+	WaitReason_WAIT_REASON_BACK_OFF WaitReason = 5
+	// No worker or deployer that is connected can carry it out.
+	WaitReason_WAIT_REASON_NO_WORKER WaitReason = 6
+	// All slots are taken, and Wait.position - 1 tasks come before it.
+	WaitReason_WAIT_REASON_QUEUE WaitReason = 7
+	// It is the next one, and a worker with a free slot is about to take it.
+	WaitReason_WAIT_REASON_OFFERED WaitReason = 8
+	// The coordinator carries it out itself, now.
+	WaitReason_WAIT_REASON_COORDINATOR WaitReason = 9
+	// The coordinator was replaced, and waits whether a worker still has it: until Wait.not_before.
+	WaitReason_WAIT_REASON_TAKEOVER WaitReason = 10
+)
+
+// Enum value maps for WaitReason.
+var (
+	WaitReason_name = map[int32]string{
+		0:  "WAIT_REASON_UNSPECIFIED",
+		1:  "WAIT_REASON_NONE",
+		2:  "WAIT_REASON_ENDED",
+		3:  "WAIT_REASON_DEPENDENCY",
+		4:  "WAIT_REASON_ENVIRONMENT",
+		5:  "WAIT_REASON_BACK_OFF",
+		6:  "WAIT_REASON_NO_WORKER",
+		7:  "WAIT_REASON_QUEUE",
+		8:  "WAIT_REASON_OFFERED",
+		9:  "WAIT_REASON_COORDINATOR",
+		10: "WAIT_REASON_TAKEOVER",
+	}
+	WaitReason_value = map[string]int32{
+		"WAIT_REASON_UNSPECIFIED": 0,
+		"WAIT_REASON_NONE":        1,
+		"WAIT_REASON_ENDED":       2,
+		"WAIT_REASON_DEPENDENCY":  3,
+		"WAIT_REASON_ENVIRONMENT": 4,
+		"WAIT_REASON_BACK_OFF":    5,
+		"WAIT_REASON_NO_WORKER":   6,
+		"WAIT_REASON_QUEUE":       7,
+		"WAIT_REASON_OFFERED":     8,
+		"WAIT_REASON_COORDINATOR": 9,
+		"WAIT_REASON_TAKEOVER":    10,
+	}
+)
+
+func (x WaitReason) Enum() *WaitReason {
+	p := new(WaitReason)
+	*p = x
+	return p
+}
+
+func (x WaitReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WaitReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_slipway_v1_run_proto_enumTypes[0].Descriptor()
+}
+
+func (WaitReason) Type() protoreflect.EnumType {
+	return &file_slipway_v1_run_proto_enumTypes[0]
+}
+
+func (x WaitReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WaitReason.Descriptor instead.
+func (WaitReason) EnumDescriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{0}
+}
+
 type RunState int32
 
 const (
@@ -67,11 +151,11 @@ func (x RunState) String() string {
 }
 
 func (RunState) Descriptor() protoreflect.EnumDescriptor {
-	return file_slipway_v1_run_proto_enumTypes[0].Descriptor()
+	return file_slipway_v1_run_proto_enumTypes[1].Descriptor()
 }
 
 func (RunState) Type() protoreflect.EnumType {
-	return &file_slipway_v1_run_proto_enumTypes[0]
+	return &file_slipway_v1_run_proto_enumTypes[1]
 }
 
 func (x RunState) Number() protoreflect.EnumNumber {
@@ -80,7 +164,7 @@ func (x RunState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RunState.Descriptor instead.
 func (RunState) EnumDescriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{0}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{1}
 }
 
 type TaskState int32
@@ -140,11 +224,11 @@ func (x TaskState) String() string {
 }
 
 func (TaskState) Descriptor() protoreflect.EnumDescriptor {
-	return file_slipway_v1_run_proto_enumTypes[1].Descriptor()
+	return file_slipway_v1_run_proto_enumTypes[2].Descriptor()
 }
 
 func (TaskState) Type() protoreflect.EnumType {
-	return &file_slipway_v1_run_proto_enumTypes[1]
+	return &file_slipway_v1_run_proto_enumTypes[2]
 }
 
 func (x TaskState) Number() protoreflect.EnumNumber {
@@ -153,7 +237,7 @@ func (x TaskState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TaskState.Descriptor instead.
 func (TaskState) EnumDescriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{1}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{2}
 }
 
 type FailureClass int32
@@ -200,11 +284,11 @@ func (x FailureClass) String() string {
 }
 
 func (FailureClass) Descriptor() protoreflect.EnumDescriptor {
-	return file_slipway_v1_run_proto_enumTypes[2].Descriptor()
+	return file_slipway_v1_run_proto_enumTypes[3].Descriptor()
 }
 
 func (FailureClass) Type() protoreflect.EnumType {
-	return &file_slipway_v1_run_proto_enumTypes[2]
+	return &file_slipway_v1_run_proto_enumTypes[3]
 }
 
 func (x FailureClass) Number() protoreflect.EnumNumber {
@@ -213,7 +297,7 @@ func (x FailureClass) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FailureClass.Descriptor instead.
 func (FailureClass) EnumDescriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{2}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{3}
 }
 
 type Outcome int32
@@ -261,11 +345,11 @@ func (x Outcome) String() string {
 }
 
 func (Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_slipway_v1_run_proto_enumTypes[3].Descriptor()
+	return file_slipway_v1_run_proto_enumTypes[4].Descriptor()
 }
 
 func (Outcome) Type() protoreflect.EnumType {
-	return &file_slipway_v1_run_proto_enumTypes[3]
+	return &file_slipway_v1_run_proto_enumTypes[4]
 }
 
 func (x Outcome) Number() protoreflect.EnumNumber {
@@ -274,7 +358,7 @@ func (x Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome.Descriptor instead.
 func (Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 type SubmitRequest struct {
@@ -1026,6 +1110,349 @@ func (x *CancelResponse) GetRun() *Run {
 	return nil
 }
 
+type RetryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in SubmitRequest.
+	IdempotencyKey string `protobuf:"bytes,1,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	Run            string `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RetryRequest) Reset() {
+	*x = RetryRequest{}
+	mi := &file_slipway_v1_run_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryRequest) ProtoMessage() {}
+
+func (x *RetryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
+func (*RetryRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RetryRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+func (x *RetryRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+type RetryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// The key was used before with this same request; run is the first one's.
+	Replayed      bool `protobuf:"varint,2,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryResponse) Reset() {
+	*x = RetryResponse{}
+	mi := &file_slipway_v1_run_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryResponse) ProtoMessage() {}
+
+func (x *RetryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
+func (*RetryResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RetryResponse) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *RetryResponse) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
+	}
+	return false
+}
+
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Id of a task; empty: every task that waits.
+	Task          string `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ExplainRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+type ExplainResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Run     string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	State   RunState               `protobuf:"varint,2,opt,name=state,proto3,enum=slipway.v1.RunState" json:"state,omitempty"`
+	Message string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// In the order of the plan. A task that was asked for by name is in it also when it
+	// does not wait.
+	Waits         []*Wait `protobuf:"bytes,4,rep,name=waits,proto3" json:"waits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ExplainResponse) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetState() RunState {
+	if x != nil {
+		return x.State
+	}
+	return RunState_RUN_STATE_UNSPECIFIED
+}
+
+func (x *ExplainResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetWaits() []*Wait {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
+type Wait struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Task   string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Reason WaitReason             `protobuf:"varint,2,opt,name=reason,proto3,enum=slipway.v1.WaitReason" json:"reason,omitempty"`
+	// For people.
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// Ids of tasks of the run, or of the run that is in the way.
+	On        []string               `protobuf:"bytes,4,rep,name=on,proto3" json:"on,omitempty"`
+	NotBefore *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	// From 1, among the tasks that wait for the same workers; 0: it is not in the queue.
+	Position int32 `protobuf:"varint,6,opt,name=position,proto3" json:"position,omitempty"`
+	// Slots of those workers.
+	Slots int32 `protobuf:"varint,7,opt,name=slots,proto3" json:"slots,omitempty"`
+	// Since when it could run; unset: its needs are not done.
+	ReadyAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=ready_at,json=readyAt,proto3" json:"ready_at,omitempty"`
+	// A guess of how long it still waits, from what such tasks took before; 0: unknown.
+	EstimateMillis int64 `protobuf:"varint,9,opt,name=estimate_millis,json=estimateMillis,proto3" json:"estimate_millis,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Wait) Reset() {
+	*x = Wait{}
+	mi := &file_slipway_v1_run_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wait) ProtoMessage() {}
+
+func (x *Wait) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wait.ProtoReflect.Descriptor instead.
+func (*Wait) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Wait) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *Wait) GetReason() WaitReason {
+	if x != nil {
+		return x.Reason
+	}
+	return WaitReason_WAIT_REASON_UNSPECIFIED
+}
+
+func (x *Wait) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Wait) GetOn() []string {
+	if x != nil {
+		return x.On
+	}
+	return nil
+}
+
+func (x *Wait) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *Wait) GetPosition() int32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Wait) GetSlots() int32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *Wait) GetReadyAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadyAt
+	}
+	return nil
+}
+
+func (x *Wait) GetEstimateMillis() int64 {
+	if x != nil {
+		return x.EstimateMillis
+	}
+	return 0
+}
+
 type Run struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Id         string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1054,7 +1481,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_slipway_v1_run_proto_msgTypes[12]
+	mi := &file_slipway_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1493,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[12]
+	mi := &file_slipway_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1506,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Run) GetId() string {
@@ -1213,7 +1640,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_slipway_v1_run_proto_msgTypes[13]
+	mi := &file_slipway_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1652,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[13]
+	mi := &file_slipway_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1665,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Service) GetName() string {
@@ -1295,7 +1722,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	mi := &file_slipway_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1734,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	mi := &file_slipway_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1747,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Task) GetId() string {
@@ -1448,7 +1875,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	mi := &file_slipway_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1887,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	mi := &file_slipway_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +1900,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Attempt) GetNumber() int32 {
@@ -1558,7 +1985,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_slipway_v1_run_proto_msgTypes[16]
+	mi := &file_slipway_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1997,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[16]
+	mi := &file_slipway_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +2010,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Fence) GetEpoch() uint64 {
@@ -1617,7 +2044,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_slipway_v1_run_proto_msgTypes[17]
+	mi := &file_slipway_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +2056,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[17]
+	mi := &file_slipway_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +2069,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Step) GetName() string {
@@ -1706,7 +2133,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_slipway_v1_run_proto_msgTypes[18]
+	mi := &file_slipway_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +2145,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[18]
+	mi := &file_slipway_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +2158,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Progress) GetTaskId() string {
@@ -1775,7 +2202,7 @@ type ProgressStep struct {
 
 func (x *ProgressStep) Reset() {
 	*x = ProgressStep{}
-	mi := &file_slipway_v1_run_proto_msgTypes[19]
+	mi := &file_slipway_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +2214,7 @@ func (x *ProgressStep) String() string {
 func (*ProgressStep) ProtoMessage() {}
 
 func (x *ProgressStep) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[19]
+	mi := &file_slipway_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +2227,7 @@ func (x *ProgressStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressStep.ProtoReflect.Descriptor instead.
 func (*ProgressStep) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ProgressStep) GetId() string {
@@ -1883,7 +2310,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_slipway_v1_run_proto_msgTypes[20]
+	mi := &file_slipway_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +2322,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[20]
+	mi := &file_slipway_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +2335,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Result) GetImage() string {
@@ -1970,7 +2397,7 @@ type Diff struct {
 
 func (x *Diff) Reset() {
 	*x = Diff{}
-	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	mi := &file_slipway_v1_run_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2409,7 @@ func (x *Diff) String() string {
 func (*Diff) ProtoMessage() {}
 
 func (x *Diff) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	mi := &file_slipway_v1_run_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2422,7 @@ func (x *Diff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diff.ProtoReflect.Descriptor instead.
 func (*Diff) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Diff) GetCreated() int32 {
@@ -2058,7 +2485,7 @@ type ObjectChange struct {
 
 func (x *ObjectChange) Reset() {
 	*x = ObjectChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	mi := &file_slipway_v1_run_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2497,7 @@ func (x *ObjectChange) String() string {
 func (*ObjectChange) ProtoMessage() {}
 
 func (x *ObjectChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	mi := &file_slipway_v1_run_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2510,7 @@ func (x *ObjectChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectChange.ProtoReflect.Descriptor instead.
 func (*ObjectChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ObjectChange) GetObject() string {
@@ -2135,7 +2562,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	mi := &file_slipway_v1_run_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2574,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	mi := &file_slipway_v1_run_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2587,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -2199,7 +2626,7 @@ type TestSummary struct {
 
 func (x *TestSummary) Reset() {
 	*x = TestSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[24]
+	mi := &file_slipway_v1_run_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2211,7 +2638,7 @@ func (x *TestSummary) String() string {
 func (*TestSummary) ProtoMessage() {}
 
 func (x *TestSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[24]
+	mi := &file_slipway_v1_run_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2224,7 +2651,7 @@ func (x *TestSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSummary.ProtoReflect.Descriptor instead.
 func (*TestSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TestSummary) GetTotal() int32 {
@@ -2282,7 +2709,7 @@ type TestCase struct {
 
 func (x *TestCase) Reset() {
 	*x = TestCase{}
-	mi := &file_slipway_v1_run_proto_msgTypes[25]
+	mi := &file_slipway_v1_run_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2294,7 +2721,7 @@ func (x *TestCase) String() string {
 func (*TestCase) ProtoMessage() {}
 
 func (x *TestCase) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[25]
+	mi := &file_slipway_v1_run_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2307,7 +2734,7 @@ func (x *TestCase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestCase.ProtoReflect.Descriptor instead.
 func (*TestCase) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TestCase) GetSuite() string {
@@ -2355,7 +2782,7 @@ type Deployed struct {
 
 func (x *Deployed) Reset() {
 	*x = Deployed{}
-	mi := &file_slipway_v1_run_proto_msgTypes[26]
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2794,7 @@ func (x *Deployed) String() string {
 func (*Deployed) ProtoMessage() {}
 
 func (x *Deployed) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[26]
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2807,7 @@ func (x *Deployed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployed.ProtoReflect.Descriptor instead.
 func (*Deployed) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Deployed) GetState() string {
@@ -2442,7 +2869,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_slipway_v1_run_proto_msgTypes[27]
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2454,7 +2881,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[27]
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2467,7 +2894,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -2492,7 +2919,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[28]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2931,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[28]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2944,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Problem) GetPath() string {
@@ -2625,7 +3052,35 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12 \n" +
 	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\"3\n" +
 	"\x0eCancelResponse\x12!\n" +
-	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\"\xb5\x04\n" +
+	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\"a\n" +
+	"\fRetryRequest\x123\n" +
+	"\x0fidempotency_key\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x0eidempotencyKey\x12\x1c\n" +
+	"\x03run\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\"N\n" +
+	"\rRetryResponse\x12!\n" +
+	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\x12\x1a\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed\"L\n" +
+	"\x0eExplainRequest\x12\x1c\n" +
+	"\x03run\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\x1c\n" +
+	"\x04task\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x04task\"\x91\x01\n" +
+	"\x0fExplainResponse\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12*\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x14.slipway.v1.RunStateR\x05state\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12&\n" +
+	"\x05waits\x18\x04 \x03(\v2\x10.slipway.v1.WaitR\x05waits\"\xc1\x02\n" +
+	"\x04Wait\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12.\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x16.slipway.v1.WaitReasonR\x06reason\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x0e\n" +
+	"\x02on\x18\x04 \x03(\tR\x02on\x129\n" +
+	"\n" +
+	"not_before\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x12\x1a\n" +
+	"\bposition\x18\x06 \x01(\x05R\bposition\x12\x14\n" +
+	"\x05slots\x18\a \x01(\x05R\x05slots\x125\n" +
+	"\bready_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\areadyAt\x12'\n" +
+	"\x0festimate_millis\x18\t \x01(\x03R\x0eestimateMillis\"\xb5\x04\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -2774,7 +3229,21 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"suggestion\x18\x05 \x01(\tR\n" +
 	"suggestion\x12\x18\n" +
-	"\aexcerpt\x18\x06 \x01(\tR\aexcerpt*\x9b\x01\n" +
+	"\aexcerpt\x18\x06 \x01(\tR\aexcerpt*\xab\x02\n" +
+	"\n" +
+	"WaitReason\x12\x1b\n" +
+	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10WAIT_REASON_NONE\x10\x01\x12\x15\n" +
+	"\x11WAIT_REASON_ENDED\x10\x02\x12\x1a\n" +
+	"\x16WAIT_REASON_DEPENDENCY\x10\x03\x12\x1b\n" +
+	"\x17WAIT_REASON_ENVIRONMENT\x10\x04\x12\x18\n" +
+	"\x14WAIT_REASON_BACK_OFF\x10\x05\x12\x19\n" +
+	"\x15WAIT_REASON_NO_WORKER\x10\x06\x12\x15\n" +
+	"\x11WAIT_REASON_QUEUE\x10\a\x12\x17\n" +
+	"\x13WAIT_REASON_OFFERED\x10\b\x12\x1b\n" +
+	"\x17WAIT_REASON_COORDINATOR\x10\t\x12\x18\n" +
+	"\x14WAIT_REASON_TAKEOVER\x10\n" +
+	"*\x9b\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n" +
@@ -2808,7 +3277,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x0eOUTCOME_FAILED\x10\x02\x12\x13\n" +
 	"\x0fOUTCOME_ERRORED\x10\x03\x12\x14\n" +
 	"\x10OUTCOME_CANCELED\x10\x04\x12\x10\n" +
-	"\fOUTCOME_LOST\x10\x052\xa0\x03\n" +
+	"\fOUTCOME_LOST\x10\x052\xae\x04\n" +
 	"\n" +
 	"RunService\x12E\n" +
 	"\x06Submit\x12\x19.slipway.v1.SubmitRequest\x1a\x1a.slipway.v1.SubmitResponse\"\x04\xb0\xe3\x18\x02\x12?\n" +
@@ -2816,7 +3285,9 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x03Get\x12\x16.slipway.v1.GetRequest\x1a\x17.slipway.v1.GetResponse\"\x04\xb0\xe3\x18\x01\x12?\n" +
 	"\x04List\x12\x17.slipway.v1.ListRequest\x1a\x18.slipway.v1.ListResponse\"\x04\xb0\xe3\x18\x01\x12D\n" +
 	"\x05Watch\x12\x18.slipway.v1.WatchRequest\x1a\x19.slipway.v1.WatchResponse\"\x04\xb0\xe3\x18\x010\x01\x12E\n" +
-	"\x06Cancel\x12\x19.slipway.v1.CancelRequest\x1a\x1a.slipway.v1.CancelResponse\"\x04\xb0\xe3\x18\x02BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
+	"\x06Cancel\x12\x19.slipway.v1.CancelRequest\x1a\x1a.slipway.v1.CancelResponse\"\x04\xb0\xe3\x18\x02\x12B\n" +
+	"\x05Retry\x12\x18.slipway.v1.RetryRequest\x1a\x19.slipway.v1.RetryResponse\"\x04\xb0\xe3\x18\x02\x12H\n" +
+	"\aExplain\x12\x1a.slipway.v1.ExplainRequest\x1a\x1b.slipway.v1.ExplainResponse\"\x04\xb0\xe3\x18\x01BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
 	file_slipway_v1_run_proto_rawDescOnce sync.Once
@@ -2830,103 +3301,119 @@ func file_slipway_v1_run_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_run_proto_rawDescData
 }
 
-var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_slipway_v1_run_proto_goTypes = []any{
-	(RunState)(0),                 // 0: slipway.v1.RunState
-	(TaskState)(0),                // 1: slipway.v1.TaskState
-	(FailureClass)(0),             // 2: slipway.v1.FailureClass
-	(Outcome)(0),                  // 3: slipway.v1.Outcome
-	(*SubmitRequest)(nil),         // 4: slipway.v1.SubmitRequest
-	(*SubmitResponse)(nil),        // 5: slipway.v1.SubmitResponse
-	(*PlanRequest)(nil),           // 6: slipway.v1.PlanRequest
-	(*PlanResponse)(nil),          // 7: slipway.v1.PlanResponse
-	(*GetRequest)(nil),            // 8: slipway.v1.GetRequest
-	(*GetResponse)(nil),           // 9: slipway.v1.GetResponse
-	(*ListRequest)(nil),           // 10: slipway.v1.ListRequest
-	(*ListResponse)(nil),          // 11: slipway.v1.ListResponse
-	(*WatchRequest)(nil),          // 12: slipway.v1.WatchRequest
-	(*WatchResponse)(nil),         // 13: slipway.v1.WatchResponse
-	(*CancelRequest)(nil),         // 14: slipway.v1.CancelRequest
-	(*CancelResponse)(nil),        // 15: slipway.v1.CancelResponse
-	(*Run)(nil),                   // 16: slipway.v1.Run
-	(*Service)(nil),               // 17: slipway.v1.Service
-	(*Task)(nil),                  // 18: slipway.v1.Task
-	(*Attempt)(nil),               // 19: slipway.v1.Attempt
-	(*Fence)(nil),                 // 20: slipway.v1.Fence
-	(*Step)(nil),                  // 21: slipway.v1.Step
-	(*Progress)(nil),              // 22: slipway.v1.Progress
-	(*ProgressStep)(nil),          // 23: slipway.v1.ProgressStep
-	(*Result)(nil),                // 24: slipway.v1.Result
-	(*Diff)(nil),                  // 25: slipway.v1.Diff
-	(*ObjectChange)(nil),          // 26: slipway.v1.ObjectChange
-	(*FieldChange)(nil),           // 27: slipway.v1.FieldChange
-	(*TestSummary)(nil),           // 28: slipway.v1.TestSummary
-	(*TestCase)(nil),              // 29: slipway.v1.TestCase
-	(*Deployed)(nil),              // 30: slipway.v1.Deployed
-	(*Problems)(nil),              // 31: slipway.v1.Problems
-	(*Problem)(nil),               // 32: slipway.v1.Problem
-	nil,                           // 33: slipway.v1.Step.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(WaitReason)(0),               // 0: slipway.v1.WaitReason
+	(RunState)(0),                 // 1: slipway.v1.RunState
+	(TaskState)(0),                // 2: slipway.v1.TaskState
+	(FailureClass)(0),             // 3: slipway.v1.FailureClass
+	(Outcome)(0),                  // 4: slipway.v1.Outcome
+	(*SubmitRequest)(nil),         // 5: slipway.v1.SubmitRequest
+	(*SubmitResponse)(nil),        // 6: slipway.v1.SubmitResponse
+	(*PlanRequest)(nil),           // 7: slipway.v1.PlanRequest
+	(*PlanResponse)(nil),          // 8: slipway.v1.PlanResponse
+	(*GetRequest)(nil),            // 9: slipway.v1.GetRequest
+	(*GetResponse)(nil),           // 10: slipway.v1.GetResponse
+	(*ListRequest)(nil),           // 11: slipway.v1.ListRequest
+	(*ListResponse)(nil),          // 12: slipway.v1.ListResponse
+	(*WatchRequest)(nil),          // 13: slipway.v1.WatchRequest
+	(*WatchResponse)(nil),         // 14: slipway.v1.WatchResponse
+	(*CancelRequest)(nil),         // 15: slipway.v1.CancelRequest
+	(*CancelResponse)(nil),        // 16: slipway.v1.CancelResponse
+	(*RetryRequest)(nil),          // 17: slipway.v1.RetryRequest
+	(*RetryResponse)(nil),         // 18: slipway.v1.RetryResponse
+	(*ExplainRequest)(nil),        // 19: slipway.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 20: slipway.v1.ExplainResponse
+	(*Wait)(nil),                  // 21: slipway.v1.Wait
+	(*Run)(nil),                   // 22: slipway.v1.Run
+	(*Service)(nil),               // 23: slipway.v1.Service
+	(*Task)(nil),                  // 24: slipway.v1.Task
+	(*Attempt)(nil),               // 25: slipway.v1.Attempt
+	(*Fence)(nil),                 // 26: slipway.v1.Fence
+	(*Step)(nil),                  // 27: slipway.v1.Step
+	(*Progress)(nil),              // 28: slipway.v1.Progress
+	(*ProgressStep)(nil),          // 29: slipway.v1.ProgressStep
+	(*Result)(nil),                // 30: slipway.v1.Result
+	(*Diff)(nil),                  // 31: slipway.v1.Diff
+	(*ObjectChange)(nil),          // 32: slipway.v1.ObjectChange
+	(*FieldChange)(nil),           // 33: slipway.v1.FieldChange
+	(*TestSummary)(nil),           // 34: slipway.v1.TestSummary
+	(*TestCase)(nil),              // 35: slipway.v1.TestCase
+	(*Deployed)(nil),              // 36: slipway.v1.Deployed
+	(*Problems)(nil),              // 37: slipway.v1.Problems
+	(*Problem)(nil),               // 38: slipway.v1.Problem
+	nil,                           // 39: slipway.v1.Step.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
 }
 var file_slipway_v1_run_proto_depIdxs = []int32{
-	16, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
-	16, // 1: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
-	16, // 2: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
-	34, // 3: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
-	16, // 4: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
-	16, // 5: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
-	18, // 6: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
-	22, // 7: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
-	16, // 8: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
-	0,  // 9: slipway.v1.Run.state:type_name -> slipway.v1.RunState
-	34, // 10: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
-	34, // 11: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	18, // 12: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
-	17, // 13: slipway.v1.Run.services:type_name -> slipway.v1.Service
-	1,  // 14: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
-	2,  // 15: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
-	24, // 16: slipway.v1.Task.result:type_name -> slipway.v1.Result
-	19, // 17: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
-	34, // 18: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
-	34, // 19: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
-	20, // 20: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
-	3,  // 21: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
-	2,  // 22: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
-	34, // 23: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
-	34, // 24: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	34, // 25: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
-	21, // 26: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
-	34, // 27: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	34, // 28: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	33, // 29: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
-	23, // 30: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
-	34, // 31: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
-	34, // 32: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
-	28, // 33: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
-	30, // 34: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
-	25, // 35: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
-	26, // 36: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
-	27, // 37: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
-	29, // 38: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	32, // 39: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
-	4,  // 40: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
-	6,  // 41: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
-	8,  // 42: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
-	10, // 43: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
-	12, // 44: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
-	14, // 45: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
-	5,  // 46: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	7,  // 47: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	9,  // 48: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	11, // 49: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	13, // 50: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	15, // 51: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	46, // [46:52] is the sub-list for method output_type
-	40, // [40:46] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	22, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
+	22, // 1: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
+	22, // 2: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
+	40, // 3: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
+	22, // 4: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
+	22, // 5: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
+	24, // 6: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
+	28, // 7: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
+	22, // 8: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
+	22, // 9: slipway.v1.RetryResponse.run:type_name -> slipway.v1.Run
+	1,  // 10: slipway.v1.ExplainResponse.state:type_name -> slipway.v1.RunState
+	21, // 11: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
+	0,  // 12: slipway.v1.Wait.reason:type_name -> slipway.v1.WaitReason
+	40, // 13: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
+	40, // 14: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
+	1,  // 15: slipway.v1.Run.state:type_name -> slipway.v1.RunState
+	40, // 16: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
+	40, // 17: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	24, // 18: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
+	23, // 19: slipway.v1.Run.services:type_name -> slipway.v1.Service
+	2,  // 20: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
+	3,  // 21: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
+	30, // 22: slipway.v1.Task.result:type_name -> slipway.v1.Result
+	25, // 23: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
+	40, // 24: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
+	40, // 25: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
+	26, // 26: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
+	4,  // 27: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
+	3,  // 28: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
+	40, // 29: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
+	40, // 30: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	40, // 31: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
+	27, // 32: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
+	40, // 33: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	40, // 34: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	39, // 35: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
+	29, // 36: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
+	40, // 37: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
+	40, // 38: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
+	34, // 39: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
+	36, // 40: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
+	31, // 41: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
+	32, // 42: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
+	33, // 43: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
+	35, // 44: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	38, // 45: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	5,  // 46: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
+	7,  // 47: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
+	9,  // 48: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
+	11, // 49: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
+	13, // 50: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
+	15, // 51: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
+	17, // 52: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
+	19, // 53: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
+	6,  // 54: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	8,  // 55: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	10, // 56: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	12, // 57: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	14, // 58: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	16, // 59: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	18, // 60: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
+	20, // 61: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
+	54, // [54:62] is the sub-list for method output_type
+	46, // [46:54] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_run_proto_init() }
@@ -2946,8 +3433,8 @@ func file_slipway_v1_run_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_run_proto_rawDesc), len(file_slipway_v1_run_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   30,
+			NumEnums:      5,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

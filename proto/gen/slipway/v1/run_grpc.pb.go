@@ -19,12 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RunService_Submit_FullMethodName = "/slipway.v1.RunService/Submit"
-	RunService_Plan_FullMethodName   = "/slipway.v1.RunService/Plan"
-	RunService_Get_FullMethodName    = "/slipway.v1.RunService/Get"
-	RunService_List_FullMethodName   = "/slipway.v1.RunService/List"
-	RunService_Watch_FullMethodName  = "/slipway.v1.RunService/Watch"
-	RunService_Cancel_FullMethodName = "/slipway.v1.RunService/Cancel"
+	RunService_Submit_FullMethodName  = "/slipway.v1.RunService/Submit"
+	RunService_Plan_FullMethodName    = "/slipway.v1.RunService/Plan"
+	RunService_Get_FullMethodName     = "/slipway.v1.RunService/Get"
+	RunService_List_FullMethodName    = "/slipway.v1.RunService/List"
+	RunService_Watch_FullMethodName   = "/slipway.v1.RunService/Watch"
+	RunService_Cancel_FullMethodName  = "/slipway.v1.RunService/Cancel"
+	RunService_Retry_FullMethodName   = "/slipway.v1.RunService/Retry"
+	RunService_Explain_FullMethodName = "/slipway.v1.RunService/Explain"
 )
 
 // RunServiceClient is the client API for RunService service.
@@ -59,6 +61,15 @@ type RunServiceClient interface {
 	// run are told to stop; a rollout that has begun is rolled back. Canceling a run
 	// that has ended, or again, changes nothing.
 	Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error)
+	// Retry begins a new run of the plan of one that has ended without success. What was
+	// built, tested and rendered there is reused, if it is still there; all else is carried
+	// out anew. It answers after the run is durable. A repeat with the same key answers the
+	// run that the first call began. FAILED_PRECONDITION: the run goes on or succeeded, or a
+	// newer one has begun a rollout to an environment of its plan.
+	Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (*RetryResponse, error)
+	// Explain says of each task of a run that waits what it waits for: the one reason that
+	// would have to go away for it to go on. It reads the state as of now and changes nothing.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 }
 
 type runServiceClient struct {
@@ -138,6 +149,26 @@ func (c *runServiceClient) Cancel(ctx context.Context, in *CancelRequest, opts .
 	return out, nil
 }
 
+func (c *runServiceClient) Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (*RetryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryResponse)
+	err := c.cc.Invoke(ctx, RunService_Retry_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, RunService_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RunServiceServer is the server API for RunService service.
 // All implementations must embed UnimplementedRunServiceServer
 // for forward compatibility.
@@ -170,6 +201,15 @@ type RunServiceServer interface {
 	// run are told to stop; a rollout that has begun is rolled back. Canceling a run
 	// that has ended, or again, changes nothing.
 	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
+	// Retry begins a new run of the plan of one that has ended without success. What was
+	// built, tested and rendered there is reused, if it is still there; all else is carried
+	// out anew. It answers after the run is durable. A repeat with the same key answers the
+	// run that the first call began. FAILED_PRECONDITION: the run goes on or succeeded, or a
+	// newer one has begun a rollout to an environment of its plan.
+	Retry(context.Context, *RetryRequest) (*RetryResponse, error)
+	// Explain says of each task of a run that waits what it waits for: the one reason that
+	// would have to go away for it to go on. It reads the state as of now and changes nothing.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	mustEmbedUnimplementedRunServiceServer()
 }
 
@@ -197,6 +237,12 @@ func (UnimplementedRunServiceServer) Watch(*WatchRequest, grpc.ServerStreamingSe
 }
 func (UnimplementedRunServiceServer) Cancel(context.Context, *CancelRequest) (*CancelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Cancel not implemented")
+}
+func (UnimplementedRunServiceServer) Retry(context.Context, *RetryRequest) (*RetryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Retry not implemented")
+}
+func (UnimplementedRunServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
 }
 func (UnimplementedRunServiceServer) mustEmbedUnimplementedRunServiceServer() {}
 func (UnimplementedRunServiceServer) testEmbeddedByValue()                    {}
@@ -320,6 +366,42 @@ func _RunService_Cancel_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RunService_Retry_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).Retry(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_Retry_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).Retry(ctx, req.(*RetryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RunService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RunService_ServiceDesc is the grpc.ServiceDesc for RunService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -346,6 +428,14 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Cancel",
 			Handler:    _RunService_Cancel_Handler,
+		},
+		{
+			MethodName: "Retry",
+			Handler:    _RunService_Retry_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _RunService_Explain_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
