@@ -15,8 +15,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/home"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/peer"
 	"github.com/slipway-build/slipway/coordinator/readmodel"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/session"
@@ -30,12 +32,16 @@ import (
 // Config of the services.
 type Config struct {
 	Partitions *partition.Set
-	Submitter  *submit.Submitter
-	Sessions   *session.Server
-	Hub        *session.Hub
-	Logs       *logstore.Store
-	Blobs      *artifact.Store
-	Mirror     *source.Mirror
+	// Peers are the other coordinators, which answer for what this one does not own; nil:
+	// there are none.
+	Peers     *peer.Peers
+	Homes     *home.Homes
+	Submitter *submit.Submitter
+	Sessions  *session.Server
+	Hub       *session.Hub
+	Logs      *logstore.Store
+	Blobs     *artifact.Store
+	Mirror    *source.Mirror
 	// Model answers lists when it can; nil: the partitions do.
 	Model *readmodel.Model
 	// Go runs f outside the call; the program waits for it when it stops.
@@ -49,11 +55,12 @@ type Services struct {
 	Runs    pb.RunServiceServer
 	Logs    pb.LogServiceServer
 	Workers pb.WorkerServiceServer
+	Peers   pb.PeerServiceServer
 }
 
 // New makes the services.
 func New(cfg Config) Services {
-	return Services{Runs: &runs{cfg: cfg, codec: wire.NewCodec()}, Logs: &logs{cfg: cfg}, Workers: &workers{cfg: cfg}}
+	return Services{Runs: &runs{cfg: cfg, codec: wire.NewCodec()}, Logs: &logs{cfg: cfg}, Workers: &workers{cfg: cfg}, Peers: &home.Service{Homes: cfg.Homes, Status: toStatus}}
 }
 
 // Register adds the services to a server.
@@ -61,6 +68,7 @@ func (s Services) Register(to grpc.ServiceRegistrar) {
 	pb.RegisterRunServiceServer(to, s.Runs)
 	pb.RegisterLogServiceServer(to, s.Logs)
 	pb.RegisterWorkerServiceServer(to, s.Workers)
+	pb.RegisterPeerServiceServer(to, s.Peers)
 }
 
 type runs struct {
@@ -75,13 +83,17 @@ func caller(ctx context.Context) string {
 }
 
 func (s *runs) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.SubmitResponse, error) {
-	r, replayed, err := s.cfg.Submitter.Submit(ctx, submit.Request{
+	id, replayed, err := s.cfg.Submitter.Submit(ctx, submit.Request{
 		Repository: req.GetRepository(), Ref: req.GetRef(), Dirty: req.GetDirty(), NoReuse: req.GetNoReuse(), Adopt: req.GetAdopt(), Diff: req.GetDiff(), Key: req.GetIdempotencyKey(), By: caller(ctx),
 	})
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	return &pb.SubmitResponse{Run: s.codec.FullRun(r), Replayed: replayed}, nil
+	r, err := s.Get(ctx, &pb.GetRequest{Run: id})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.SubmitResponse{Run: r.GetRun(), Replayed: replayed}, nil
 }
 
 func (s *runs) Plan(ctx context.Context, req *pb.PlanRequest) (*pb.PlanResponse, error) {
@@ -93,18 +105,22 @@ func (s *runs) Plan(ctx context.Context, req *pb.PlanRequest) (*pb.PlanResponse,
 }
 
 func (s *runs) Get(ctx context.Context, req *pb.GetRequest) (*pb.GetResponse, error) {
-	var out *pb.Run
-	err := s.cfg.Partitions.Find(ctx, req.GetRun(), func(_ *partition.Tx, r *run.Run) error {
-		out = s.codec.FullRun(r)
+	var out *pb.GetResponse
+	err := s.cfg.find(ctx, req.GetRun(), func(_ *partition.Tx, r *run.Run) error {
+		out = &pb.GetResponse{Run: s.codec.FullRun(r)}
 		return nil
+	}, func(ctx context.Context, c *grpc.ClientConn, id string) (err error) {
+		out, err = pb.NewRunServiceClient(c).Get(ctx, &pb.GetRequest{Run: id})
+		return err //nolint:wrapcheck // the owner's answer, as it is
 	})
-	if err != nil {
-		return nil, toStatus(err)
-	}
-	return &pb.GetResponse{Run: out}, nil
+	return out, err
 }
 
-const defaultLimit = 50
+const (
+	defaultLimit = 50
+	// MaxLimit is how long a list may be, as the protocol says.
+	MaxLimit = 1000
+)
 
 func (s *runs) List(ctx context.Context, req *pb.ListRequest) (*pb.ListResponse, error) {
 	limit := int(req.GetLimit())
@@ -113,9 +129,14 @@ func (s *runs) List(ctx context.Context, req *pb.ListRequest) (*pb.ListResponse,
 	}
 	if s.cfg.Model != nil {
 		if found, asOf, ok := s.cfg.Model.List(ctx, req.GetProject(), limit); ok {
-			return &pb.ListResponse{Runs: found, Stale: true, AsOf: wire.Time(asOf)}, nil
+			return s.cfg.gather(ctx, req, limit, &pb.ListResponse{Runs: found, Stale: true, AsOf: wire.Time(asOf)})
 		}
 	}
+	return s.strict(ctx, req, limit)
+}
+
+// strict asks the owners.
+func (s *runs) strict(ctx context.Context, req *pb.ListRequest, limit int) (*pb.ListResponse, error) {
 	out := &pb.ListResponse{AsOf: timestamppb.Now()}
 	found, err := s.cfg.Partitions.List(ctx, req.GetProject(), limit)
 	if err != nil {
@@ -124,7 +145,7 @@ func (s *runs) List(ctx context.Context, req *pb.ListRequest) (*pb.ListResponse,
 	for _, r := range found {
 		out.Runs = append(out.Runs, s.codec.Run(r))
 	}
-	return out, nil
+	return s.cfg.gather(ctx, req, limit, out)
 }
 
 func (s *runs) Cancel(ctx context.Context, req *pb.CancelRequest) (*pb.CancelResponse, error) {
@@ -132,32 +153,35 @@ func (s *runs) Cancel(ctx context.Context, req *pb.CancelRequest) (*pb.CancelRes
 	if req.GetReason() != "" {
 		message += ": " + req.GetReason()
 	}
-	var out *pb.Run
-	err := s.cfg.Partitions.Find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) error {
+	var out *pb.CancelResponse
+	err := s.cfg.find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) error {
 		c, err := tx.Cancel(r.ID, message)
 		if err == nil {
-			out = s.codec.Run(c)
+			out = &pb.CancelResponse{Run: s.codec.Run(c)}
 		}
 		return err
+	}, func(ctx context.Context, c *grpc.ClientConn, id string) (err error) {
+		out, err = pb.NewRunServiceClient(c).Cancel(ctx, &pb.CancelRequest{Run: id, Reason: req.GetReason()})
+		return err //nolint:wrapcheck // the owner's answer, as it is
 	})
-	if err != nil {
-		return nil, toStatus(err)
-	}
-	return &pb.CancelResponse{Run: out}, nil
+	return out, err
 }
 
 func (s *runs) Watch(req *pb.WatchRequest, out grpc.ServerStreamingServer[pb.WatchResponse]) error {
 	ctx := out.Context()
 	var snapshot *run.Run
 	var changes <-chan session.Change
-	err := s.cfg.Partitions.Find(ctx, req.GetRun(), func(_ *partition.Tx, r *run.Run) error {
+	err := s.cfg.find(ctx, req.GetRun(), func(_ *partition.Tx, r *run.Run) error {
 		f := s.cfg.Hub.Follow(r.ID)
 		context.AfterFunc(ctx, f.Close)
 		snapshot, changes = r, f.C
 		return nil
+	}, func(ctx context.Context, c *grpc.ClientConn, id string) error {
+		in, err := pb.NewRunServiceClient(c).Watch(ctx, &pb.WatchRequest{Run: id})
+		return relay(in, out, err)
 	})
-	if err != nil {
-		return toStatus(err)
+	if err != nil || snapshot == nil {
+		return err
 	}
 	if err := out.Send(&pb.WatchResponse{Change: &pb.WatchResponse_Snapshot{Snapshot: s.codec.FullRun(snapshot)}}); err != nil {
 		return err //nolint:wrapcheck // the stream's own status
@@ -205,17 +229,28 @@ func (s *workers) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessi
 const chunk = 256 << 10
 
 func (s *workers) FetchSource(req *pb.FetchSourceRequest, out grpc.ServerStreamingServer[pb.FetchSourceResponse]) error {
+	p, err := s.cfg.Partitions.Of(req.GetLease().GetToken())
+	if err != nil {
+		return toStatus(err)
+	}
+	return s.cfg.ask(out.Context(), p.Number(), func() error { return s.fetchSource(req, out) }, func(ctx context.Context, c *grpc.ClientConn) error {
+		in, err := pb.NewWorkerServiceClient(c).FetchSource(ctx, req)
+		return relay(in, out, err)
+	})
+}
+
+func (s *workers) fetchSource(req *pb.FetchSourceRequest, out grpc.ServerStreamingServer[pb.FetchSourceResponse]) error {
 	ctx := out.Context()
 	repository, commit, err := s.cfg.Sessions.Source(ctx, req.GetLease())
 	if err != nil {
-		return toStatus(err)
+		return err
 	}
 	if commit != req.GetCommit() {
 		return status.Errorf(codes.PermissionDenied, "the lease is of commit %s, not %s", commit, req.GetCommit()) //nolint:wrapcheck // the edge
 	}
 	w := &sender{size: chunk, send: func(b []byte) error { return out.Send(&pb.FetchSourceResponse{Data: b}) }}
 	if err := s.cfg.Mirror.Archive(ctx, repository, commit, req.GetPaths(), w); err != nil {
-		return toStatus(err)
+		return err
 	}
 	return w.flush()
 }

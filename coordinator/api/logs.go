@@ -28,9 +28,9 @@ func (s *logs) Tail(req *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailR
 	if req.GetOffset() > 0 && req.GetAttempt() == 0 {
 		return status.Error(codes.InvalidArgument, "an offset is of one attempt: name the attempt too") //nolint:wrapcheck // the edge
 	}
-	task, err := s.follow(ctx, req)
-	if err != nil {
-		return toStatus(err)
+	task, err := s.follow(req, out)
+	if err != nil || task == nil {
+		return err
 	}
 	number, offset := int(req.GetAttempt()), req.GetOffset()
 	if number == 0 {
@@ -95,14 +95,16 @@ type followed struct {
 	gone    bool          // no change will come
 }
 
-func (s *logs) follow(ctx context.Context, req *pb.TailRequest) (*followed, error) {
-	f := &followed{changed: make(chan struct{})}
-	err := s.cfg.Partitions.Find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) error {
+// follow finds the task; nil without an error: its owner is another coordinator, whose
+// answer was handed on.
+func (s *logs) follow(req *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailResponse]) (f *followed, err error) {
+	ctx := out.Context()
+	err = s.cfg.find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) error {
 		t, ok := r.Find(req.GetTask())
 		if !ok {
 			return fmt.Errorf("task %q of run %s: %w", req.GetTask(), r.ID, partition.ErrNotFound)
 		}
-		f.task, f.token, f.gone = t, tx.Token(r, t), r.State.Ended()
+		f = &followed{changed: make(chan struct{}), task: t, token: tx.Token(r, t), gone: r.State.Ended()}
 		if f.gone || !req.GetFollow() {
 			return nil
 		}
@@ -110,6 +112,11 @@ func (s *logs) follow(ctx context.Context, req *pb.TailRequest) (*followed, erro
 		context.AfterFunc(ctx, changes.Close)
 		s.cfg.Go(func() { f.update(changes.C); changes.Close() })
 		return nil
+	}, func(ctx context.Context, c *grpc.ClientConn, id string) error {
+		in, err := pb.NewLogServiceClient(c).Tail(ctx, &pb.TailRequest{
+			Run: id, Task: req.GetTask(), Attempt: req.GetAttempt(), Offset: req.GetOffset(), Follow: req.GetFollow(),
+		})
+		return relay(in, out, err)
 	})
 	return f, err
 }

@@ -38,7 +38,7 @@ type Hook struct {
 // WebhookConfig of Webhooks.
 type WebhookConfig struct {
 	Hooks  []Hook
-	Submit func(ctx context.Context, req submit.Request) (r *run.Run, replayed bool, err error)
+	Submit func(ctx context.Context, req submit.Request) (id string, replayed bool, err error)
 	// Refused hears of events that became no run because of a mistake in their commit.
 	Refused func(o run.Origin, commit, ref, why string)
 	Log     *slog.Logger
@@ -206,7 +206,7 @@ func (w *Webhooks) begin(ctx context.Context, hook Hook, repository string, e we
 	began := w.start(func() {
 		ctx, cancel := context.WithTimeout(w.ctx, submitLimit)
 		defer cancel()
-		r, replayed, err := w.cfg.Submit(ctx, req)
+		id, replayed, err := w.cfg.Submit(ctx, req)
 		if err != nil {
 			if why := mistake(err); why != "" {
 				w.cfg.Refused(req.Origin, e.Commit, req.Ref, why)
@@ -214,7 +214,7 @@ func (w *Webhooks) begin(ctx context.Context, hook Hook, repository string, e we
 			done <- w.failed(hook, e, err)
 			return
 		}
-		done <- answer{code: http.StatusAccepted, Run: r.ID, Replayed: replayed}
+		done <- answer{code: http.StatusAccepted, Run: id, Replayed: replayed}
 	})
 	if !began {
 		return refused(http.StatusServiceUnavailable, "the coordinator stops: deliver it again")

@@ -40,6 +40,8 @@ type Config struct {
 	Kubernetes Kubernetes `yaml:"kubernetes"`
 	Platform   string     `yaml:"platform"` // default linux/amd64
 	LocalPaths []string   `yaml:"local_repositories"`
+	// Peers is how the coordinators of a farm that share one NATS reach each other.
+	Peers Peers `yaml:"peers"`
 	// LeaseTTL is how long a worker may be silent before its tasks are given to another.
 	LeaseTTL  time.Duration `yaml:"lease_ttl"`
 	Tokens    []Token       `yaml:"tokens,required"`
@@ -51,6 +53,21 @@ type Config struct {
 type Kubernetes struct {
 	Kubeconfig string `yaml:"kubeconfig"`
 	Context    string `yaml:"context"` // default: the file's current one
+}
+
+// Peers is this coordinator as the others see it.
+type Peers struct {
+	// Address at which the others reach this one's API; default: listen. {host} stands for
+	// the name of the machine.
+	Address string `yaml:"address"`
+	// CAFile signed the certificates of the others, where it is not the system's; ServerName
+	// is in them, where the address is not.
+	CAFile     string `yaml:"ca_file"`
+	CA         []byte
+	ServerName string `yaml:"server_name"`
+	// TTL is how long a coordinator may be silent before others take over what it owns; the
+	// same in the whole farm.
+	TTL time.Duration `yaml:"ttl"`
 }
 
 // Redis holds what can be rebuilt.
@@ -95,6 +112,7 @@ func Load(path string) (Config, error) {
 		c.Webhooks[i].Secret = files.Secret(fmt.Sprintf("webhooks[%d].secret_file", i), c.Webhooks[i].SecretFile)
 		c.Webhooks[i].Check.Token = files.Secret(fmt.Sprintf("webhooks[%d].check.token_file", i), c.Webhooks[i].Check.TokenFile)
 	}
+	c.Peers.CA = files.Read("peers.ca_file", c.Peers.CAFile)
 	if err := files.Err(); err != nil {
 		return Config{}, err
 	}
@@ -116,6 +134,8 @@ func (c *Config) Default() {
 	set(&c.Listen, "127.0.0.1:7420")
 	set(&c.HTTP, "127.0.0.1:7421")
 	set(&c.Platform, "linux/amd64")
+	set(&c.Peers.Address, c.Listen)
+	c.Peers.Address = strings.ReplaceAll(c.Peers.Address, "{host}", host)
 	set(&c.Telemetry.Log, "text")
 	if c.Replicas == 0 {
 		c.Replicas = 1
@@ -125,6 +145,9 @@ func (c *Config) Default() {
 	}
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = 10 * time.Second
+	}
+	if c.Peers.TTL == 0 {
+		c.Peers.TTL = 3 * time.Second
 	}
 }
 
@@ -140,6 +163,9 @@ func (c *Config) Validate() error {
 	}
 	if c.LeaseTTL < minTTL {
 		bad("lease_ttl: %s, want at least %s", c.LeaseTTL, minTTL)
+	}
+	if c.Peers.TTL < minTTL {
+		bad("peers.ttl: %s, want at least %s", c.Peers.TTL, minTTL)
 	}
 	if err := c.TLS.Validate("tls"); err != nil {
 		errs = append(errs, err)

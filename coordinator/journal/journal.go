@@ -25,6 +25,8 @@ var (
 	ErrCorrupt = errors.New("the journal is corrupt")
 	// ErrNewer: a record was written by a newer program.
 	ErrNewer = errors.New("the journal is newer than this program")
+	// ErrRefused: the server does not let this stream be made; asking again does not help.
+	ErrRefused = errors.New("the server refuses the journal")
 	// ErrTooLarge: the events do not fit into one record.
 	ErrTooLarge = errors.New("record too large")
 )

@@ -40,7 +40,11 @@ func OpenStream(ctx context.Context, js jetstream.JetStream, partition, replicas
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxMsgSize: 1 << 20, AllowDirect: false,
 		DenyDelete: true, Duplicates: time.Second, // ids are not used: an append is fenced by its sequence
 	})
-	if err != nil {
+	var api *jetstream.APIError
+	switch {
+	case errors.As(err, &api) && api.Code < 500:
+		return nil, fmt.Errorf("open journal %s: %w: %w", name, ErrRefused, err)
+	case err != nil:
 		return nil, fmt.Errorf("open journal %s: %w", name, err)
 	}
 	return &natsStream{js: js, stream: s, subject: subject}, nil

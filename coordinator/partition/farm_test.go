@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -105,8 +106,11 @@ func (f *farm) start() *owner {
 	o.cancel, f.js.kill = cancel, cancel
 	go func() {
 		defer close(o.done)
-		o.err = o.Run(ctx)
+		o.err = o.Serve(ctx, partition.Always{})
 	}()
+	for !o.Here() && !o.ended() { // until then commands are refused: it is nobody's
+		runtime.Gosched()
+	}
 	return o
 }
 

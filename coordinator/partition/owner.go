@@ -21,6 +21,7 @@ const (
 // owner is a partition between a claim and the loss of it.
 type owner struct {
 	cfg    Config
+	lease  Lease
 	ctx    context.Context //nolint:containedctx // lives exactly as long as the owner
 	cancel context.CancelFunc
 	st     *project.State
@@ -59,10 +60,11 @@ type waiting struct {
 	t *run.Task
 }
 
-func newOwner(ctx context.Context, cfg Config, st *project.State, j Journal, epoch uint64, submit func(context.Context, func(*Tx) error, func(error)) error) *owner {
+func newOwner(ctx context.Context, cfg Config, l Lease, st *project.State, j Journal, epoch uint64, submit func(context.Context, func(*Tx) error, func(error)) error) *owner {
 	ctx, cancel := context.WithCancel(ctx)
 	return &owner{
-		cfg: cfg, ctx: ctx, cancel: cancel, st: st, j: j, epoch: epoch, leases: map[string]*lease{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
+		cfg: cfg, lease: l, ctx: ctx, cancel: cancel, st: st, j: j, epoch: epoch,
+		leases: map[string]*lease{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
 		submit: submit, touched: map[string]map[int]bool{}, moved: map[string]bool{}, dirty: map[string]bool{},
 	}
 }
@@ -122,8 +124,12 @@ func (o *owner) commit() error {
 	o.events, o.replies, o.after, o.size = nil, nil, nil, 0
 	clear(o.moved)
 	err := o.broken
-	if err == nil {
+	switch {
+	case err != nil:
+	case len(events) > 0:
 		err = persist(o.ctx, o.j, o.at, events)
+	case len(replies) > 0 && !o.lease.Valid(): // what was read may be old
+		err = errExpired
 	}
 	if err != nil {
 		for _, a := range replies {

@@ -21,6 +21,9 @@ var (
 	// ErrUnavailable: the partition is not served now (starting, or the journal cannot
 	// be written). The command may or may not take effect; ask again.
 	ErrUnavailable = errors.New("the partition is not available")
+	// ErrElsewhere: another coordinator owns the partition, or nobody does. The command
+	// took no effect.
+	ErrElsewhere = fmt.Errorf("%w: another coordinator has it", ErrUnavailable)
 	// ErrNotFound: there is no such run or task.
 	ErrNotFound = errors.New("not found")
 	// ErrKeyReused: the idempotency key came with another request before.
@@ -88,11 +91,30 @@ type Config struct {
 	Suffix    func() string // of a run id: makes it unique over wiped journals
 }
 
-// Partition owns one partition while Run runs.
+// Lease is the right to be the owner.
+type Lease interface {
+	// Valid reports that nobody else can be the owner now.
+	Valid() bool
+}
+
+// Always is the lease of an owner that has no rival.
+type Always struct{}
+
+// Valid implements Lease.
+func (Always) Valid() bool { return true }
+
+// Partition owns one partition while Serve runs.
 type Partition struct {
-	cfg   Config
+	cfg Config
+
+	mu   sync.Mutex
+	term *term // nil: not the owner
+}
+
+// term is one time of being the owner.
+type term struct {
 	cmds  chan command
-	ended chan struct{} // closed when Run has ended: nobody answers any more
+	ended chan struct{} // closed when it is over: nobody answers any more
 }
 
 type command struct {
@@ -100,9 +122,19 @@ type command struct {
 	reply func(error)
 }
 
-// New makes a partition that serves when Run runs.
-func New(cfg Config) *Partition {
-	return &Partition{cfg: cfg, cmds: make(chan command, 4096), ended: make(chan struct{})}
+// New makes a partition that serves when Serve runs.
+func New(cfg Config) *Partition { return &Partition{cfg: cfg} }
+
+// Number of the partition.
+func (p *Partition) Number() int { return p.cfg.Number }
+
+// Here reports that this process is the owner, or about to be.
+func (p *Partition) Here() bool { return p.current() != nil }
+
+func (p *Partition) current() *term {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.term
 }
 
 // Do runs a command and answers after what it decided is durable. What do read is true
@@ -139,74 +171,89 @@ func (p *Partition) Do(ctx context.Context, do func(*Tx) error) error {
 // otherwise. reply must not block: it is called from the partition's goroutine, or, when
 // the partition ends, from whichever notices.
 func (p *Partition) Go(ctx context.Context, do func(*Tx) error, reply func(error)) error {
-	select {
-	case <-p.ended:
-		return ErrUnavailable
-	default:
+	t := p.current()
+	if t == nil {
+		return ErrElsewhere
 	}
 	select {
-	case p.cmds <- command{do, reply}:
-		p.late()
+	case t.cmds <- command{do, reply}:
+		t.late()
 		return nil
-	case <-p.ended:
-		return ErrUnavailable
+	case <-t.ended:
+		return ErrElsewhere
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// late answers commands that came while the partition ended. Run does so after it has
-// said that it ended, and a sender after it has sent, so one of the two sees the command.
-func (p *Partition) late() {
+// late answers commands that came while the term ended. Serve does so after it has said
+// that it ended, and a sender after it has sent, so one of the two sees the command.
+func (t *term) late() {
 	select {
-	case <-p.ended:
-		p.refuse(ErrUnavailable)
+	case <-t.ended:
 	default:
-	}
-}
-
-// Run claims the partition and serves it until the context ends. It claims again after
-// a failed append; it gives up when another owner has claimed, or the journal is corrupt.
-// It runs once.
-func (p *Partition) Run(ctx context.Context) error {
-	defer p.late()
-	defer close(p.ended)
-	j, err := p.cfg.Journal(ctx, p.cfg.Number)
-	if err != nil {
-		return err
+		return
 	}
 	for {
-		err := p.own(ctx, j)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, journal.ErrLost):
-			return fmt.Errorf("partition %d: %w: another coordinator runs with the same NATS; stop one of them (replicas arrive with a later version)", p.cfg.Number, err)
-		case errors.Is(err, journal.ErrCorrupt), errors.Is(err, journal.ErrNewer):
-			return fmt.Errorf("partition %d: %w", p.cfg.Number, err)
-		}
-		p.cfg.Log.ErrorContext(ctx, "partition stopped, building its state again from the journal", "partition", p.cfg.Number, "err", err)
 		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-		}
-	}
-}
-
-// refuse answers what waits.
-func (p *Partition) refuse(err error) {
-	for {
-		select {
-		case c := <-p.cmds:
-			c.reply(err)
+		case c := <-t.cmds:
+			c.reply(ErrElsewhere)
 		default:
 			return
 		}
 	}
 }
 
+// Serve claims the partition and serves it until the context ends, or another owner has
+// claimed. It claims again after a failed append, while the lease is valid; it gives up
+// when the journal cannot be read. One Serve runs at a time.
+func (p *Partition) Serve(ctx context.Context, l Lease) error {
+	t := &term{cmds: make(chan command, 4096), ended: make(chan struct{})}
+	p.mu.Lock()
+	p.term = t
+	p.mu.Unlock()
+	defer t.late()
+	defer close(t.ended)
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.term = nil
+	}()
+	for ctx.Err() == nil {
+		err := errExpired
+		if l.Valid() {
+			err = p.own(ctx, t, l)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, journal.ErrLost):
+			p.cfg.Log.WarnContext(ctx, "another coordinator has claimed the partition, leaving it to that one", "partition", p.cfg.Number, "err", err)
+			p.pause(ctx)
+			return nil
+		case errors.Is(err, journal.ErrCorrupt), errors.Is(err, journal.ErrNewer), errors.Is(err, journal.ErrRefused):
+			return fmt.Errorf("partition %d: %w", p.cfg.Number, err)
+		}
+		p.cfg.Log.ErrorContext(ctx, "partition stopped, building its state again from the journal", "partition", p.cfg.Number, "err", err)
+		p.pause(ctx)
+	}
+	return nil
+}
+
+// pause before the journal is claimed again.
+func (p *Partition) pause(ctx context.Context) {
+	select {
+	case <-time.After(200 * time.Millisecond):
+	case <-ctx.Done():
+	}
+}
+
 // own claims, replays and serves.
-func (p *Partition) own(ctx context.Context, j Journal) error {
+func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
+	j, err := p.cfg.Journal(ctx, p.cfg.Number)
+	if err != nil {
+		return fmt.Errorf("open the journal: %w", err)
+	}
 	st := project.New(func(hash string) (*plan.Plan, error) { return p.cfg.Plans(ctx, hash) })
 	records := 0
 	start := p.cfg.Now()
@@ -223,10 +270,13 @@ func (p *Partition) own(ctx context.Context, j Journal) error {
 		return fmt.Errorf("claim: %w", err)
 	}
 	p.cfg.Log.InfoContext(ctx, "partition claimed", "partition", p.cfg.Number, "epoch", epoch, "records", records, "took", p.cfg.Now().Sub(start))
-	o := newOwner(ctx, p.cfg, st, j, epoch, p.Go)
+	o := newOwner(ctx, p.cfg, l, st, j, epoch, p.Go)
 	defer o.stop()
 	if records > 1 {
 		o.inherit()
 	}
-	return o.serve(p.cmds)
+	return o.serve(t.cmds)
 }
+
+// errExpired: the lease may be somebody else's by now.
+var errExpired = errors.New("the lease of the partition is not valid any more")

@@ -96,6 +96,10 @@ func (m *Model) Changed(r *run.Run) {
 	m.signal()
 }
 
+// Forget makes the model answer nothing until it was built again: the source has other
+// runs than before.
+func (m *Model) Forget() { m.distrust("what this coordinator owns has changed", nil) }
+
 // distrust makes the model answer nothing until it was built again.
 func (m *Model) distrust(why string, err error) {
 	m.mu.Lock()

@@ -100,7 +100,10 @@ func (o *observer) changed(r *run.Run, tasks []*run.Task) {
 
 // inherited says again what a coordinator that was killed had perhaps not sent: a span
 // that is sent twice is one.
-func (o *observer) inherited(r *run.Run) { o.tracing.Emit(context.Background(), trace.All(r)...) }
+func (o *observer) inherited(r *run.Run) {
+	o.tracing.Emit(context.Background(), trace.All(r)...)
+	o.checks.Changed(r, r.Tasks)
+}
 
 // serve answers /metrics, /healthz, the dashboard and webhooks.
 func (o *observer) serve(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, d *dispatch.Dispatcher) error {

@@ -5,23 +5,35 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/slipway-build/slipway/coordinator/api"
 	"github.com/slipway-build/slipway/coordinator/config"
+	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/poll"
-	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/source"
 	"github.com/slipway-build/slipway/coordinator/webhook"
+	"github.com/slipway-build/slipway/internal/rpc"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
-// polls looks for pushes that no host told of.
+// polls looks for pushes that no host told of. Of several coordinators the one does that
+// owns the first partition.
 type polls struct {
 	hooks  []config.Webhook
 	mirror *source.Mirror
-	runs   journalled
+	parts  *partition.Set
+	runs   pb.RunServiceServer
 	memory func(ctx context.Context) (poll.Memory, error)
 	log    *slog.Logger
+}
+
+func newPolls(cfg config.Config, js jetstream.JetStream, mirror *source.Mirror, parts *partition.Set, runs pb.RunServiceServer, log *slog.Logger) polls {
+	heads := func(ctx context.Context) (poll.Memory, error) { return poll.Open(ctx, js, cfg.Replicas) }
+	return polls{cfg.Webhooks, mirror, parts, runs, heads, log}
 }
 
 // run looks until the context ends.
@@ -46,22 +58,59 @@ func (p polls) run(ctx context.Context, hooks *api.Webhooks) error {
 		<-ctx.Done()
 		return nil
 	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		if p.parts.All()[0].Here() {
+			if err := p.while(ctx, c); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// while looks as long as this coordinator is the one that does.
+func (p polls) while(ctx context.Context, c poll.Config) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for p.parts.All()[0].Here() {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		cancel()
+	})
 	var err error
 	if c.Memory, err = p.memory(ctx); err != nil {
 		return err
 	}
-	return poll.Run(ctx, c)
+	err = poll.Run(ctx, c)
+	cancel()
+	return err
 }
 
 // deal begins the run of a push, unless there is one: the host told of it after all, or
 // somebody asked for it.
 func (p polls) deal(ctx context.Context, hooks *api.Webhooks, r poll.Repository, push poll.Push) error {
-	runs, err := p.runs.Runs(ctx)
+	// As a coordinator, which may look at all of them.
+	newest, err := p.runs.List(rpc.WithIdentity(ctx, rpc.Identity{Name: "poll", Role: pb.Role_ROLE_VIEW}), &pb.ListRequest{Limit: api.MaxLimit})
 	if err != nil {
-		return err
+		return fmt.Errorf("look for a run of the push: %w", err)
 	}
-	if slices.ContainsFunc(runs, func(o *run.Run) bool {
-		return o.Repository == r.Address && o.Ref == push.Branch && o.Commit == push.Commit
+	if slices.ContainsFunc(newest.GetRuns(), func(o *pb.Run) bool {
+		return o.GetRepository() == r.Address && o.GetRef() == push.Branch && o.GetCommit() == push.Commit
 	}) {
 		return nil
 	}

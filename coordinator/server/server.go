@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -22,10 +24,10 @@ import (
 	"github.com/slipway-build/slipway/coordinator/check"
 	"github.com/slipway-build/slipway/coordinator/config"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
+	"github.com/slipway-build/slipway/coordinator/home"
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
-	"github.com/slipway-build/slipway/coordinator/poll"
 	"github.com/slipway-build/slipway/coordinator/readmodel"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/secret"
@@ -66,11 +68,8 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	grpcServer, err := newRPC(cfg, tokens, log)
-	if err != nil {
-		return err
-	}
-	listener, err := grpcServer.Listen(ctx, cfg.Listen)
+	var self *replica // before anybody is answered
+	grpcServer, listener, err := listen(ctx, cfg, tokens, func(secret string) bool { return self.knows(secret) }, log)
 	if err != nil {
 		return err
 	}
@@ -80,6 +79,10 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer hangUp()
+	if self, err = newReplica(ctx, cfg, js, listener.Addr(), log); err != nil {
+		return err
+	}
+	defer self.unlock()
 	blobs, err := artifact.Open(ctx, js, cfg.Replicas)
 	if err != nil {
 		return err
@@ -106,24 +109,23 @@ func Run(ctx context.Context, o Options) error {
 	dispatcher := dispatch.New(dispatch.Config{
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Log: log, Now: time.Now,
 	})
-	parts, err := partition.NewSet(ctx, cfg.Partitions, partition.Config{
-		Journal: func(ctx context.Context, number int) (partition.Journal, error) {
-			return journal.Open(ctx, js, journal.Config{Partition: number, Owner: cfg.Name, Replicas: cfg.Replicas, Log: log, Now: time.Now})
-		},
-		Replicas: cfg.Replicas, JS: js, Plans: blobs.Plan, TTL: cfg.LeaseTTL, Dispatch: dispatcher,
-		Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Log: log, Now: time.Now, Suffix: suffix,
+	parts, err := newPartitions(ctx, cfg, js, partition.Config{
+		Plans: blobs.Plan, Dispatch: dispatcher, Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	var side sync.WaitGroup
 	defer side.Wait()
-	submitter := newSubmitter(cfg, mirror, parts, blobs)
+	peers := newPeers(cfg, self, parts)
+	defer peers.Close()
+	homes := &home.Homes{Partitions: parts, Peers: peers, Plans: blobs.Plan, TraceID: trace.ID}
+	submitter := newSubmitter(cfg, mirror, homes, blobs)
 	services := api.New(api.Config{
-		Partitions: parts, Hub: hub, Logs: logs, Blobs: blobs, Mirror: mirror, Model: model, Go: side.Go, Log: log,
+		Partitions: parts, Peers: peers, Homes: homes, Hub: hub, Logs: logs, Blobs: blobs, Mirror: mirror, Model: model, Go: side.Go, Log: log,
 		Submitter: submitter,
 		Sessions: session.New(session.Config{
-			Partitions: parts, Presence: dispatcher, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
+			Partitions: parts, Peers: peers, Presence: dispatcher, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
 			Secrets: newSecrets(o, submitter),
 			Puller:  func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 		}),
@@ -132,15 +134,14 @@ func Run(ctx context.Context, o Options) error {
 	if observe.pages, err = web.New(web.Config{Runs: services.Runs, Logs: services.Logs, Tokens: tokens, Secure: cfg.TLS.Cert != "", Log: log, Now: time.Now}); err != nil {
 		return err
 	}
-	heads := func(ctx context.Context) (poll.Memory, error) { return poll.Open(ctx, js, cfg.Replicas) }
-	observe.hooks, observe.polls = newHooks(cfg, submitter, observe.checks, log), polls{cfg.Webhooks, mirror, journalled{parts}, heads, log}.run
-	return serve(ctx, o, tokens, parts, dispatcher, model, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
+	observe.hooks, observe.polls = newHooks(cfg, submitter, observe.checks, log), newPolls(cfg, js, mirror, parts, services.Runs, log).run
+	return serve(ctx, o, tokens, parts, self, dispatcher, model, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
 }
 
 // serve runs the parts until the context ends or one of them cannot go on.
-func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.Set, d *dispatch.Dispatcher, model *readmodel.Model, observe *observer, requests func(context.Context) error, address string) error {
+func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.Set, self *replica, d *dispatch.Dispatcher, model *readmodel.Model, observe *observer, requests func(context.Context) error, address string) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return parts.Run(ctx) })
+	g.Go(func() error { return self.run(ctx, parts, model) })
 	g.Go(func() error { return d.Run(ctx) })
 	if model != nil {
 		g.Go(func() error {
@@ -151,20 +152,17 @@ func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.
 	g.Go(func() error { return observe.serve(ctx, o.Config, tokens, d) })
 	g.Go(func() error { return requests(ctx) })
 	if o.Ready != nil {
-		g.Go(func() error { return whenServed(ctx, parts, func() { o.Ready(address) }) })
+		g.Go(func() error { whenServed(ctx, parts, self, func() { o.Ready(address) }); return nil })
 	}
 	return g.Wait()
 }
 
-// whenServed calls f once every partition answers.
-func whenServed(ctx context.Context, parts *partition.Set, f func()) error {
-	for _, p := range parts.All() {
-		if err := p.Do(ctx, func(*partition.Tx) error { return nil }); err != nil {
-			return nil //nolint:nilerr // the partition's own error ends the program
-		}
+func newPartitions(ctx context.Context, cfg config.Config, js jetstream.JetStream, c partition.Config) (*partition.Set, error) {
+	c.Replicas, c.JS, c.TTL, c.Now, c.Suffix = cfg.Replicas, js, cfg.LeaseTTL, time.Now, suffix
+	c.Journal = func(ctx context.Context, number int) (partition.Journal, error) {
+		return journal.Open(ctx, js, journal.Config{Partition: number, Owner: cfg.Name, Replicas: cfg.Replicas, Log: c.Log, Now: time.Now})
 	}
-	f()
-	return nil
+	return partition.NewSet(ctx, cfg.Partitions, c)
 }
 
 // newHub tells the observer, and the read model where there is one, of each change.
@@ -177,22 +175,27 @@ func newHub(observe *observer, model *readmodel.Model) *watch.Hub[[]*pb.Progress
 	})
 }
 
-func newRPC(cfg config.Config, tokens *rpc.Tokens, log *slog.Logger) (*rpc.Server, error) {
+func listen(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, peers func(string) bool, log *slog.Logger) (*rpc.Server, net.Listener, error) {
 	o := rpc.ServerOptions{
-		Tokens: tokens, Log: log,
-		Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto},
+		Tokens: tokens, Peers: peers, Log: log,
+		Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto, pb.File_slipway_v1_peer_proto},
 	}
 	var err error
 	if o.TLS, err = cfg.TLS.Load(); err != nil {
-		return nil, fmt.Errorf("tls: %w", err)
+		return nil, nil, fmt.Errorf("tls: %w", err)
 	}
-	return rpc.NewServer(o)
+	s, err := rpc.NewServer(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := s.Listen(ctx, cfg.Listen)
+	return s, l, err
 }
 
-func newSubmitter(cfg config.Config, mirror *source.Mirror, parts *partition.Set, blobs *artifact.Store) *submit.Submitter {
+func newSubmitter(cfg config.Config, mirror *source.Mirror, homes *home.Homes, blobs *artifact.Store) *submit.Submitter {
 	return submit.New(submit.Config{
-		Mirror: mirror, Partitions: parts, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, TargetsFile: cfg.Targets,
-		Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner, TraceID: trace.ID,
+		Mirror: mirror, Home: homes.Of, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, TargetsFile: cfg.Targets,
+		Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner,
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -147,6 +148,11 @@ func (f *farm) serve() {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(f.t.Context()))
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = f.parts.Run(ctx) })
+	for _, p := range f.parts.All() {
+		for !p.Here() { // until then commands are refused: it is nobody's
+			runtime.Gosched()
+		}
+	}
 	parts.Go(func() { _ = f.presence.Run(ctx) })
 	parts.Go(func() { _ = srv.Serve(l) })
 	cc, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))

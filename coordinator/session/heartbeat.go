@@ -1,7 +1,7 @@
 package session
 
 import (
-	"sync"
+	"strconv"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -23,22 +23,29 @@ func (st *stream) heartbeat(h *pb.Heartbeat) error {
 		st.present(false)
 	}
 	byPart := map[*partition.Partition][]*pb.LeaseRef{}
+	byUp := st.upstreams()
+	var unsure []*pb.LeaseRef
 	for _, ref := range h.GetHeld() {
 		p, err := st.cfg.Partitions.Of(ref.GetToken())
 		if err != nil {
 			return status.Errorf(codes.InvalidArgument, "heartbeat: %v", err) //nolint:wrapcheck // the edge
 		}
-		byPart[p] = append(byPart[p], ref)
+		switch up, err := st.elsewhere(p.Number()); {
+		case err != nil:
+			unsure = append(unsure, ref)
+		case up != nil:
+			byUp[up] = append(byUp[up], ref)
+		default:
+			byPart[p] = append(byPart[p], ref)
+		}
 	}
-	ack := func() {
-		st.later(func(m *pb.SessionResponse) { m.HeartbeatAck = &pb.HeartbeatAck{Sequence: h.GetSequence()} })
+	st.expect(h.GetSequence(), byPart, byUp, unsure)
+	for up, refs := range byUp {
+		beat := &pb.Heartbeat{Sequence: h.GetSequence(), Free: h.GetFree(), Held: refs, Draining: h.GetDraining()}
+		if !up.later(func(m *pb.SessionRequest) { m.Heartbeat = beat }) {
+			st.beaten(h.GetSequence(), up.place.ID, refs)
+		}
 	}
-	if len(byPart) == 0 {
-		ack()
-		return nil
-	}
-	var mu sync.Mutex
-	left := len(byPart)
 	for p, refs := range byPart {
 		renew := func(tx *partition.Tx) error {
 			for _, ref := range refs {
@@ -48,24 +55,96 @@ func (st *stream) heartbeat(h *pb.Heartbeat) error {
 				// A partition that built its state again knows the lease and not the session;
 				// a lease that was given to the session before this one, and began after this
 				// one's hello, is known to neither.
-				if !st.reclaim(tx, ref) {
+				if st.reclaim(tx, ref) {
+					st.confirm(ref)
+				} else {
 					st.revoke(ref, pb.Revocation_CAUSE_LOST, "the lease is not held")
 				}
 			}
 			return nil
 		}
-		err := p.Go(st.ctx, renew, func(err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if left--; err == nil && left == 0 {
-				ack()
+		answer := func(err error) {
+			if err != nil {
+				st.beaten(h.GetSequence(), here(p), refs)
+				return
 			}
-		})
-		if err != nil {
-			return nil //nolint:nilerr // the stream has ended
+			st.beaten(h.GetSequence(), here(p), nil)
+		}
+		if err := p.Go(st.ctx, renew, answer); err != nil {
+			answer(err)
 		}
 	}
 	return nil
+}
+
+// here names a partition of this coordinator among those that answer a heartbeat.
+func here(p *partition.Partition) string { return "partition " + strconv.Itoa(p.Number()) }
+
+// beat is a heartbeat that not all owners have answered.
+type beat struct {
+	sequence uint64
+	waiting  map[string][]*pb.LeaseRef // by who must answer: what was asked
+	unsure   []*pb.LeaseRef
+}
+
+// expect begins a heartbeat. What has not answered the one before has not renewed it.
+func (st *stream) expect(sequence uint64, parts map[*partition.Partition][]*pb.LeaseRef, ups map[*upstream][]*pb.LeaseRef, unsure []*pb.LeaseRef) {
+	b := &beat{sequence: sequence, waiting: map[string][]*pb.LeaseRef{}, unsure: unsure}
+	for p, refs := range parts {
+		b.waiting[here(p)] = refs
+	}
+	for up, refs := range ups {
+		if len(refs) > 0 { // else it is told, and need not answer
+			b.waiting[up.place.ID] = refs
+		}
+	}
+	st.mu.Lock()
+	old := st.beat
+	st.beat = b
+	st.mu.Unlock()
+	if old != nil && len(old.waiting) > 0 {
+		for _, refs := range old.waiting {
+			old.unsure = append(old.unsure, refs...)
+		}
+		st.acknowledge(old)
+	}
+	if len(b.waiting) == 0 {
+		st.acknowledge(b)
+	}
+}
+
+// beaten: one of the owners has answered a heartbeat, all but unsure.
+func (st *stream) beaten(sequence uint64, who string, unsure []*pb.LeaseRef) {
+	st.mu.Lock()
+	b := st.beat
+	if b == nil || b.sequence != sequence {
+		st.mu.Unlock()
+		return
+	}
+	_, waited := b.waiting[who]
+	delete(b.waiting, who)
+	b.unsure = append(b.unsure, unsure...)
+	done := waited && len(b.waiting) == 0
+	st.mu.Unlock()
+	if done {
+		st.acknowledge(b)
+	}
+}
+
+func (st *stream) acknowledge(b *beat) {
+	st.later(func(m *pb.SessionResponse) {
+		m.HeartbeatAck = &pb.HeartbeatAck{Sequence: b.sequence, Unconfirmed: b.unsure}
+	})
+}
+
+func (st *stream) upstreams() map[*upstream][]*pb.LeaseRef {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	out := make(map[*upstream][]*pb.LeaseRef, len(st.ups))
+	for _, u := range st.ups {
+		out[u] = nil
+	}
+	return out
 }
 
 // Revoke implements partition.Sink.

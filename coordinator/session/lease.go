@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -27,22 +28,75 @@ func (st *stream) complete(c *pb.Completion) error {
 		},
 		Result: wire.FromResult(c.GetResult()),
 	}
+	if st.missed(c.GetLease()) {
+		return nil // its log was not taken either: both come again
+	}
+	st.mu.Lock()
+	st.ending[c.GetLease().GetToken()] = c
+	st.mu.Unlock()
+	st.cfg.Logs.Flushed(key(c.GetLease()), c.GetLogSize(), func() { st.conclude(part, c, rep) })
+	return nil
+}
+
+// conclude has the owner end the attempt, and asks again until one has answered or the
+// stream ends; then the worker says it again in its next session.
+func (st *stream) conclude(part *partition.Partition, c *pb.Completion, rep run.Report) {
+	again := func() {
+		st.beside(func() {
+			select {
+			case <-time.After(retry):
+			case <-st.ctx.Done():
+				return
+			}
+			if st.open(c) {
+				st.conclude(part, c, rep)
+			}
+		})
+	}
+	up, err := st.elsewhere(part.Number())
+	switch {
+	case err != nil:
+		again()
+		return
+	case up != nil:
+		up.later(func(m *pb.SessionRequest) { m.Completions = append(m.Completions, c) })
+		again() // unless it has answered by then
+		return
+	}
 	end := func(tx *partition.Tx) error { return tx.Complete(fromRef(c.GetLease()), rep) }
-	reply := func(err error) {
+	err = part.Go(st.ctx, end, func(err error) {
 		if err != nil && !errors.Is(err, partition.ErrAborted) && !errors.Is(err, partition.ErrNotFound) {
-			return // not durable: the worker says it again in its next session
+			again() // not durable
+			return
 		}
-		st.drop(c.GetLease())
+		st.completed(c.GetLease())
 		st.later(func(m *pb.SessionResponse) {
 			m.CompletionAcks = append(m.CompletionAcks, &pb.CompletionAck{Lease: c.GetLease(), Aborted: err != nil})
 		})
-	}
-	st.cfg.Logs.Flushed(key(c.GetLease()), c.GetLogSize(), func() {
-		if err := part.Go(st.ctx, end, reply); err != nil {
-			st.cfg.Log.WarnContext(st.ctx, "completion not taken", "worker", st.worker.Name, "err", err)
-		}
 	})
-	return nil
+	if err != nil {
+		again()
+	}
+}
+
+// retry is how long a completion waits for its owner's answer before it is sent again.
+const retry = 500 * time.Millisecond
+
+// open reports that nobody has answered the completion yet.
+func (st *stream) open(c *pb.Completion) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.ending[c.GetLease().GetToken()] == c
+}
+
+// completed: the owner has answered.
+func (st *stream) completed(ref *pb.LeaseRef) {
+	st.drop(ref)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if c, ok := st.ending[ref.GetToken()]; ok && same(c.GetLease(), ref) {
+		delete(st.ending, ref.GetToken())
+	}
 }
 
 const (
@@ -57,20 +111,35 @@ func clip(s string) string {
 	return s[:maxMessage/2] + "\n[…]\n" + s[len(s)-maxMessage/2:]
 }
 
+func (st *stream) refuse(token, reason string) {
+	st.later(func(m *pb.SessionResponse) {
+		m.Refusals = append(m.Refusals, &pb.Refusal{Token: token, Reason: reason})
+	})
+}
+
 // lease asks the partition, and answers as early as the partition allows.
 func (st *stream) lease(token string) error {
-	refuse := func(err error) {
-		st.later(func(m *pb.SessionResponse) {
-			m.Refusals = append(m.Refusals, &pb.Refusal{Token: token, Reason: err.Error()})
-		})
-	}
 	part, err := st.cfg.Partitions.Of(token)
 	if err != nil {
-		refuse(err)
+		st.refuse(token, err.Error())
 		return nil
 	}
 	if st.relay != nil {
 		st.relay.answered(token)
+	}
+	up, err := st.elsewhere(part.Number())
+	switch {
+	case err != nil:
+		st.refuse(token, err.Error())
+		return nil
+	case up != nil:
+		if !up.later(func(m *pb.SessionRequest) {
+			up.asked[token] = true
+			m.LeaseRequests = append(m.LeaseRequests, &pb.LeaseRequest{Token: token})
+		}) {
+			st.refuse(token, "the owner of the task is being replaced")
+		}
+		return nil
 	}
 	var late func()
 	grant := func(tx *partition.Tx) error {
@@ -78,7 +147,7 @@ func (st *stream) lease(token string) error {
 		if err != nil {
 			return err
 		}
-		st.note(token, held{w.Run, w.Task.ID, w.Ref.Fence})
+		st.note(toRef(w.Ref), held{run: w.Run, task: w.Task.ID})
 		g := toGrant(w, st.cfg.Traceparent(w.TraceID, w.Task.ID, w.Ref.Attempt))
 		answer := func() { st.grant(part, w, g) }
 		if early {
@@ -91,13 +160,13 @@ func (st *stream) lease(token string) error {
 	err = part.Go(st.ctx, grant, func(err error) {
 		switch {
 		case err != nil:
-			refuse(err)
+			st.refuse(token, err.Error())
 		case late != nil:
 			late()
 		}
 	})
 	if err != nil {
-		refuse(err)
+		st.refuse(token, err.Error())
 	}
 	return nil
 }

@@ -16,15 +16,14 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
-	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/watch"
 	"github.com/slipway-build/slipway/coordinator/wire"
 	"github.com/slipway-build/slipway/internal/queue"
+	"github.com/slipway-build/slipway/internal/rpc"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -47,9 +46,11 @@ type Secrets interface {
 // Config of the server's end.
 type Config struct {
 	Partitions *partition.Set
-	Presence   Presence
-	Logs       *logstore.Store
-	Hub        *Hub
+	// Peers own what this coordinator does not; nil: there are none.
+	Peers    Peers
+	Presence Presence
+	Logs     *logstore.Store
+	Hub      *Hub
 	// Puller of hints, for workers without a connection to the queue.
 	Puller  func(capability string) *queue.Puller
 	TTL     time.Duration
@@ -107,12 +108,19 @@ type stream struct {
 	relay  *relay
 	parts  sync.WaitGroup // what runs beside the reading of frames
 	ended  bool           // nothing more may begin in parts
+
+	// forwarded: another coordinator holds the worker's own session.
+	forwarded bool
+	ups       map[string]*upstream      // sessions with other coordinators, by their ids
+	doubt     map[string]*doubt         // leases that the worker says it has and nobody has confirmed, by token
+	ending    map[string]*pb.Completion // what no owner has answered yet, by token
+	beat      *beat                     // the last heartbeat, until all owners have answered
 }
 
 // held is a lease that was given to, or taken back by, this stream.
 type held struct {
+	ref       *pb.LeaseRef
 	run, task string
-	fence     run.Fence
 }
 
 // Session serves one stream until the worker hangs up.
@@ -128,17 +136,22 @@ func (s *Server) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 	defer cancel()
 	st := &stream{
 		Server: s, ctx: ctx, cancel: cancel, hello: first.GetHello(), out: &pb.SessionResponse{}, wake: make(chan struct{}, 1), tasks: map[string]held{},
+		forwarded: rpc.Forwarded(ctx), ups: map[string]*upstream{}, doubt: map[string]*doubt{}, ending: map[string]*pb.Completion{},
 		worker: partition.Worker{Name: first.GetHello().GetName(), Instance: first.GetHello().GetInstance()},
 	}
+	if !st.enter() {
+		return status.Error(codes.Aborted, "the worker has a newer session") //nolint:wrapcheck // the edge
+	}
+	defer st.leave()
+	defer st.end()
+	defer cancel()
 	if err := st.welcome(); err != nil {
 		return err
 	}
 	log := s.cfg.Log.With("worker", st.worker.Name)
-	log.InfoContext(ctx, "worker connected", "capacity", capacity(st.hello.GetCapacity()), "running", len(st.hello.GetRunning()))
-	st.enter()
-	defer st.leave()
-	defer st.end()
-	defer cancel()
+	if !st.forwarded {
+		log.InfoContext(ctx, "worker connected", "capacity", capacity(st.hello.GetCapacity()), "running", len(st.hello.GetRunning()))
+	}
 	if st.hello.GetOffers() {
 		st.relay = newRelay(st)
 		st.parts.Go(st.relay.run)
@@ -148,15 +161,32 @@ func (s *Server) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 			cancel()
 		}
 	})
+	if s.cfg.Peers != nil && !st.forwarded {
+		st.parts.Go(st.follow)
+	}
+	read := make(chan error, 1)
+	go func() { read <- st.read(g, first) }() // it ends with the stream, and that with this call
+	select {
+	case err := <-read:
+		if !st.forwarded {
+			log.InfoContext(ctx, "worker disconnected", "err", err)
+		}
+		return err
+	case <-ctx.Done():
+		return status.Error(codes.Aborted, "the worker has a newer session") //nolint:wrapcheck // the edge
+	}
+}
+
+// read takes frames until the worker hangs up.
+func (st *stream) read(g grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse], m *pb.SessionRequest) error {
 	for {
-		if err := st.frame(first); err != nil {
+		err := st.frame(m)
+		if err != nil {
 			return err
 		}
-		if first, err = g.Recv(); err != nil {
-			log.InfoContext(ctx, "worker disconnected", "err", err)
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
+		if m, err = g.Recv(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
 			return err //nolint:wrapcheck // the stream's own status
 		}
 	}
@@ -186,84 +216,11 @@ func capacity(in []*pb.Capacity) map[string]int32 {
 	return out
 }
 
-// enter makes this the stream of its process. One before it may not have noticed yet
-// that its connection is gone: it must not take hints any more.
-func (st *stream) enter() {
-	st.Server.mu.Lock()
-	defer st.Server.mu.Unlock()
-	if old, ok := st.streams[st.worker.Instance]; ok {
-		old.cancel()
-	}
-	st.streams[st.worker.Instance] = st
-	st.present(true)
-}
-
-// leave says that the process is gone, unless it has come back on another stream.
-func (st *stream) leave() {
-	st.Server.mu.Lock()
-	defer st.Server.mu.Unlock()
-	if st.streams[st.worker.Instance] == st {
-		delete(st.streams, st.worker.Instance)
-		st.present(false)
-	}
-}
-
-func (st *stream) present(there bool) {
-	for _, c := range st.hello.GetCapacity() {
-		n := 0
-		if there {
-			n = int(c.GetSlots())
-		}
-		st.cfg.Presence.Worker(c.GetCapability(), st.worker.Instance, n)
-	}
-}
-
-// welcome takes the leases that go on back into this stream.
-func (st *stream) welcome() error {
-	w := &pb.Welcome{Ttl: durationpb.New(st.cfg.TTL)}
-	for _, ref := range st.hello.GetRunning() {
-		kept := false
-		err := st.do(ref.GetToken(), func(tx *partition.Tx) error {
-			kept = st.reclaim(tx, ref)
-			return nil
-		})
-		if err != nil && !errors.Is(err, partition.ErrNotFound) {
-			return status.Errorf(codes.Unavailable, "%v", err) //nolint:wrapcheck // the edge
-		}
-		if !kept {
-			w.Rejected = append(w.Rejected, ref)
-		}
-	}
+func (st *stream) note(ref *pb.LeaseRef, h held) {
+	h.ref = ref
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.out.Welcome = w
-	return nil
-}
-
-// reclaim takes a lease that goes on into this stream, in a command of its partition.
-// Only then may the stream write its log: that a lease exists says nothing about whose.
-func (st *stream) reclaim(tx *partition.Tx, ref *pb.LeaseRef) bool {
-	if !tx.Reclaim(fromRef(ref), st.worker, st) {
-		return false
-	}
-	if r, t, err := tx.Holder(fromRef(ref)); err == nil { // else it has completed
-		st.note(ref.GetToken(), held{r, t, wire.FromFence(ref.GetFence())})
-	}
-	return true
-}
-
-func (st *stream) do(token string, f func(*partition.Tx) error) error {
-	p, err := st.cfg.Partitions.Of(token)
-	if err != nil {
-		return err
-	}
-	return p.Do(st.ctx, f)
-}
-
-func (st *stream) note(token string, h held) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.tasks[token] = h
+	st.tasks[ref.GetToken()] = h
 }
 
 // holds answers the lease if it is this stream's.
@@ -271,16 +228,21 @@ func (st *stream) holds(ref *pb.LeaseRef) (held, bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	h, ok := st.tasks[ref.GetToken()]
-	return h, ok && h.fence == wire.FromFence(ref.GetFence())
+	return h, ok && same(h.ref, ref)
+}
+
+func same(a, b *pb.LeaseRef) bool {
+	return wire.FromFence(a.GetFence()) == wire.FromFence(b.GetFence())
 }
 
 // drop forgets a lease that has ended.
 func (st *stream) drop(ref *pb.LeaseRef) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if h, ok := st.tasks[ref.GetToken()]; ok && h.fence == wire.FromFence(ref.GetFence()) {
+	if h, ok := st.tasks[ref.GetToken()]; ok && same(h.ref, ref) {
 		delete(st.tasks, ref.GetToken())
 	}
+	delete(st.doubt, ref.GetToken())
 }
 
 // later adds to the next frame.
@@ -349,7 +311,8 @@ func (st *stream) frame(m *pb.SessionRequest) error {
 func (st *stream) log(c *pb.LogChunk) {
 	ref := c.GetLease()
 	if _, ok := st.holds(ref); !ok || !logstore.Valid(ref.GetToken()) {
-		return // nobody's, or it has ended: a log is written by the holder alone
+		st.missed(ref) // nobody's, or it has ended: a log is written by the holder alone
+		return
 	}
 	err := st.cfg.Logs.Append(key(ref), c.GetOffset(), c.GetData(), func(offset int64) {
 		st.later(func(m *pb.SessionResponse) { m.LogAcks = append(m.LogAcks, &pb.LogAck{Lease: ref, Offset: offset}) })
@@ -377,10 +340,20 @@ func (st *stream) progress(p *pb.LeaseProgress) {
 	if !ok {
 		return
 	}
+	part, err := st.cfg.Partitions.Of(token)
+	if err != nil {
+		return
+	}
+	up, err := st.elsewhere(part.Number())
+	switch {
+	case err != nil:
+		return // it is not durable anyway
+	case up != nil:
+		up.later(func(m *pb.SessionRequest) { m.Progress = append(m.Progress, p) })
+		return
+	}
 	if p.GetStarted() {
-		if part, err := st.cfg.Partitions.Of(token); err == nil {
-			_ = part.Go(st.ctx, func(tx *partition.Tx) error { tx.Begin(fromRef(p.GetLease())); return nil }, func(error) {})
-		}
+		_ = part.Go(st.ctx, func(tx *partition.Tx) error { tx.Begin(fromRef(p.GetLease())); return nil }, func(error) {})
 	}
 	if len(p.GetSteps()) > 0 {
 		st.cfg.Hub.Progress(h.run, watch.Step[[]*pb.ProgressStep]{Task: h.task, Attempt: int(p.GetLease().GetAttempt()), Steps: p.GetSteps()})

@@ -280,7 +280,11 @@ func (m *Mirror) at(ctx context.Context, repository string, commits ...string) (
 		if !isCommit(c) {
 			return remote{}, refuse("%s is not a full commit id", strictyaml.Quote(c))
 		}
-		if !m.has(ctx, r, c) {
+		if m.has(ctx, r, c) {
+			continue
+		}
+		// Another coordinator may have fetched it, or this one before its folder was lost.
+		if _, err := m.Resolve(ctx, repository, c); err != nil {
 			if ctx.Err() != nil {
 				return remote{}, context.Cause(ctx)
 			}

@@ -37,6 +37,8 @@ func TestPinSurvivesCollection(t *testing.T) {
 	r.commit(map[string]string{"b": "1"})
 	r.git("branch", "-q", "-M", "other", "main")
 	resolve(t, m, r.dir, "main")
+	r.git("reflog", "expire", "--expire=now", "--all") // so that it cannot be fetched again
+	r.git("gc", "--quiet", "--prune=now")
 	collect := func() {
 		bare, err := filepath.Glob(filepath.Join(dir, "mirror", "*.git"))
 		if err != nil || len(bare) != 1 {

@@ -5,11 +5,14 @@ package submit
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -38,17 +41,39 @@ type Images interface {
 
 // Config of a Submitter.
 type Config struct {
-	Mirror     *source.Mirror
-	Partitions *partition.Set
-	Blobs      *artifact.Store
-	Images     Images
+	Mirror *source.Mirror
+	// Home is what the owner of a project knows, wherever that is.
+	Home   func(ctx context.Context, project string) (Home, error)
+	Blobs  *artifact.Store
+	Images Images
 	// TargetsFile is the platform team's file, read anew for each plan; empty: nothing
 	// is deployed.
 	TargetsFile string
 	Registry    string // where services push that do not say otherwise
 	Platform    string
 	Runner      string // version of what builds, tests and renders
-	TraceID     func(project, commit, run string) string
+}
+
+// Home is the partition of a project, as far as making a run needs it.
+type Home interface {
+	// Replayed answers the run that an idempotency key began; partition.ErrNotFound: none.
+	Replayed(ctx context.Context, project, key, requestHash string) (run string, err error)
+	// Green is the last commit of a ref whose run succeeded; empty: none.
+	Green(ctx context.Context, project, ref string) (string, error)
+	// Known answers the results of those digests that have one.
+	Known(ctx context.Context, project string, digests []string) (map[string]plan.Reuse, error)
+	// Accept makes a run of a plan, whose bytes are stored.
+	Accept(ctx context.Context, a Acceptance) (run string, replayed bool, err error)
+}
+
+// Acceptance is a stored plan that is to become a run.
+type Acceptance struct {
+	Project     string
+	PlanHash    string
+	SubmittedBy string
+	Origin      run.Origin
+	Key         string // idempotency key; never empty
+	RequestHash string
 }
 
 // Submitter makes plans and runs.
@@ -101,7 +126,7 @@ func (s *Submitter) Plan(ctx context.Context, req Request) (p plan.Plan, data []
 	return s.plan(ctx, in, home, req)
 }
 
-func (s *Submitter) plan(ctx context.Context, in planner.Input, home *partition.Partition, req Request) (p plan.Plan, data []byte, hash string, err error) {
+func (s *Submitter) plan(ctx context.Context, in planner.Input, home Home, req Request) (p plan.Plan, data []byte, hash string, err error) {
 	if err := s.base(ctx, home, &in, req); err != nil {
 		return plan.Plan{}, nil, "", err
 	}
@@ -116,42 +141,30 @@ func (s *Submitter) plan(ctx context.Context, in planner.Input, home *partition.
 }
 
 // Submit makes a plan and accepts it as a run. replayed: the key began it before.
-func (s *Submitter) Submit(ctx context.Context, req Request) (r *run.Run, replayed bool, err error) {
+func (s *Submitter) Submit(ctx context.Context, req Request) (id string, replayed bool, err error) {
+	if req.Key == "" { // so that asking the owner twice is harmless
+		req.Key = "none-" + rand.Text()
+	}
 	in, home, err := s.input(ctx, req)
 	if err != nil {
-		return nil, false, err
+		return "", false, err
 	}
-	err = home.Do(ctx, func(tx *partition.Tx) error {
-		r, err = tx.Replayed(in.Pipeline.Project, req.Key, req.hash())
-		return err
-	})
+	id, err = home.Replayed(ctx, in.Pipeline.Project, req.Key, req.hash())
 	if !errors.Is(err, partition.ErrNotFound) {
-		return r, err == nil, err
+		return id, err == nil, err
 	}
 	p, data, hash, err := s.plan(ctx, in, home, req)
 	if err != nil {
-		return nil, false, err
+		return "", false, err
 	}
 	if _, err := s.cfg.Blobs.Put(ctx, data); err != nil {
-		return nil, false, err
+		return "", false, err
 	}
-	err = home.Do(ctx, func(tx *partition.Tx) error {
-		id, again, err := tx.Accept(partition.Submission{
-			Plan: &p, PlanHash: hash, SubmittedBy: req.By, Origin: req.Origin, Key: req.Key, RequestHash: req.hash(),
-			TraceID: func(id string) string { return s.cfg.TraceID(p.Project, p.Commit, id) },
-		})
-		if err != nil {
-			return err
-		}
-		replayed = again
-		r, err = tx.Run(id)
-		return err
-	})
-	return r, replayed, err
+	return home.Accept(ctx, Acceptance{Project: p.Project, PlanHash: hash, SubmittedBy: req.By, Origin: req.Origin, Key: req.Key, RequestHash: req.hash()})
 }
 
 // input reads what a plan depends on at the commit, and finds its project's home.
-func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *partition.Partition, error) {
+func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home, error) {
 	m := s.cfg.Mirror
 	commit, err := s.resolve(ctx, req)
 	if err != nil {
@@ -182,7 +195,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, *par
 	for p, e := range entries {
 		objects[p] = e.Identity()
 	}
-	home, err := s.cfg.Partitions.Home(ctx, pipe.Project)
+	home, err := s.cfg.Home(ctx, pipe.Project)
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
@@ -231,12 +244,8 @@ func (s *Submitter) Targets() (*pipeline.Targets, error) {
 
 // base finds the last green commit and what changed since. That it is gone from the
 // mirror, or cannot be parsed any more, only makes the reasons poorer.
-func (s *Submitter) base(ctx context.Context, home *partition.Partition, in *planner.Input, req Request) error {
-	var green string
-	err := home.Do(ctx, func(tx *partition.Tx) error {
-		green = tx.Green(in.Pipeline.Project, req.Ref)
-		return nil
-	})
+func (s *Submitter) base(ctx context.Context, home Home, in *planner.Input, req Request) error {
+	green, err := home.Green(ctx, in.Pipeline.Project, req.Ref)
 	if err != nil || green == "" {
 		return err
 	}
@@ -253,22 +262,14 @@ func (s *Submitter) base(ctx context.Context, home *partition.Partition, in *pla
 
 // decide plans three times at most: to learn which digests matter, with what is known of
 // them, and without those whose images are gone.
-func (s *Submitter) decide(ctx context.Context, home *partition.Partition, in planner.Input) (plan.Plan, error) {
+func (s *Submitter) decide(ctx context.Context, home Home, in planner.Input) (plan.Plan, error) {
 	asked := map[string]bool{}
 	in.Known = func(d string) (plan.Reuse, bool) { asked[d] = true; return plan.Reuse{}, false }
 	p, problems := planner.Plan(in)
 	if len(problems) > 0 {
 		return plan.Plan{}, &ProblemsError{problems}
 	}
-	known := map[string]plan.Reuse{}
-	err := home.Do(ctx, func(tx *partition.Tx) error {
-		for d := range asked {
-			if k, ok := tx.Known(p.Project, d); ok {
-				known[d] = plan.Reuse{Run: k.Run, Result: k.Result}
-			}
-		}
-		return nil
-	})
+	known, err := home.Known(ctx, p.Project, slices.Sorted(maps.Keys(asked)))
 	if err != nil || len(known) == 0 {
 		return p, err
 	}

@@ -46,11 +46,12 @@ func Roles(files ...protoreflect.FileDescriptor) map[string]pb.Role {
 // authorizer is the one place where a call is let in.
 type authorizer struct {
 	tokens  *Tokens
+	peers   func(secret string) bool
 	methods map[string]access
 }
 
-func newAuthorizer(tokens *Tokens, files []protoreflect.FileDescriptor) *authorizer {
-	a := &authorizer{tokens: tokens, methods: map[string]access{
+func newAuthorizer(tokens *Tokens, peers func(string) bool, files []protoreflect.FileDescriptor) *authorizer {
+	a := &authorizer{tokens: tokens, peers: peers, methods: map[string]access{
 		// Probes of orchestrators carry no credential, and the answer says one word.
 		healthpb.Health_Check_FullMethodName:                                 {open: true},
 		healthpb.Health_Watch_FullMethodName:                                 {any: true},
@@ -75,6 +76,10 @@ func (a *authorizer) admit(ctx context.Context, method string) (context.Context,
 		return nil, status.Error(codes.Unauthenticated, "this call needs a token; set SLIPWAY_TOKEN, or let --state name the folder of a farm that runs")
 	}
 	who, ok := a.tokens.Identify(secret)
+	if !ok && a.peers != nil && a.peers(secret) {
+		who, ok = forwarded(ctx)
+		ctx = context.WithValue(ctx, forwardedKey{}, true)
+	}
 	if !ok {
 		return nil, status.Error(codes.Unauthenticated, "the token is not one that this farm knows; was the farm made anew since the token was read?")
 	}

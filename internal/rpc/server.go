@@ -30,6 +30,9 @@ const MaxMessage = 16 << 20
 // ServerOptions of a Server.
 type ServerOptions struct {
 	Tokens *Tokens
+	// Peers reports that a secret is that of another server of the same farm; nil: there
+	// are none.
+	Peers func(secret string) bool
 	// Files describe the services whose methods may be called.
 	Files []protoreflect.FileDescriptor
 	// TLS is needed for every address but loopback.
@@ -56,7 +59,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rules of the protocols: %w", err)
 	}
-	auth, valid, rec := newAuthorizer(o.Tokens, o.Files), validator{pv}, recoverer{o.Log}
+	auth, valid, rec := newAuthorizer(o.Tokens, o.Peers, o.Files), validator{pv}, recoverer{o.Log}
 	d := newDrain()
 	opts := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(rec.unary, auth.unary, valid.unary),

@@ -52,7 +52,7 @@ func HashToken(secret string) string {
 // ParseRole reads the name of a role as configurations write it: view, submit,
 // approve, administer, worker.
 func ParseRole(name string) (pb.Role, error) {
-	if v, ok := pb.Role_value["ROLE_"+strings.ToUpper(name)]; ok && v != 0 && name == strings.ToLower(name) {
+	if v, ok := pb.Role_value["ROLE_"+strings.ToUpper(name)]; ok && v != 0 && pb.Role(v) != pb.Role_ROLE_PEER && name == strings.ToLower(name) {
 		return pb.Role(v), nil
 	}
 	return pb.Role_ROLE_UNSPECIFIED, fmt.Errorf("role %q does not exist; expected view, submit, approve, administer or worker", name)
@@ -74,6 +74,8 @@ func Includes(held, need pb.Role) bool {
 		return held == pb.Role_ROLE_ADMINISTER
 	case pb.Role_ROLE_WORKER:
 		return held == pb.Role_ROLE_WORKER
+	case pb.Role_ROLE_PEER:
+		return held == pb.Role_ROLE_PEER
 	case pb.Role_ROLE_UNSPECIFIED:
 	}
 	return false

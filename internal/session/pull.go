@@ -150,8 +150,11 @@ func (s *Session) granted(g *pb.Grant, capability string, w *request) bool {
 		return false
 	}
 	s.mu.Lock()
-	asked := w.at
+	asked, ttl := w.at, s.ttl
 	s.mu.Unlock()
+	if !s.cfg.Now().Before(asked.Add(ttl - 2*look)) {
+		return false // it came so late that somebody else may have it by now
+	}
 	s.start(g, capability, asked)
 	return true
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -75,6 +76,7 @@ func (s *Session) hello() *pb.Hello {
 	s.out = outbox{beat: true}
 	s.opened = s.cfg.Now()
 	s.hellos++
+	h.Session = s.hellos
 	for token, w := range s.waiting {
 		w.at = s.opened
 		s.out.requests = append(s.out.requests, token)
@@ -113,9 +115,10 @@ func (s *Session) welcome(ctx context.Context, w *pb.Welcome) {
 	for _, ref := range w.GetRejected() {
 		s.lose(ref, ErrLost)
 	}
+	unsure := refs(w.GetUnconfirmed())
 	// The coordinator took the others back after the hello was sent; one that began since then it was not asked about.
-	for _, l := range s.held {
-		if !l.lost && l.named == s.hellos {
+	for token, l := range s.held {
+		if !l.lost && l.named == s.hellos && !unsure[token] {
 			l.deadline, l.since = s.opened.Add(s.ttl), s.beat+1
 		}
 	}
@@ -241,8 +244,9 @@ func (s *Session) handleResponse(ctx context.Context, m *pb.SessionResponse) {
 	}
 	if a := m.GetHeartbeatAck(); a != nil {
 		if sent, ok := s.beats[a.GetSequence()]; ok {
-			for _, l := range s.held {
-				if l.since <= a.GetSequence() && !l.lost {
+			unsure := refs(a.GetUnconfirmed())
+			for token, l := range s.held {
+				if l.since <= a.GetSequence() && !l.lost && !unsure[token] {
 					l.deadline = sent.Add(s.ttl)
 				}
 			}
@@ -266,6 +270,9 @@ func (s *Session) handleResponse(ctx context.Context, m *pb.SessionResponse) {
 	for _, a := range m.GetLogAcks() {
 		if l, ok := s.current(a.GetLease()); ok {
 			l.log.acknowledge(a.GetOffset())
+			if a.GetRewind() {
+				s.again(l)
+			}
 		}
 	}
 	for _, r := range m.GetRevocations() {
@@ -281,6 +288,25 @@ func (s *Session) handleResponse(ctx context.Context, m *pb.SessionResponse) {
 		default: // it comes again
 		}
 	}
+}
+
+// again sends what was not taken: the log from its last acknowledged byte on, and then
+// the completion; mu is held.
+func (s *Session) again(l *Lease) {
+	l.log.rewind()
+	if l.completion != nil && !slices.Contains(s.out.done, l) {
+		s.out.done = append(s.out.done, l)
+	}
+	s.signal()
+}
+
+// refs by token.
+func refs(list []*pb.LeaseRef) map[string]bool {
+	out := make(map[string]bool, len(list))
+	for _, r := range list {
+		out[r.GetToken()] = true
+	}
+	return out
 }
 
 // answer a lease request; mu is held. An answer that nobody waits for is dropped: the

@@ -39,6 +39,8 @@ const (
 	Role_ROLE_ADMINISTER Role = 4
 	// A worker's or deployer's own credential: good for these calls and no other.
 	Role_ROLE_WORKER Role = 5
+	// Another coordinator of the farm. No token of a configuration has it.
+	Role_ROLE_PEER Role = 6
 )
 
 // Enum value maps for Role.
@@ -50,6 +52,7 @@ var (
 		3: "ROLE_APPROVE",
 		4: "ROLE_ADMINISTER",
 		5: "ROLE_WORKER",
+		6: "ROLE_PEER",
 	}
 	Role_value = map[string]int32{
 		"ROLE_UNSPECIFIED": 0,
@@ -58,6 +61,7 @@ var (
 		"ROLE_APPROVE":     3,
 		"ROLE_ADMINISTER":  4,
 		"ROLE_WORKER":      5,
+		"ROLE_PEER":        6,
 	}
 )
 
@@ -112,14 +116,15 @@ var File_slipway_v1_auth_proto protoreflect.FileDescriptor
 const file_slipway_v1_auth_proto_rawDesc = "" +
 	"\n" +
 	"\x15slipway/v1/auth.proto\x12\n" +
-	"slipway.v1\x1a google/protobuf/descriptor.proto*t\n" +
+	"slipway.v1\x1a google/protobuf/descriptor.proto*\x83\x01\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tROLE_VIEW\x10\x01\x12\x0f\n" +
 	"\vROLE_SUBMIT\x10\x02\x12\x10\n" +
 	"\fROLE_APPROVE\x10\x03\x12\x13\n" +
 	"\x0fROLE_ADMINISTER\x10\x04\x12\x0f\n" +
-	"\vROLE_WORKER\x10\x05:F\n" +
+	"\vROLE_WORKER\x10\x05\x12\r\n" +
+	"\tROLE_PEER\x10\x06:F\n" +
 	"\x04role\x12\x1e.google.protobuf.MethodOptions\x18\xb6\x8c\x03 \x01(\x0e2\x10.slipway.v1.RoleR\x04roleBAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (

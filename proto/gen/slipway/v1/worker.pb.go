@@ -273,7 +273,10 @@ type Hello struct {
 	// Attempts that it still carries out: a re-claim after a lost session.
 	Running []*LeaseRef `protobuf:"bytes,6,rep,name=running,proto3" json:"running,omitempty"`
 	// It has no connection to the queue and wants Offers.
-	Offers        bool `protobuf:"varint,7,opt,name=offers,proto3" json:"offers,omitempty"`
+	Offers bool `protobuf:"varint,7,opt,name=offers,proto3" json:"offers,omitempty"`
+	// Counts the sessions of the process, from 1: the newest replaces those before it,
+	// whichever way each came.
+	Session       uint64 `protobuf:"varint,8,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -350,6 +353,13 @@ func (x *Hello) GetOffers() bool {
 	return false
 }
 
+func (x *Hello) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
 // Capacity is a number of slots of one capability.
 type Capacity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -409,7 +419,10 @@ type Welcome struct {
 	// How long a lease lasts after the sending of its last acknowledged heartbeat.
 	Ttl *durationpb.Duration `protobuf:"bytes,1,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// Leases of Hello.running that are no longer held: stop them.
-	Rejected      []*LeaseRef `protobuf:"bytes,2,rep,name=rejected,proto3" json:"rejected,omitempty"`
+	Rejected []*LeaseRef `protobuf:"bytes,2,rep,name=rejected,proto3" json:"rejected,omitempty"`
+	// Leases of Hello.running of which nobody can tell now, since their owner is being
+	// replaced: they last as long as they did before, and the next heartbeats ask again.
+	Unconfirmed   []*LeaseRef `protobuf:"bytes,3,rep,name=unconfirmed,proto3" json:"unconfirmed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,6 +467,13 @@ func (x *Welcome) GetTtl() *durationpb.Duration {
 func (x *Welcome) GetRejected() []*LeaseRef {
 	if x != nil {
 		return x.Rejected
+	}
+	return nil
+}
+
+func (x *Welcome) GetUnconfirmed() []*LeaseRef {
+	if x != nil {
+		return x.Unconfirmed
 	}
 	return nil
 }
@@ -690,8 +710,10 @@ func (x *Heartbeat) GetDraining() bool {
 }
 
 type HeartbeatAck struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Sequence uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Leases of the heartbeat that it did not renew: their owner did not answer.
+	Unconfirmed   []*LeaseRef `protobuf:"bytes,2,rep,name=unconfirmed,proto3" json:"unconfirmed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -731,6 +753,13 @@ func (x *HeartbeatAck) GetSequence() uint64 {
 		return x.Sequence
 	}
 	return 0
+}
+
+func (x *HeartbeatAck) GetUnconfirmed() []*LeaseRef {
+	if x != nil {
+		return x.Unconfirmed
+	}
+	return nil
 }
 
 type LeaseProgress struct {
@@ -859,7 +888,9 @@ type LogAck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lease *LeaseRef              `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
 	// Everything below it is durable and need not be kept.
-	Offset        int64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Offset int64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	// What was sent from there on was not taken: send it again.
+	Rewind        bool `protobuf:"varint,3,opt,name=rewind,proto3" json:"rewind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -906,6 +937,13 @@ func (x *LogAck) GetOffset() int64 {
 		return x.Offset
 	}
 	return 0
+}
+
+func (x *LogAck) GetRewind() bool {
+	if x != nil {
+		return x.Rewind
+	}
+	return false
 }
 
 type Revocation struct {
@@ -2617,7 +2655,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x0fcompletion_acks\x18\x05 \x03(\v2\x19.slipway.v1.CompletionAckR\x0ecompletionAcks\x12-\n" +
 	"\blog_acks\x18\x06 \x03(\v2\x12.slipway.v1.LogAckR\alogAcks\x128\n" +
 	"\vrevocations\x18\a \x03(\v2\x16.slipway.v1.RevocationR\vrevocations\x12)\n" +
-	"\x06offers\x18\b \x03(\v2\x11.slipway.v1.OfferR\x06offers\"\xee\x01\n" +
+	"\x06offers\x18\b \x03(\v2\x11.slipway.v1.OfferR\x06offers\"\x88\x02\n" +
 	"\x05Hello\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x12%\n" +
@@ -2626,16 +2664,18 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\bcapacity\x18\x04 \x03(\v2\x14.slipway.v1.CapacityB\n" +
 	"\xbaH\a\x92\x01\x04\b\x01\x10dR\bcapacity\x12.\n" +
 	"\arunning\x18\x06 \x03(\v2\x14.slipway.v1.LeaseRefR\arunning\x12\x16\n" +
-	"\x06offers\x18\a \x01(\bR\x06offers\"o\n" +
+	"\x06offers\x18\a \x01(\bR\x06offers\x12\x18\n" +
+	"\asession\x18\b \x01(\x04R\asession\"o\n" +
 	"\bCapacity\x12A\n" +
 	"\n" +
 	"capability\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,99}$R\n" +
 	"capability\x12 \n" +
 	"\x05slots\x18\x02 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x05slots\"h\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x05slots\"\xa0\x01\n" +
 	"\aWelcome\x12+\n" +
 	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x120\n" +
-	"\brejected\x18\x02 \x03(\v2\x14.slipway.v1.LeaseRefR\brejected\"o\n" +
+	"\brejected\x18\x02 \x03(\v2\x14.slipway.v1.LeaseRefR\brejected\x126\n" +
+	"\vunconfirmed\x18\x03 \x03(\v2\x14.slipway.v1.LeaseRefR\vunconfirmed\"o\n" +
 	"\bLeaseRef\x12 \n" +
 	"\x05token\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x05token\x12\x18\n" +
@@ -2651,9 +2691,10 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12(\n" +
 	"\x04free\x18\x02 \x03(\v2\x14.slipway.v1.CapacityR\x04free\x12(\n" +
 	"\x04held\x18\x03 \x03(\v2\x14.slipway.v1.LeaseRefR\x04held\x12\x1a\n" +
-	"\bdraining\x18\x04 \x01(\bR\bdraining\"*\n" +
+	"\bdraining\x18\x04 \x01(\bR\bdraining\"b\n" +
 	"\fHeartbeatAck\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\x85\x01\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x126\n" +
+	"\vunconfirmed\x18\x02 \x03(\v2\x14.slipway.v1.LeaseRefR\vunconfirmed\"\x85\x01\n" +
 	"\rLeaseProgress\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x18\n" +
 	"\astarted\x18\x02 \x01(\bR\astarted\x12.\n" +
@@ -2661,10 +2702,11 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\bLogChunk\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"L\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"d\n" +
 	"\x06LogAck\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x16\n" +
-	"\x06offset\x18\x02 \x01(\x03R\x06offset\"\xca\x01\n" +
+	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x16\n" +
+	"\x06rewind\x18\x03 \x01(\bR\x06rewind\"\xca\x01\n" +
 	"\n" +
 	"Revocation\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x122\n" +
@@ -2929,65 +2971,67 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	6,  // 15: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
 	45, // 16: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	6,  // 17: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
-	46, // 18: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
-	4,  // 19: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
-	6,  // 20: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
-	6,  // 21: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	47, // 22: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
-	6,  // 23: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
-	6,  // 24: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
-	6,  // 25: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
-	0,  // 26: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
-	6,  // 27: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	48, // 28: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	49, // 29: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	50, // 30: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	51, // 31: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	51, // 32: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	52, // 33: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
-	6,  // 34: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
-	6,  // 35: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	45, // 36: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
-	20, // 37: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
-	21, // 38: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	23, // 39: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	27, // 40: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	29, // 41: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	28, // 42: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	19, // 43: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	36, // 44: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	37, // 45: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	38, // 46: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	20, // 47: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	39, // 48: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	40, // 49: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	22, // 50: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	41, // 51: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	42, // 52: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	43, // 53: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	25, // 54: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	24, // 55: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	44, // 56: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	25, // 57: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	26, // 58: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	45, // 59: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	25, // 60: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	25, // 61: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	26, // 62: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	6,  // 63: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 64: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	30, // 65: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	32, // 66: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	34, // 67: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 68: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	31, // 69: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	33, // 70: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	35, // 71: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	68, // [68:72] is the sub-list for method output_type
-	64, // [64:68] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	6,  // 18: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
+	46, // 19: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	4,  // 20: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
+	6,  // 21: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
+	6,  // 22: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
+	6,  // 23: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
+	47, // 24: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	6,  // 25: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
+	6,  // 26: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
+	6,  // 27: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
+	0,  // 28: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
+	6,  // 29: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
+	48, // 30: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	49, // 31: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	50, // 32: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	51, // 33: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	51, // 34: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	52, // 35: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	6,  // 36: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
+	6,  // 37: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
+	45, // 38: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	20, // 39: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
+	21, // 40: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
+	23, // 41: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	27, // 42: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	29, // 43: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	28, // 44: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	19, // 45: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
+	36, // 46: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	37, // 47: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	38, // 48: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	20, // 49: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
+	39, // 50: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	40, // 51: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	22, // 52: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	41, // 53: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	42, // 54: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	43, // 55: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	25, // 56: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	24, // 57: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	44, // 58: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	25, // 59: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	26, // 60: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	45, // 61: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	25, // 62: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	25, // 63: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	26, // 64: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	6,  // 65: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 66: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	30, // 67: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	32, // 68: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	34, // 69: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	2,  // 70: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	31, // 71: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	33, // 72: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	35, // 73: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	70, // [70:74] is the sub-list for method output_type
+	66, // [66:70] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }

@@ -1,0 +1,95 @@
+package session
+
+import (
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/slipway-build/slipway/coordinator/partition"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// enter makes this the stream of its process. One before it may not have noticed yet
+// that its connection is gone: it must not take hints any more. Not ok: the process has
+// a newer one.
+func (st *stream) enter() bool {
+	st.Server.mu.Lock()
+	defer st.Server.mu.Unlock()
+	if old, ok := st.streams[st.worker.Instance]; ok {
+		if old.hello.GetSession() > st.hello.GetSession() || !old.forwarded && st.forwarded && old.hello.GetSession() == st.hello.GetSession() {
+			return false
+		}
+		old.cancel()
+	}
+	st.streams[st.worker.Instance] = st
+	st.present(true)
+	return true
+}
+
+// leave says that the process is gone, unless it has come back on another stream.
+func (st *stream) leave() {
+	st.Server.mu.Lock()
+	defer st.Server.mu.Unlock()
+	if st.streams[st.worker.Instance] == st {
+		delete(st.streams, st.worker.Instance)
+		st.present(false)
+	}
+}
+
+func (st *stream) present(there bool) {
+	for _, c := range st.hello.GetCapacity() {
+		n := 0
+		if there {
+			n = int(c.GetSlots())
+		}
+		st.cfg.Presence.Worker(c.GetCapability(), st.worker.Instance, n)
+	}
+}
+
+// welcome takes the leases that go on back into this stream. Of those that another
+// coordinator owns, that one is asked beside.
+func (st *stream) welcome() error {
+	w := &pb.Welcome{Ttl: durationpb.New(st.cfg.TTL)}
+	for _, ref := range st.hello.GetRunning() {
+		part, err := st.cfg.Partitions.Of(ref.GetToken())
+		if err != nil {
+			w.Rejected = append(w.Rejected, ref)
+			continue
+		}
+		kept := false
+		up, err := st.elsewhere(part.Number())
+		if up == nil && err == nil {
+			err = part.Do(st.ctx, func(tx *partition.Tx) error {
+				kept = st.reclaim(tx, ref)
+				return nil
+			})
+		}
+		switch {
+		case st.ctx.Err() != nil:
+			return status.Error(codes.Unavailable, "the session ended") //nolint:wrapcheck // the edge
+		case up != nil || err != nil:
+			st.mu.Lock()
+			st.doubt[ref.GetToken()] = &doubt{ref: ref}
+			st.mu.Unlock()
+			w.Unconfirmed = append(w.Unconfirmed, ref)
+		case !kept:
+			w.Rejected = append(w.Rejected, ref)
+		}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.out.Welcome = w
+	return nil
+}
+
+// reclaim takes a lease that goes on into this stream, in a command of its partition.
+// Only then may the stream write its log: that a lease exists says nothing about whose.
+func (st *stream) reclaim(tx *partition.Tx, ref *pb.LeaseRef) bool {
+	if !tx.Reclaim(fromRef(ref), st.worker, st) {
+		return false
+	}
+	if r, t, err := tx.Holder(fromRef(ref)); err == nil { // else it has completed
+		st.note(ref, held{run: r, task: t})
+	}
+	return true
+}
