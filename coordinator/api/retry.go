@@ -3,13 +3,33 @@ package api
 import (
 	"context"
 
+	"google.golang.org/grpc"
+
+	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/run"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
 func (s *runs) Retry(ctx context.Context, req *pb.RetryRequest) (*pb.RetryResponse, error) {
-	r, replayed, err := s.cfg.Submitter.Retry(ctx, req.GetRun(), req.GetIdempotencyKey(), caller(ctx))
+	var old *run.Run
+	var out *pb.RetryResponse
+	err := s.cfg.find(ctx, req.GetRun(), func(_ *partition.Tx, r *run.Run) error {
+		old = r
+		return nil
+	}, func(ctx context.Context, c *grpc.ClientConn, id string) (err error) {
+		out, err = pb.NewRunServiceClient(c).Retry(ctx, &pb.RetryRequest{Run: id, IdempotencyKey: req.GetIdempotencyKey()})
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+	if err != nil || out != nil {
+		return out, err
+	}
+	id, replayed, err := s.cfg.Submitter.Retry(ctx, old, req.GetIdempotencyKey(), caller(ctx))
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	return &pb.RetryResponse{Run: s.codec.FullRun(r), Replayed: replayed}, nil
+	r, err := s.Get(ctx, &pb.GetRequest{Run: id})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RetryResponse{Run: r.GetRun(), Replayed: replayed}, nil
 }

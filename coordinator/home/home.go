@@ -127,6 +127,9 @@ func (h *home) Accept(ctx context.Context, a submit.Acceptance) (id string, repl
 		return "", false, err
 	}
 	err = h.ask(ctx, func(tx *partition.Tx) (err error) {
+		if err := retries(tx, a.Retries); err != nil {
+			return err
+		}
 		id, replayed, err = tx.Accept(partition.Submission{
 			Plan: p, PlanHash: a.PlanHash, SubmittedBy: a.SubmittedBy, Origin: a.Origin, Key: a.Key, RequestHash: a.RequestHash,
 			TraceID: func(id string) string { return h.TraceID(p.Project, p.Commit, id) },
@@ -134,13 +137,28 @@ func (h *home) Accept(ctx context.Context, a submit.Acceptance) (id string, repl
 		return err
 	}, func(ctx context.Context, c pb.PeerServiceClient) error {
 		res, err := c.Accept(ctx, &pb.AcceptRequest{
-			Project: a.Project, PlanHash: a.PlanHash, SubmittedBy: a.SubmittedBy, IdempotencyKey: a.Key, RequestHash: a.RequestHash,
+			Project: a.Project, PlanHash: a.PlanHash, SubmittedBy: a.SubmittedBy, IdempotencyKey: a.Key, RequestHash: a.RequestHash, Retries: a.Retries,
 			Origin: &pb.Origin{Webhook: a.Origin.Webhook, Repository: a.Origin.Repository, Branch: a.Origin.Branch},
 		})
 		id, replayed = res.GetRun(), res.GetReplayed()
 		return err //nolint:wrapcheck // fromStatus does
 	})
 	return id, replayed, err
+}
+
+// retries reports that a run must not be tried again.
+func retries(tx *partition.Tx, name string) error {
+	if name == "" {
+		return nil
+	}
+	old, err := tx.Run(name)
+	if err != nil {
+		return err
+	}
+	if environment, newer := tx.Overtaken(old); newer != "" {
+		return submit.Overtaken(old.ID, newer, environment)
+	}
+	return nil
 }
 
 // Service is PeerService: the other end of Homes.
@@ -199,7 +217,7 @@ func (s *Service) Accept(ctx context.Context, req *pb.AcceptRequest) (*pb.Accept
 	return out, s.with(ctx, req.GetProject(), func(h submit.Home) (err error) {
 		o := req.GetOrigin()
 		out.Run, out.Replayed, err = h.Accept(ctx, submit.Acceptance{
-			Project: req.GetProject(), PlanHash: req.GetPlanHash(), SubmittedBy: req.GetSubmittedBy(), Key: req.GetIdempotencyKey(), RequestHash: req.GetRequestHash(),
+			Project: req.GetProject(), PlanHash: req.GetPlanHash(), SubmittedBy: req.GetSubmittedBy(), Key: req.GetIdempotencyKey(), RequestHash: req.GetRequestHash(), Retries: req.GetRetries(),
 			Origin: run.Origin{Webhook: o.GetWebhook(), Repository: o.GetRepository(), Branch: o.GetBranch()},
 		})
 		return err

@@ -20,58 +20,42 @@ var ErrNoRetry = errors.New("no retry")
 // Retry accepts a new run of the plan of one that has ended without success, in which what
 // was built, tested and rendered is reused. The plan is the old one: what it may do, for
 // whom and at which targets was decided with it. replayed: the key began it before.
-func (s *Submitter) Retry(ctx context.Context, name, key, by string) (r *run.Run, replayed bool, err error) {
-	var old *run.Run
-	err = s.cfg.Partitions.Find(ctx, name, func(_ *partition.Tx, found *run.Run) error { old = found; return nil })
+func (s *Submitter) Retry(ctx context.Context, old *run.Run, key, by string) (id string, replayed bool, err error) {
+	home, err := s.cfg.Home(ctx, old.Project)
 	if err != nil {
-		return nil, false, err
-	}
-	home, err := s.cfg.Partitions.Home(ctx, old.Project)
-	if err != nil {
-		return nil, false, err
+		return "", false, err
 	}
 	request := fmt.Sprintf("retry %q by %q", old.ID, by)
-	err = home.Do(ctx, func(tx *partition.Tx) error {
-		r, err = tx.Replayed(old.Project, key, request)
-		return err
-	})
+	id, err = home.Replayed(ctx, old.Project, key, request)
 	if !errors.Is(err, partition.ErrNotFound) {
-		return r, err == nil, err
+		return id, err == nil, err
 	}
 	switch {
 	case !old.State.Ended():
-		return nil, false, fmt.Errorf("%w: run %s has not ended: cancel it first", ErrNoRetry, old.ID)
+		return "", false, fmt.Errorf("%w: run %s has not ended: cancel it first", ErrNoRetry, old.ID)
 	case old.State == run.Succeeded:
-		return nil, false, fmt.Errorf("%w: run %s succeeded", ErrNoRetry, old.ID)
+		return "", false, fmt.Errorf("%w: run %s succeeded", ErrNoRetry, old.ID)
 	}
 	p, err := s.again(ctx, old)
 	if err != nil {
-		return nil, false, err
+		return "", false, err
 	}
 	data, err := plan.Encode(p)
 	if err != nil {
-		return nil, false, err
+		return "", false, err
 	}
 	hash, err := s.cfg.Blobs.Put(ctx, data)
 	if err != nil {
-		return nil, false, err
+		return "", false, err
 	}
-	err = home.Do(ctx, func(tx *partition.Tx) error {
-		if env, newer := tx.Overtaken(old); newer != "" {
-			return fmt.Errorf("%w: the newer run %s has begun a rollout to %s, and a retry of %s would bring older code back there; run its commit anew if that is wanted", ErrNoRetry, newer, env, old.ID)
-		}
-		id, again, err := tx.Accept(partition.Submission{
-			Plan: &p, PlanHash: hash, SubmittedBy: by, Origin: old.Origin, Key: key, RequestHash: request,
-			TraceID: func(id string) string { return s.cfg.TraceID(p.Project, p.Commit, id) },
-		})
-		if err != nil {
-			return err
-		}
-		replayed = again
-		r, err = tx.Run(id)
-		return err
+	return home.Accept(ctx, Acceptance{
+		Project: p.Project, PlanHash: hash, SubmittedBy: by, Origin: old.Origin, Key: key, RequestHash: request, Retries: old.ID,
 	})
-	return r, replayed, err
+}
+
+// Overtaken is the error of a retry whose target a newer run has rolled out to.
+func Overtaken(old, newer, environment string) error {
+	return fmt.Errorf("%w: the newer run %s has begun a rollout to %s, and a retry of %s would bring older code back there; run its commit anew if that is wanted", ErrNoRetry, newer, environment, old)
 }
 
 // again is the plan of a run with what succeeded there in place, as far as it is still

@@ -74,6 +74,9 @@ type Acceptance struct {
 	Origin      run.Origin
 	Key         string // idempotency key; never empty
 	RequestHash string
+	// Retries is the run that this one tries again; empty: none. It is refused where a newer
+	// run has begun a rollout.
+	Retries string
 }
 
 // Submitter makes plans and runs.

@@ -380,8 +380,10 @@ type AcceptRequest struct {
 	Origin         *Origin                `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
 	IdempotencyKey string                 `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	RequestHash    string                 `protobuf:"bytes,6,opt,name=request_hash,json=requestHash,proto3" json:"request_hash,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The run that this one tries again; empty: none.
+	Retries       string `protobuf:"bytes,7,opt,name=retries,proto3" json:"retries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AcceptRequest) Reset() {
@@ -452,6 +454,13 @@ func (x *AcceptRequest) GetIdempotencyKey() string {
 func (x *AcceptRequest) GetRequestHash() string {
 	if x != nil {
 		return x.RequestHash
+	}
+	return ""
+}
+
+func (x *AcceptRequest) GetRetries() string {
+	if x != nil {
+		return x.Retries
 	}
 	return ""
 }
@@ -536,14 +545,15 @@ const file_slipway_v1_peer_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x17.slipway.v1.KnownResultR\x05value:\x028\x01\"K\n" +
 	"\vKnownResult\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12*\n" +
-	"\x06result\x18\x02 \x01(\v2\x12.slipway.v1.ResultR\x06result\"\xe1\x01\n" +
+	"\x06result\x18\x02 \x01(\v2\x12.slipway.v1.ResultR\x06result\"\xfb\x01\n" +
 	"\rAcceptRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1b\n" +
 	"\tplan_hash\x18\x02 \x01(\tR\bplanHash\x12!\n" +
 	"\fsubmitted_by\x18\x03 \x01(\tR\vsubmittedBy\x12*\n" +
 	"\x06origin\x18\x04 \x01(\v2\x12.slipway.v1.OriginR\x06origin\x12'\n" +
 	"\x0fidempotency_key\x18\x05 \x01(\tR\x0eidempotencyKey\x12!\n" +
-	"\frequest_hash\x18\x06 \x01(\tR\vrequestHash\">\n" +
+	"\frequest_hash\x18\x06 \x01(\tR\vrequestHash\x12\x18\n" +
+	"\aretries\x18\a \x01(\tR\aretries\">\n" +
 	"\x0eAcceptResponse\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x1a\n" +
 	"\breplayed\x18\x02 \x01(\bR\breplayed2\xa9\x02\n" +
