@@ -146,7 +146,7 @@ func TestTheProgramsReadTheirConfigurations(t *testing.T) {
 		}
 		// What a pod would find at the places that the configurations name.
 		root := t.TempDir()
-		for _, f := range []string{"tls/tls.crt", "tls/tls.key", "nats/coordinator", "nats/worker", "redis/password", "token/worker", "token/deployer", "ca/ca.crt", "registry/.dockerconfigjson", "webhooks/shop", "webhooks/shop-token", "webhooks/site", "webhooks/site-token", "webhooks/docs"} {
+		for _, f := range []string{"tls/tls.crt", "tls/ca.crt", "tls/tls.key", "nats/coordinator", "nats/worker", "redis/password", "token/worker", "token/deployer", "ca/ca.crt", "registry/.dockerconfigjson", "webhooks/shop", "webhooks/shop-token", "webhooks/site", "webhooks/site-token", "webhooks/docs"} {
 			path := filepath.Join(root, f)
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 	channelz "google.golang.org/grpc/channelz/service"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -36,7 +37,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func files() []protoreflect.FileDescriptor {
-	return []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto}
+	return []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto, pb.File_slipway_v1_peer_proto}
 }
 
 // runs answers Get with who called.
@@ -49,7 +50,7 @@ func (runs) Get(ctx context.Context, r *pb.GetRequest) (*pb.GetResponse, error) 
 		panic("on request")
 	}
 	who, _ := rpc.IdentityFrom(ctx)
-	return &pb.GetResponse{Run: &pb.Run{SubmittedBy: who.Name + " " + strings.Join(who.Groups, ",")}}, nil
+	return &pb.GetResponse{Run: &pb.Run{SubmittedBy: who.Name + " " + strings.Join(who.Groups, ","), Dirty: rpc.Forwarded(ctx)}}, nil
 }
 
 type farm struct {
@@ -59,7 +60,7 @@ type farm struct {
 
 func start(t *testing.T, conf *tls.Config) farm {
 	t.Helper()
-	f := farm{secrets: map[string]string{"wrong": rpc.NewToken()}}
+	f := farm{secrets: map[string]string{"wrong": rpc.NewToken(), "peer": rpc.NewToken()}}
 	var list []rpc.Token
 	for _, name := range []string{"view", "submit", "approve", "administer", "worker"} {
 		role, err := rpc.ParseRole(name)
@@ -73,13 +74,14 @@ func start(t *testing.T, conf *tls.Config) farm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := rpc.NewServer(rpc.ServerOptions{Tokens: tokens, Files: files(), TLS: conf, Log: slog.New(slog.DiscardHandler), Grace: time.Second})
+	s, err := rpc.NewServer(rpc.ServerOptions{Tokens: tokens, Peers: func(s string) bool { return s == f.secrets["peer"] }, Files: files(), TLS: conf, Log: slog.New(slog.DiscardHandler), Grace: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	pb.RegisterRunServiceServer(s.GRPC(), runs{})
 	pb.RegisterLogServiceServer(s.GRPC(), pb.UnimplementedLogServiceServer{})
 	pb.RegisterWorkerServiceServer(s.GRPC(), pb.UnimplementedWorkerServiceServer{})
+	pb.RegisterPeerServiceServer(s.GRPC(), pb.UnimplementedPeerServiceServer{})
 	channelz.RegisterChannelzServiceToServer(s.GRPC()) // a service whose methods carry no role
 	l, err := s.Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
@@ -140,11 +142,12 @@ func TestEveryMethodWithEveryCredential(t *testing.T) {
 		pb.Role_ROLE_APPROVE:    {"approve", "administer"},
 		pb.Role_ROLE_ADMINISTER: {"administer"},
 		pb.Role_ROLE_WORKER:     {"worker"},
+		pb.Role_ROLE_PEER:       {"peer"},
 	}
 	f := start(t, nil)
 	roles := rpc.Roles(files()...)
 	methods := 0
-	for _, credential := range []string{"none", "wrong", "worker", "view", "submit", "approve", "administer"} {
+	for _, credential := range []string{"none", "wrong", "peer", "worker", "view", "submit", "approve", "administer"} {
 		conn := f.dial(t, f.secrets[credential], nil)
 		for _, file := range files() {
 			for i := range file.Services().Len() {
@@ -272,6 +275,34 @@ func TestStreamsEndWhenTheServerStops(t *testing.T) {
 	}
 }
 
+// A peer may say who called; nobody else may, and nobody can be made a peer.
+func TestACallIsHandedOnWithWhoCalled(t *testing.T) {
+	f := start(t, nil)
+	anna := rpc.WithIdentity(t.Context(), rpc.Identity{Name: "anna", Role: pb.Role_ROLE_VIEW, Groups: []string{"sre"}})
+	mallory := rpc.WithIdentity(t.Context(), rpc.Identity{Name: "mallory", Role: pb.Role_ROLE_PEER})
+	for name, c := range map[string]struct {
+		token     string
+		ctx       context.Context
+		code      codes.Code
+		who       string
+		forwarded bool
+	}{
+		"a peer for a viewer":            {"peer", rpc.Forward(anna), codes.OK, "anna sre", true},
+		"a peer for itself may not view": {"peer", rpc.AsPeer(t.Context()), codes.PermissionDenied, "", false},
+		"a viewer who says it is anna":   {"view", rpc.Forward(anna), codes.OK, "view team-view", false},
+		"a worker who says it is anna":   {"worker", rpc.Forward(anna), codes.PermissionDenied, "", false},
+		"nobody who says it is anna":     {"wrong", rpc.Forward(anna), codes.Unauthenticated, "", false},
+		"a peer for a peer":              {"peer", rpc.Forward(mallory), codes.Unauthenticated, "", false},
+		"a peer for two":                 {"peer", metadata.AppendToOutgoingContext(rpc.Forward(anna), "slipway-caller", "{}"), codes.Unauthenticated, "", false},
+		"a peer for nonsense":            {"peer", metadata.AppendToOutgoingContext(t.Context(), "slipway-caller", "x"), codes.Unauthenticated, "", false},
+	} {
+		res, err := pb.NewRunServiceClient(f.dial(t, f.secrets[c.token], nil)).Get(c.ctx, &pb.GetRequest{Run: "x"})
+		if status.Code(err) != c.code || res.GetRun().GetSubmittedBy() != c.who || res.GetRun().GetDirty() != c.forwarded {
+			t.Errorf("%s: %v, %v", name, res, err)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	conf, ca := certificate(t)
 	f := start(t, conf)
@@ -347,7 +378,7 @@ func TestTokens(t *testing.T) {
 	if who, ok := tokens.Identify(secret); !ok || who.Name != "a" {
 		t.Errorf("%v, %t", who, ok)
 	}
-	for _, name := range []string{"", "VIEW", "unspecified", "root"} {
+	for _, name := range []string{"", "VIEW", "unspecified", "root", "peer"} {
 		if r, err := rpc.ParseRole(name); err == nil {
 			t.Errorf("ParseRole(%q) = %v", name, r)
 		}
