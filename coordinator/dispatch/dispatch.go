@@ -1,11 +1,10 @@
 // Package dispatch turns ready tasks into hints on the queue: a little more than the
-// workers have free slots, in the owner's order, and again what was lost. It keeps
+// workers have free slots, in the order of schedule, and again what was lost. It keeps
 // nothing that the partitions do not know; after a restart they say it again. Leases
 // are not its business: a hint too many is refused there.
 package dispatch
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"log/slog"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/schedule"
 	"github.com/slipway-build/slipway/internal/queue"
 )
 
@@ -49,8 +49,7 @@ type Dispatcher struct {
 
 // lane is one capability.
 type lane struct {
-	waiting  ready
-	known    map[string]bool      // tokens in waiting that are still wanted
+	waiting  schedule.Queue
 	out      map[string]time.Time // published and not leased: when
 	slots    map[string]int       // by worker
 	consumer bool
@@ -66,9 +65,8 @@ func (d *Dispatcher) Ready(capability, token string, p partition.Priority) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.lane(capability)
-	if _, out := l.out[token]; !out && !l.known[token] {
-		l.known[token] = true
-		heap.Push(&l.waiting, item{token, p})
+	if _, out := l.out[token]; !out {
+		l.waiting.Add(task(token, p))
 	}
 	d.signal()
 }
@@ -78,7 +76,7 @@ func (d *Dispatcher) Gone(capability, token string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.lane(capability)
-	delete(l.known, token)
+	l.waiting.Remove(token)
 	delete(l.out, token)
 	d.signal()
 }
@@ -102,7 +100,7 @@ func (d *Dispatcher) Depth() map[string]int {
 	defer d.mu.Unlock()
 	out := make(map[string]int, len(d.lanes))
 	for c, l := range d.lanes {
-		out[c] = len(l.known) + len(l.out)
+		out[c] = l.waiting.Len() + len(l.out)
 	}
 	return out
 }
@@ -110,7 +108,7 @@ func (d *Dispatcher) Depth() map[string]int {
 func (d *Dispatcher) lane(capability string) *lane {
 	l, ok := d.lanes[capability]
 	if !ok {
-		l = &lane{known: map[string]bool{}, out: map[string]time.Time{}, slots: map[string]int{}}
+		l = &lane{out: map[string]time.Time{}, slots: map[string]int{}}
 		d.lanes[capability] = l
 	}
 	return l
@@ -225,13 +223,9 @@ func (d *Dispatcher) due() map[string][]string {
 			}
 		}
 		for len(l.out) < slots+margin && l.waiting.Len() > 0 {
-			it, ok := heap.Pop(&l.waiting).(item)
-			if !ok || !l.known[it.token] {
-				continue // leased or canceled in the meantime
-			}
-			delete(l.known, it.token)
-			l.out[it.token] = now
-			tokens = append(tokens, it.token)
+			next, _ := l.waiting.Next()
+			l.out[next.Token] = now
+			tokens = append(tokens, next.Token)
 		}
 		if len(tokens) > 0 || !l.consumer && slots > 0 {
 			out[c] = tokens
@@ -252,24 +246,11 @@ func (d *Dispatcher) unsent(capability string, tokens []string) {
 	}
 }
 
-type item struct {
-	token string
-	p     partition.Priority
-}
-
-// ready is a heap: older runs first, then the order of their plan.
-type ready []item
-
-func (h ready) Len() int { return len(h) }
-func (h ready) Less(i, j int) bool {
-	a, b := h[i].p, h[j].p
-	return a.Run < b.Run || a.Run == b.Run && a.Index < b.Index
-}
-func (h ready) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *ready) Push(x any)   { *h = append(*h, x.(item)) } //nolint:forcetypeassert // heap.Push is called with items only
-func (h *ready) Pop() any {
-	last := len(*h) - 1
-	x := (*h)[last]
-	*h = (*h)[:last]
-	return x
+// task is what schedule wants to know of a task.
+func task(token string, p partition.Priority) schedule.Task {
+	t := schedule.Task{Token: token, Project: p.Project, Run: p.Run, Since: p.Since, Bottom: int64(p.Bottom), Index: p.Index}
+	if p.Undoes {
+		t.Class = schedule.Urgent
+	}
+	return t
 }

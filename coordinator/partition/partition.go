@@ -39,10 +39,14 @@ type Dispatcher interface {
 	Gone(capability, token string)
 }
 
-// Priority orders ready tasks of a capability: smaller first.
+// Priority is what the order of ready tasks of a capability is decided from.
 type Priority struct {
-	Run   uint64 // older runs first
-	Index int    // then the order of the plan
+	Project string
+	Run     string
+	Since   uint64        // when the run was accepted
+	Index   int           // in the order of the plan
+	Bottom  time.Duration // of the longest path from the task to the end of the run
+	Undoes  bool          // a rollback
 }
 
 // Effects are what only the coordinator may do for a task, outside the partition.

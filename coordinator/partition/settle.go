@@ -144,9 +144,10 @@ func (o *owner) ready(r *run.Run, t *run.Task) {
 
 func (o *owner) release(r *run.Run, t *run.Task) {
 	token := o.token(r, t)
-	o.after = append(o.after, func() {
-		o.cfg.Dispatch.Ready(t.Spec.Can, token, Priority{Run: uint64(r.AcceptedAt.UnixNano()), Index: t.Index})
-	})
+	p := Priority{
+		Project: r.Project, Run: r.ID, Since: uint64(r.AcceptedAt.UnixNano()), Index: t.Index, Bottom: r.Bottom(t), Undoes: t.Spec.Kind == plan.KindRollback,
+	}
+	o.after = append(o.after, func() { o.cfg.Dispatch.Ready(t.Spec.Can, token, p) })
 }
 
 // forget takes back what was said about a task that is taken or will not run.

@@ -19,6 +19,7 @@ func New(e Accepted, p *plan.Plan, at time.Time) (*Run, error) {
 			return nil, fmt.Errorf("run %s: %w", e.Run, err)
 		}
 	}
+	r.paths()
 	for _, t := range r.Tasks {
 		if t.waiting == 0 {
 			r.makeReady(t, at)
@@ -175,7 +176,8 @@ func (r *Run) compensate(e CompensationStarted, at time.Time) error {
 			return fmt.Errorf("run %s: %w", r.ID, err)
 		}
 		t := r.Tasks[len(r.Tasks)-1]
-		t.waiting = 0 // its apply has ended, well or not
+		t.bottom = usual(spec) // nothing needs it
+		t.waiting = 0          // its apply has ended, well or not
 		r.makeReady(t, at)
 	}
 	return nil

@@ -132,6 +132,7 @@ type Task struct {
 
 	waiting int   // needs that are not good yet
 	kids    []int // tasks that need this one
+	bottom  time.Duration
 }
 
 // Current is the attempt that goes on, or nil.

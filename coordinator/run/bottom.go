@@ -1,0 +1,43 @@
+package run
+
+import (
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+)
+
+// Bottom is how long the rest of the run takes at least once the task may begin, with
+// workers without end: the longest path from it, with it. Of ready tasks of a run the one
+// with the longest path has the least slack.
+func (r *Run) Bottom(t *Task) time.Duration { return t.bottom }
+
+// paths says how long the rest is behind each task. What needs a task comes behind it.
+func (r *Run) paths() {
+	for i := len(r.Tasks) - 1; i >= 0; i-- {
+		t := r.Tasks[i]
+		var rest time.Duration
+		for _, k := range t.kids {
+			rest = max(rest, r.Tasks[k].bottom)
+		}
+		t.bottom = rest + usual(t.Spec)
+	}
+}
+
+// usual is how long a task takes when nothing is known of it: only the proportions count.
+func usual(t *plan.Task) time.Duration {
+	if t.Reuse != nil {
+		return 0
+	}
+	switch t.Kind {
+	case plan.KindBuild:
+		return 2 * time.Minute
+	case plan.KindTest:
+		return time.Minute
+	case plan.KindApply, plan.KindRollback:
+		return 30 * time.Second
+	case plan.KindRender, plan.KindDiff:
+		return 2 * time.Second
+	case plan.KindCheckout, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
+	}
+	return 0
+}
