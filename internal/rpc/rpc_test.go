@@ -278,25 +278,34 @@ func TestStreamsEndWhenTheServerStops(t *testing.T) {
 // A peer may say who called; nobody else may, and nobody can be made a peer.
 func TestACallIsHandedOnWithWhoCalled(t *testing.T) {
 	f := start(t, nil)
-	anna := rpc.WithIdentity(t.Context(), rpc.Identity{Name: "anna", Role: pb.Role_ROLE_VIEW, Groups: []string{"sre"}})
-	mallory := rpc.WithIdentity(t.Context(), rpc.Identity{Name: "mallory", Role: pb.Role_ROLE_PEER})
+	say := func(who string) func(context.Context) context.Context {
+		return func(ctx context.Context) context.Context {
+			return metadata.AppendToOutgoingContext(ctx, "slipway-caller", who)
+		}
+	}
+	as := func(name string, role pb.Role) func(context.Context) context.Context {
+		return func(ctx context.Context) context.Context {
+			return rpc.Forward(rpc.WithIdentity(ctx, rpc.Identity{Name: name, Role: role, Groups: []string{"sre"}}))
+		}
+	}
+	anna := as("anna", pb.Role_ROLE_VIEW)
 	for name, c := range map[string]struct {
 		token     string
-		ctx       context.Context
+		said      func(context.Context) context.Context
 		code      codes.Code
 		who       string
 		forwarded bool
 	}{
-		"a peer for a viewer":            {"peer", rpc.Forward(anna), codes.OK, "anna sre", true},
-		"a peer for itself may not view": {"peer", rpc.AsPeer(t.Context()), codes.PermissionDenied, "", false},
-		"a viewer who says it is anna":   {"view", rpc.Forward(anna), codes.OK, "view team-view", false},
-		"a worker who says it is anna":   {"worker", rpc.Forward(anna), codes.PermissionDenied, "", false},
-		"nobody who says it is anna":     {"wrong", rpc.Forward(anna), codes.Unauthenticated, "", false},
-		"a peer for a peer":              {"peer", rpc.Forward(mallory), codes.Unauthenticated, "", false},
-		"a peer for two":                 {"peer", metadata.AppendToOutgoingContext(rpc.Forward(anna), "slipway-caller", "{}"), codes.Unauthenticated, "", false},
-		"a peer for nonsense":            {"peer", metadata.AppendToOutgoingContext(t.Context(), "slipway-caller", "x"), codes.Unauthenticated, "", false},
+		"a peer for a viewer":            {"peer", anna, codes.OK, "anna sre", true},
+		"a peer for itself may not view": {"peer", rpc.AsPeer, codes.PermissionDenied, "", false},
+		"a viewer who says it is anna":   {"view", anna, codes.OK, "view team-view", false},
+		"a worker who says it is anna":   {"worker", anna, codes.PermissionDenied, "", false},
+		"nobody who says it is anna":     {"wrong", anna, codes.Unauthenticated, "", false},
+		"a peer for a peer":              {"peer", as("mallory", pb.Role_ROLE_PEER), codes.Unauthenticated, "", false},
+		"a peer for two":                 {"peer", func(ctx context.Context) context.Context { return say("{}")(anna(ctx)) }, codes.Unauthenticated, "", false},
+		"a peer for nonsense":            {"peer", say("x"), codes.Unauthenticated, "", false},
 	} {
-		res, err := pb.NewRunServiceClient(f.dial(t, f.secrets[c.token], nil)).Get(c.ctx, &pb.GetRequest{Run: "x"})
+		res, err := pb.NewRunServiceClient(f.dial(t, f.secrets[c.token], nil)).Get(c.said(t.Context()), &pb.GetRequest{Run: "x"})
 		if status.Code(err) != c.code || res.GetRun().GetSubmittedBy() != c.who || res.GetRun().GetDirty() != c.forwarded {
 			t.Errorf("%s: %v, %v", name, res, err)
 		}
