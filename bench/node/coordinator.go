@@ -19,6 +19,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
+	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -83,7 +84,10 @@ func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, 1) }, Log: log, Now: time.Now,
 	})
 	p.set, err = partition.NewSet(ctx, c.Partitions, partition.Config{
-		Owner: "bench", Replicas: 1, JS: js, Plans: p.blobs.Plan, TTL: c.TTL, Dispatch: p.dispatch, Effects: noEffects{}, Listener: hub, Log: log, Now: time.Now,
+		Journal: func(ctx context.Context, number int) (partition.Journal, error) {
+			return journal.Open(ctx, js, journal.Config{Partition: number, Owner: "bench", Replicas: 1, Log: log, Now: time.Now})
+		},
+		Replicas: 1, JS: js, Plans: p.blobs.Plan, TTL: c.TTL, Dispatch: p.dispatch, Effects: noEffects{}, Listener: hub, Log: log, Now: time.Now,
 		Suffix: func() string { return strings.ToLower(rand.Text()[:4]) },
 	})
 	if err != nil {
