@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/schedule"
+	"github.com/slipway-build/slipway/internal/planted"
 	"github.com/slipway-build/slipway/internal/queue"
 )
 
@@ -217,7 +218,7 @@ func (d *Dispatcher) due() map[string][]string {
 		}
 		var tokens []string
 		for t, at := range l.out {
-			if now.Sub(at) >= sweep {
+			if now.Sub(at) >= sweep && !planted.LostHintStaysLost.On() {
 				tokens = append(tokens, t)
 				l.out[t] = now
 			}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/wire"
+	"github.com/slipway-build/slipway/internal/planted"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -66,7 +67,7 @@ func open(frame []byte) (*pb.Record, error) {
 	if len(frame) < 8 || string(frame[:4]) != magic {
 		return nil, fmt.Errorf("%w: no frame (%d bytes)", ErrCorrupt, len(frame))
 	}
-	if got, want := crc32.Checksum(frame[8:], crc32.MakeTable(crc32.Castagnoli)), binary.BigEndian.Uint32(frame[4:8]); got != want {
+	if got, want := crc32.Checksum(frame[8:], crc32.MakeTable(crc32.Castagnoli)), binary.BigEndian.Uint32(frame[4:8]); got != want && !planted.ChecksumNotCompared.On() {
 		return nil, fmt.Errorf("%w: checksum %08x, want %08x", ErrCorrupt, got, want)
 	}
 	rec := &pb.Record{}

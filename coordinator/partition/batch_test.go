@@ -8,6 +8,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/partition/partitiontest"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -26,14 +27,14 @@ func (f *farm) audit(id string, want run.State) []journal.Record {
 		f.t.Fatalf("partition: %v", err)
 	}
 	replayed, records := f.read()
-	if d := diff(served, replayed); d != "" {
+	if d := partitiontest.Diff(served, replayed); d != "" {
 		f.t.Errorf("the journal says something else than was served (-served +journal):\n%s", d)
 	}
-	h := readHistory(records, f.plans)
-	for _, wrong := range append(h.wrong, f.shown.wrong...) {
+	h := partitiontest.ReadHistory(records, f.plans)
+	for _, wrong := range append(h.Wrong, f.shown.wrong...) {
 		f.t.Errorf("%s", wrong)
 	}
-	if got := h.ended[id]; got != want {
+	if got := h.Ended[id]; got != want {
 		f.t.Errorf("run %s is %q, want %s", id, got, want)
 	}
 	return records

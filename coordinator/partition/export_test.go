@@ -1,15 +1,9 @@
 package partition
 
-import (
-	"github.com/slipway-build/slipway/coordinator/project"
-	"github.com/slipway-build/slipway/coordinator/run"
-)
+import "github.com/slipway-build/slipway/coordinator/run"
 
 // Cut is how many events go into the next record.
 func Cut(events []run.Event) int { return cut(events) }
 
 // Expire does what a tick does, when the test wants it.
 func (tx *Tx) Expire() { tx.o.expire() }
-
-// State is the state that is served. Once the partition has ended it does not change.
-func (tx *Tx) State() *project.State { return tx.o.st }

@@ -273,6 +273,9 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 	if err != nil {
 		return fmt.Errorf("claim: %w", err)
 	}
+	if !l.Valid() { // somebody else may have claimed before, and answers
+		return errExpired
+	}
 	p.cfg.Log.InfoContext(ctx, "partition claimed", "partition", p.cfg.Number, "epoch", epoch, "records", records, "took", p.cfg.Now().Sub(start))
 	o := newOwner(ctx, p.cfg, l, st, j, epoch, p.Go)
 	defer o.stop()

@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/partition/partitiontest"
 	"github.com/slipway-build/slipway/coordinator/run"
 )
 
@@ -51,39 +52,39 @@ func (w *world) check() {
 		w.t.Fatalf("partition: %v", err)
 	}
 	replayed, records := w.read()
-	if d := diff(served, replayed); d != "" {
+	if d := partitiontest.Diff(served, replayed); d != "" {
 		w.t.Errorf("the journal says something else than was served (-served +journal):\n%s", d)
 	}
-	h := readHistory(records, w.plans)
-	for _, wrong := range append(h.wrong, w.shown.wrong...) {
+	h := partitiontest.ReadHistory(records, w.plans)
+	for _, wrong := range append(h.Wrong, w.shown.wrong...) {
 		w.t.Errorf("%s", wrong)
 	}
 	for id := range w.accepted {
-		if _, ok := h.runs[id]; !ok {
+		if _, ok := h.Runs[id]; !ok {
 			w.t.Errorf("run %s was accepted and is lost", id)
 		}
 	}
 	for key, b := range w.keys {
-		if h.keys[key] != b.run {
-			w.t.Errorf("key %s began %s, and in the journal %q", key, b.run, h.keys[key])
+		if h.Keys[key] != b.run {
+			w.t.Errorf("key %s began %s, and in the journal %q", key, b.run, h.Keys[key])
 		}
 	}
 	for key := range w.unsent {
-		if id, ok := h.keys[key]; ok {
+		if id, ok := h.Keys[key]; ok {
 			w.t.Errorf("an owner that was replaced accepted %s", id)
 		}
 	}
 	for id, was := range w.canceled {
-		if got := h.ended[id]; was.Ended() && got != was || !was.Ended() && got != run.Canceled {
+		if got := h.Ended[id]; was.Ended() && got != was || !was.Ended() && got != run.Canceled {
 			w.t.Errorf("run %s was canceled when it was %s, and is %q", id, was, got)
 		}
 	}
 	outcomes := map[run.Fence]run.Outcome{}
-	for _, id := range h.order {
-		if _, ok := h.ended[id]; !ok {
+	for _, id := range h.Order {
+		if _, ok := h.Ended[id]; !ok {
 			w.t.Errorf("run %s did not end", id)
 		}
-		for task, attempts := range h.runs[id].attempts {
+		for task, attempts := range h.Runs[id].Attempts {
 			for _, a := range attempts {
 				if _, ok := outcomes[a.Fence]; ok {
 					w.t.Errorf("%s %s: fence %v was given before", id, task, a.Fence)

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/partition/partitiontest"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -246,7 +247,7 @@ func (w *world) restart() {
 	w.owner = w.start()
 	replayed := w.state()
 	w.must(func(*partition.Tx) error {
-		if d := diff(served, replayed); d != "" {
+		if d := partitiontest.Diff(served, replayed); d != "" {
 			return fmt.Errorf("state after the replay (-was +is):\n%s", d)
 		}
 		return nil

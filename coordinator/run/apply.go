@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/internal/planted"
 )
 
 // New is the state after Accepted at a time, with the plan that the event names.
@@ -153,7 +154,7 @@ func (r *Run) taskFinished(t *Task, e TaskFinished, at time.Time) error {
 			r.entered[env] = n - 1
 		}
 	}
-	if e.State.Good() {
+	if e.State.Good() || planted.FailedNeedIsGood.On() && e.State == TaskFailed {
 		for _, k := range t.kids {
 			kid := r.Tasks[k]
 			kid.waiting--

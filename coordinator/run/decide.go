@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/internal/planted"
 )
 
 // Budgets beyond which a task is not tried again.
@@ -141,7 +142,7 @@ func (r *Run) Complete(t *Task, s TaskState, message string, class Class, res pl
 
 // Cancel decides what a request to stop the run means.
 func (r *Run) Cancel(message string) []Event {
-	if r.State != Running {
+	if r.State != Running && (!planted.CancelAfterEnd.On() || !r.State.Ended()) {
 		return nil
 	}
 	return []Event{StopRequested{Run: r.ID, Message: message}}
@@ -275,6 +276,9 @@ func (r *Run) rollback(apply *Task) []Event {
 // have; one that goes on will say.
 func (t *Task) touched() bool {
 	for _, a := range t.Attempts {
+		if planted.LostApplyUntouched.On() && a.Outcome == OutcomeLost {
+			continue
+		}
 		if !a.Untouched {
 			return true
 		}

@@ -63,7 +63,7 @@ func (st *stream) conclude(part *partition.Partition, c *pb.Completion, rep run.
 		again() // unless it has answered by then
 		return
 	}
-	end := func(tx *partition.Tx) error { return tx.Complete(fromRef(c.GetLease()), rep) }
+	end := func(tx *partition.Tx) error { return tx.End(fromRef(c.GetLease()), st.worker, st, rep) }
 	err = part.Go(st.ctx, end, func(err error) {
 		if err != nil && !errors.Is(err, partition.ErrAborted) && !errors.Is(err, partition.ErrNotFound) {
 			again() // not durable

@@ -17,6 +17,9 @@ import (
 // ErrBroken is the answer of a call that Fault lets fail.
 var ErrBroken = errors.New("the stream is broken")
 
+// patience is how long a call without a deadline waits for its answer, as in JetStream.
+const patience = 5 * time.Second
+
 // Fault is what happens to one call of a Memory. The zero Fault: nothing.
 type Fault struct {
 	Request    time.Duration // how long the request is on its way; it arrives though its caller has gone
@@ -43,6 +46,11 @@ func (m *Memory) call(ctx context.Context, name string, do func() error) error {
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		limited, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		ctx = limited
 	}
 	answer := make(chan error, 1)
 	there := func() {

@@ -1,4 +1,7 @@
-package partition_test
+// Package partitiontest judges what a partition left behind: its journal, event by event,
+// against the invariants, and a state that was served against the one that the journal
+// adds up to.
+package partitiontest
 
 import (
 	"fmt"
@@ -14,33 +17,35 @@ import (
 	"github.com/slipway-build/slipway/coordinator/run"
 )
 
-// history checks a journal, event by event, against the invariants. It is written apart
+// History checks a journal, event by event, against the invariants. It is written apart
 // from package run, so that a mistake there is not made here too.
-type history struct {
+type History struct {
 	plans  map[string]*plan.Plan
-	runs   map[string]*past
-	order  []string
-	keys   map[string]string    // "project key" → run
+	Runs   map[string]*Past
+	Order  []string
+	Keys   map[string]string    // "project key" → run
 	number map[string]uint64    // of a project's newest run
 	holder map[string]string    // "project environment" → run
 	newest map[string]uint64    // "project environment" → number of the newest run in it
-	ended  map[string]run.State // runs
-	wrong  []string
+	Ended  map[string]run.State // runs
+	Wrong  []string
 }
 
-type past struct {
+// Past is what became of one run.
+type Past struct {
 	accepted run.Accepted
 	plan     *plan.Plan
 	state    map[string]run.TaskState // tasks that ended
 	added    map[string]bool          // compensations
-	attempts map[string][]run.Attempt // by task; without an outcome: it goes on
+	Attempts map[string][]run.Attempt // by task; without an outcome: it goes on
 	stopping bool
 }
 
-func readHistory(records []journal.Record, plans map[string]*plan.Plan) *history {
-	h := &history{
-		plans: plans, runs: map[string]*past{}, keys: map[string]string{}, number: map[string]uint64{}, holder: map[string]string{},
-		newest: map[string]uint64{}, ended: map[string]run.State{},
+// ReadHistory reads all records of a journal.
+func ReadHistory(records []journal.Record, plans map[string]*plan.Plan) *History {
+	h := &History{
+		plans: plans, Runs: map[string]*Past{}, Keys: map[string]string{}, number: map[string]uint64{}, holder: map[string]string{},
+		newest: map[string]uint64{}, Ended: map[string]run.State{},
 	}
 	for i, rec := range records {
 		if i > 0 && (rec.Epoch < records[i-1].Epoch || rec.Time.Before(records[i-1].Time)) {
@@ -53,28 +58,28 @@ func readHistory(records []journal.Record, plans map[string]*plan.Plan) *history
 	return h
 }
 
-func (h *history) bad(format string, args ...any) {
-	h.wrong = append(h.wrong, fmt.Sprintf(format, args...))
+func (h *History) bad(format string, args ...any) {
+	h.Wrong = append(h.Wrong, fmt.Sprintf(format, args...))
 }
 
-func (h *history) event(e run.Event) {
+func (h *History) event(e run.Event) {
 	if a, ok := e.(run.Accepted); ok {
 		h.accept(a)
 		return
 	}
-	p, ok := h.runs[e.RunID()]
+	p, ok := h.Runs[e.RunID()]
 	if !ok {
 		h.bad("%T of run %s, which was not accepted", e, e.RunID())
 		return
 	}
-	if s, ok := h.ended[e.RunID()]; ok {
+	if s, ok := h.Ended[e.RunID()]; ok {
 		h.bad("%T of run %s after its end (%s)", e, e.RunID(), s)
 	}
 	switch e := e.(type) {
 	case run.AttemptStarted:
 		h.started(p, e)
 	case run.AttemptFinished:
-		list := p.attempts[e.Task]
+		list := p.Attempts[e.Task]
 		if len(list) == 0 || list[len(list)-1].Outcome != "" || list[len(list)-1].Fence != e.Attempt.Fence {
 			h.bad("%s %s: attempt %d with fence %v ends and was not the one that went on", e.Run, e.Task, e.Attempt.Number, e.Attempt.Fence)
 			return
@@ -116,21 +121,21 @@ func (h *history) event(e run.Event) {
 	}
 }
 
-func (h *history) accept(a run.Accepted) {
-	if _, ok := h.runs[a.Run]; ok || a.Number <= h.number[a.Project] {
+func (h *History) accept(a run.Accepted) {
+	if _, ok := h.Runs[a.Run]; ok || a.Number <= h.number[a.Project] {
 		h.bad("run %s, number %d after %d, accepted before: %t", a.Run, a.Number, h.number[a.Project], ok)
 	}
 	key := a.Project + " " + a.IdempotencyKey
-	if by, ok := h.keys[key]; ok && a.IdempotencyKey != "" {
+	if by, ok := h.Keys[key]; ok && a.IdempotencyKey != "" {
 		h.bad("key %s began %s and %s", key, by, a.Run)
 	}
-	h.keys[key], h.number[a.Project] = a.Run, a.Number
-	h.runs[a.Run] = &past{accepted: a, plan: h.plans[a.PlanHash], state: map[string]run.TaskState{}, added: map[string]bool{}, attempts: map[string][]run.Attempt{}}
-	h.order = append(h.order, a.Run)
+	h.Keys[key], h.number[a.Project] = a.Run, a.Number
+	h.Runs[a.Run] = &Past{accepted: a, plan: h.plans[a.PlanHash], state: map[string]run.TaskState{}, added: map[string]bool{}, Attempts: map[string][]run.Attempt{}}
+	h.Order = append(h.Order, a.Run)
 }
 
 // started: I4, I5, and who may change an environment.
-func (h *history) started(p *past, e run.AttemptStarted) {
+func (h *History) started(p *Past, e run.AttemptStarted) {
 	spec, ok := p.plan.Find(e.Task)
 	if !ok || spec.Can == plan.CapabilityCoordinator {
 		h.bad("%s %s is nobody's to lease", e.Run, e.Task)
@@ -145,11 +150,11 @@ func (h *history) started(p *past, e run.AttemptStarted) {
 			h.bad("%s %s starts before %s, which is %q", e.Run, e.Task, need, p.state[need])
 		}
 	}
-	list := p.attempts[e.Task]
+	list := p.Attempts[e.Task]
 	if n := len(list); n > 0 && (list[n-1].Outcome == "" || !list[n-1].Fence.Less(e.Fence)) {
 		h.bad("%s %s starts with fence %v after %+v", e.Run, e.Task, e.Fence, list[n-1])
 	}
-	p.attempts[e.Task] = append(list, run.Attempt{Number: e.Attempt, Fence: e.Fence, Worker: e.Worker})
+	p.Attempts[e.Task] = append(list, run.Attempt{Number: e.Attempt, Fence: e.Fence, Worker: e.Worker})
 	switch spec.Kind {
 	case plan.KindRollback:
 		if !p.added[e.Task] {
@@ -162,24 +167,24 @@ func (h *history) started(p *past, e run.AttemptStarted) {
 	}
 }
 
-func (h *history) changes(p *past, id string, spec *plan.Task) {
+func (h *History) changes(p *Past, id string, spec *plan.Task) {
 	if by := h.holder[p.accepted.Project+" "+spec.Target.Environment]; by != id {
 		h.bad("%s %s starts in an environment held by %q", id, spec.ID, by)
 	}
 }
 
-func (h *history) over(p *past, e run.TaskFinished) {
+func (h *History) over(p *Past, e run.TaskFinished) {
 	if s, ok := p.state[e.Task]; ok {
 		h.bad("%s %s is %s and becomes %s", e.Run, e.Task, s, e.State)
 	}
-	if list := p.attempts[e.Task]; len(list) > 0 && list[len(list)-1].Outcome == "" {
+	if list := p.Attempts[e.Task]; len(list) > 0 && list[len(list)-1].Outcome == "" {
 		h.bad("%s %s is %s while attempt %d goes on", e.Run, e.Task, e.State, len(list))
 	}
 	p.state[e.Task] = e.State
 }
 
 // left: what was begun in the environment is promoted or taken back.
-func (h *history) left(p *past, e run.RolloutLeft) {
+func (h *History) left(p *Past, e run.RolloutLeft) {
 	where := p.accepted.Project + " " + e.Environment
 	if h.holder[where] != e.Run {
 		h.bad("%s leaves %s, which %q holds", e.Run, where, h.holder[where])
@@ -189,7 +194,7 @@ func (h *history) left(p *past, e run.RolloutLeft) {
 		if t.Kind != plan.KindApply || t.Target.Environment != e.Environment {
 			continue
 		}
-		touched := slices.ContainsFunc(p.attempts[t.ID], func(a run.Attempt) bool { return !a.Untouched })
+		touched := slices.ContainsFunc(p.Attempts[t.ID], func(a run.Attempt) bool { return !a.Untouched })
 		promoted := p.state[plan.PromoteID(t.Service, e.Environment)].Good()
 		if _, undone := p.state[plan.RollbackID(t.Service, *t.Target)]; touched && !promoted && !undone {
 			h.bad("%s leaves %s, and %s (%q) is neither promoted nor taken back", e.Run, where, t.ID, p.state[t.ID])
@@ -197,7 +202,7 @@ func (h *history) left(p *past, e run.RolloutLeft) {
 	}
 }
 
-func (h *history) finished(p *past, e run.Finished) {
+func (h *History) finished(p *Past, e run.Finished) {
 	for _, t := range p.plan.Tasks {
 		if s, ok := p.state[t.ID]; !ok || e.State == run.Succeeded && !s.Good() {
 			h.bad("run %s is %s and %s is %q", e.Run, e.State, t.ID, s)
@@ -211,13 +216,13 @@ func (h *history) finished(p *past, e run.Finished) {
 	if p.stopping != (e.State == run.Canceled) && p.stopping {
 		h.bad("run %s was canceled and is %s", e.Run, e.State)
 	}
-	h.ended[e.Run] = e.State
+	h.Ended[e.Run] = e.State
 }
 
-// diff compares a state that was served with one that was read from the journal. That
+// Diff compares a state that was served with one that was read from the journal. That
 // an attempt's work has begun is memory only; the lists of what is to be said next, and
 // that somebody whose task has ended was told to stop, are not state.
-func diff(served, replayed *project.State) string {
+func Diff(served, replayed *project.State) string {
 	return cmp.Diff(served, replayed, cmpopts.EquateEmpty(),
 		cmp.Exporter(func(reflect.Type) bool { return true }),
 		cmp.Comparer(func(a, b run.TaskState) bool { return a == b || waits(a) && waits(b) }),

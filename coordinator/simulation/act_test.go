@@ -1,0 +1,300 @@
+package simulation_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/journal"
+	"github.com/slipway-build/slipway/coordinator/journal/journaltest"
+	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/partition/partitiontest"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/plan/plantest"
+	"github.com/slipway-build/slipway/coordinator/project"
+	"github.com/slipway-build/slipway/coordinator/run"
+)
+
+// act does one thing at random.
+func (w *world) act() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.now == nil && w.chance(60) {
+		w.restarts++
+		w.start()
+		return
+	}
+	k := w.workers[w.rng.IntN(len(w.workers))]
+	switch n := w.rng.IntN(100); {
+	case n < 25:
+		w.submit()
+	case n < 33:
+		w.cancel()
+	case n < 38 && w.now != nil:
+		w.kill(w.now)
+	case n < 43 && w.now != nil:
+		w.say("%s is replaced", w.now.name)
+		w.restarts++
+		w.start()
+	case n < 51:
+		k.stop(w.between(ttl/2, 3*ttl))
+	case n < 56:
+		k.die()
+	case n < 60:
+		w.say("the queue is lost")
+		clear(w.queue)
+	case n < 72:
+		w.audit()
+	case n < 80:
+		w.late()
+	}
+}
+
+// submit asks for a run.
+func (w *world) submit() {
+	name := []string{"shop", "bank"}[w.rng.IntN(2)]
+	envs := [][]string{{"a"}, {"a", "b"}}[:w.rng.IntN(3)]
+	p := plantest.Shop(name, 1+w.rng.IntN(2), w.rng.IntN(3), envs)
+	if w.chance(30) {
+		p = plantest.OneByOne(p)
+	}
+	s, err := w.submission(p, fmt.Sprint("k", w.rng.IntN(12)))
+	if err != nil {
+		w.bad("%v", err)
+		return
+	}
+	w.ask(w.accept(s))
+}
+
+func (w *world) submission(p *plan.Plan, key string) (partition.Submission, error) {
+	hash, err := plan.Hash(*p)
+	w.plans.store(hash, p)
+	return partition.Submission{Plan: p, PlanHash: hash, Key: key, SubmittedBy: "anna", TraceID: func(id string) string { return "trace of " + id }}, err
+}
+
+// accept is the command and what its answer means. I1: one key, one run.
+func (w *world) accept(s partition.Submission) (do func(*partition.Tx) error, reply func(error)) {
+	var id string
+	do = func(tx *partition.Tx) (err error) { id, _, err = tx.Accept(s); return err }
+	return do, func(err error) {
+		if err != nil {
+			return
+		}
+		slot := s.Plan.Project + " " + s.Key
+		if was, ok := w.keys[slot]; ok && was != id {
+			w.bad("I1: %s began %s and is answered with %s", slot, was, id)
+		}
+		w.say("%s is accepted", id)
+		w.keys[slot], w.accepted[id] = id, s.Plan.Project
+	}
+}
+
+func (w *world) cancel() {
+	if len(w.accepted) == 0 {
+		return
+	}
+	ids := slices.Sorted(maps.Keys(w.accepted))
+	w.ask(cancelRun(w, ids[w.rng.IntN(len(ids))]))
+}
+
+func cancelRun(w *world, id string) (do func(*partition.Tx) error, reply func(error)) {
+	var r *run.Run
+	do = func(tx *partition.Tx) (err error) { r, err = tx.Cancel(id, "not wanted"); return err }
+	return do, func(err error) {
+		switch {
+		case errors.Is(err, partition.ErrNotFound):
+			w.bad("I1: run %s was accepted and is not there", id)
+		case err == nil:
+			w.say("%s is canceled: %s", id, r.State)
+			if r.State.Ended() { // else the answer may be late, and was true
+				w.saw(r)
+			}
+		}
+	}
+}
+
+// late lets a coordinator that was replaced go on, with commands that must be durable
+// before they are answered.
+func (w *world) late() {
+	for _, c := range w.all {
+		if !c.replaced || c.ctx.Err() != nil {
+			continue
+		}
+		s, err := w.submission(plantest.Shop("shop", 1, 0, nil), fmt.Sprint("late ", w.rng.IntN(100)))
+		if err != nil {
+			w.bad("%v", err)
+			return
+		}
+		w.say("%s is asked late", c.name)
+		do, reply := w.accept(s)
+		go func() {
+			_ = c.part.Go(c.ctx, do, func(err error) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				reply(err)
+			})
+		}()
+		return
+	}
+}
+
+// audit compares what is served with what the journal adds up to. I9.
+func (w *world) audit() {
+	c := w.now
+	if c == nil {
+		return
+	}
+	var st *project.State
+	w.command(c, func(tx *partition.Tx) error { st = tx.State(); return nil }, func(err error) {
+		if err == nil && !c.replaced { // the batch is durable, and the next has not begun
+			w.compare(st)
+		}
+	})
+}
+
+func (w *world) compare(st *project.State) []journal.Record {
+	replayed, records, err := w.read(w.disk.Copy())
+	if err != nil {
+		w.bad("I9: the journal cannot be read: %v", err)
+		return nil
+	}
+	if d := partitiontest.Diff(st, replayed); d != "" {
+		w.bad("I9: the journal says something else than is served (-served +journal):\n%s", d)
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.accepted)) {
+		if _, ok := replayed.Run(id); !ok {
+			w.bad("I1: run %s was accepted and is lost", id)
+		}
+	}
+	w.outcomes(replayed)
+	return records
+}
+
+// outcomes: what workers were told is taken is so. I3.
+func (w *world) outcomes(st *project.State) {
+	is := map[run.Fence]run.Outcome{}
+	for _, r := range st.Runs("", 1<<30) {
+		for _, t := range r.Tasks {
+			for _, a := range t.Attempts {
+				is[a.Fence] = a.Outcome
+			}
+		}
+	}
+	for fence, o := range w.done {
+		if is[fence] != o {
+			w.bad("I3: the attempt with fence %v was acknowledged as %s and is %q", fence, o, is[fence])
+		}
+	}
+}
+
+// read folds a journal as the next owner would.
+func (w *world) read(m *journaltest.Memory) (*project.State, []journal.Record, error) {
+	st := project.New(w.plans.find)
+	var records []journal.Record
+	j := journal.New(m, journal.Config{Owner: "reader", Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	_, err := j.Claim(context.Background(), func(rec journal.Record) error {
+		records = append(records, rec)
+		for _, e := range rec.Events {
+			if err := st.Apply(e, rec.Time); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return st, records, err
+}
+
+// calm ends the faults. I2: everything ends then.
+func (w *world) calm() {
+	w.mu.Lock()
+	w.say("no more faults")
+	w.faults = false
+	for _, k := range w.workers {
+		k.stopped = false
+	}
+	w.mu.Unlock()
+	for range 300 {
+		w.pass(4 * ttl) // what is under way arrives, perhaps with another run
+		w.mu.Lock()
+		open := len(w.wrong) == 0 && w.open() != ""
+		if w.now == nil {
+			w.start()
+			open = true // it serves in a moment
+		}
+		w.mu.Unlock()
+		if !open {
+			break
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if id := w.open(); id != "" && len(w.wrong) == 0 {
+		w.bad("I2: run %s does not end", id)
+	}
+}
+
+// open is a run that goes on; empty: none.
+func (w *world) open() string {
+	ids := slices.Sorted(maps.Keys(w.ended))
+	ids = append(ids, slices.Sorted(maps.Keys(w.accepted))...)
+	for _, id := range ids {
+		if !w.ended[id].Ended() {
+			return id
+		}
+	}
+	return ""
+}
+
+// judge reads the journal that is left.
+func (w *world) judge() {
+	if len(w.wrong) > 0 {
+		return
+	}
+	var st *project.State
+	c := w.now
+	w.mu.Lock()
+	w.command(c, func(tx *partition.Tx) error { st = tx.State(); return nil }, func(error) {})
+	w.mu.Unlock()
+	w.pass(10 * time.Second)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if st == nil {
+		w.bad("I2: nobody serves at the end")
+		return
+	}
+	records := w.compare(st)
+	h := partitiontest.ReadHistory(records, w.plans.known)
+	for _, wrong := range h.Wrong {
+		w.bad("journal: %s", wrong)
+	}
+	for _, id := range h.Order {
+		if _, ok := h.Ended[id]; !ok {
+			w.bad("I2: run %s did not end", id)
+		}
+	}
+	w.harm()
+}
+
+// harm flips a bit of a record, or tears it: no reader takes it for what was written. I10.
+func (w *world) harm() {
+	m := w.disk.Copy()
+	at := m.Len()
+	if w.chance(50) {
+		at = 1 + w.rng.Uint64N(m.Len())
+	}
+	m.Change(at, func(b []byte) []byte {
+		if w.chance(20) {
+			return b[:w.rng.IntN(len(b))]
+		}
+		i := len(b) - 1 - w.rng.IntN(min(len(b), 40)) // the end of a record: text that would be read as other text
+		b[i] ^= 1 << w.rng.IntN(3)
+		return b
+	})
+	if _, _, err := w.read(m); !errors.Is(err, journal.ErrCorrupt) {
+		w.bad("I10: record %d was harmed, and reading answers %v", at, err)
+	}
+}
