@@ -82,7 +82,7 @@ func (c *Config) latest(ctx context.Context) (string, error) {
 }
 
 // gather adds the runs that other coordinators own. One that cannot be asked makes the
-// list stale, unless it has just left: then what it owned is somebody's in a moment.
+// list stale, and so does a partition that is nobody's at the moment.
 func (c *Config) gather(ctx context.Context, req *pb.ListRequest, limit int, out *pb.ListResponse) (*pb.ListResponse, error) {
 	if c.Peers == nil || rpc.Forwarded(ctx) {
 		return out, nil
@@ -90,6 +90,11 @@ func (c *Config) gather(ctx context.Context, req *pb.ListRequest, limit int, out
 	others, err := c.Peers.Others(ctx)
 	if err != nil {
 		return nil, toStatus(err)
+	}
+	for _, p := range c.Partitions.All() {
+		if _, ok, err := c.Peers.Of(ctx, p.Number()); !ok || err != nil {
+			out.Stale = true
+		}
 	}
 	ctx = rpc.Forward(ctx)
 	for _, o := range others {

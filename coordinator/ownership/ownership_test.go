@@ -185,11 +185,14 @@ func TestPartitionsAreSharedAndPassOn(t *testing.T) {
 	first.cut.set(false)
 	until(t, b, "it is back", func(h map[string]int) bool { return h["a"] == 3 && h["b"] == 3 })
 
-	for n := range partitions {
-		if o, ok := first.Owner(n); !ok || o.ID != "a" && o.ID != "b" {
-			t.Errorf("partition %d is %v's, %t", n, o, ok)
+	until(t, b, "each owner is known to the other", func(map[string]int) bool {
+		for n := range partitions {
+			if o, ok := first.Owner(n); !ok || o.ID != "a" && o.ID != "b" {
+				return false
+			}
 		}
-	}
+		return true
+	})
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, who := range b.twice {

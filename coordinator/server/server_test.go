@@ -43,6 +43,7 @@ type farm struct {
 	dir     string
 	address string
 	http    string        // where webhooks are delivered; empty: there are none
+	ttl     time.Duration // of leases; 0: a second
 	forks   bool          // webhooks run strangers' pull requests
 	poll    time.Duration // webhooks look at their repositories; 0: they do not
 	silent  bool          // hosts of webhooks that check never call
@@ -127,7 +128,7 @@ func (f *farm) run(t *testing.T) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	cfg := config.Config{
-		Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", State: f.dir, NATS: queue.Address{URL: f.nats.URL()}, Redis: f.redis, Partitions: 2, Registry: f.images + "/shop", LeaseTTL: time.Second,
+		Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", State: f.dir, NATS: queue.Address{URL: f.nats.URL()}, Redis: f.redis, Partitions: 2, Registry: f.images + "/shop", LeaseTTL: cmp.Or(f.ttl, time.Second),
 		Targets: filepath.Join(f.dir, "targets.yaml"),
 		Tokens:  []config.Token{{Name: "anna", Hash: rpc.HashToken(f.admin), Role: "administer"}, {Name: "w", Hash: rpc.HashToken(f.worker), Role: "worker"}},
 	}
