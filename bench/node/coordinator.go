@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -171,6 +172,9 @@ func started() time.Time { return time.Now() }
 
 func (p *parts) served(ctx context.Context) error {
 	for _, part := range p.set.All() {
+		for !part.Here() && ctx.Err() == nil { // until then it is nobody's
+			runtime.Gosched()
+		}
 		if err := part.Do(ctx, func(*partition.Tx) error { return nil }); err != nil {
 			return fmt.Errorf("wait for a partition: %w", err)
 		}
