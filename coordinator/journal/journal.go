@@ -84,9 +84,9 @@ func (j *Journal) Claim(ctx context.Context, fold func(Record) error) (uint64, e
 		}
 		epoch := j.end.epoch + 1
 		claim := &pb.Event{Kind: &pb.Event_EpochClaimed{EpochClaimed: &pb.EpochClaimed{Epoch: epoch, Owner: j.cfg.Owner, Schema: schema, LeastReader: leastReader}}}
-		rec, err := j.append(ctx, epoch, j.Now(), []*pb.Event{claim})
+		err := j.append(ctx, epoch, j.Now(), []*pb.Event{claim})
 		if err == nil {
-			return epoch, fold(rec)
+			return epoch, fold(Record{Sequence: j.end.sequence, Epoch: epoch, Time: j.end.time, Owner: j.cfg.Owner})
 		}
 		if !errors.Is(err, ErrLost) {
 			return 0, err
@@ -107,7 +107,10 @@ func (j *Journal) Append(ctx context.Context, at time.Time, events []run.Event) 
 		}
 		out = append(out, m)
 	}
-	return j.append(ctx, j.end.epoch, at, out)
+	if err := j.append(ctx, j.end.epoch, at, out); err != nil {
+		return Record{}, err
+	}
+	return Record{Sequence: j.end.sequence, Epoch: j.end.epoch, Time: j.end.time, Events: events}, nil
 }
 
 // Now is the journal time of an append made now: it never goes back.
@@ -118,15 +121,17 @@ func (j *Journal) Now() time.Time {
 	return j.end.time
 }
 
-func (j *Journal) append(ctx context.Context, epoch uint64, at time.Time, events []*pb.Event) (Record, error) {
+func (j *Journal) append(ctx context.Context, epoch uint64, at time.Time, events []*pb.Event) error {
 	frame, err := seal(&pb.Record{Epoch: epoch, Previous: j.end.hash, Time: timestamppb.New(at), Events: events})
 	if err != nil {
-		return Record{}, err
+		return err
 	}
 	if err := j.send(ctx, frame); err != nil {
-		return Record{}, err
+		return err
 	}
-	return j.end.next(j.codec, j.end.sequence+1, frame)
+	// As a reader would find it: without the clock's monotonic part, that a step of the wall clock does not show in.
+	j.end = chain{sequence: j.end.sequence + 1, epoch: epoch, hash: hash(frame), time: at.UTC().Round(0)}
+	return nil
 }
 
 // send stores the frame as the record after the last one. While the answer is in doubt
