@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/internal/planted"
@@ -36,6 +38,10 @@ type owner struct {
 	overdue map[string]*run.Run // runs that must end by a time, by id
 	submit  func(context.Context, func(*Tx) error, func(error)) error
 	side    sync.WaitGroup // effects
+
+	// plan is what the command that runs now submits, so that it need not be read back.
+	plan     *plan.Plan
+	planHash string
 
 	// Of the batch that gathers now:
 	at      time.Time
@@ -85,6 +91,7 @@ func (o *owner) serve(cmds <-chan command) error {
 		if err := o.begin(cmds, t.C); err != nil {
 			return err
 		}
+		runtime.Gosched() // who is about to send a command does so before the batch is made
 	gather:
 		for o.size < maxBatch {
 			select {

@@ -258,7 +258,13 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 	if err != nil {
 		return fmt.Errorf("open the journal: %w", err)
 	}
-	st := project.New(func(hash string) (*plan.Plan, error) { return p.cfg.Plans(ctx, hash) })
+	var o *owner
+	st := project.New(func(hash string) (*plan.Plan, error) {
+		if o != nil && o.plan != nil && o.planHash == hash {
+			return o.plan, nil
+		}
+		return p.cfg.Plans(ctx, hash)
+	})
 	records := 0
 	start := p.cfg.Now()
 	epoch, err := j.Claim(ctx, func(rec journal.Record) error {
@@ -277,7 +283,7 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 		return errExpired
 	}
 	p.cfg.Log.InfoContext(ctx, "partition claimed", "partition", p.cfg.Number, "epoch", epoch, "records", records, "took", p.cfg.Now().Sub(start))
-	o := newOwner(ctx, p.cfg, l, st, j, epoch, p.Go)
+	o = newOwner(ctx, p.cfg, l, st, j, epoch, p.Go)
 	defer o.stop()
 	if records > 1 {
 		o.inherit()

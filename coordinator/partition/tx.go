@@ -89,6 +89,8 @@ func (tx *Tx) Accept(s Submission) (id string, replayed bool, err error) {
 		return k.Run, true, nil
 	}
 	id = fmt.Sprintf("%s-%d-%s", s.Plan.Project, p.Next(), o.cfg.Suffix())
+	o.plan, o.planHash = s.Plan, s.PlanHash
+	defer func() { o.plan = nil }()
 	o.emit(run.Accepted{
 		Run: id, Number: p.Next(), Project: s.Plan.Project, Repository: s.Plan.Repository, Ref: s.Plan.Ref, Commit: s.Plan.Commit, Dirty: s.Plan.Dirty,
 		PlanHash: s.PlanHash, SubmittedBy: s.SubmittedBy, Origin: s.Origin, IdempotencyKey: s.Key, RequestHash: s.RequestHash, TraceID: s.TraceID(id),
