@@ -152,6 +152,15 @@ func (noEffects) PutBlob(context.Context, []byte) (string, error)   { return "",
 
 // changed sees every committed change, and says the spans that coordinator/server says.
 func (p *parts) changed(r *run.Run, tasks []*run.Task) {
+	if p.tracing.Enabled() {
+		p.emit(r, tasks)
+	}
+	if r.State.Ended() {
+		p.ends.ended(r.ID)
+	}
+}
+
+func (p *parts) emit(r *run.Run, tasks []*run.Task) {
 	ctx := context.Background()
 	for _, t := range tasks {
 		if t.State == run.TaskReady && t.Index == 0 {
@@ -161,10 +170,7 @@ func (p *parts) changed(r *run.Run, tasks []*run.Task) {
 			p.tracing.Emit(ctx, trace.Task(r, t)...)
 		}
 	}
-	if r.State.Ended() {
-		p.tracing.Emit(ctx, trace.Finished(r)...)
-		p.ends.ended(r.ID)
-	}
+	p.tracing.Emit(ctx, trace.Finished(r)...)
 }
 
 // started is when this process was executed, for the time until its first dispatch.

@@ -72,18 +72,16 @@ func (o *observer) close() {
 	}
 }
 
-// changed is called for every committed change. Emit does not block.
+// changed is called for every committed change, and does not block.
 func (o *observer) changed(r *run.Run, tasks []*run.Task) {
 	o.checks.Changed(r, tasks)
-	ctx := context.Background()
+	if o.tracing.Enabled() {
+		o.emit(r, tasks)
+	}
 	for _, t := range tasks {
-		if t.Spec.Kind == plan.KindCheckout && t.State == run.TaskReady {
-			o.tracing.Emit(ctx, trace.Accepted(r)...)
-		}
 		if !t.State.Ended() {
 			continue
 		}
-		o.tracing.Emit(ctx, trace.Task(r, t)...)
 		kind := string(t.Spec.Kind)
 		for i, a := range t.Attempts {
 			if i == 0 {
@@ -94,14 +92,29 @@ func (o *observer) changed(r *run.Run, tasks []*run.Task) {
 	}
 	if r.State.Ended() {
 		o.runs.WithLabelValues(string(r.State)).Inc()
-		o.tracing.Emit(ctx, trace.Finished(r)...)
 	}
+}
+
+// emit exports the spans of what began or ended.
+func (o *observer) emit(r *run.Run, tasks []*run.Task) {
+	ctx := context.Background()
+	for _, t := range tasks {
+		if t.Spec.Kind == plan.KindCheckout && t.State == run.TaskReady {
+			o.tracing.Emit(ctx, trace.Accepted(r)...)
+		}
+		if t.State.Ended() {
+			o.tracing.Emit(ctx, trace.Task(r, t)...)
+		}
+	}
+	o.tracing.Emit(ctx, trace.Finished(r)...)
 }
 
 // inherited says again what a coordinator that was killed had perhaps not sent: a span
 // that is sent twice is one.
 func (o *observer) inherited(r *run.Run) {
-	o.tracing.Emit(context.Background(), trace.All(r)...)
+	if o.tracing.Enabled() {
+		o.tracing.Emit(context.Background(), trace.All(r)...)
+	}
 	o.checks.Changed(r, r.Tasks)
 }
 

@@ -110,6 +110,9 @@ func (t *Tracing) Flush(ctx context.Context) error {
 	return t.provider.ForceFlush(ctx)
 }
 
+// Enabled reports that spans go somewhere: without, nobody needs to make them.
+func (t *Tracing) Enabled() bool { return t.provider != nil }
+
 // Emit exports finished spans with the ids and times they have. It does not block.
 func (t *Tracing) Emit(ctx context.Context, spans ...span.Span) {
 	if t.provider == nil {
