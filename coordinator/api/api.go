@@ -39,6 +39,7 @@ type Config struct {
 	Submitter *submit.Submitter
 	Sessions  *session.Server
 	Hub       *session.Hub
+	Queue     Queue
 	Logs      *logstore.Store
 	Blobs     *artifact.Store
 	Mirror    *source.Mirror

@@ -2,15 +2,125 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"google.golang.org/grpc"
 
+	"github.com/slipway-build/slipway/coordinator/explain"
+	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/wire"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
-// Explain is in the protocol ahead of what it reads: the queue and the locks do not say yet
-// what a task waits for.
-func (s *runs) Explain(context.Context, *pb.ExplainRequest) (*pb.ExplainResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "explain is not supported yet") //nolint:wrapcheck // the edge
+// Queue knows the order of what waits for workers.
+type Queue interface {
+	// Place answers positions from 1 by token, and the slots of the capability.
+	Place(capability string) (position map[string]int, slots int)
+}
+
+func (s *runs) Explain(ctx context.Context, req *pb.ExplainRequest) (*pb.ExplainResponse, error) {
+	var out *pb.ExplainResponse
+	var facts explain.Facts
+	tokens := map[string]int{}
+	err := s.cfg.find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) error {
+		if _, ok := r.Find(req.GetTask()); !ok && req.GetTask() != "" {
+			return fmt.Errorf("run %s has no task %q: %w", r.ID, req.GetTask(), partition.ErrNotFound)
+		}
+		facts = tx.Facts(r)
+		for _, t := range r.Tasks {
+			tokens[tx.Token(r, t)] = t.Index
+		}
+		return nil
+	}, func(ctx context.Context, c *grpc.ClientConn, id string) (err error) {
+		out, err = pb.NewRunServiceClient(c).Explain(ctx, &pb.ExplainRequest{Run: id, Task: req.GetTask()})
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+	if err != nil || out != nil {
+		return out, err
+	}
+	if facts.Lanes, err = s.lanes(ctx, facts.Run, tokens); err != nil {
+		return nil, toStatus(err)
+	}
+	return s.explained(facts, req.GetTask()), nil
+}
+
+// lanes are what the tasks of a run wait in. Of slots that are taken, those are known whose
+// leases this coordinator gave.
+func (s *runs) lanes(ctx context.Context, r *run.Run, tokens map[string]int) (map[string]explain.Lane, error) {
+	taken := map[string]int{}
+	for _, p := range s.cfg.Partitions.All() {
+		if !p.Here() {
+			continue
+		}
+		var in map[string]int
+		err := p.Do(ctx, func(tx *partition.Tx) error { in = tx.Taken(); return nil })
+		if err != nil && !errors.Is(err, partition.ErrElsewhere) {
+			return nil, err
+		}
+		for c, n := range in {
+			taken[c] += n
+		}
+	}
+	lanes := map[string]explain.Lane{}
+	for _, t := range r.Tasks {
+		c := t.Spec.Can
+		if _, have := lanes[c]; have || c == plan.CapabilityCoordinator {
+			continue
+		}
+		all, slots := s.cfg.Queue.Place(c)
+		l := explain.Lane{Slots: slots, Taken: taken[c], Position: map[int]int{}}
+		for token, i := range tokens {
+			if p, ok := all[token]; ok {
+				l.Position[i] = p
+			}
+		}
+		lanes[c] = l
+	}
+	return lanes, nil
+}
+
+// explained answers for one task, or for all that wait.
+func (s *runs) explained(f explain.Facts, task string) *pb.ExplainResponse {
+	head := s.codec.Run(f.Run)
+	out := &pb.ExplainResponse{Run: head.GetId(), State: head.GetState(), Message: head.GetMessage()}
+	for _, w := range explain.Waits(f) {
+		if task == "" && (w.Reason == explain.Ended || w.Reason == explain.None) || task != "" && w.Task != task {
+			continue
+		}
+		out.Waits = append(out.Waits, &pb.Wait{
+			Task: w.Task, Reason: reason(w.Reason), Message: w.Message, On: w.On, NotBefore: wire.Time(w.NotBefore),
+			Position: int32(w.Position), Slots: int32(w.Slots), ReadyAt: wire.Time(w.ReadyAt), EstimateMillis: w.Estimate.Milliseconds(),
+		})
+	}
+	return out
+}
+
+func reason(r explain.Reason) pb.WaitReason {
+	switch r {
+	case explain.None:
+		return pb.WaitReason_WAIT_REASON_NONE
+	case explain.Ended:
+		return pb.WaitReason_WAIT_REASON_ENDED
+	case explain.Dependency:
+		return pb.WaitReason_WAIT_REASON_DEPENDENCY
+	case explain.Environment:
+		return pb.WaitReason_WAIT_REASON_ENVIRONMENT
+	case explain.BackOff:
+		return pb.WaitReason_WAIT_REASON_BACK_OFF
+	case explain.NoWorker:
+		return pb.WaitReason_WAIT_REASON_NO_WORKER
+	case explain.Queue:
+		return pb.WaitReason_WAIT_REASON_QUEUE
+	case explain.Offered:
+		return pb.WaitReason_WAIT_REASON_OFFERED
+	case explain.Coordinator:
+		return pb.WaitReason_WAIT_REASON_COORDINATOR
+	case explain.Takeover:
+		return pb.WaitReason_WAIT_REASON_TAKEOVER
+	default:
+		return pb.WaitReason_WAIT_REASON_UNSPECIFIED
+	}
 }

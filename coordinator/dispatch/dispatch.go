@@ -5,9 +5,12 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -104,6 +107,26 @@ func (d *Dispatcher) Depth() map[string]int {
 		out[c] = l.waiting.Len() + len(l.out)
 	}
 	return out
+}
+
+// Place answers the position, from 1, of each task of a capability that waits for a worker,
+// by token, and the slots of the workers that are connected. It costs a copy of the queue.
+func (d *Dispatcher) Place(capability string) (position map[string]int, slots int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l, ok := d.lanes[capability]
+	if !ok {
+		return nil, 0
+	}
+	for _, n := range l.slots {
+		slots += n
+	}
+	out := slices.SortedFunc(maps.Keys(l.out), func(a, b string) int { return cmp.Or(l.out[a].Compare(l.out[b]), cmp.Compare(a, b)) })
+	position = make(map[string]int, len(out)+l.waiting.Len())
+	for _, t := range append(out, l.waiting.Order()...) {
+		position[t] = len(position) + 1
+	}
+	return position, slots
 }
 
 func (d *Dispatcher) lane(capability string) *lane {

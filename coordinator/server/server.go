@@ -122,7 +122,7 @@ func Run(ctx context.Context, o Options) error {
 	homes := &home.Homes{Partitions: parts, Peers: peers, Plans: blobs.Plan, TraceID: trace.ID}
 	submitter := newSubmitter(cfg, mirror, homes, blobs)
 	services := api.New(api.Config{
-		Partitions: parts, Peers: peers, Homes: homes, Hub: hub, Logs: logs, Blobs: blobs, Mirror: mirror, Model: model, Go: side.Go, Log: log,
+		Partitions: parts, Peers: peers, Homes: homes, Hub: hub, Queue: dispatcher, Logs: logs, Blobs: blobs, Mirror: mirror, Model: model, Go: side.Go, Log: log,
 		Submitter: submitter,
 		Sessions: session.New(session.Config{
 			Partitions: parts, Peers: peers, Presence: dispatcher, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,

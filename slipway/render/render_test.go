@@ -49,6 +49,17 @@ func load(t *testing.T, name string) *pb.Run {
 	return r
 }
 
+func TestWaits(t *testing.T) {
+	s := render.Style{Width: 100}
+	golden(t, "waits.txt", s.Waits(&pb.ExplainResponse{Run: "shop-2-k3xq", State: pb.RunState_RUN_STATE_RUNNING, Waits: []*pb.Wait{
+		{Task: "build/api", Reason: pb.WaitReason_WAIT_REASON_QUEUE, EstimateMillis: 90_000, Message: `all 2 slots for "build" are taken, and 3 tasks before it`},
+		{Task: "render/api-prod", Reason: pb.WaitReason_WAIT_REASON_DEPENDENCY, Message: "tasks that it needs are not done: build/api is ready\n\x1b[31m"},
+	}})+s.Waits(&pb.ExplainResponse{Run: "shop-1-aaaa", State: pb.RunState_RUN_STATE_SUCCEEDED})+s.Waits(&pb.ExplainResponse{
+		Run: "shop-3-bbbb", State: pb.RunState_RUN_STATE_STOPPING, Message: "canceled by ada",
+		Waits: []*pb.Wait{{Task: "build/web", Reason: pb.WaitReason_WAIT_REASON_NONE, Message: "w1 carries it out, attempt 1"}},
+	}))
+}
+
 func now() time.Time { return time.Date(2026, 11, 1, 12, 5, 0, 0, time.UTC) }
 
 func TestGoldens(t *testing.T) {

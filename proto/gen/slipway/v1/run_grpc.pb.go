@@ -69,7 +69,6 @@ type RunServiceClient interface {
 	Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (*RetryResponse, error)
 	// Explain says of each task of a run that waits what it waits for: the one reason that
 	// would have to go away for it to go on. It reads the state as of now and changes nothing.
-	// Not supported yet: it answers UNIMPLEMENTED.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 }
 
@@ -210,7 +209,6 @@ type RunServiceServer interface {
 	Retry(context.Context, *RetryRequest) (*RetryResponse, error)
 	// Explain says of each task of a run that waits what it waits for: the one reason that
 	// would have to go away for it to go on. It reads the state as of now and changes nothing.
-	// Not supported yet: it answers UNIMPLEMENTED.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	mustEmbedUnimplementedRunServiceServer()
 }

@@ -1,0 +1,198 @@
+// Package explain says of each task of a run why it does not run: the one reason that
+// would have to go away for it to go on. It is pure: what partition and dispatch know in,
+// reasons out. What nobody can wait for yet (quotas, windows, approvals) is no reason.
+package explain
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/run"
+)
+
+// Reason why a task does not run; the protocol's WaitReason.
+type Reason int
+
+// The reasons.
+const (
+	None        Reason = iota + 1 // it runs, or a worker has taken it
+	Ended                         // it has ended
+	Dependency                    // tasks that it needs have not succeeded yet
+	Environment                   // another run rolls out to its environment
+	BackOff                       // its next attempt has a time
+	NoWorker                      // nobody that is connected can carry it out
+	Queue                         // all slots are taken
+	Offered                       // a worker with a free slot is about to take it
+	Coordinator                   // the coordinator carries it out itself
+	Takeover                      // the coordinator was replaced, and a worker may still have it
+)
+
+// Wait is the answer for one task.
+type Wait struct {
+	Task      string
+	Reason    Reason
+	Message   string        // for people
+	On        []string      // tasks of the run, or the run that is in the way
+	NotBefore time.Time     // zero: unknown
+	Position  int           // among the tasks that wait for the same workers, from 1; 0: in no queue
+	Slots     int           // of those workers
+	ReadyAt   time.Time     // zero: its needs are not done
+	Estimate  time.Duration // how long it still waits; 0: unknown
+}
+
+// Lane is what waits for the workers of one capability.
+type Lane struct {
+	Slots    int // of the workers that are connected
+	Taken    int // of those
+	Position map[int]int
+}
+
+// Facts are what the engine knows of a run.
+type Facts struct {
+	Run *run.Run // with its tasks
+	At  time.Time
+	// Quiet is until when a new owner gives nothing away that may be somebody's.
+	Quiet time.Time
+	// Orphans are tasks whose worker has not spoken to the new owner: until when it may, by index.
+	Orphans map[int]time.Time
+	// InTheWay is the run that holds an environment, by environment.
+	InTheWay map[string]string
+	// Took is how long tasks of a kind ran lately in this project, in the mean.
+	Took map[plan.Kind]time.Duration
+	// Lanes by capability. Position in them by the index of a task of this run.
+	Lanes map[string]Lane
+}
+
+// Waits says it of every task, in the order of the run.
+func Waits(f Facts) []Wait {
+	out := make([]Wait, 0, len(f.Run.Tasks))
+	for _, t := range f.Run.Tasks {
+		w := f.wait(t)
+		w.Task, w.ReadyAt = t.Spec.ID, t.ReadyAt
+		if w.Estimate == 0 && w.NotBefore.After(f.At) {
+			w.Estimate = w.NotBefore.Sub(f.At)
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+func (f Facts) wait(t *run.Task) Wait {
+	if t.State.Ended() {
+		return Wait{Reason: Ended, Message: "it has ended: " + string(t.State)}
+	}
+	if a := t.Current(); a != nil {
+		if until, ok := f.Orphans[t.Index]; ok {
+			return Wait{Reason: Takeover, NotBefore: until, Message: fmt.Sprintf("the coordinator was replaced while %s had it; if that is not heard of, it is given to another worker", a.Worker)}
+		}
+		return Wait{Reason: None, Message: fmt.Sprintf("%s carries it out, attempt %d", a.Worker, a.Number)}
+	}
+	if t.State != run.TaskReady {
+		return f.needs(t)
+	}
+	return f.ready(t)
+}
+
+// needs names what is not done before a task, and what that is doing.
+func (f Facts) needs(t *run.Task) Wait {
+	w := Wait{Reason: Dependency}
+	var states []string
+	for _, id := range t.Spec.Needs {
+		n, ok := f.Run.Find(id)
+		if !ok || n.State.Good() {
+			continue
+		}
+		w.On = append(w.On, id)
+		states = append(states, id+" is "+string(n.State))
+	}
+	const shown = 3
+	if more := len(states) - shown; more > 0 {
+		states = append(states[:shown:shown], fmt.Sprintf("and %d more", more))
+	}
+	w.Message = "tasks that it needs are not done: " + strings.Join(states, ", ")
+	return w
+}
+
+func (f Facts) ready(t *run.Task) Wait {
+	if t.Spec.Can == plan.CapabilityCoordinator {
+		if t.Spec.Kind == plan.KindRollout {
+			env := t.Spec.Target.Environment
+			if by := f.InTheWay[env]; by != "" && by != f.Run.ID {
+				return Wait{Reason: Environment, On: []string{by}, Message: fmt.Sprintf("run %s rolls out to %s; one run at a time does. slipway get %s shows how far it is", by, env, by)}
+			}
+		}
+		return Wait{Reason: Coordinator, Message: "the coordinator carries it out itself"}
+	}
+	if t.NotBefore.After(f.At) {
+		return Wait{Reason: BackOff, NotBefore: t.NotBefore, Message: "its last attempt failed" + because(t) + "; the next one is not before " + t.NotBefore.UTC().Format("15:04:05 MST")}
+	}
+	if f.Quiet.After(f.At) {
+		return Wait{Reason: Takeover, NotBefore: f.Quiet, Message: "the coordinator was replaced, and a worker may have it that has not spoken yet"}
+	}
+	return f.queued(t)
+}
+
+// because says why the last attempt failed, in one line.
+func because(t *run.Task) string {
+	n := len(t.Attempts)
+	if n == 0 || t.Attempts[n-1].Message == "" {
+		return ""
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(t.Attempts[n-1].Message), "\n")
+	return " (" + line + ")"
+}
+
+func (f Facts) queued(t *run.Task) Wait {
+	l := f.Lanes[t.Spec.Can]
+	w := Wait{Position: l.Position[t.Index], Slots: l.Slots}
+	free := max(0, l.Slots-l.Taken)
+	switch {
+	case l.Slots == 0:
+		w.Reason = NoWorker
+		w.Message = fmt.Sprintf("no worker that is connected can carry out %q: start one with slots for it, or see why the ones there are cannot connect", t.Spec.Can)
+	case free > 0 && w.Position <= free:
+		w.Reason = Offered
+		w.Message = "a worker with a free slot is about to take it"
+	default:
+		w.Reason = Queue
+		w.Message = fmt.Sprintf("all %s for %q are taken", count(l.Slots, "slot"), t.Spec.Can)
+		if n := w.Position - 1; n > 0 {
+			w.Message += fmt.Sprintf(", and %s before it", count(n, "task"))
+		}
+		// Slots become free one after the other, each once in the time of a task.
+		w.Estimate = f.Took[t.Spec.Kind] * time.Duration(max(1, w.Position-free)) / time.Duration(l.Slots)
+	}
+	return w
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprint(n, " ", what)
+}
+
+// Means are the mean times of the successful attempts of runs, by kind of task.
+func Means(runs []*run.Run) map[plan.Kind]time.Duration {
+	all := map[plan.Kind][]time.Duration{}
+	for _, r := range runs {
+		for _, t := range r.Tasks {
+			i := slices.IndexFunc(t.Attempts, func(a run.Attempt) bool { return a.Outcome == run.OutcomeSucceeded })
+			if i >= 0 {
+				all[t.Spec.Kind] = append(all[t.Spec.Kind], t.Attempts[i].FinishedAt.Sub(t.Attempts[i].LeasedAt))
+			}
+		}
+	}
+	out := map[plan.Kind]time.Duration{}
+	for kind, took := range all {
+		var sum time.Duration
+		for _, d := range took {
+			sum += d
+		}
+		out[kind] = sum / time.Duration(len(took))
+	}
+	return out
+}
