@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -91,7 +90,6 @@ func (o *owner) serve(cmds <-chan command) error {
 		if err := o.begin(cmds, t.C); err != nil {
 			return err
 		}
-		runtime.Gosched() // who is about to send a command does so before the batch is made
 	gather:
 		for o.size < maxBatch {
 			select {
