@@ -14,7 +14,8 @@ func (a *app) explainRun() *cobra.Command {
 		Long: `Explain says of each task of a run (the latest, if none is named) that waits what it waits
 for: the one reason that would have to go away for it to go on, its position among the
 tasks that wait for the same workers, and a guess of how long that takes, from how long
-such tasks took lately. A task that is named is explained also when it does not wait.`,
+such tasks took lately. Tasks that wait for other tasks of the run are counted; -o json has
+them all. A task that is named is explained also when it does not wait.`,
 		Args: between(0, "[RUN", "[TASK]]"),
 	}
 	c.ValidArgsFunction = a.completeRun

@@ -163,6 +163,7 @@ func (a *app) show(ctx context.Context, c *client.Client, run string, out format
 			}
 		})
 	}()
+	why := make(chan *pb.ExplainResponse, 1)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -172,7 +173,16 @@ func (a *app) show(ctx context.Context, c *client.Client, run string, out format
 			err = s.apply(res)
 		case e := <-trouble:
 			err = s.away(c.Explain(e))
+		case res := <-why:
+			err = s.explained(res)
 		case <-tick.C:
+			if s.puzzled(time.Now()) {
+				go func() {
+					// Without an answer there is nothing to tell: the stream says what is wrong.
+					res, _ := c.Runs.Explain(ctx, &pb.ExplainRequest{Run: run})
+					why <- res
+				}()
+			}
 			err = s.draw(nil)
 		case e := <-done:
 			return s.model.Run(), errors.Join(e, s.finish())
@@ -190,9 +200,31 @@ type screen struct {
 	a      *app
 	model  *progress.Model
 	live   bool
-	beside bool   // stdout is for something else
-	lines  int    // of the frame that is on the screen
-	gone   string // why the coordinator is away
+	beside bool      // stdout is for something else
+	lines  int       // of the frame that is on the screen
+	gone   string    // why the coordinator is away
+	heard  time.Time // when something changed last, or was explained
+	asking bool      // why nothing does
+}
+
+// idle is how long nothing may happen before a follower is told why.
+const idle = 10 * time.Second
+
+// puzzled says that it is time to ask why nothing happens; explained takes the answer.
+func (s *screen) puzzled(now time.Time) bool {
+	if s.asking || s.gone != "" || !s.model.Idle() || now.Sub(s.heard) < idle {
+		return false
+	}
+	s.asking = true
+	return true
+}
+
+func (s *screen) explained(res *pb.ExplainResponse) error {
+	s.asking, s.heard = false, time.Now()
+	if !s.model.Idle() {
+		return nil
+	}
+	return s.draw(s.model.Waits(res))
 }
 
 func newScreen(a *app, out format) *screen {
@@ -202,7 +234,7 @@ func newScreen(a *app, out format) *screen {
 
 func (s *screen) apply(res *pb.WatchResponse) error {
 	back := s.gone != ""
-	s.gone = ""
+	s.gone, s.heard = "", time.Now()
 	lines := s.model.Apply(res)
 	if back && !s.live {
 		lines = append([]string{"the coordinator is back"}, lines...)

@@ -28,7 +28,8 @@ type Model struct {
 	run   *pb.Run
 	index map[string]int
 	tasks map[string]*view
-	names int // width of the column of names
+	names int                    // width of the column of names
+	waits map[pb.WaitReason]bool // that were told
 }
 
 // view is what was said about a task.
@@ -42,7 +43,7 @@ type view struct {
 
 // New makes an empty model. With live, the caller draws Frame.
 func New(style render.Style, live bool) *Model {
-	return &Model{style: style, live: live, index: map[string]int{}, tasks: map[string]*view{}, names: 20}
+	return &Model{style: style, live: live, index: map[string]int{}, tasks: map[string]*view{}, names: 20, waits: map[pb.WaitReason]bool{}}
 }
 
 // Run is the run with its tasks; nil before the first answer.
@@ -126,6 +127,9 @@ func (m *Model) task(t *pb.Task) []string {
 	}
 	wasAttempt := v.attempt
 	v.state, v.attempt = t.GetState(), len(t.GetAttempts())
+	if v.attempt != wasAttempt {
+		clear(m.waits)
+	}
 	if v.attempt != wasAttempt || render.Ended(v.state) {
 		v.steps = nil
 	}

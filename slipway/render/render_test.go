@@ -53,6 +53,9 @@ func TestWaits(t *testing.T) {
 	s := render.Style{Width: 100}
 	golden(t, "waits.txt", s.Waits(&pb.ExplainResponse{Run: "shop-2-k3xq", State: pb.RunState_RUN_STATE_RUNNING, Waits: []*pb.Wait{
 		{Task: "build/api", Reason: pb.WaitReason_WAIT_REASON_QUEUE, EstimateMillis: 90_000, Message: `all 2 slots for "build" are taken, and 3 tasks before it`},
+		{Task: "render/api-prod", Reason: pb.WaitReason_WAIT_REASON_DEPENDENCY, Message: "tasks that it needs are not done: build/api is ready"},
+		{Task: "apply/api-prod", Reason: pb.WaitReason_WAIT_REASON_DEPENDENCY, Message: "tasks that it needs are not done: render/api-prod is pending"},
+	}})+s.Waits(&pb.ExplainResponse{Run: "shop-2-k3xq", State: pb.RunState_RUN_STATE_RUNNING, Waits: []*pb.Wait{
 		{Task: "render/api-prod", Reason: pb.WaitReason_WAIT_REASON_DEPENDENCY, Message: "tasks that it needs are not done: build/api is ready\n\x1b[31m"},
 	}})+s.Waits(&pb.ExplainResponse{Run: "shop-1-aaaa", State: pb.RunState_RUN_STATE_SUCCEEDED})+s.Waits(&pb.ExplainResponse{
 		Run: "shop-3-bbbb", State: pb.RunState_RUN_STATE_STOPPING, Message: "canceled by ada",

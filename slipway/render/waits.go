@@ -8,7 +8,8 @@ import (
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
-// Waits is the answer of `slipway explain`.
+// Waits is the answer of `slipway explain`. Tasks that wait for other tasks of the run are
+// counted, unless one was asked for: what those wait for is what holds them up.
 func (s Style) Waits(r *pb.ExplainResponse) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s\n", s.Paint(Bold, Line(r.GetRun())), s.Paint(RunColor(r.GetState()), RunState(r.GetState())))
@@ -19,15 +20,28 @@ func (s Style) Waits(r *pb.ExplainResponse) string {
 		b.WriteString("no task waits\n")
 		return b.String()
 	}
-	rows := make([][]Cell, 0, len(r.GetWaits()))
+	var rows [][]Cell
+	behind := 0
 	for _, w := range r.GetWaits() {
+		if w.GetReason() == pb.WaitReason_WAIT_REASON_DEPENDENCY && len(r.GetWaits()) > 1 {
+			behind++
+			continue
+		}
 		about := ""
 		if ms := w.GetEstimateMillis(); ms > 0 {
 			about = "about " + Duration(time.Duration(ms)*time.Millisecond)
 		}
 		rows = append(rows, []Cell{{Text: Line(w.GetTask())}, {Text: WaitReason(w.GetReason())}, {Text: about}, {Text: Line(w.GetMessage())}})
 	}
-	b.WriteString(s.Table([]string{"TASK", "REASON", "STILL", "WHY"}, rows))
+	if len(rows) > 0 {
+		b.WriteString(s.Table([]string{"TASK", "REASON", "STILL", "WHY"}, rows))
+	}
+	switch {
+	case behind == 1:
+		fmt.Fprintf(&b, "1 task waits for other tasks of the run; slipway explain %s TASK says for which\n", Line(r.GetRun()))
+	case behind > 1:
+		fmt.Fprintf(&b, "%d tasks wait for other tasks of the run; slipway explain %s TASK says for which\n", behind, Line(r.GetRun()))
+	}
 	return b.String()
 }
 
