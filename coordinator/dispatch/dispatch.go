@@ -26,6 +26,8 @@ const (
 	margin = 8
 	// sweep is how long a hint may be out before it is published again.
 	sweep = 5 * time.Second
+	// nobody is how long tasks may wait with no worker for them before the log says so, and says it again.
+	nobody = time.Minute
 )
 
 // Queue is where hints go.
@@ -57,6 +59,9 @@ type lane struct {
 	out      map[string]time.Time // published and not leased: when
 	slots    map[string]int       // by worker
 	consumer bool
+	// idle is since when tasks wait and nobody can carry them out, or when that was last
+	// logged; zero: it is not so.
+	idle time.Time
 }
 
 // New makes a dispatcher.
@@ -160,6 +165,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 				d.lost()
 			}
 		}
+		d.unserved(ctx)
 		if q != nil {
 			if err := d.publish(ctx, q); errors.Is(err, queue.ErrGone) {
 				q = nil
@@ -209,6 +215,25 @@ func (d *Dispatcher) publish(ctx context.Context, q Queue) error {
 		}
 	}
 	return nil
+}
+
+// unserved logs capabilities that tasks wait for and nobody has.
+func (d *Dispatcher) unserved(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.cfg.Now()
+	for c, l := range d.lanes {
+		waiting := l.waiting.Len() + len(l.out)
+		switch {
+		case waiting == 0 || len(l.slots) > 0:
+			l.idle = time.Time{}
+		case l.idle.IsZero():
+			l.idle = now
+		case now.Sub(l.idle) >= nobody:
+			l.idle = now
+			d.cfg.Log.WarnContext(ctx, "tasks wait, and no worker that is connected can carry them out", "capability", c, "tasks", waiting)
+		}
+	}
 }
 
 func (d *Dispatcher) ensure(ctx context.Context, q Queue, capability string) error {
