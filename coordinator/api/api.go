@@ -107,14 +107,25 @@ func (s *runs) Plan(ctx context.Context, req *pb.PlanRequest) (*pb.PlanResponse,
 
 func (s *runs) Get(ctx context.Context, req *pb.GetRequest) (*pb.GetResponse, error) {
 	var out *pb.GetResponse
+	var found *run.Run
 	err := s.cfg.find(ctx, req.GetRun(), func(_ *partition.Tx, r *run.Run) error {
-		out = &pb.GetResponse{Run: s.codec.FullRun(r)}
+		found = r // encoded outside: it is a copy, and others wait for the partition
 		return nil
 	}, func(ctx context.Context, c *grpc.ClientConn, id string) (err error) {
 		out, err = pb.NewRunServiceClient(c).Get(ctx, &pb.GetRequest{Run: id})
 		return err //nolint:wrapcheck // the owner's answer, as it is
 	})
-	return out, err
+	if err != nil || out != nil {
+		return out, err
+	}
+	return &pb.GetResponse{Run: s.full(found)}, nil
+}
+
+// full is a run as it fits into one answer.
+func (s *runs) full(r *run.Run) *pb.Run {
+	out := s.codec.FullRun(r)
+	wire.Shorten(out, rpc.MaxAnswer-(1<<20))
+	return out
 }
 
 const (
@@ -184,7 +195,7 @@ func (s *runs) Watch(req *pb.WatchRequest, out grpc.ServerStreamingServer[pb.Wat
 	if err != nil || snapshot == nil {
 		return err
 	}
-	if err := out.Send(&pb.WatchResponse{Change: &pb.WatchResponse_Snapshot{Snapshot: s.codec.FullRun(snapshot)}}); err != nil {
+	if err := out.Send(&pb.WatchResponse{Change: &pb.WatchResponse_Snapshot{Snapshot: s.full(snapshot)}}); err != nil {
 		return err //nolint:wrapcheck // the stream's own status
 	}
 	ended := snapshot.State.Ended()

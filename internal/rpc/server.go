@@ -24,8 +24,12 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// MaxMessage is the size of a message, in bytes, on both sides.
-const MaxMessage = 16 << 20
+// MaxMessage is the size of what is sent to a server, in bytes, and MaxAnswer of what it
+// answers: a run with tens of thousands of tasks is one answer.
+const (
+	MaxMessage = 16 << 20
+	MaxAnswer  = 64 << 20
+)
 
 // ServerOptions of a Server.
 type ServerOptions struct {
@@ -67,7 +71,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 		grpc.StatsHandler(otelgrpc.NewServerHandler(
 			otelgrpc.WithTracerProvider(tracer(o.Tracer)), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(notHealth))),
 		grpc.MaxRecvMsgSize(MaxMessage),
-		grpc.MaxSendMsgSize(MaxMessage),
+		grpc.MaxSendMsgSize(MaxAnswer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	}

@@ -40,6 +40,9 @@ func (a *app) withRun(ctx context.Context, run string, do func(*pb.Run) error) e
 		if err != nil {
 			return err
 		}
+		if res.GetRun().GetShortened() {
+			a.note("the run is too large for one answer: steps and output of tasks are left out")
+		}
 		return do(res.GetRun())
 	})
 }

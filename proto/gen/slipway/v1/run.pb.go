@@ -1472,9 +1472,13 @@ type Run struct {
 	AcceptedAt  *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=accepted_at,json=acceptedAt,proto3" json:"accepted_at,omitempty"`
 	FinishedAt  *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
 	// Hash of the release, once there is one.
-	Release       string     `protobuf:"bytes,15,opt,name=release,proto3" json:"release,omitempty"`
-	Tasks         []*Task    `protobuf:"bytes,16,rep,name=tasks,proto3" json:"tasks,omitempty"`
-	Services      []*Service `protobuf:"bytes,17,rep,name=services,proto3" json:"services,omitempty"`
+	Release  string     `protobuf:"bytes,15,opt,name=release,proto3" json:"release,omitempty"`
+	Tasks    []*Task    `protobuf:"bytes,16,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	Services []*Service `protobuf:"bytes,17,rep,name=services,proto3" json:"services,omitempty"`
+	// The run does not fit into one answer: details of its tasks (steps, what failed tests
+	// wrote, the ends of messages) were left out, first those of tasks that succeeded. All
+	// tasks are there.
+	Shortened     bool `protobuf:"varint,18,opt,name=shortened,proto3" json:"shortened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1626,6 +1630,13 @@ func (x *Run) GetServices() []*Service {
 		return x.Services
 	}
 	return nil
+}
+
+func (x *Run) GetShortened() bool {
+	if x != nil {
+		return x.Shortened
+	}
+	return false
 }
 
 type Service struct {
@@ -3080,7 +3091,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\bposition\x18\x06 \x01(\x05R\bposition\x12\x14\n" +
 	"\x05slots\x18\a \x01(\x05R\x05slots\x125\n" +
 	"\bready_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\areadyAt\x12'\n" +
-	"\x0festimate_millis\x18\t \x01(\x03R\x0eestimateMillis\"\xb5\x04\n" +
+	"\x0festimate_millis\x18\t \x01(\x03R\x0eestimateMillis\"\xd3\x04\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -3103,7 +3114,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"finishedAt\x12\x18\n" +
 	"\arelease\x18\x0f \x01(\tR\arelease\x12&\n" +
 	"\x05tasks\x18\x10 \x03(\v2\x10.slipway.v1.TaskR\x05tasks\x12/\n" +
-	"\bservices\x18\x11 \x03(\v2\x13.slipway.v1.ServiceR\bservices\"i\n" +
+	"\bservices\x18\x11 \x03(\v2\x13.slipway.v1.ServiceR\bservices\x12\x1c\n" +
+	"\tshortened\x18\x12 \x01(\bR\tshortened\"i\n" +
 	"\aService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
