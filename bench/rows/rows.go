@@ -44,6 +44,7 @@ func All() []Row {
 		{"P5", []string{"P5"}, notYet},
 		{"P11", []string{"P11"}, notYet},
 		{"P12", []string{"P12-tracing", "P12-idle"}, notYet},
+		{"scale", []string{"scale-one", "scale-many"}, scale},
 	}
 }
 
