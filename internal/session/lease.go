@@ -45,15 +45,14 @@ type spool struct {
 }
 
 // start carries out a grant that was asked for at a time: before the coordinator gave it.
+// s.mu is held.
 func (s *Session) start(g *pb.Grant, capability string, asked time.Time) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	l := &Lease{Grant: g, s: s, capability: capability, cancel: cancel}
 	l.log.room = sync.NewCond(&l.log.mu)
 	l.log.limit = s.cfg.Spool
-	s.mu.Lock()
 	l.deadline, l.since = asked.Add(s.ttl), s.beat+1
 	s.held[g.GetLease().GetToken()] = l
-	s.mu.Unlock()
 	s.attempts.Go(func() {
 		defer cancel(nil)
 		c := s.handle(ctx, l)

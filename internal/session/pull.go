@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -16,24 +15,31 @@ const (
 	// answerWait is how long a lease request may stay unanswered before the hint is
 	// given back; a grant that comes later is completed as lost by not being heartbeaten.
 	answerWait = 15 * time.Second
-	// againWait is how long it waits for the next stream when one is lost. Longer, and a
-	// worker that cannot reach its coordinator would keep tasks from those that can.
+	// againWait is how long a request waits for the next stream when one is lost. Longer, and
+	// a worker that cannot reach its coordinator would keep tasks from those that can.
 	againWait = 2 * time.Second
 )
 
-// pull turns hints of one capability into leases while slots are free and a stream is
-// open: whoever cannot ask for a lease leaves the hints to others.
+// request is a lease request that was not answered yet. Its slot is taken.
+type request struct {
+	capability string
+	hint       *queue.Hint // nil: the coordinator offered the task
+	at         time.Time   // when it was first sent on this stream, or before
+	looks      int         // how often it was looked at since it was asked
+}
+
+// pull turns hints of one capability into lease requests while slots are free and a
+// stream is open: whoever cannot ask for a lease leaves the hints to others.
 func (s *Session) pull(ctx context.Context, capability string) {
 	p := s.pools[capability]
 	hints := s.cfg.Hints[capability]
+	defer s.giveBack(context.WithoutCancel(ctx), func(r *request) bool { return r.capability == capability })
 	if hints == nil {
 		s.pullOffers(ctx, capability)
 		return
 	}
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = 100*time.Millisecond, 5*time.Second
-	var asking sync.WaitGroup
-	defer asking.Wait()
 	for s.link.wait(ctx) && ctx.Err() == nil {
 		n, ok := p.take(ctx, cap(p.slots))
 		if !ok {
@@ -42,7 +48,7 @@ func (s *Session) pull(ctx context.Context, capability string) {
 		used := 0
 		err := hints.Fetch(ctx, n, fetchWait, func(h queue.Hint) {
 			used++
-			asking.Go(func() { s.ask(ctx, capability, h) })
+			s.ask(ctx, capability, h.Token, &h)
 		})
 		p.free(n - used)
 		if err == nil {
@@ -58,21 +64,6 @@ func (s *Session) pull(ctx context.Context, capability string) {
 	}
 }
 
-// ask asks for one lease with a slot that is taken already.
-func (s *Session) ask(ctx context.Context, capability string, h queue.Hint) {
-	answered, granted := s.request(ctx, capability, h.Token)
-	answer := h.Ack
-	if !answered {
-		answer = h.Nak
-	}
-	if err := answer(); err != nil {
-		s.cfg.Log.WarnContext(ctx, "answer hint", "token", h.Token, "err", err)
-	}
-	if !granted {
-		s.pools[capability].free(1)
-	}
-}
-
 func (s *Session) pullOffers(ctx context.Context, capability string) {
 	for {
 		var token string
@@ -84,77 +75,92 @@ func (s *Session) pullOffers(ctx context.Context, capability string) {
 		if _, ok := s.pools[capability].take(ctx, 1); !ok {
 			return
 		}
-		if _, granted := s.request(ctx, capability, token); !granted {
-			s.pools[capability].free(1)
-		}
+		s.ask(ctx, capability, token, nil)
 	}
 }
 
-// request sends a lease request and waits for the answer. With granted the lease runs,
-// and its slot is freed when its completion has been sent.
-func (s *Session) request(ctx context.Context, capability, token string) (answered, granted bool) {
-	w := &request{answer: make(chan *pb.Grant, 1)}
+// ask asks for one lease with a slot that is taken already, and does not wait for the
+// answer: answer has it, or giveBack when there is none.
+func (s *Session) ask(ctx context.Context, capability, token string, hint *queue.Hint) {
 	s.mu.Lock()
 	_, twice := s.waiting[token]
 	_, have := s.held[token]
 	if twice || have || s.draining {
+		s.pools[capability].free(1)
 		s.mu.Unlock()
-		return twice || have, false
+		s.reply(ctx, hint, twice || have)
+		return
 	}
-	w.at = s.cfg.Now()
-	s.waiting[token] = w
+	s.waiting[token] = &request{capability: capability, hint: hint, at: s.cfg.Now()}
 	s.out.requests = append(s.out.requests, token)
 	s.mu.Unlock()
 	s.signal()
-	if g, ok := s.awaitAnswer(ctx, w); ok {
-		return true, s.granted(g, capability, w)
+}
+
+// answer takes the answer to a lease request, and returns the hint that is to be
+// acknowledged for it; a nil grant is a refusal. An answer that nobody waits for is
+// dropped: the lease is not heartbeaten and passes on. s.mu is held.
+func (s *Session) answer(token string, g *pb.Grant) *queue.Hint {
+	r, ok := s.waiting[token]
+	if !ok {
+		return nil
 	}
-	s.mu.Lock()
 	delete(s.waiting, token)
-	s.mu.Unlock()
-	// The answer may have come in between.
-	select {
-	case g := <-w.answer:
-		return true, s.granted(g, capability, w)
-	default:
-		return false, false
+	// One that comes so late that somebody else may have the lease by now is not begun.
+	if g != nil && s.cfg.Now().Before(r.at.Add(s.ttl-2*look)) {
+		s.start(g, r.capability, r.at)
+	} else {
+		s.pools[r.capability].free(1)
 	}
+	return r.hint
 }
 
-// awaitAnswer waits for the answer to a request, over one loss of the stream if the next
-// one comes soon: the request is sent again on it.
-func (s *Session) awaitAnswer(ctx context.Context, w *request) (*pb.Grant, bool) {
-	ctx, cancel := context.WithTimeout(ctx, answerWait)
-	defer cancel()
-	for {
-		_, down := s.link.states()
-		select {
-		case g := <-w.answer:
-			return g, true
-		case <-ctx.Done():
-			return nil, false
-		case <-down:
-		}
-		soon, cancel := context.WithTimeout(ctx, againWait)
-		again := s.link.wait(soon)
-		cancel()
-		if !again {
-			return nil, false
-		}
-	}
-}
-
-// granted starts what was granted; nil is a refusal.
-func (s *Session) granted(g *pb.Grant, capability string, w *request) bool {
-	if g == nil {
-		return false
-	}
+// unanswered gives hints back whose requests nobody has answered for too long: at most
+// answerWait, and not much longer than againWait while no stream is open.
+func (s *Session) unanswered(ctx context.Context) {
+	up, _ := s.link.states()
 	s.mu.Lock()
-	asked, ttl := w.at, s.ttl
-	s.mu.Unlock()
-	if !s.cfg.Now().Before(asked.Add(ttl - 2*look)) {
-		return false // it came so late that somebody else may have it by now
+	select {
+	case <-up:
+		s.down = 0
+	default:
+		s.down++
 	}
-	s.start(g, capability, asked)
-	return true
+	cut := s.down > int(againWait/look)
+	for _, r := range s.waiting {
+		r.looks++
+	}
+	s.mu.Unlock()
+	s.giveBack(ctx, func(r *request) bool { return cut || r.looks > int(answerWait/look) })
+}
+
+// giveBack ends requests that were not answered, and leaves their hints to others.
+func (s *Session) giveBack(ctx context.Context, which func(*request) bool) {
+	var back []*queue.Hint
+	s.mu.Lock()
+	for token, r := range s.waiting {
+		if which(r) {
+			delete(s.waiting, token)
+			s.pools[r.capability].free(1)
+			back = append(back, r.hint)
+		}
+	}
+	s.mu.Unlock()
+	for _, h := range back {
+		s.reply(ctx, h, false)
+	}
+}
+
+// reply answers a hint: it is settled, or for somebody else.
+func (s *Session) reply(ctx context.Context, h *queue.Hint, settled bool) {
+	if h == nil {
+		return
+	}
+	answer := h.Nak
+	if settled {
+		answer = h.Ack
+	}
+	if err := answer(); err != nil {
+		s.cfg.Log.WarnContext(ctx, "answer hint", "token", h.Token, "err", err)
+	}
 }

@@ -77,12 +77,7 @@ type Session struct {
 	attempts sync.WaitGroup         // handlers
 	offers   map[string]chan string // by capability
 	link     *link
-}
-
-// request is a lease request that was not answered yet.
-type request struct {
-	answer chan *pb.Grant
-	at     time.Time // when it was first sent on this stream, or before
+	down     int // how often in a row it was looked at while no stream was open
 }
 
 // maxProgress bounds what waits while there is no stream; it is not durable anyway.
@@ -228,7 +223,7 @@ func (s *Session) connect(ctx context.Context) error {
 }
 
 // watchDeadline ends leases for which too long no heartbeat was acknowledged: before the
-// coordinator can give them to somebody else.
+// coordinator can give them to somebody else. Requests that nobody answers end too.
 func (s *Session) watchDeadline(ctx context.Context) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
@@ -239,6 +234,7 @@ func (s *Session) watchDeadline(ctx context.Context) {
 		case <-tick.C:
 		}
 		s.overdue(ctx)
+		s.unanswered(ctx)
 	}
 }
 

@@ -92,7 +92,7 @@ func TestHintsOfTheQueueAreAnswered(t *testing.T) {
 	if err := q.EnsureConsumer(t.Context(), "build"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := q.Publish(t.Context(), "build", "0-refused", "0-unanswered"); err != nil {
+	if err := q.Publish(t.Context(), "build", "0-refused", "0-unanswered"); err != nil {
 		t.Fatal(err)
 	}
 	c := newCoordinator(t)
@@ -103,7 +103,7 @@ func TestHintsOfTheQueueAreAnswered(t *testing.T) {
 	}
 	n.requests(2)
 	n.send(&pb.SessionResponse{Refusals: []*pb.Refusal{{Token: "0-refused"}}})
-	if _, err := q.Publish(t.Context(), "build", "0-next"); err != nil {
+	if err := q.Publish(t.Context(), "build", "0-next"); err != nil {
 		t.Fatal(err)
 	}
 	if got := n.requests(3); got[2] != "0-next" { // in the slot of the refused one
@@ -146,7 +146,7 @@ func TestHintsAreLeftToOthersWhileNoStreamIsOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	publish := func(token string) {
-		if _, err := q.Publish(t.Context(), "build", token); err != nil {
+		if err := q.Publish(t.Context(), "build", token); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sort"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/slipway-build/slipway/internal/queue"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -133,6 +135,7 @@ func (s *Session) send(ctx context.Context, st grpc.BidiStreamingClient[pb.Sessi
 	beat := time.NewTicker(every)
 	defer beat.Stop()
 	for {
+		runtime.Gosched() // those who are about to say something do so in this frame
 		m, more := s.frame()
 		if m != nil {
 			if err := st.Send(m); err != nil {
@@ -233,14 +236,21 @@ func (s *Session) sentFrame(m *pb.SessionRequest) {
 }
 
 func (s *Session) handleResponse(ctx context.Context, m *pb.SessionResponse) {
+	for _, h := range s.understand(ctx, m) {
+		s.reply(ctx, h, true)
+	}
+}
+
+// understand does what a frame says, and returns the hints that it settles.
+func (s *Session) understand(ctx context.Context, m *pb.SessionResponse) (settled []*queue.Hint) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, g := range m.GetGrants() {
-		s.answer(g.GetLease().GetToken(), g)
+		settled = append(settled, s.answer(g.GetLease().GetToken(), g))
 	}
 	for _, r := range m.GetRefusals() {
 		s.cfg.Log.DebugContext(ctx, "lease refused", "token", r.GetToken(), "reason", r.GetReason())
-		s.answer(r.GetToken(), nil)
+		settled = append(settled, s.answer(r.GetToken(), nil))
 	}
 	if a := m.GetHeartbeatAck(); a != nil {
 		if sent, ok := s.beats[a.GetSequence()]; ok {
@@ -288,6 +298,7 @@ func (s *Session) handleResponse(ctx context.Context, m *pb.SessionResponse) {
 		default: // it comes again
 		}
 	}
+	return settled
 }
 
 // again sends what was not taken: the log from its last acknowledged byte on, and then
@@ -307,15 +318,6 @@ func refs(list []*pb.LeaseRef) map[string]bool {
 		out[r.GetToken()] = true
 	}
 	return out
-}
-
-// answer a lease request; mu is held. An answer that nobody waits for is dropped: the
-// lease is not heartbeaten and passes on.
-func (s *Session) answer(token string, g *pb.Grant) {
-	if w, ok := s.waiting[token]; ok {
-		delete(s.waiting, token)
-		w.answer <- g
-	}
 }
 
 // current lease of that fence; mu is held.
