@@ -32,7 +32,7 @@ const (
 
 // Queue is where hints go.
 type Queue interface {
-	Publish(ctx context.Context, capability string, tokens ...string) (failed []string, err error)
+	Publish(ctx context.Context, capability string, tokens ...string) error
 	EnsureConsumer(ctx context.Context, capability string) error
 }
 
@@ -207,10 +207,9 @@ func (d *Dispatcher) publish(ctx context.Context, q Queue) error {
 			d.cfg.Log.WarnContext(ctx, "tasks are not published", "capability", capability, "err", err)
 			return err
 		}
-		failed, err := q.Publish(ctx, capability, tokens...)
-		if err != nil {
-			d.unsent(capability, failed)
-			d.cfg.Log.WarnContext(ctx, "tasks are not published", "capability", capability, "tasks", len(failed), "err", err)
+		if err := q.Publish(ctx, capability, tokens...); err != nil {
+			d.unsent(capability, tokens)
+			d.cfg.Log.WarnContext(ctx, "tasks are not published", "capability", capability, "tasks", len(tokens), "err", err)
 			return err
 		}
 	}

@@ -114,7 +114,7 @@ type hints struct{ w *world }
 
 func (h hints) EnsureConsumer(context.Context, string) error { return nil }
 
-func (h hints) Publish(_ context.Context, capability string, tokens ...string) ([]string, error) {
+func (h hints) Publish(_ context.Context, capability string, tokens ...string) error {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
 	for _, t := range tokens {
@@ -123,7 +123,7 @@ func (h hints) Publish(_ context.Context, capability string, tokens ...string) (
 		}
 		h.w.queue[capability][t] = true
 	}
-	return nil, nil
+	return nil
 }
 
 // Pin and PutBlob take a time that depends on what they are about and on nothing else.

@@ -66,36 +66,27 @@ func (q *Queue) EnsureConsumer(ctx context.Context, capability string) error {
 }
 
 // Publish makes tasks of a capability known, many at once. That one is known already is
-// success. The answer is the tokens that are not known, with the first error.
-func (q *Queue) Publish(ctx context.Context, capability string, tokens ...string) (failed []string, err error) {
-	futures := make([]jetstream.PubAckFuture, len(tokens))
-	for i, t := range tokens {
-		f, perr := q.js.PublishAsync(prefix+"."+capability+"."+t, nil)
-		if perr != nil {
-			return tokens[i:], fmt.Errorf("publish %s to %s: %w", t, capability, gone(perr))
-		}
-		futures[i] = f
+// success. The server answers for the last one alone, after it has taken all of them: what
+// it did not take of the others is published again like any hint that is lost.
+func (q *Queue) Publish(ctx context.Context, capability string, tokens ...string) error {
+	if len(tokens) == 0 {
+		return nil
 	}
-	for i, f := range futures {
-		var perr error
-		select {
-		case <-f.Ok():
-			continue
-		case perr = <-f.Err():
-		case <-ctx.Done():
-			perr = context.Cause(ctx)
-		}
-		var api *jetstream.APIError
-		if errors.As(perr, &api) && strings.Contains(api.Description, "maximum messages per subject exceeded") {
-			continue
-		}
-		failed = append(failed, tokens[i])
-		if err == nil {
-			err = fmt.Errorf("publish %s to %s: %w", tokens[i], capability, gone(perr))
+	last := len(tokens) - 1
+	for _, t := range tokens[:last] {
+		if err := q.js.Conn().Publish(subject(capability, t), nil); err != nil {
+			return fmt.Errorf("publish %s to %s: %w", t, capability, err)
 		}
 	}
-	return failed, err
+	_, err := q.js.Publish(ctx, subject(capability, tokens[last]), nil)
+	var api *jetstream.APIError
+	if err == nil || errors.As(err, &api) && strings.Contains(api.Description, "maximum messages per subject exceeded") {
+		return nil
+	}
+	return fmt.Errorf("publish %s to %s: %w", tokens[last], capability, gone(err))
 }
+
+func subject(capability, token string) string { return prefix + "." + capability + "." + token }
 
 // Hint names a task that was ready when it was published.
 type Hint struct {

@@ -38,18 +38,18 @@ func TestATaskIsKnownOnceUntilItIsAnswered(t *testing.T) {
 		}
 	}
 	for range 3 {
-		if _, err := q.Publish(t.Context(), "build", "0_shop-1_3"); err != nil {
+		if err := q.Publish(t.Context(), "build", "0_shop-1_3"); err != nil {
 			t.Fatalf("publish again: %v", err)
 		}
 	}
-	if _, err := q.Publish(t.Context(), "build", "0_shop-1_4"); err != nil {
+	if err := q.Publish(t.Context(), "build", "0_shop-1_4"); err != nil {
 		t.Fatal(err)
 	}
 	p := queue.NewPuller(js, "build")
 	if got := fetch(t, p, 2, queue.Hint.Ack); !slices.Equal(got, []string{"0_shop-1_3", "0_shop-1_4"}) {
 		t.Errorf("fetched %v", got)
 	}
-	if _, err := q.Publish(t.Context(), "build", "0_shop-1_5"); err != nil {
+	if err := q.Publish(t.Context(), "build", "0_shop-1_5"); err != nil {
 		t.Fatal(err)
 	}
 	if got := fetch(t, p, 1, queue.Hint.Nak); len(got) != 1 {
@@ -75,20 +75,20 @@ func TestALostQueueIsMadeAgain(t *testing.T) {
 	}
 	q := open()
 	p := queue.NewPuller(js, "build")
-	if _, err := q.Publish(t.Context(), "build", "a"); err != nil {
+	if err := q.Publish(t.Context(), "build", "a"); err != nil {
 		t.Fatal(err)
 	}
 	srv.Restart(t)
 	// Until the connection is back the error may be another.
 	var err error
 	for i := 0; i < 100 && !errors.Is(err, queue.ErrGone); i++ {
-		_, err = q.Publish(t.Context(), "build", fmt.Sprint("b", i))
+		err = q.Publish(t.Context(), "build", fmt.Sprint("b", i))
 	}
 	if !errors.Is(err, queue.ErrGone) {
 		t.Fatalf("publish to a lost queue: %v, want ErrGone", err)
 	}
 	q = open()
-	if _, err := q.Publish(t.Context(), "build", "c"); err != nil {
+	if err := q.Publish(t.Context(), "build", "c"); err != nil {
 		t.Fatal(err)
 	}
 	var got []string

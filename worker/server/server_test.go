@@ -110,7 +110,7 @@ func TestTasksFromTheQueue(t *testing.T) {
 	c := f.coordinator
 	put := func(capability string, g *pb.Grant) string {
 		c.grant(t, capability, g)
-		if _, err := q.Publish(t.Context(), capability, g.GetLease().GetToken()); err != nil {
+		if err := q.Publish(t.Context(), capability, g.GetLease().GetToken()); err != nil {
 			t.Fatal(err)
 		}
 		return g.GetLease().GetToken()
