@@ -1,21 +1,39 @@
 // Package artifact stores what the journal names by digest: plans, rendered manifests,
 // releases. They are small; images live in a registry, logs in logstore.
+//
+// A blob is one message, or a few: the first part, which says how many there are, is
+// stored after the others, so that a blob is there as a whole or not at all. A part is
+// never replaced, whoever stores the same again: the server refuses it, and that is
+// success.
 package artifact
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
-	"sync"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
 )
 
-// MaxBlob bounds one blob, in bytes.
-const MaxBlob = 64 << 20
+const (
+	stream = "SLIPWAY_BLOBS"
+	prefix = "blobs"
+	// MaxBlob bounds one blob, in bytes.
+	MaxBlob = 64 << 20
+	// part is how much of a blob is in one message: the server takes 1 MiB.
+	part = 512 << 10
+	// parts is the header of the first message that says how many there are.
+	parts = "Slipway-Parts"
+	// atOnce is how many parts are on their way at the same time.
+	atOnce = 8
+)
 
 // Errors of this package.
 var (
@@ -24,50 +42,75 @@ var (
 	ErrTooLarge = fmt.Errorf("blob is larger than %d MiB", MaxBlob>>20)
 )
 
-// Store keeps blobs in a JetStream object store.
+// Store keeps blobs in a JetStream stream.
 type Store struct {
-	bucket jetstream.ObjectStore
-	// puts are taken by the last digit of the digest. Storing an object again takes the parts of the first away,
-	// which somebody may be reading: two who store the same must see each other.
-	puts [16]sync.Mutex
+	js     jetstream.JetStream
+	stream jetstream.Stream
 }
 
-// Open makes the bucket if it is not there.
+// Open makes the stream if it is not there.
 func Open(ctx context.Context, js jetstream.JetStream, replicas int) (*Store, error) {
-	b, err := js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
-		Bucket: "SLIPWAY_BLOBS", Description: "Plans, manifests and releases, by digest", Storage: jetstream.FileStorage, Replicas: max(1, replicas),
+	s, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: stream, Description: "Plans, manifests and releases, by digest", Subjects: []string{prefix + ".*.*"}, Storage: jetstream.FileStorage,
+		Replicas: max(1, replicas), Retention: jetstream.LimitsPolicy, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
+		MaxMsgSize: 1 << 20, Duplicates: 0, AllowDirect: false, // a read that follows a write must see it
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}
-	return &Store{bucket: b}, nil
+	return &Store{js: js, stream: s}, nil
 }
 
-func key(digest string) string { return strings.ReplaceAll(digest, ":", "-") }
+// subject of a part of the blob with that digest.
+func subject(digest string, n int) (string, error) {
+	_, sum, ok := strings.Cut(digest, ":")
+	if _, err := hex.DecodeString(sum); !ok || sum == "" || err != nil {
+		return "", fmt.Errorf("%q is no digest: %w", digest, ErrNotFound)
+	}
+	return prefix + "." + sum + "." + strconv.Itoa(n), nil
+}
 
-// Put stores data and answers its digest. Storing the same again is cheap.
+// Put stores data and answers its digest. Storing the same again is success.
 func (s *Store) Put(ctx context.Context, data []byte) (string, error) {
 	if len(data) > MaxBlob {
 		return "", fmt.Errorf("store blob of %d bytes: %w", len(data), ErrTooLarge)
 	}
 	digest := plan.Sum(data)
-	put := &s.puts[strings.IndexByte("0123456789abcdef", digest[len(digest)-1])]
-	put.Lock()
-	defer put.Unlock()
-	if info, err := s.bucket.GetInfo(ctx, key(digest)); err == nil && info.Size == uint64(len(data)) {
-		return digest, nil
+	n := max(1, (len(data)+part-1)/part)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i := 1; i < n; i++ {
+		g.Go(func() error { return s.store(gctx, digest, i, nil, data[i*part:min(len(data), (i+1)*part)]) })
 	}
-	if _, err := s.bucket.PutBytes(ctx, key(digest), data); err != nil {
+	err := g.Wait()
+	if err == nil {
+		err = s.store(ctx, digest, 0, nats.Header{parts: {strconv.Itoa(n)}}, data[:min(len(data), part)])
+	}
+	if err != nil {
 		return "", fmt.Errorf("store blob %s: %w", digest, err)
 	}
 	return digest, nil
 }
 
+// store makes one part durable, unless it is there.
+func (s *Store) store(ctx context.Context, digest string, n int, h nats.Header, data []byte) error {
+	to, err := subject(digest, n)
+	if err != nil {
+		return err
+	}
+	_, err = s.js.PublishMsg(ctx, &nats.Msg{Subject: to, Header: h, Data: data})
+	var api *jetstream.APIError
+	if errors.As(err, &api) && strings.Contains(api.Description, "maximum messages per subject exceeded") {
+		return nil
+	}
+	return err //nolint:wrapcheck // Put says what it was doing
+}
+
 // Get reads a blob and verifies it.
 func (s *Store) Get(ctx context.Context, digest string) ([]byte, error) {
-	data, err := s.bucket.GetBytes(ctx, key(digest))
+	data, err := s.read(ctx, digest)
 	switch {
-	case errors.Is(err, jetstream.ErrObjectNotFound):
+	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil, fmt.Errorf("read blob %s: %w", digest, ErrNotFound)
 	case err != nil:
 		return nil, fmt.Errorf("read blob %s: %w", digest, err)
@@ -75,6 +118,46 @@ func (s *Store) Get(ctx context.Context, digest string) ([]byte, error) {
 		return nil, fmt.Errorf("read blob %s: %w", digest, ErrCorrupt)
 	}
 	return data, nil
+}
+
+func (s *Store) read(ctx context.Context, digest string) ([]byte, error) {
+	first, err := s.part(ctx, digest, 0)
+	if err != nil {
+		return nil, err
+	}
+	n, err := strconv.Atoi(first.Header.Get(parts))
+	if err != nil || n < 1 || n > MaxBlob/part {
+		return nil, fmt.Errorf("%w: it has %q parts", ErrCorrupt, first.Header.Get(parts))
+	}
+	all := make([][]byte, n)
+	all[0] = first.Data
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i := 1; i < n; i++ {
+		g.Go(func() error {
+			m, err := s.part(ctx, digest, i)
+			if err == nil {
+				all[i] = m.Data
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	data := all[0]
+	for _, more := range all[1:] {
+		data = append(data, more...)
+	}
+	return data, nil
+}
+
+func (s *Store) part(ctx context.Context, digest string, n int) (*jetstream.RawStreamMsg, error) {
+	at, err := subject(digest, n)
+	if err != nil {
+		return nil, err
+	}
+	return s.stream.GetLastMsgForSubject(ctx, at)
 }
 
 // Plan reads and decodes a plan.

@@ -3,8 +3,11 @@ package artifact_test
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
 	"github.com/slipway-build/slipway/internal/natstest"
@@ -30,15 +33,15 @@ func TestBlobsAreFoundByDigestAndVerified(t *testing.T) {
 	if _, err := s.Get(t.Context(), "sha256:0000"); !errors.Is(err, artifact.ErrNotFound) {
 		t.Errorf("get of an unknown digest: %v", err)
 	}
-	bucket, err := js.ObjectStore(t.Context(), "SLIPWAY_BLOBS")
-	if err != nil {
+	forged := strings.Repeat("0", 64)
+	if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "blobs." + forged + ".0", Header: nats.Header{"Slipway-Parts": {"1"}}, Data: []byte("forged")}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bucket.PutBytes(t.Context(), "sha256-"+digest[len("sha256:"):], []byte("forged")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Get(t.Context(), digest); !errors.Is(err, artifact.ErrCorrupt) {
+	if _, err := s.Get(t.Context(), "sha256:"+forged); !errors.Is(err, artifact.ErrCorrupt) {
 		t.Errorf("get of a forged blob: %v, want ErrCorrupt", err)
+	}
+	if _, err := s.Get(t.Context(), "blobs.*.>"); !errors.Is(err, artifact.ErrNotFound) {
+		t.Errorf("get of what is no digest: %v, want ErrNotFound", err)
 	}
 	if _, err := s.Put(t.Context(), make([]byte, artifact.MaxBlob+1)); !errors.Is(err, artifact.ErrTooLarge) {
 		t.Errorf("put of too much: %v", err)
@@ -52,7 +55,7 @@ func TestManyStoreTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	for round := range 20 {
-		data := bytes.Repeat([]byte{byte(round)}, 300<<10) // of more than one part
+		data := bytes.Repeat([]byte{byte(round)}, 1200<<10) // of three parts
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
