@@ -88,7 +88,7 @@ func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error
 		Journal: func(ctx context.Context, number int) (partition.Journal, error) {
 			return journal.Open(ctx, js, journal.Config{Partition: number, Owner: "bench", Replicas: 1, Log: log, Now: time.Now})
 		},
-		Replicas: 1, JS: js, Plans: p.blobs.Plan, TTL: c.TTL, Dispatch: p.dispatch, Effects: noEffects{}, Listener: hub, Log: log, Now: time.Now,
+		Replicas: 1, JS: js, Plans: p.blobs.Plan, TTL: c.TTL, Dispatch: p.dispatch, Effects: noEffects{}, Listener: hub, Log: log, Now: time.Now, Yield: runtime.Gosched,
 		Suffix: func() string { return strings.ToLower(rand.Text()[:4]) },
 	})
 	if err != nil {

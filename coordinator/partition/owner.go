@@ -3,7 +3,6 @@ package partition
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -47,13 +46,13 @@ type owner struct {
 	events  []run.Event
 	size    int
 	replies []answer
-	after   []func()                // acts, once the batch is durable
-	touched map[string]map[int]bool // run → tasks that changed
-	order   []string                // touched runs
-	dirty   map[string]bool         // runs whose consequences were not said yet
-	moved   map[string]bool         // runs with events other than AttemptStarted
-	left    []run.RolloutLeft       // locks that became free
-	broken  error                   // state and event do not fit: a defect
+	after   []func()          // acts, once the batch is durable
+	touched map[string]int    // run → its place in changes
+	changes []change          //
+	dirty   map[string]bool   // runs whose consequences were not said yet
+	moved   map[string]bool   // runs with events other than AttemptStarted
+	left    []run.RolloutLeft // locks that became free
+	broken  error             // state and event do not fit: a defect
 }
 
 type answer struct {
@@ -71,7 +70,7 @@ func newOwner(ctx context.Context, cfg Config, l Lease, st *project.State, j Jou
 	return &owner{
 		cfg: cfg, lease: l, ctx: ctx, cancel: cancel, st: st, j: j, epoch: epoch,
 		leases: map[string]*lease{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
-		submit: submit, touched: map[string]map[int]bool{}, moved: map[string]bool{}, dirty: map[string]bool{},
+		submit: submit, touched: map[string]int{}, moved: map[string]bool{}, dirty: map[string]bool{},
 	}
 }
 
@@ -80,25 +79,17 @@ func (o *owner) stop() {
 	o.side.Wait()
 }
 
-func (o *owner) serve(cmds <-chan command) error {
+func (o *owner) serve(in *inbox) error {
 	t := time.NewTicker(tick)
 	defer t.Stop()
 	if err := o.commit(); err != nil { // what inheriting decided, at its time
 		return err
 	}
 	for {
-		if err := o.begin(cmds, t.C); err != nil {
+		if err := o.begin(in, t.C); err != nil {
 			return err
 		}
-	gather:
-		for o.size < maxBatch {
-			select {
-			case c := <-cmds:
-				o.run(c)
-			default:
-				break gather
-			}
-		}
+		o.gather(in)
 		if err := o.commit(); err != nil {
 			return err
 		}
@@ -107,26 +98,42 @@ func (o *owner) serve(cmds <-chan command) error {
 
 // begin waits for what a batch begins with. A tick that is due goes first: however busy
 // the partition is, and in one order, so that a simulation replays.
-func (o *owner) begin(cmds <-chan command, ticks <-chan time.Time) error {
-	var first *command
+func (o *owner) begin(in *inbox, ticks <-chan time.Time) error {
+	tick := false
 	select {
 	case <-ticks:
+		tick = true
 	default:
+		if in.waiting() {
+			break
+		}
 		select {
-		case c := <-cmds:
-			first = &c
+		case <-in.some:
 		case <-ticks:
+			tick = true
 		case <-o.ctx.Done():
 			return context.Cause(o.ctx)
 		}
 	}
 	o.at = o.j.Now()
-	if first != nil {
-		o.run(*first)
-		return nil
+	if tick {
+		o.command(func(*Tx) error { o.expire(); return nil }) //nolint:errcheck // it answers none
 	}
-	o.command(func(*Tx) error { o.expire(); return nil }) //nolint:errcheck // it answers none
 	return nil
+}
+
+// gather runs the commands that are there, up to the size of a batch.
+func (o *owner) gather(in *inbox) {
+	if o.cfg.Yield != nil {
+		o.cfg.Yield()
+	}
+	for o.size < maxBatch {
+		c, ok := in.take()
+		if !ok {
+			return
+		}
+		o.run(c)
+	}
 }
 
 // run runs one command and keeps its answer until the batch is durable.
@@ -176,36 +183,54 @@ func (o *owner) commit() error {
 	return nil
 }
 
+// change is what changed in a run.
+type change struct {
+	r     *run.Run
+	tasks []int // their indexes, in any order, some twice
+}
+
 // show tells the listener what changed in this batch.
 func (o *owner) show() {
-	for _, id := range o.order {
-		r, ok := o.st.Run(id)
-		if !ok {
-			continue
+	for i := range o.changes {
+		c := &o.changes[i]
+		slices.Sort(c.tasks)
+		c.tasks = slices.Compact(c.tasks)
+		tasks := make([]*run.Task, 0, len(c.tasks))
+		for _, index := range c.tasks {
+			tasks = append(tasks, c.r.Tasks[index].Snapshot())
 		}
-		indexes := slices.Sorted(maps.Keys(o.touched[id]))
-		tasks := make([]*run.Task, 0, len(indexes))
-		for _, i := range indexes {
-			tasks = append(tasks, r.Tasks[i].Snapshot())
-		}
-		o.cfg.Listener.Changed(r.Head(), tasks)
+		o.cfg.Listener.Changed(c.r.Head(), tasks)
+		c.r = nil
 	}
-	o.order = nil
+	o.changes = o.changes[:0]
 	clear(o.touched)
 }
 
+// touch notes that a run and one of its tasks have changed, or the run alone.
 func (o *owner) touch(runID, taskID string) {
-	r, ok := o.st.Run(runID)
+	i, ok := o.touched[runID]
 	if !ok {
-		return
+		r, ok := o.st.Run(runID)
+		if !ok {
+			return
+		}
+		i = o.another(r)
 	}
-	set, ok := o.touched[runID]
-	if !ok {
-		set = map[int]bool{}
-		o.touched[runID] = set
-		o.order = append(o.order, runID)
+	c := &o.changes[i]
+	if t, ok := c.r.Find(taskID); ok {
+		c.tasks = append(c.tasks, t.Index)
 	}
-	if t, ok := r.Find(taskID); ok {
-		set[t.Index] = true
+}
+
+// another begins the changes of a run, with what an earlier batch left of memory.
+func (o *owner) another(r *run.Run) int {
+	i := len(o.changes)
+	if i < cap(o.changes) {
+		o.changes = o.changes[:i+1]
+		o.changes[i] = change{r: r, tasks: o.changes[i].tasks[:0]}
+	} else {
+		o.changes = append(o.changes, change{r: r})
 	}
+	o.touched[r.ID] = i
+	return i
 }

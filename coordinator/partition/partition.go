@@ -92,7 +92,10 @@ type Config struct {
 	Inherited func(*run.Run)
 	Log       *slog.Logger
 	Now       func() time.Time
-	Suffix    func() string // of a run id: makes it unique over wiped journals
+	// Yield lets those who are about to bring a command do so before a batch is made of
+	// those that are there; nil: nobody is waited for, as in a simulation that replays.
+	Yield  func()
+	Suffix func() string // of a run id: makes it unique over wiped journals
 }
 
 // Lease is the right to be the owner.
@@ -116,10 +119,7 @@ type Partition struct {
 }
 
 // term is one time of being the owner.
-type term struct {
-	cmds  chan command
-	ended chan struct{} // closed when it is over: nobody answers any more
-}
+type term struct{ in *inbox }
 
 type command struct {
 	do    func(*Tx) error
@@ -179,45 +179,18 @@ func (p *Partition) Go(ctx context.Context, do func(*Tx) error, reply func(error
 	if t == nil {
 		return ErrElsewhere
 	}
-	select {
-	case t.cmds <- command{do, reply}:
-		t.late()
-		return nil
-	case <-t.ended:
-		return ErrElsewhere
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// late answers commands that came while the term ended. Serve does so after it has said
-// that it ended, and a sender after it has sent, so one of the two sees the command.
-func (t *term) late() {
-	select {
-	case <-t.ended:
-	default:
-		return
-	}
-	for {
-		select {
-		case c := <-t.cmds:
-			c.reply(ErrElsewhere)
-		default:
-			return
-		}
-	}
+	return t.in.put(ctx, command{do, reply})
 }
 
 // Serve claims the partition and serves it until the context ends, or another owner has
 // claimed. It claims again after a failed append, while the lease is valid; it gives up
 // when the journal cannot be read. One Serve runs at a time.
 func (p *Partition) Serve(ctx context.Context, l Lease) error {
-	t := &term{cmds: make(chan command, 4096), ended: make(chan struct{})}
+	t := &term{in: newInbox()}
 	p.mu.Lock()
 	p.term = t
 	p.mu.Unlock()
-	defer t.late()
-	defer close(t.ended)
+	defer t.in.close()
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -288,7 +261,7 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 	if records > 1 {
 		o.inherit()
 	}
-	return o.serve(t.cmds)
+	return o.serve(t.in)
 }
 
 // errExpired: the lease may be somebody else's by now.

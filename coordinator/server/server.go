@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -110,7 +111,7 @@ func Run(ctx context.Context, o Options) error {
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Log: log, Now: time.Now,
 	})
 	parts, err := newPartitions(ctx, cfg, js, partition.Config{
-		Plans: blobs.Plan, Dispatch: dispatcher, Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Log: log,
+		Plans: blobs.Plan, Dispatch: dispatcher, Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Log: log, Yield: runtime.Gosched,
 	})
 	if err != nil {
 		return err

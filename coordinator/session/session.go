@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -259,6 +260,7 @@ func (st *stream) later(f func(*pb.SessionResponse)) {
 // send writes what gathers. The first frame carries the welcome.
 func (st *stream) send(g grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
 	for {
+		runtime.Gosched() // those who are about to say something do so in this frame
 		st.mu.Lock()
 		out := st.out
 		st.out = &pb.SessionResponse{}
