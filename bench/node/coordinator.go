@@ -27,6 +27,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/session"
 	"github.com/slipway-build/slipway/coordinator/trace"
 	"github.com/slipway-build/slipway/coordinator/watch"
+	"github.com/slipway-build/slipway/internal/daemon"
 	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/rpc"
 	"github.com/slipway-build/slipway/internal/telemetry"
@@ -59,6 +60,7 @@ type parts struct {
 // Run serves until the input ends.
 func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	p := &parts{ends: newEnds(), began: started()}
+	daemon.CollectSeldom()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/slipway-build/slipway/internal/daemon"
 	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/rpc"
 	"github.com/slipway-build/slipway/internal/session"
@@ -32,6 +33,7 @@ type Worker struct {
 
 // Run works until the input ends.
 func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
+	daemon.CollectSeldom()
 	log := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -113,20 +113,19 @@ func (s *Store) Append(k Key, offset int64, data []byte, durable func(offset int
 	return nil
 }
 
-// Flushed calls f once everything below the offset is durable, or at once if nothing
-// of this log was ever appended here.
-func (s *Store) Flushed(k Key, offset int64, f func()) {
+// Flushed reports that everything below the offset is durable, or that nothing of this
+// log was ever appended here. If it is not yet, f is called once it is.
+func (s *Store) Flushed(k Key, offset int64, f func()) bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	w, ok := s.writers[k]
 	if !ok || w.durable >= offset {
 		delete(s.writers, k)
-		s.mu.Unlock()
-		f()
-		return
+		return true
 	}
 	w.after = append(w.after, waiter{offset, f})
 	s.start(k, w)
-	s.mu.Unlock()
+	return false
 }
 
 // start stores what gathered; mu is held.

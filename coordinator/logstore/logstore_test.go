@@ -47,8 +47,9 @@ func TestBytesAreReadInOrderOnceWhileTheyAreWritten(t *testing.T) {
 		}
 	}
 	flushed := make(chan struct{})
-	s.Flushed(k, int64(len(want)), func() { close(flushed) })
-	<-flushed
+	if !s.Flushed(k, int64(len(want)), func() { close(flushed) }) {
+		<-flushed
+	}
 	size.Store(int64(len(want)))
 	if b := <-got; !bytes.Equal(b, want[10:]) {
 		t.Errorf("read %d bytes, want %d", len(b), len(want)-10)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -13,14 +14,50 @@ import (
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
-// complete ends an attempt once its log is durable.
-func (st *stream) complete(c *pb.Completion) error {
-	part, err := st.cfg.Partitions.Of(c.GetLease().GetToken())
-	if err != nil {
-		return status.Errorf(codes.InvalidArgument, "completion: %v", err) //nolint:wrapcheck // the edge
+// ending is the end of an attempt that a worker reports.
+type ending struct {
+	part *partition.Partition
+	c    *pb.Completion
+	rep  run.Report
+}
+
+// complete ends attempts, each once its log is durable: those whose logs are, together.
+func (st *stream) complete(list []*pb.Completion) error {
+	now := make([]ending, 0, len(list))
+	for _, c := range list {
+		part, err := st.cfg.Partitions.Of(c.GetLease().GetToken())
+		if err != nil {
+			return status.Errorf(codes.InvalidArgument, "completion: %v", err) //nolint:wrapcheck // the edge
+		}
+		e := ending{part, c, st.report(c)}
+		if st.missed(c.GetLease()) {
+			continue // its log was not taken either: both come again
+		}
+		st.mu.Lock()
+		st.ending[c.GetLease().GetToken()] = c
+		st.mu.Unlock()
+		if st.cfg.Logs.Flushed(key(c.GetLease()), c.GetLogSize(), func() { st.conclude(part, []ending{e}) }) {
+			now = append(now, e)
+		}
 	}
+	for len(now) > 0 {
+		var same, others []ending
+		for _, e := range now {
+			if e.part == now[0].part {
+				same = append(same, e)
+			} else {
+				others = append(others, e)
+			}
+		}
+		st.conclude(now[0].part, same)
+		now = others
+	}
+	return nil
+}
+
+func (st *stream) report(c *pb.Completion) run.Report {
 	outcome, class := st.codec.Outcome(c.GetOutcome(), c.GetFailureClass())
-	rep := run.Report{
+	return run.Report{
 		Attempt: run.Attempt{
 			Outcome: outcome, Class: class, Message: clip(c.GetMessage()), StartedAt: wire.FromTime(c.GetStartedAt()), FinishedAt: wire.FromTime(c.GetFinishedAt()),
 			Steps: wire.FromSteps(c.GetSteps()[:min(len(c.GetSteps()), maxSteps)]), LogSize: c.GetLogSize(),
@@ -28,55 +65,71 @@ func (st *stream) complete(c *pb.Completion) error {
 		},
 		Result: wire.FromResult(c.GetResult()),
 	}
-	if st.missed(c.GetLease()) {
-		return nil // its log was not taken either: both come again
-	}
-	st.mu.Lock()
-	st.ending[c.GetLease().GetToken()] = c
-	st.mu.Unlock()
-	st.cfg.Logs.Flushed(key(c.GetLease()), c.GetLogSize(), func() { st.conclude(part, c, rep) })
-	return nil
 }
 
-// conclude has the owner end the attempt, and asks again until one has answered or the
-// stream ends; then the worker says it again in its next session.
-func (st *stream) conclude(part *partition.Partition, c *pb.Completion, rep run.Report) {
-	again := func() {
-		st.beside(func() {
-			select {
-			case <-time.After(retry):
-			case <-st.ctx.Done():
-				return
-			}
-			if st.open(c) {
-				st.conclude(part, c, rep)
-			}
-		})
-	}
+// conclude has the owner of a partition end attempts, and asks again until it has answered
+// for each or the stream ends; then the worker says it again in its next session.
+func (st *stream) conclude(part *partition.Partition, list []ending) {
 	up, err := st.elsewhere(part.Number())
 	switch {
 	case err != nil:
-		again()
+		st.again(part, list)
 		return
 	case up != nil:
-		up.later(func(m *pb.SessionRequest) { m.Completions = append(m.Completions, c) })
-		again() // unless it has answered by then
+		up.later(func(m *pb.SessionRequest) {
+			for _, e := range list {
+				m.Completions = append(m.Completions, e.c)
+			}
+		})
+		st.again(part, list) // unless it has answered by then
 		return
 	}
-	end := func(tx *partition.Tx) error { return tx.End(fromRef(c.GetLease()), st.worker, st, rep) }
-	err = part.Go(st.ctx, end, func(err error) {
-		if err != nil && !errors.Is(err, partition.ErrAborted) && !errors.Is(err, partition.ErrNotFound) {
-			again() // not durable
+	ends := make([]error, len(list))
+	end := func(tx *partition.Tx) error {
+		for i, e := range list {
+			ends[i] = tx.End(fromRef(e.c.GetLease()), st.worker, st, e.rep)
+		}
+		return nil
+	}
+	if err := part.Go(st.ctx, end, func(err error) { st.settled(part, list, ends, err) }); err != nil {
+		st.again(part, list)
+	}
+}
+
+// settled answers for attempts that their owner has decided about; err: it is not durable.
+func (st *stream) settled(part *partition.Partition, list []ending, ends []error, err error) {
+	var open []ending
+	acks := make([]*pb.CompletionAck, 0, len(list))
+	for i, e := range list {
+		refused := ends[i] != nil
+		if err != nil || refused && !errors.Is(ends[i], partition.ErrAborted) && !errors.Is(ends[i], partition.ErrNotFound) {
+			open = append(open, e)
+			continue
+		}
+		st.completed(e.c.GetLease())
+		acks = append(acks, &pb.CompletionAck{Lease: e.c.GetLease(), Aborted: refused})
+	}
+	if len(acks) > 0 {
+		st.later(func(m *pb.SessionResponse) { m.CompletionAcks = append(m.CompletionAcks, acks...) })
+	}
+	if len(open) > 0 {
+		st.again(part, open)
+	}
+}
+
+// again concludes what nobody has answered by then.
+func (st *stream) again(part *partition.Partition, list []ending) {
+	st.beside(func() {
+		select {
+		case <-time.After(retry):
+		case <-st.ctx.Done():
 			return
 		}
-		st.completed(c.GetLease())
-		st.later(func(m *pb.SessionResponse) {
-			m.CompletionAcks = append(m.CompletionAcks, &pb.CompletionAck{Lease: c.GetLease(), Aborted: err != nil})
-		})
+		open := slices.DeleteFunc(slices.Clone(list), func(e ending) bool { return !st.open(e.c) })
+		if len(open) > 0 {
+			st.conclude(part, open)
+		}
 	})
-	if err != nil {
-		again()
-	}
 }
 
 // retry is how long a completion waits for its owner's answer before it is sent again.
@@ -117,8 +170,26 @@ func (st *stream) refuse(token, reason string) {
 	})
 }
 
-// lease asks the partition, and answers as early as the partition allows.
-func (st *stream) lease(token string) error {
+// lease asks for the leases of a frame, and answers as early as each partition allows.
+func (st *stream) lease(list []*pb.LeaseRequest) {
+	var parts []*partition.Partition // in the order of the frame
+	tokens := map[*partition.Partition][]string{}
+	for _, r := range list {
+		if part := st.owner(r.GetToken()); part != nil {
+			if tokens[part] == nil {
+				parts = append(parts, part)
+			}
+			tokens[part] = append(tokens[part], r.GetToken())
+		}
+	}
+	for _, part := range parts {
+		st.ask(part, tokens[part])
+	}
+}
+
+// owner answers the partition of a token, if this coordinator owns it. If another one
+// does, the request is handed on; if nobody does, it is refused.
+func (st *stream) owner(token string) *partition.Partition {
 	part, err := st.cfg.Partitions.Of(token)
 	if err != nil {
 		st.refuse(token, err.Error())
@@ -132,41 +203,53 @@ func (st *stream) lease(token string) error {
 	case err != nil:
 		st.refuse(token, err.Error())
 		return nil
-	case up != nil:
-		if !up.later(func(m *pb.SessionRequest) {
-			up.asked[token] = true
-			m.LeaseRequests = append(m.LeaseRequests, &pb.LeaseRequest{Token: token})
-		}) {
-			st.refuse(token, "the owner of the task is being replaced")
-		}
-		return nil
+	case up == nil:
+		return part
 	}
-	var late func()
+	if !up.later(func(m *pb.SessionRequest) {
+		up.asked[token] = true
+		m.LeaseRequests = append(m.LeaseRequests, &pb.LeaseRequest{Token: token})
+	}) {
+		st.refuse(token, "the owner of the task is being replaced")
+	}
+	return nil
+}
+
+// ask asks one partition for leases.
+func (st *stream) ask(part *partition.Partition, tokens []string) {
+	var late []func()
 	grant := func(tx *partition.Tx) error {
-		w, early, err := tx.Lease(token, st.worker, st)
-		if err != nil {
-			return err
-		}
-		st.note(toRef(w.Ref), held{run: w.Run, task: w.Task.ID})
-		g := toGrant(w, st.cfg.Traceparent(w.TraceID, w.Task.ID, w.Ref.Attempt))
-		answer := func() { st.grant(part, w, g) }
-		if early {
-			answer()
-		} else {
-			late = answer
+		for _, token := range tokens {
+			w, early, err := tx.Lease(token, st.worker, st)
+			if err != nil {
+				late = append(late, func() { st.refuse(token, err.Error()) })
+				continue
+			}
+			st.note(toRef(w.Ref), held{run: w.Run, task: w.Task.ID})
+			g := toGrant(w, st.cfg.Traceparent(w.TraceID, w.Task.ID, w.Ref.Attempt))
+			if early {
+				st.grant(part, w, g)
+			} else {
+				late = append(late, func() { st.grant(part, w, g) })
+			}
 		}
 		return nil
 	}
-	err = part.Go(st.ctx, grant, func(err error) {
-		switch {
-		case err != nil:
+	refuse := func(err error) {
+		for _, token := range tokens {
 			st.refuse(token, err.Error())
-		case late != nil:
-			late()
+		}
+	}
+	err := part.Go(st.ctx, grant, func(err error) {
+		if err != nil {
+			refuse(err)
+			return
+		}
+		for _, answer := range late {
+			answer()
 		}
 	})
 	if err != nil {
-		st.refuse(token, err.Error())
+		refuse(err)
 	}
-	return nil
 }

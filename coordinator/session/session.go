@@ -294,16 +294,10 @@ func (st *stream) frame(m *pb.SessionRequest) error {
 	for _, p := range m.GetProgress() {
 		st.progress(p)
 	}
-	for _, c := range m.GetCompletions() {
-		if err := st.complete(c); err != nil {
-			return err
-		}
+	if err := st.complete(m.GetCompletions()); err != nil {
+		return err
 	}
-	for _, r := range m.GetLeaseRequests() {
-		if err := st.lease(r.GetToken()); err != nil {
-			return err
-		}
-	}
+	st.lease(m.GetLeaseRequests())
 	if h := m.GetHeartbeat(); h != nil {
 		return st.heartbeat(h)
 	}
