@@ -30,6 +30,7 @@ func toStatus(err error) error {
 		{partition.ErrNotFound, codes.NotFound},
 		{partition.ErrKeyReused, codes.AlreadyExists},
 		{partition.ErrAborted, codes.Aborted},
+		{partition.ErrBusy, codes.ResourceExhausted},
 		{partition.ErrUnavailable, codes.Unavailable},
 		{source.ErrRefNotFound, codes.NotFound},
 		{source.ErrFileNotFound, codes.FailedPrecondition},

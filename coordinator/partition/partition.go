@@ -24,6 +24,8 @@ var (
 	// ErrElsewhere: another coordinator owns the partition, or nobody does. The command
 	// took no effect.
 	ErrElsewhere = fmt.Errorf("%w: another coordinator has it", ErrUnavailable)
+	// ErrBusy: too many commands wait for the partition already. The command took no effect.
+	ErrBusy = fmt.Errorf("%w: %d requests wait for it already, ask again", ErrUnavailable, maxInbox)
 	// ErrNotFound: there is no such run or task.
 	ErrNotFound = errors.New("not found")
 	// ErrKeyReused: the idempotency key came with another request before.
@@ -144,7 +146,7 @@ func (p *Partition) current() *term {
 // Do runs a command and answers after what it decided is durable. What do read is true
 // then too: reads are commands without events. When the context ends first, the command
 // may or may not have run, but it does not run any more: do may write the caller's
-// variables.
+// variables. It does not wait for room among the commands that wait.
 func (p *Partition) Do(ctx context.Context, do func(*Tx) error) error {
 	var mu sync.Mutex
 	gone := false
@@ -156,9 +158,17 @@ func (p *Partition) Do(ctx context.Context, do func(*Tx) error) error {
 		}
 		return do(tx)
 	}
+	t := p.current()
+	if t == nil {
+		return ErrElsewhere
+	}
 	done := make(chan error, 1)
-	if err := p.Go(ctx, run, func(err error) { done <- err }); err != nil {
+	room, err := t.in.try(command{run, func(err error) { done <- err }})
+	switch {
+	case err != nil:
 		return err
+	case room != nil:
+		return ErrBusy
 	}
 	select {
 	case err := <-done:
@@ -171,7 +181,7 @@ func (p *Partition) Do(ctx context.Context, do func(*Tx) error) error {
 	}
 }
 
-// Go is Do that calls reply instead of waiting: once, if Go answers nil, and never
+// Go is Do that waits for room, and calls reply instead of waiting for the answer: once, if Go answers nil, and never
 // otherwise. reply must not block: it is called from the partition's goroutine, or, when
 // the partition ends, from whichever notices.
 func (p *Partition) Go(ctx context.Context, do func(*Tx) error, reply func(error)) error {
