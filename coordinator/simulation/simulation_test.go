@@ -24,10 +24,11 @@ func simulate(t *testing.T, seed uint64) (w *world) {
 	synctest.Test(t, func(*testing.T) {
 		w = newWorld(seed)
 		w.mu.Lock()
-		w.start()
 		steps := 20 + w.rng.IntN(50)
+		w.start()
 		w.mu.Unlock()
 		for range steps {
+			synctest.Wait() // what was begun has drawn from the seed, before more is drawn
 			w.mu.Lock()
 			d := w.between(time.Millisecond, 1500*time.Millisecond)
 			stop := len(w.wrong) > 0

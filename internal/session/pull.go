@@ -118,10 +118,9 @@ func (s *Session) answer(token string, g *pb.Grant) *queue.Hint {
 // unanswered gives hints back whose requests nobody has answered for too long: at most
 // answerWait, and not much longer than againWait while no stream is open.
 func (s *Session) unanswered(ctx context.Context) {
-	up, _ := s.link.states()
 	s.mu.Lock()
 	select {
-	case <-up:
+	case <-s.link.opened():
 		s.down = 0
 	default:
 		s.down++
