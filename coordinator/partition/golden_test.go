@@ -1,0 +1,259 @@
+package partition_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-build/slipway/coordinator/journal"
+	"github.com/slipway-build/slipway/coordinator/journal/journaltest"
+	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/plan/plantest"
+	"github.com/slipway-build/slipway/coordinator/project"
+	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/internal/natstest"
+)
+
+var update = flag.Bool("update", false, "write the journal of the current schema, and its state, into testdata")
+
+// golden is a journal that a program of some schema wrote, and what it adds up to. Only
+// that of the current schema is ever written again.
+const (
+	goldenSchema  = 1
+	goldenFrames  = "testdata/journals/schema%d.frames"     // base64, one frame a line
+	goldenPlans   = "testdata/journals/schema%d.plans.json" // by hash
+	goldenState   = "testdata/journals/schema%d.state.json"
+	goldenPartNum = 0
+)
+
+// TestJournalsOfEarlierFormatsReplay: what any release wrote is read by this program as it
+// was meant.
+func TestJournalsOfEarlierFormatsReplay(t *testing.T) {
+	if *update {
+		record(t)
+	}
+	for schema := 1; schema <= goldenSchema; schema++ {
+		st := replayGolden(t, schema)
+		got := describe(t, st)
+		path := fmt.Sprintf(goldenState, schema)
+		if *update && schema == goldenSchema {
+			write(t, path, got)
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(string(want), string(got)); d != "" {
+			t.Errorf("schema %d (-golden +replayed):\n%s", schema, d)
+		}
+	}
+	if _, err := os.Stat(fmt.Sprintf(goldenFrames, goldenSchema+1)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a journal of schema %d, which is not replayed", goldenSchema+1)
+	}
+}
+
+func replayGolden(t *testing.T, schema int) *project.State {
+	t.Helper()
+	m := &journaltest.Memory{}
+	lines, err := os.ReadFile(fmt.Sprintf(goldenFrames, schema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Fields(string(lines)) {
+		frame, err := base64.StdEncoding.DecodeString(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.Append(t.Context(), uint64(i), frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var plans map[string]json.RawMessage
+	data, err := os.ReadFile(fmt.Sprintf(goldenPlans, schema))
+	if err == nil {
+		err = json.Unmarshal(data, &plans)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := project.New(func(hash string) (*plan.Plan, error) {
+		p, err := plan.Decode(plans[hash])
+		return &p, err
+	})
+	j := journal.New(m, journal.Config{Owner: "reader", Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	if _, err := j.Claim(t.Context(), func(rec journal.Record) error {
+		for _, e := range rec.Events {
+			if err := st.Apply(e, rec.Time); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatalf("schema %d: %v", schema, err)
+	}
+	return st
+}
+
+// describe is the state as text: everything that is served of it.
+func describe(t *testing.T, st *project.State) []byte {
+	t.Helper()
+	type answers struct {
+		Next  uint64
+		Keys  map[string]project.Key
+		Known map[string]project.Known
+		Green map[string]string
+		Serve map[string]project.Stable
+		Enter map[string]string
+	}
+	out := struct {
+		Runs     []*run.Run
+		Projects map[string]answers
+	}{Projects: map[string]answers{}}
+	for _, r := range st.Runs("", 1<<20) {
+		out.Runs = append(out.Runs, bare(r))
+		a, ok := out.Projects[r.Project]
+		p := st.Project(r.Project)
+		if !ok {
+			a = answers{
+				Next: p.Next(), Keys: map[string]project.Key{}, Known: map[string]project.Known{}, Serve: map[string]project.Stable{}, Enter: map[string]string{},
+				Green: map[string]string{"": p.Green(""), "main": p.Green("main")},
+			}
+			for i := range 5 {
+				if k, ok := p.Key(fmt.Sprint("k", i)); ok {
+					a.Keys[fmt.Sprint("k", i)] = k
+				}
+			}
+		}
+		for _, task := range r.Tasks {
+			if k, ok := p.Known(task.Spec.Digest); ok {
+				a.Known[task.Spec.Digest] = k
+			}
+			if at := task.Spec.Target; at != nil {
+				if s, ok := p.Stable(at.Environment, at.Cluster, task.Spec.Service); ok {
+					a.Serve[at.String()+" "+task.Spec.Service] = s
+				}
+				e, by := p.MayEnter(r, at.Environment)
+				a.Enter[r.ID+" "+at.Environment] = fmt.Sprintf("%d %s", e, by)
+			}
+		}
+		out.Projects[r.Project] = a
+	}
+	data, err := json.MarshalIndent(out, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(data, '\n')
+}
+
+// bare is a run without its plan; of the specs of its tasks it has the ids.
+func bare(r *run.Run) *run.Run {
+	c := r.Snapshot()
+	c.Plan = nil
+	for _, task := range c.Tasks {
+		task.Spec = &plan.Task{ID: task.Spec.ID, Kind: task.Spec.Kind}
+	}
+	return c
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// record has an engine write the journal of the current schema: every event of it, by two
+// owners.
+func record(t *testing.T) {
+	t.Helper()
+	f := newFarm(t, natstest.Start(t).JetStream(t), goldenPartNum)
+	f.clock.runs(time.Millisecond)
+	f.everything()
+	f.close()
+	var frames bytes.Buffer
+	s, err := journal.OpenStream(t.Context(), f.js, goldenPartNum, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Read(t.Context(), 1, func(_ uint64, frame []byte) error {
+		fmt.Fprintln(&frames, base64.StdEncoding.EncodeToString(frame))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	write(t, fmt.Sprintf(goldenFrames, goldenSchema), frames.Bytes())
+	plans := map[string]json.RawMessage{}
+	for hash, p := range f.plans {
+		if plans[hash], err = plan.Encode(*p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := json.MarshalIndent(plans, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, fmt.Sprintf(goldenPlans, goldenSchema), append(data, '\n'))
+}
+
+// everything happens once: a release to two environments, a test that is flaky and then
+// fails, an apply that is rolled back, a run that is canceled, and one that goes on.
+func (f *farm) everything() {
+	f.t.Helper()
+	accept := func(p *plan.Plan, key string) string {
+		s := f.submission(p, key, "request of "+key)
+		var id string
+		f.must(func(tx *partition.Tx) (err error) { id, _, err = tx.Accept(s); return err })
+		f.eventually("the commit is pinned", f.idle)
+		return id
+	}
+	first := accept(plantest.Shop("shop", 1, 1, [][]string{{"a"}, {"b", "c"}}), "k1")
+	f.do(first, "build/s0", "test/s0/0", "render/s0@e0/a", "render/s0@e1/b", "render/s0@e1/c", "apply/s0@e0/a", "apply/s0@e1/b", "apply/s0@e1/c")
+	f.want(first, "verified/e1", run.TaskSucceeded)
+
+	flaky := plantest.Shop("shop", 1, 1, nil)
+	flaky.Tasks[2].Flaky = 1
+	second := accept(flaky, "k2")
+	f.do(second, "build/s0")
+	f.end(f.hold(second, "test/s0/0"), run.OutcomeFailed)
+	f.again()
+	if err := f.tick(2 * ttl); err != nil {
+		f.t.Fatalf("%v", err)
+	}
+	f.end(f.hold(second, "test/s0/0"), run.OutcomeFailed)
+
+	third := f.built("shop", "a", "b")
+	f.do(third, "apply/s0@e0/a")
+	for range run.InfraBudget + 1 {
+		f.end(f.hold(third, "apply/s0@e0/b"), run.OutcomeErrored)
+		if err := f.tick(time.Minute); err != nil {
+			f.t.Fatalf("%v", err)
+		}
+	}
+	f.do(third, "rollback/s0@e0/a", "rollback/s0@e0/b")
+
+	stopped := accept(plantest.Shop("bank", 2, 1, nil), "k1")
+	f.do(stopped, "build/s0")
+	held := f.hold(stopped, "build/s1")
+	f.must(func(tx *partition.Tx) error { _, err := tx.Cancel(stopped, "not wanted"); return err })
+	f.end(held, run.OutcomeCanceled)
+
+	last := f.built("shop", "a")
+	f.hold(last, "apply/s0@e0/a")
+	f.hold(accept(plantest.Shop("bank", 2, 0, nil), "k3"), "build/s1")
+}
