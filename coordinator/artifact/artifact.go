@@ -160,6 +160,18 @@ func (s *Store) part(ctx context.Context, digest string, n int) (*jetstream.RawS
 	return s.stream.GetLastMsgForSubject(ctx, at)
 }
 
+// Delete takes a blob away for good. That it is gone already is no error.
+func (s *Store) Delete(ctx context.Context, digest string) error {
+	_, sum, ok := strings.Cut(digest, ":")
+	if _, err := hex.DecodeString(sum); !ok || sum == "" || err != nil {
+		return fmt.Errorf("%q is no digest: %w", digest, ErrNotFound)
+	}
+	if err := s.stream.Purge(ctx, jetstream.WithPurgeSubject(prefix+"."+sum+".*")); err != nil {
+		return fmt.Errorf("remove blob %s: %w", digest, err)
+	}
+	return nil
+}
+
 // Plan reads and decodes a plan.
 func (s *Store) Plan(ctx context.Context, hash string) (*plan.Plan, error) {
 	data, err := s.Get(ctx, hash)

@@ -110,9 +110,10 @@ func replayGolden(t *testing.T, schema int) *project.State {
 // describe is the state as text: everything that is served of it.
 func describe(t *testing.T, st *project.State) []byte {
 	t.Helper()
+	type used struct{ Run, RequestHash string }
 	type answers struct {
 		Next  uint64
-		Keys  map[string]project.Key
+		Keys  map[string]used
 		Known map[string]project.Known
 		Green map[string]string
 		Serve map[string]project.Stable
@@ -128,12 +129,12 @@ func describe(t *testing.T, st *project.State) []byte {
 		p := st.Project(r.Project)
 		if !ok {
 			a = answers{
-				Next: p.Next(), Keys: map[string]project.Key{}, Known: map[string]project.Known{}, Serve: map[string]project.Stable{}, Enter: map[string]string{},
+				Next: p.Next(), Keys: map[string]used{}, Known: map[string]project.Known{}, Serve: map[string]project.Stable{}, Enter: map[string]string{},
 				Green: map[string]string{"": p.Green(""), "main": p.Green("main")},
 			}
 			for i := range 5 {
 				if k, ok := p.Key(fmt.Sprint("k", i)); ok {
-					a.Keys[fmt.Sprint("k", i)] = k
+					a.Keys[fmt.Sprint("k", i)] = used{k.Run, k.RequestHash}
 				}
 			}
 		}

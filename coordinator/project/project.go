@@ -21,13 +21,14 @@ type Plans func(hash string) (*plan.Plan, error)
 type State struct {
 	plans    Plans
 	runs     map[string]*run.Run
-	order    []string // run ids, oldest first
+	order    []string           // run ids, oldest first
+	archives map[string]Archive // of runs that left, by id
 	projects map[string]*Project
 }
 
 // New is the state before the first event.
 func New(plans Plans) *State {
-	return &State{plans: plans, runs: map[string]*run.Run{}, projects: map[string]*Project{}}
+	return &State{plans: plans, runs: map[string]*run.Run{}, archives: map[string]Archive{}, projects: map[string]*Project{}}
 }
 
 // Project is what is known about one project.
@@ -36,16 +37,18 @@ type Project struct {
 	last    uint64                  // number of the newest run
 	keys    map[string]Key          // by idempotency key
 	results map[string]Known        // by digest
-	green   map[string]string       // ref → commit of the newest run that succeeded; "" for any ref
+	green   map[string]green        // by ref; "" for any ref
 	stable  map[place]Stable        //
 	rollout map[string]*environment // by name
 	lines   map[string][]string     // line → its runs that have not ended, oldest first
+	gone    map[uint64]string       // number → id of a run that was archived
 }
 
 // Key is what an idempotency key was used for.
 type Key struct {
 	Run         string
 	RequestHash string
+	At          time.Time
 }
 
 // Known is a result that may stand in for a task of the same digest.
@@ -63,6 +66,12 @@ type Stable struct {
 }
 
 type place struct{ environment, cluster, service string }
+
+// green is the commit of the newest run that succeeded.
+type green struct {
+	commit string
+	at     time.Time
+}
 
 type environment struct {
 	holder string // run that holds the lock; empty: free
@@ -87,11 +96,23 @@ func (s *State) Runs(project string, limit int) []*run.Run {
 	return out
 }
 
+// Plans are those of all runs, by hash.
+func (s *State) Plans() map[string]*plan.Plan {
+	out := make(map[string]*plan.Plan, len(s.runs))
+	for _, r := range s.runs {
+		out[r.PlanHash] = r.Plan
+	}
+	return out
+}
+
 // Project finds or begins the state of a project.
 func (s *State) Project(name string) *Project {
 	p, ok := s.projects[name]
 	if !ok {
-		p = &Project{Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]string{}, stable: map[place]Stable{}, rollout: map[string]*environment{}, lines: map[string][]string{}}
+		p = &Project{
+			Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]green{}, stable: map[place]Stable{},
+			rollout: map[string]*environment{}, lines: map[string][]string{}, gone: map[uint64]string{},
+		}
 		s.projects[name] = p
 	}
 	return p
@@ -114,10 +135,10 @@ func (p *Project) Known(digest string) (Known, bool) {
 
 // Green is the last commit of a ref whose run succeeded, or of any ref; empty: none.
 func (p *Project) Green(ref string) string {
-	if c, ok := p.green[ref]; ok {
-		return c
+	if g, ok := p.green[ref]; ok {
+		return g.commit
 	}
-	return p.green[""]
+	return p.green[""].commit
 }
 
 // Line lists the runs of a line that have not ended, oldest first.
@@ -174,8 +195,14 @@ func (p *Project) MayEnter(r *run.Run, name string) (e Enter, by string) {
 
 // Apply changes the state by one event, at the journal time of its record.
 func (s *State) Apply(e run.Event, at time.Time) error {
-	if a, ok := e.(run.Accepted); ok {
-		return s.accept(a, at)
+	switch e := e.(type) {
+	case run.Accepted:
+		return s.accept(e, at)
+	case run.Archived:
+		return s.archive(e)
+	case run.Forgotten:
+		s.forget(e)
+		return nil
 	}
 	r, ok := s.runs[e.RunID()]
 	if !ok {
@@ -193,7 +220,8 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 	case run.Finished:
 		p.leaveLine(r)
 		if e.State == run.Succeeded && !compares(r) {
-			p.green[r.Ref], p.green[""] = r.Commit, r.Commit
+			g := green{r.Commit, at}
+			p.green[r.Ref], p.green[""] = g, g
 		}
 	case run.RolloutEntered:
 		env := p.environment(e.Environment)
@@ -204,6 +232,16 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 		}
 	case run.Promoted:
 		p.stable[place{e.Environment, e.Cluster, e.Service}] = Stable{Manifests: e.Manifests, Release: e.Release, Run: r.ID}
+	}
+	return nil
+}
+
+// Fold applies the events of a record.
+func (s *State) Fold(events []run.Event, at time.Time) error {
+	for i, e := range events {
+		if err := s.Apply(e, at); err != nil {
+			return fmt.Errorf("event %d: %w", i, err)
+		}
 	}
 	return nil
 }
@@ -228,7 +266,7 @@ func (s *State) accept(a run.Accepted, at time.Time) error {
 		p.lines[pl.Line] = append(p.lines[pl.Line], a.Run)
 	}
 	if a.IdempotencyKey != "" {
-		p.keys[a.IdempotencyKey] = Key{Run: a.Run, RequestHash: a.RequestHash}
+		p.keys[a.IdempotencyKey] = Key{Run: a.Run, RequestHash: a.RequestHash, At: at}
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func TestWhatRunsAddUpTo(t *testing.T) {
 	r := s.accept("shop", "k")
 	s.accept("bank", "")
 	p := s.Project("shop")
-	if k, ok := p.Key("k"); !ok || k != (project.Key{Run: r.ID, RequestHash: "hash of k"}) {
+	if k, ok := p.Key("k"); !ok || k != (project.Key{Run: r.ID, RequestHash: "hash of k", At: r.AcceptedAt}) {
 		t.Errorf("key: %+v, %t", k, ok)
 	}
 	if _, ok := p.Key(""); ok {

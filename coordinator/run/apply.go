@@ -98,7 +98,7 @@ func (r *Run) Apply(e Event, at time.Time) error {
 		r.entered[e.Environment] = r.countOpen(e.Environment)
 	case RolloutLeft:
 		delete(r.entered, e.Environment)
-	case Promoted:
+	case Promoted, Archived, Forgotten:
 		// The project's state, not the run's.
 	case Accepted:
 		return fmt.Errorf("run %s is accepted twice", r.ID)
@@ -169,18 +169,26 @@ func (r *Run) taskFinished(t *Task, e TaskFinished, at time.Time) error {
 
 func (r *Run) compensate(e CompensationStarted, at time.Time) error {
 	for _, id := range e.Tasks {
-		spec, ok := r.Plan.Find(id)
-		if !ok {
-			return fmt.Errorf("run %s: the plan has no template %s", r.ID, id)
+		if err := r.compensation(id); err != nil {
+			return err
 		}
-		if err := r.add(spec); err != nil {
-			return fmt.Errorf("run %s: %w", r.ID, err)
-		}
-		t := r.Tasks[len(r.Tasks)-1]
-		t.bottom = usual(spec) // nothing needs it
-		t.waiting = 0          // its apply has ended, well or not
-		r.makeReady(t, at)
+		r.makeReady(r.Tasks[len(r.Tasks)-1], at)
 	}
+	return nil
+}
+
+// compensation adds a task from the plan's templates.
+func (r *Run) compensation(id string) error {
+	spec, ok := r.Plan.Find(id)
+	if !ok {
+		return fmt.Errorf("run %s: the plan has no template %s", r.ID, id)
+	}
+	if err := r.add(spec); err != nil {
+		return fmt.Errorf("run %s: %w", r.ID, err)
+	}
+	t := r.Tasks[len(r.Tasks)-1]
+	t.bottom = usual(spec) // nothing needs it
+	t.waiting = 0          // its apply has ended, well or not
 	return nil
 }
 

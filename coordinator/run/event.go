@@ -112,6 +112,20 @@ type RolloutLeft struct {
 	Environment string
 }
 
+// Archived says that a run that has ended left the state, and which blob it is kept as.
+type Archived struct {
+	Run  string
+	Blob string
+}
+
+// Forgotten says what the state does not know any more. The zero time: nothing of that
+// kind. It belongs to no run.
+type Forgotten struct {
+	Keys     time.Time // idempotency keys that came before
+	Results  time.Time // results, and last green commits, that are older
+	Archives time.Time // archives of runs that ended before
+}
+
 // RunID is the run that the event belongs to.
 func (e Accepted) RunID() string            { return e.Run }
 func (e AttemptStarted) RunID() string      { return e.Run } //nolint:revive // as above
@@ -124,3 +138,5 @@ func (e Finished) RunID() string            { return e.Run } //nolint:revive // 
 func (e RolloutEntered) RunID() string      { return e.Run } //nolint:revive // as above
 func (e Promoted) RunID() string            { return e.Run } //nolint:revive // as above
 func (e RolloutLeft) RunID() string         { return e.Run } //nolint:revive // as above
+func (e Archived) RunID() string            { return e.Run } //nolint:revive // as above
+func (e Forgotten) RunID() string           { return "" }    //nolint:revive // as above

@@ -11,10 +11,7 @@ import (
 func (c *Codec) Event(e run.Event) (*pb.Event, error) {
 	switch e := e.(type) {
 	case run.Accepted:
-		return &pb.Event{Kind: &pb.Event_RunAccepted{RunAccepted: &pb.RunAccepted{
-			Run: e.Run, Number: e.Number, Project: e.Project, Repository: e.Repository, Ref: e.Ref, Commit: e.Commit, Dirty: e.Dirty,
-			PlanHash: e.PlanHash, SubmittedBy: e.SubmittedBy, IdempotencyKey: e.IdempotencyKey, RequestHash: e.RequestHash, TraceId: e.TraceID, Origin: origin(e.Origin),
-		}}}, nil
+		return &pb.Event{Kind: &pb.Event_RunAccepted{RunAccepted: accepted(e)}}, nil
 	case run.AttemptStarted:
 		return &pb.Event{Kind: &pb.Event_AttemptStarted{AttemptStarted: &pb.AttemptStarted{
 			Run: e.Run, Task: e.Task, Attempt: int32(e.Attempt), Worker: e.Worker, Fence: Fence(e.Fence), LeasedAt: Time(e.LeasedAt),
@@ -43,6 +40,10 @@ func (c *Codec) Event(e run.Event) (*pb.Event, error) {
 		return &pb.Event{Kind: &pb.Event_Promoted{Promoted: &pb.Promoted{
 			Run: e.Run, Environment: e.Environment, Cluster: e.Cluster, Service: e.Service, Manifests: e.Manifests, Release: e.Release,
 		}}}, nil
+	case run.Archived:
+		return &pb.Event{Kind: &pb.Event_RunArchived{RunArchived: &pb.RunArchived{Run: e.Run, Blob: e.Blob}}}, nil
+	case run.Forgotten:
+		return &pb.Event{Kind: &pb.Event_Forgotten{Forgotten: &pb.Forgotten{Keys: Time(e.Keys), Results: Time(e.Results), Archives: Time(e.Archives)}}}, nil
 	}
 	return nil, fmt.Errorf("encode event: unknown type %T", e)
 }
@@ -52,12 +53,7 @@ func (c *Codec) Event(e run.Event) (*pb.Event, error) {
 func (c *Codec) FromEvent(m *pb.Event) (run.Event, error) {
 	switch k := m.GetKind().(type) {
 	case *pb.Event_RunAccepted:
-		e := k.RunAccepted
-		return run.Accepted{
-			Run: e.GetRun(), Number: e.GetNumber(), Project: e.GetProject(), Repository: e.GetRepository(), Ref: e.GetRef(), Commit: e.GetCommit(), Dirty: e.GetDirty(),
-			PlanHash: e.GetPlanHash(), SubmittedBy: e.GetSubmittedBy(), IdempotencyKey: e.GetIdempotencyKey(), RequestHash: e.GetRequestHash(), TraceID: e.GetTraceId(),
-			Origin: run.Origin{Webhook: e.GetOrigin().GetWebhook(), Repository: e.GetOrigin().GetRepository(), Branch: e.GetOrigin().GetBranch()},
-		}, nil
+		return fromAccepted(k.RunAccepted), nil
 	case *pb.Event_AttemptStarted:
 		e := k.AttemptStarted
 		return run.AttemptStarted{
@@ -94,8 +90,28 @@ func (c *Codec) FromEvent(m *pb.Event) (run.Event, error) {
 		return run.Promoted{
 			Run: e.GetRun(), Environment: e.GetEnvironment(), Cluster: e.GetCluster(), Service: e.GetService(), Manifests: e.GetManifests(), Release: e.GetRelease(),
 		}, nil
+	case *pb.Event_RunArchived:
+		return run.Archived{Run: k.RunArchived.GetRun(), Blob: k.RunArchived.GetBlob()}, nil
+	case *pb.Event_Forgotten:
+		e := k.Forgotten
+		return run.Forgotten{Keys: FromTime(e.GetKeys()), Results: FromTime(e.GetResults()), Archives: FromTime(e.GetArchives())}, nil
 	}
 	return nil, fmt.Errorf("decode event: unknown kind %T: it was written by a newer program", m.GetKind())
+}
+
+func accepted(e run.Accepted) *pb.RunAccepted {
+	return &pb.RunAccepted{
+		Run: e.Run, Number: e.Number, Project: e.Project, Repository: e.Repository, Ref: e.Ref, Commit: e.Commit, Dirty: e.Dirty,
+		PlanHash: e.PlanHash, SubmittedBy: e.SubmittedBy, IdempotencyKey: e.IdempotencyKey, RequestHash: e.RequestHash, TraceId: e.TraceID, Origin: origin(e.Origin),
+	}
+}
+
+func fromAccepted(e *pb.RunAccepted) run.Accepted {
+	return run.Accepted{
+		Run: e.GetRun(), Number: e.GetNumber(), Project: e.GetProject(), Repository: e.GetRepository(), Ref: e.GetRef(), Commit: e.GetCommit(), Dirty: e.GetDirty(),
+		PlanHash: e.GetPlanHash(), SubmittedBy: e.GetSubmittedBy(), IdempotencyKey: e.GetIdempotencyKey(), RequestHash: e.GetRequestHash(), TraceID: e.GetTraceId(),
+		Origin: run.Origin{Webhook: e.GetOrigin().GetWebhook(), Repository: e.GetOrigin().GetRepository(), Branch: e.GetOrigin().GetBranch()},
+	}
 }
 
 func origin(o run.Origin) *pb.Origin {

@@ -35,8 +35,11 @@ type Record struct {
 	// SHA-256 of the whole frame before; empty in the first.
 	Previous []byte `protobuf:"bytes,2,opt,name=previous,proto3" json:"previous,omitempty"`
 	// Journal time: never less than that of the record before.
-	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
-	Events        []*Event               `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	Time   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	Events []*Event               `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	// Number of the newest record before this one that is a SnapshotTaken; 0: there is none.
+	// So the last record says where a reader may begin.
+	Snapshot      uint64 `protobuf:"varint,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -99,6 +102,13 @@ func (x *Record) GetEvents() []*Event {
 	return nil
 }
 
+func (x *Record) GetSnapshot() uint64 {
+	if x != nil {
+		return x.Snapshot
+	}
+	return 0
+}
+
 // Event is something that happened. Events record outcomes, never decisions that a
 // reader would have to compute again.
 type Event struct {
@@ -117,6 +127,9 @@ type Event struct {
 	//	*Event_RolloutEntered
 	//	*Event_Promoted
 	//	*Event_RolloutLeft
+	//	*Event_SnapshotTaken
+	//	*Event_RunArchived
+	//	*Event_Forgotten
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -267,6 +280,33 @@ func (x *Event) GetRolloutLeft() *RolloutLeft {
 	return nil
 }
 
+func (x *Event) GetSnapshotTaken() *SnapshotTaken {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_SnapshotTaken); ok {
+			return x.SnapshotTaken
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetRunArchived() *RunArchived {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_RunArchived); ok {
+			return x.RunArchived
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetForgotten() *Forgotten {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Forgotten); ok {
+			return x.Forgotten
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -319,6 +359,19 @@ type Event_RolloutLeft struct {
 	RolloutLeft *RolloutLeft `protobuf:"bytes,12,opt,name=rollout_left,json=rolloutLeft,proto3,oneof"`
 }
 
+type Event_SnapshotTaken struct {
+	// Since schema 2.
+	SnapshotTaken *SnapshotTaken `protobuf:"bytes,13,opt,name=snapshot_taken,json=snapshotTaken,proto3,oneof"`
+}
+
+type Event_RunArchived struct {
+	RunArchived *RunArchived `protobuf:"bytes,14,opt,name=run_archived,json=runArchived,proto3,oneof"`
+}
+
+type Event_Forgotten struct {
+	Forgotten *Forgotten `protobuf:"bytes,15,opt,name=forgotten,proto3,oneof"`
+}
+
 func (*Event_EpochClaimed) isEvent_Kind() {}
 
 func (*Event_RunAccepted) isEvent_Kind() {}
@@ -342,6 +395,12 @@ func (*Event_RolloutEntered) isEvent_Kind() {}
 func (*Event_Promoted) isEvent_Kind() {}
 
 func (*Event_RolloutLeft) isEvent_Kind() {}
+
+func (*Event_SnapshotTaken) isEvent_Kind() {}
+
+func (*Event_RunArchived) isEvent_Kind() {}
+
+func (*Event_Forgotten) isEvent_Kind() {}
 
 // EpochClaimed is the first event of an owner.
 type EpochClaimed struct {
@@ -413,6 +472,188 @@ func (x *EpochClaimed) GetLeastReader() int32 {
 	return 0
 }
 
+// SnapshotTaken says that the state at a record is stored, and was read back. It is the
+// only event of its record. Records up to that of the snapshot before it may be gone.
+type SnapshotTaken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last record in it, and the hash of that record's frame.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Hash     []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Hash of the blob of Snapshot.
+	Blob          string `protobuf:"bytes,3,opt,name=blob,proto3" json:"blob,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotTaken) Reset() {
+	*x = SnapshotTaken{}
+	mi := &file_slipway_v1_journal_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotTaken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotTaken) ProtoMessage() {}
+
+func (x *SnapshotTaken) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_journal_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotTaken.ProtoReflect.Descriptor instead.
+func (*SnapshotTaken) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SnapshotTaken) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *SnapshotTaken) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *SnapshotTaken) GetBlob() string {
+	if x != nil {
+		return x.Blob
+	}
+	return ""
+}
+
+// RunArchived: a run that has ended long ago left the state. It is kept as a blob.
+type RunArchived struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Hash of the blob of RunArchive.
+	Blob          string `protobuf:"bytes,2,opt,name=blob,proto3" json:"blob,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunArchived) Reset() {
+	*x = RunArchived{}
+	mi := &file_slipway_v1_journal_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunArchived) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunArchived) ProtoMessage() {}
+
+func (x *RunArchived) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_journal_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunArchived.ProtoReflect.Descriptor instead.
+func (*RunArchived) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RunArchived) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *RunArchived) GetBlob() string {
+	if x != nil {
+		return x.Blob
+	}
+	return ""
+}
+
+// Forgotten says what the state does not know any more; unset: nothing of that kind.
+type Forgotten struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Idempotency keys that came before.
+	Keys *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	// Results, and last green commits of refs, that are older.
+	Results *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=results,proto3" json:"results,omitempty"`
+	// Archives of runs that ended before.
+	Archives      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=archives,proto3" json:"archives,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Forgotten) Reset() {
+	*x = Forgotten{}
+	mi := &file_slipway_v1_journal_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Forgotten) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Forgotten) ProtoMessage() {}
+
+func (x *Forgotten) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_journal_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Forgotten.ProtoReflect.Descriptor instead.
+func (*Forgotten) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Forgotten) GetKeys() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Forgotten) GetResults() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *Forgotten) GetArchives() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Archives
+	}
+	return nil
+}
+
 type RunAccepted struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Run        string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -437,7 +678,7 @@ type RunAccepted struct {
 
 func (x *RunAccepted) Reset() {
 	*x = RunAccepted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[3]
+	mi := &file_slipway_v1_journal_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +690,7 @@ func (x *RunAccepted) String() string {
 func (*RunAccepted) ProtoMessage() {}
 
 func (x *RunAccepted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[3]
+	mi := &file_slipway_v1_journal_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +703,7 @@ func (x *RunAccepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunAccepted.ProtoReflect.Descriptor instead.
 func (*RunAccepted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{3}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RunAccepted) GetRun() string {
@@ -572,7 +813,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[4]
+	mi := &file_slipway_v1_journal_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +825,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[4]
+	mi := &file_slipway_v1_journal_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +838,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{4}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Origin) GetWebhook() string {
@@ -635,7 +876,7 @@ type AttemptStarted struct {
 
 func (x *AttemptStarted) Reset() {
 	*x = AttemptStarted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[5]
+	mi := &file_slipway_v1_journal_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +888,7 @@ func (x *AttemptStarted) String() string {
 func (*AttemptStarted) ProtoMessage() {}
 
 func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[5]
+	mi := &file_slipway_v1_journal_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +901,7 @@ func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptStarted.ProtoReflect.Descriptor instead.
 func (*AttemptStarted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{5}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AttemptStarted) GetRun() string {
@@ -720,7 +961,7 @@ type AttemptFinished struct {
 
 func (x *AttemptFinished) Reset() {
 	*x = AttemptFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[6]
+	mi := &file_slipway_v1_journal_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -732,7 +973,7 @@ func (x *AttemptFinished) String() string {
 func (*AttemptFinished) ProtoMessage() {}
 
 func (x *AttemptFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[6]
+	mi := &file_slipway_v1_journal_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -745,7 +986,7 @@ func (x *AttemptFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptFinished.ProtoReflect.Descriptor instead.
 func (*AttemptFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{6}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AttemptFinished) GetRun() string {
@@ -800,7 +1041,7 @@ type TaskFinished struct {
 
 func (x *TaskFinished) Reset() {
 	*x = TaskFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[7]
+	mi := &file_slipway_v1_journal_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +1053,7 @@ func (x *TaskFinished) String() string {
 func (*TaskFinished) ProtoMessage() {}
 
 func (x *TaskFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[7]
+	mi := &file_slipway_v1_journal_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +1066,7 @@ func (x *TaskFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskFinished.ProtoReflect.Descriptor instead.
 func (*TaskFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{7}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TaskFinished) GetRun() string {
@@ -890,7 +1131,7 @@ type TaskRetried struct {
 
 func (x *TaskRetried) Reset() {
 	*x = TaskRetried{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[8]
+	mi := &file_slipway_v1_journal_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1143,7 @@ func (x *TaskRetried) String() string {
 func (*TaskRetried) ProtoMessage() {}
 
 func (x *TaskRetried) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[8]
+	mi := &file_slipway_v1_journal_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1156,7 @@ func (x *TaskRetried) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskRetried.ProtoReflect.Descriptor instead.
 func (*TaskRetried) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TaskRetried) GetRun() string {
@@ -958,7 +1199,7 @@ type CompensationStarted struct {
 
 func (x *CompensationStarted) Reset() {
 	*x = CompensationStarted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	mi := &file_slipway_v1_journal_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1211,7 @@ func (x *CompensationStarted) String() string {
 func (*CompensationStarted) ProtoMessage() {}
 
 func (x *CompensationStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	mi := &file_slipway_v1_journal_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1224,7 @@ func (x *CompensationStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensationStarted.ProtoReflect.Descriptor instead.
 func (*CompensationStarted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CompensationStarted) GetRun() string {
@@ -1019,7 +1260,7 @@ type RunStopping struct {
 
 func (x *RunStopping) Reset() {
 	*x = RunStopping{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	mi := &file_slipway_v1_journal_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1272,7 @@ func (x *RunStopping) String() string {
 func (*RunStopping) ProtoMessage() {}
 
 func (x *RunStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	mi := &file_slipway_v1_journal_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1285,7 @@ func (x *RunStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStopping.ProtoReflect.Descriptor instead.
 func (*RunStopping) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RunStopping) GetRun() string {
@@ -1079,7 +1320,7 @@ type RunFinished struct {
 
 func (x *RunFinished) Reset() {
 	*x = RunFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[11]
+	mi := &file_slipway_v1_journal_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1332,7 @@ func (x *RunFinished) String() string {
 func (*RunFinished) ProtoMessage() {}
 
 func (x *RunFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[11]
+	mi := &file_slipway_v1_journal_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1345,7 @@ func (x *RunFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinished.ProtoReflect.Descriptor instead.
 func (*RunFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RunFinished) GetRun() string {
@@ -1139,7 +1380,7 @@ type RolloutEntered struct {
 
 func (x *RolloutEntered) Reset() {
 	*x = RolloutEntered{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[12]
+	mi := &file_slipway_v1_journal_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1392,7 @@ func (x *RolloutEntered) String() string {
 func (*RolloutEntered) ProtoMessage() {}
 
 func (x *RolloutEntered) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[12]
+	mi := &file_slipway_v1_journal_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1405,7 @@ func (x *RolloutEntered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutEntered.ProtoReflect.Descriptor instead.
 func (*RolloutEntered) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RolloutEntered) GetRun() string {
@@ -1196,7 +1437,7 @@ type Promoted struct {
 
 func (x *Promoted) Reset() {
 	*x = Promoted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[13]
+	mi := &file_slipway_v1_journal_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1449,7 @@ func (x *Promoted) String() string {
 func (*Promoted) ProtoMessage() {}
 
 func (x *Promoted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[13]
+	mi := &file_slipway_v1_journal_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1462,7 @@ func (x *Promoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promoted.ProtoReflect.Descriptor instead.
 func (*Promoted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Promoted) GetRun() string {
@@ -1277,7 +1518,7 @@ type RolloutLeft struct {
 
 func (x *RolloutLeft) Reset() {
 	*x = RolloutLeft{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[14]
+	mi := &file_slipway_v1_journal_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1530,7 @@ func (x *RolloutLeft) String() string {
 func (*RolloutLeft) ProtoMessage() {}
 
 func (x *RolloutLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[14]
+	mi := &file_slipway_v1_journal_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1543,7 @@ func (x *RolloutLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutLeft.ProtoReflect.Descriptor instead.
 func (*RolloutLeft) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RolloutLeft) GetRun() string {
@@ -1324,12 +1565,13 @@ var File_slipway_v1_journal_proto protoreflect.FileDescriptor
 const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\n" +
 	"\x18slipway/v1/journal.proto\x12\n" +
-	"slipway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14slipway/v1/run.proto\"\x95\x01\n" +
+	"slipway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14slipway/v1/run.proto\"\xb1\x01\n" +
 	"\x06Record\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bprevious\x18\x02 \x01(\fR\bprevious\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12)\n" +
-	"\x06events\x18\x04 \x03(\v2\x11.slipway.v1.EventR\x06events\"\xa9\x06\n" +
+	"\x06events\x18\x04 \x03(\v2\x11.slipway.v1.EventR\x06events\x12\x1a\n" +
+	"\bsnapshot\x18\x05 \x01(\x04R\bsnapshot\"\xe2\a\n" +
 	"\x05Event\x12?\n" +
 	"\repoch_claimed\x18\x01 \x01(\v2\x18.slipway.v1.EpochClaimedH\x00R\fepochClaimed\x12<\n" +
 	"\frun_accepted\x18\x02 \x01(\v2\x17.slipway.v1.RunAcceptedH\x00R\vrunAccepted\x12E\n" +
@@ -1343,13 +1585,27 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x0frollout_entered\x18\n" +
 	" \x01(\v2\x1a.slipway.v1.RolloutEnteredH\x00R\x0erolloutEntered\x122\n" +
 	"\bpromoted\x18\v \x01(\v2\x14.slipway.v1.PromotedH\x00R\bpromoted\x12<\n" +
-	"\frollout_left\x18\f \x01(\v2\x17.slipway.v1.RolloutLeftH\x00R\vrolloutLeftB\x06\n" +
+	"\frollout_left\x18\f \x01(\v2\x17.slipway.v1.RolloutLeftH\x00R\vrolloutLeft\x12B\n" +
+	"\x0esnapshot_taken\x18\r \x01(\v2\x19.slipway.v1.SnapshotTakenH\x00R\rsnapshotTaken\x12<\n" +
+	"\frun_archived\x18\x0e \x01(\v2\x17.slipway.v1.RunArchivedH\x00R\vrunArchived\x125\n" +
+	"\tforgotten\x18\x0f \x01(\v2\x15.slipway.v1.ForgottenH\x00R\tforgottenB\x06\n" +
 	"\x04kind\"u\n" +
 	"\fEpochClaimed\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x16\n" +
 	"\x06schema\x18\x03 \x01(\x05R\x06schema\x12!\n" +
-	"\fleast_reader\x18\x04 \x01(\x05R\vleastReader\"\x84\x03\n" +
+	"\fleast_reader\x18\x04 \x01(\x05R\vleastReader\"S\n" +
+	"\rSnapshotTaken\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x12\n" +
+	"\x04blob\x18\x03 \x01(\tR\x04blob\"3\n" +
+	"\vRunArchived\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x12\n" +
+	"\x04blob\x18\x02 \x01(\tR\x04blob\"\xa9\x01\n" +
+	"\tForgotten\x12.\n" +
+	"\x04keys\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04keys\x124\n" +
+	"\aresults\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aresults\x126\n" +
+	"\barchives\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\barchives\"\x84\x03\n" +
 	"\vRunAccepted\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -1437,60 +1693,69 @@ func file_slipway_v1_journal_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_journal_proto_rawDescData
 }
 
-var file_slipway_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_slipway_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_slipway_v1_journal_proto_goTypes = []any{
 	(*Record)(nil),                // 0: slipway.v1.Record
 	(*Event)(nil),                 // 1: slipway.v1.Event
 	(*EpochClaimed)(nil),          // 2: slipway.v1.EpochClaimed
-	(*RunAccepted)(nil),           // 3: slipway.v1.RunAccepted
-	(*Origin)(nil),                // 4: slipway.v1.Origin
-	(*AttemptStarted)(nil),        // 5: slipway.v1.AttemptStarted
-	(*AttemptFinished)(nil),       // 6: slipway.v1.AttemptFinished
-	(*TaskFinished)(nil),          // 7: slipway.v1.TaskFinished
-	(*TaskRetried)(nil),           // 8: slipway.v1.TaskRetried
-	(*CompensationStarted)(nil),   // 9: slipway.v1.CompensationStarted
-	(*RunStopping)(nil),           // 10: slipway.v1.RunStopping
-	(*RunFinished)(nil),           // 11: slipway.v1.RunFinished
-	(*RolloutEntered)(nil),        // 12: slipway.v1.RolloutEntered
-	(*Promoted)(nil),              // 13: slipway.v1.Promoted
-	(*RolloutLeft)(nil),           // 14: slipway.v1.RolloutLeft
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(*Fence)(nil),                 // 16: slipway.v1.Fence
-	(*Attempt)(nil),               // 17: slipway.v1.Attempt
-	(TaskState)(0),                // 18: slipway.v1.TaskState
-	(FailureClass)(0),             // 19: slipway.v1.FailureClass
-	(*Result)(nil),                // 20: slipway.v1.Result
-	(RunState)(0),                 // 21: slipway.v1.RunState
+	(*SnapshotTaken)(nil),         // 3: slipway.v1.SnapshotTaken
+	(*RunArchived)(nil),           // 4: slipway.v1.RunArchived
+	(*Forgotten)(nil),             // 5: slipway.v1.Forgotten
+	(*RunAccepted)(nil),           // 6: slipway.v1.RunAccepted
+	(*Origin)(nil),                // 7: slipway.v1.Origin
+	(*AttemptStarted)(nil),        // 8: slipway.v1.AttemptStarted
+	(*AttemptFinished)(nil),       // 9: slipway.v1.AttemptFinished
+	(*TaskFinished)(nil),          // 10: slipway.v1.TaskFinished
+	(*TaskRetried)(nil),           // 11: slipway.v1.TaskRetried
+	(*CompensationStarted)(nil),   // 12: slipway.v1.CompensationStarted
+	(*RunStopping)(nil),           // 13: slipway.v1.RunStopping
+	(*RunFinished)(nil),           // 14: slipway.v1.RunFinished
+	(*RolloutEntered)(nil),        // 15: slipway.v1.RolloutEntered
+	(*Promoted)(nil),              // 16: slipway.v1.Promoted
+	(*RolloutLeft)(nil),           // 17: slipway.v1.RolloutLeft
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*Fence)(nil),                 // 19: slipway.v1.Fence
+	(*Attempt)(nil),               // 20: slipway.v1.Attempt
+	(TaskState)(0),                // 21: slipway.v1.TaskState
+	(FailureClass)(0),             // 22: slipway.v1.FailureClass
+	(*Result)(nil),                // 23: slipway.v1.Result
+	(RunState)(0),                 // 24: slipway.v1.RunState
 }
 var file_slipway_v1_journal_proto_depIdxs = []int32{
-	15, // 0: slipway.v1.Record.time:type_name -> google.protobuf.Timestamp
+	18, // 0: slipway.v1.Record.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: slipway.v1.Record.events:type_name -> slipway.v1.Event
 	2,  // 2: slipway.v1.Event.epoch_claimed:type_name -> slipway.v1.EpochClaimed
-	3,  // 3: slipway.v1.Event.run_accepted:type_name -> slipway.v1.RunAccepted
-	5,  // 4: slipway.v1.Event.attempt_started:type_name -> slipway.v1.AttemptStarted
-	6,  // 5: slipway.v1.Event.attempt_finished:type_name -> slipway.v1.AttemptFinished
-	7,  // 6: slipway.v1.Event.task_finished:type_name -> slipway.v1.TaskFinished
-	8,  // 7: slipway.v1.Event.task_retried:type_name -> slipway.v1.TaskRetried
-	9,  // 8: slipway.v1.Event.compensation_started:type_name -> slipway.v1.CompensationStarted
-	10, // 9: slipway.v1.Event.run_stopping:type_name -> slipway.v1.RunStopping
-	11, // 10: slipway.v1.Event.run_finished:type_name -> slipway.v1.RunFinished
-	12, // 11: slipway.v1.Event.rollout_entered:type_name -> slipway.v1.RolloutEntered
-	13, // 12: slipway.v1.Event.promoted:type_name -> slipway.v1.Promoted
-	14, // 13: slipway.v1.Event.rollout_left:type_name -> slipway.v1.RolloutLeft
-	4,  // 14: slipway.v1.RunAccepted.origin:type_name -> slipway.v1.Origin
-	16, // 15: slipway.v1.AttemptStarted.fence:type_name -> slipway.v1.Fence
-	15, // 16: slipway.v1.AttemptStarted.leased_at:type_name -> google.protobuf.Timestamp
-	17, // 17: slipway.v1.AttemptFinished.attempt:type_name -> slipway.v1.Attempt
-	18, // 18: slipway.v1.TaskFinished.state:type_name -> slipway.v1.TaskState
-	19, // 19: slipway.v1.TaskFinished.failure_class:type_name -> slipway.v1.FailureClass
-	20, // 20: slipway.v1.TaskFinished.result:type_name -> slipway.v1.Result
-	15, // 21: slipway.v1.TaskRetried.at:type_name -> google.protobuf.Timestamp
-	21, // 22: slipway.v1.RunFinished.state:type_name -> slipway.v1.RunState
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	6,  // 3: slipway.v1.Event.run_accepted:type_name -> slipway.v1.RunAccepted
+	8,  // 4: slipway.v1.Event.attempt_started:type_name -> slipway.v1.AttemptStarted
+	9,  // 5: slipway.v1.Event.attempt_finished:type_name -> slipway.v1.AttemptFinished
+	10, // 6: slipway.v1.Event.task_finished:type_name -> slipway.v1.TaskFinished
+	11, // 7: slipway.v1.Event.task_retried:type_name -> slipway.v1.TaskRetried
+	12, // 8: slipway.v1.Event.compensation_started:type_name -> slipway.v1.CompensationStarted
+	13, // 9: slipway.v1.Event.run_stopping:type_name -> slipway.v1.RunStopping
+	14, // 10: slipway.v1.Event.run_finished:type_name -> slipway.v1.RunFinished
+	15, // 11: slipway.v1.Event.rollout_entered:type_name -> slipway.v1.RolloutEntered
+	16, // 12: slipway.v1.Event.promoted:type_name -> slipway.v1.Promoted
+	17, // 13: slipway.v1.Event.rollout_left:type_name -> slipway.v1.RolloutLeft
+	3,  // 14: slipway.v1.Event.snapshot_taken:type_name -> slipway.v1.SnapshotTaken
+	4,  // 15: slipway.v1.Event.run_archived:type_name -> slipway.v1.RunArchived
+	5,  // 16: slipway.v1.Event.forgotten:type_name -> slipway.v1.Forgotten
+	18, // 17: slipway.v1.Forgotten.keys:type_name -> google.protobuf.Timestamp
+	18, // 18: slipway.v1.Forgotten.results:type_name -> google.protobuf.Timestamp
+	18, // 19: slipway.v1.Forgotten.archives:type_name -> google.protobuf.Timestamp
+	7,  // 20: slipway.v1.RunAccepted.origin:type_name -> slipway.v1.Origin
+	19, // 21: slipway.v1.AttemptStarted.fence:type_name -> slipway.v1.Fence
+	18, // 22: slipway.v1.AttemptStarted.leased_at:type_name -> google.protobuf.Timestamp
+	20, // 23: slipway.v1.AttemptFinished.attempt:type_name -> slipway.v1.Attempt
+	21, // 24: slipway.v1.TaskFinished.state:type_name -> slipway.v1.TaskState
+	22, // 25: slipway.v1.TaskFinished.failure_class:type_name -> slipway.v1.FailureClass
+	23, // 26: slipway.v1.TaskFinished.result:type_name -> slipway.v1.Result
+	18, // 27: slipway.v1.TaskRetried.at:type_name -> google.protobuf.Timestamp
+	24, // 28: slipway.v1.RunFinished.state:type_name -> slipway.v1.RunState
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_journal_proto_init() }
@@ -1512,6 +1777,9 @@ func file_slipway_v1_journal_proto_init() {
 		(*Event_RolloutEntered)(nil),
 		(*Event_Promoted)(nil),
 		(*Event_RolloutLeft)(nil),
+		(*Event_SnapshotTaken)(nil),
+		(*Event_RunArchived)(nil),
+		(*Event_Forgotten)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1519,7 +1787,7 @@ func file_slipway_v1_journal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_journal_proto_rawDesc), len(file_slipway_v1_journal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
