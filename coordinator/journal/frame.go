@@ -22,8 +22,8 @@ const (
 	MaxRecord = 900 << 10
 	// schema is the format that this program writes; leastReader the oldest program's
 	// schema that still understands it.
-	schema      = 1
-	leastReader = 1
+	schema      = wire.Schema
+	leastReader = wire.LeastReader
 )
 
 // Record is what one append made durable.
@@ -41,6 +41,9 @@ type chain struct {
 	epoch    uint64
 	hash     []byte // of the last frame
 	time     time.Time
+	newest   uint64  // record that names the newest snapshot; 0: there is none
+	taken    []Taken // as far as they are known, newest first, at most two
+	since    int64   // bytes of records behind the one that names the newest
 }
 
 func hash(frame []byte) []byte {
@@ -92,9 +95,19 @@ func (c *chain) next(codec *wire.Codec, sequence uint64, frame []byte) (Record, 
 	if !bytes.Equal(m.GetPrevious(), c.hash) {
 		return Record{}, at(fmt.Errorf("%w: broken hash chain", ErrCorrupt))
 	}
+	if m.GetSnapshot() != c.newest {
+		return Record{}, at(fmt.Errorf("%w: the newest snapshot is named by record %d, and it says %d", ErrCorrupt, c.newest, m.GetSnapshot()))
+	}
 	rec := Record{Sequence: sequence, Epoch: m.GetEpoch(), Time: wire.FromTime(m.GetTime())}
 	events := m.GetEvents()
-	if len(events) > 0 && events[0].GetEpochClaimed() != nil {
+	taken, err := takenIn(m, sequence)
+	if err != nil {
+		return Record{}, at(err)
+	}
+	if taken != nil {
+		events = nil
+	}
+	if taken == nil && len(events) > 0 && events[0].GetEpochClaimed() != nil {
 		claim := events[0].GetEpochClaimed()
 		if claim.GetEpoch() != m.GetEpoch() || claim.GetEpoch() <= c.epoch {
 			return Record{}, at(fmt.Errorf("%w: claims epoch %d after %d", ErrCorrupt, claim.GetEpoch(), c.epoch))
@@ -115,5 +128,6 @@ func (c *chain) next(codec *wire.Codec, sequence uint64, frame []byte) (Record, 
 		rec.Events = append(rec.Events, ev)
 	}
 	c.sequence, c.epoch, c.hash, c.time = sequence, rec.Epoch, hash(frame), rec.Time
+	c.note(taken, len(frame))
 	return rec, nil
 }

@@ -12,7 +12,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/snapshot"
 	"github.com/slipway-build/slipway/coordinator/wire"
 	"github.com/slipway-build/slipway/internal/planted"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
@@ -40,8 +42,10 @@ type Config struct {
 	// Resend is how long one try of an append may take before it is in doubt and sent
 	// again. 0: 2 s.
 	Resend time.Duration
-	Log    *slog.Logger
-	Now    func() time.Time
+	// Snapshots are where they are stored. nil: none is taken or read.
+	Snapshots snapshot.Blobs
+	Log       *slog.Logger
+	Now       func() time.Time
 }
 
 // Journal appends to and reads one partition's stream. It is used by one goroutine.
@@ -78,6 +82,22 @@ func (j *Journal) Epoch() uint64 { return j.end.epoch }
 // When fold fails, or a record is corrupt, that is the answer.
 func (j *Journal) Claim(ctx context.Context, fold func(Record) error) (uint64, error) {
 	j.end = chain{}
+	return j.claim(ctx, fold)
+}
+
+// Resume is Claim that begins with the newest snapshot, where there is one: begin is given
+// what was saved, and fold the records behind it. begin may be called again, with an older
+// one, when it answers that it cannot use the first; what was before is void then.
+func (j *Journal) Resume(ctx context.Context, begin func(project.Saved) error, fold func(Record) error) (uint64, error) {
+	end, err := j.reader().resume(ctx, begin)
+	if err != nil {
+		return 0, err
+	}
+	j.end = end
+	return j.claim(ctx, fold)
+}
+
+func (j *Journal) claim(ctx context.Context, fold func(Record) error) (uint64, error) {
 	for {
 		if err := j.replay(ctx, fold); err != nil {
 			return 0, err
@@ -122,7 +142,8 @@ func (j *Journal) Now() time.Time {
 }
 
 func (j *Journal) append(ctx context.Context, epoch uint64, at time.Time, events []*pb.Event) error {
-	frame, err := seal(&pb.Record{Epoch: epoch, Previous: j.end.hash, Time: timestamppb.New(at), Events: events})
+	rec := &pb.Record{Epoch: epoch, Previous: j.end.hash, Time: timestamppb.New(at), Events: events, Snapshot: j.end.newest}
+	frame, err := seal(rec)
 	if err != nil {
 		return err
 	}
@@ -130,8 +151,10 @@ func (j *Journal) append(ctx context.Context, epoch uint64, at time.Time, events
 		return err
 	}
 	// As a reader would find it: without the clock's monotonic part, that a step of the wall clock does not show in.
-	j.end = chain{sequence: j.end.sequence + 1, epoch: epoch, hash: hash(frame), time: at.UTC().Round(0)}
-	return nil
+	j.end.sequence, j.end.epoch, j.end.hash, j.end.time = j.end.sequence+1, epoch, hash(frame), at.UTC().Round(0)
+	taken, err := takenIn(rec, j.end.sequence)
+	j.end.note(taken, len(frame))
+	return err
 }
 
 // send stores the frame as the record after the last one. While the answer is in doubt

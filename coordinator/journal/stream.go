@@ -28,6 +28,11 @@ type Stream interface {
 	// Read shows the frames from a number on, in order, to the one that was the last when
 	// it was called, and ends with the first error of each.
 	Read(ctx context.Context, from uint64, each func(sequence uint64, frame []byte) error) error
+	// Bounds answers the numbers of the first frame that is there and of the last; an empty
+	// stream has none: the last is 0.
+	Bounds(ctx context.Context) (first, last uint64, err error)
+	// Purge takes away the frames before a number, for good. The last one always stays.
+	Purge(ctx context.Context, before uint64) error
 }
 
 // OpenStream makes a partition's stream in JetStream if it is not there.
@@ -119,6 +124,28 @@ func (s *natsStream) Read(ctx context.Context, from uint64, each func(uint64, []
 		if err := each(at, m.Data()); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (s *natsStream) Bounds(ctx context.Context) (first, last uint64, err error) {
+	info, err := s.stream.Info(ctx)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read journal: %w", err)
+	}
+	return info.State.FirstSeq, info.State.LastSeq, nil
+}
+
+func (s *natsStream) Purge(ctx context.Context, before uint64) error {
+	_, last, err := s.Bounds(ctx)
+	if err != nil {
+		return err
+	}
+	if before = min(before, last); before < 2 {
+		return nil
+	}
+	if err := s.stream.Purge(ctx, jetstream.WithPurgeSequence(before)); err != nil {
+		return fmt.Errorf("take away the records before %d: %w", before, err)
 	}
 	return nil
 }

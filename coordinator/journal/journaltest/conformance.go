@@ -17,6 +17,7 @@ func Conformance(t *testing.T, fresh func(t *testing.T) (open func() journal.Str
 	for name, test := range map[string]func(*testing.T, func() journal.Stream){
 		"frames are read as they were appended": appended, "an append behind another record stores nothing": behind,
 		"of appends in the same place one wins": race, "reading ends with the first error": ends, "a call of somebody who has gone fails": gone,
+		"what is purged is gone, and nothing else": purged,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 	}
@@ -138,4 +139,45 @@ func gone(t *testing.T, open func() journal.Stream) {
 	if err := s.Read(ctx, 1, func(uint64, []byte) error { return nil }); err == nil {
 		t.Error("read of somebody who has gone succeeds")
 	}
+}
+
+func purged(t *testing.T, open func() journal.Stream) {
+	t.Helper()
+	s := open()
+	bounds := func(want string) {
+		t.Helper()
+		first, last, err := open().Bounds(t.Context())
+		if got := fmt.Sprint(first, last); err != nil || got != want {
+			t.Errorf("bounds %s, %v, want %s", got, err, want)
+		}
+	}
+	if _, last, err := s.Bounds(t.Context()); err != nil || last != 0 {
+		t.Errorf("an empty stream ends with %d, %v", last, err)
+	}
+	if err := s.Purge(t.Context(), 3); err != nil {
+		t.Errorf("purge of an empty stream: %v", err)
+	}
+	fill(t, s, 5)
+	for _, before := range []uint64{0, 1, 3, 2, 3} { // one that comes late takes nothing back
+		if err := open().Purge(t.Context(), before); err != nil {
+			t.Errorf("purge before %d: %v", before, err)
+		}
+	}
+	bounds("3 5")
+	if got := fmt.Sprint(read(t, open(), 3)); got != "[3 4 5]" {
+		t.Errorf("what is left: %s", got)
+	}
+	if _, err := s.Get(t.Context(), 2); !errors.Is(err, journal.ErrNoRecord) {
+		t.Errorf("get of what was purged: %v, want ErrNoRecord", err)
+	}
+	if err := s.Read(t.Context(), 2, func(uint64, []byte) error { return nil }); !errors.Is(err, journal.ErrCorrupt) {
+		t.Errorf("read from what was purged: %v, want ErrCorrupt", err)
+	}
+	if got, err := s.Append(t.Context(), 5, []byte("frame 6")); err != nil || got != 6 {
+		t.Errorf("append after a purge: record %d, %v", got, err)
+	}
+	if err := s.Purge(t.Context(), 100); err != nil {
+		t.Errorf("purge of everything: %v", err)
+	}
+	bounds("6 6")
 }

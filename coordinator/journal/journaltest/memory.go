@@ -36,6 +36,7 @@ type Memory struct {
 
 	mu     sync.Mutex
 	frames [][]byte
+	purged uint64 // frames that a reader does not get any more
 }
 
 // call carries out do at the other end of the network.
@@ -106,7 +107,7 @@ func (m *Memory) Get(ctx context.Context, sequence uint64) ([]byte, error) {
 	err := m.call(ctx, "get", func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if sequence == 0 || sequence > uint64(len(m.frames)) {
+		if sequence <= m.purged || sequence > uint64(len(m.frames)) {
 			return fmt.Errorf("record %d: %w", sequence, journal.ErrNoRecord)
 		}
 		mu.Lock()
@@ -128,6 +129,9 @@ func (m *Memory) Read(ctx context.Context, from uint64, each func(uint64, []byte
 		defer m.mu.Unlock()
 		mu.Lock()
 		defer mu.Unlock()
+		if from <= m.purged {
+			return fmt.Errorf("%w: it begins with record %d", journal.ErrCorrupt, m.purged+1)
+		}
 		for i := from; i <= uint64(len(m.frames)); i++ {
 			frames = append(frames, bytes.Clone(m.frames[i-1]))
 		}
@@ -144,6 +148,48 @@ func (m *Memory) Read(ctx context.Context, from uint64, each func(uint64, []byte
 	return nil
 }
 
+// Bounds implements journal.Stream.
+func (m *Memory) Bounds(ctx context.Context) (first, last uint64, err error) {
+	var mu sync.Mutex
+	err = m.call(ctx, "bounds", func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		mu.Lock()
+		defer mu.Unlock()
+		first, last = m.purged+1, uint64(len(m.frames))
+		return nil
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	return first, last, err
+}
+
+// Purge implements journal.Stream. Whole still has what it takes away.
+func (m *Memory) Purge(ctx context.Context, before uint64) error {
+	return m.call(ctx, "purge", func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if last := uint64(len(m.frames)); min(before, last) > 0 {
+			m.purged = max(m.purged, min(before, last)-1)
+		}
+		return nil
+	})
+}
+
+// Purged is how many records were taken away.
+func (m *Memory) Purged() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.purged
+}
+
+// Whole is a Copy with all records that ever were.
+func (m *Memory) Whole() *Memory {
+	c := m.Copy()
+	c.purged = 0
+	return c
+}
+
 // Len is the number of the last record.
 func (m *Memory) Len() uint64 {
 	m.mu.Lock()
@@ -155,7 +201,7 @@ func (m *Memory) Len() uint64 {
 func (m *Memory) Copy() *Memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := &Memory{}
+	out := &Memory{purged: m.purged}
 	for _, f := range m.frames {
 		out.frames = append(out.frames, bytes.Clone(f))
 	}
