@@ -166,10 +166,12 @@ func (s *runs) Cancel(ctx context.Context, req *pb.CancelRequest) (*pb.CancelRes
 		message += ": " + req.GetReason()
 	}
 	var out *pb.CancelResponse
-	err := s.cfg.find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) error {
-		c, err := tx.Cancel(r.ID, message)
+	err := s.cfg.find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) (err error) {
+		if !r.State.Ended() {
+			r, err = tx.Cancel(r.ID, message)
+		}
 		if err == nil {
-			out = &pb.CancelResponse{Run: s.codec.Run(c)}
+			out = &pb.CancelResponse{Run: s.codec.Run(r)}
 		}
 		return err
 	}, func(ctx context.Context, c *grpc.ClientConn, id string) (err error) {

@@ -5,6 +5,7 @@ package home
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc/codes"
@@ -74,10 +75,7 @@ func fromStatus(err error) error {
 // Replayed implements submit.Home.
 func (h *home) Replayed(ctx context.Context, project, key, requestHash string) (id string, err error) {
 	err = h.ask(ctx, func(tx *partition.Tx) error {
-		r, err := tx.Replayed(project, key, requestHash)
-		if err == nil {
-			id = r.ID
-		}
+		id, err = tx.Replayed(project, key, requestHash)
 		return err
 	}, func(ctx context.Context, c pb.PeerServiceClient) error {
 		res, err := c.Replayed(ctx, &pb.ReplayedRequest{Project: project, Key: key, RequestHash: requestHash})
@@ -152,6 +150,10 @@ func retries(tx *partition.Tx, name string) error {
 		return nil
 	}
 	old, err := tx.Run(name)
+	var gone *partition.ArchivedError
+	if errors.As(err, &gone) {
+		return fmt.Errorf("%w: %w; run its commit anew", submit.ErrNoRetry, gone)
+	}
 	if err != nil {
 		return err
 	}

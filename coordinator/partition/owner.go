@@ -35,7 +35,8 @@ type owner struct {
 	delayed map[string]*waiting // ready tasks that wait for a time, by token
 	overdue map[string]*run.Run // runs that must end by a time, by id
 	submit  func(context.Context, func(*Tx) error, func(error)) error
-	side    sync.WaitGroup // effects
+	side    sync.WaitGroup // effects and upkeep
+	up      upkeep
 
 	// plan is what the command that runs now submits, so that it need not be read back.
 	plan     *plan.Plan
@@ -117,7 +118,7 @@ func (o *owner) begin(in *inbox, ticks <-chan time.Time) error {
 	}
 	o.at = o.j.Now()
 	if tick {
-		o.command(func(*Tx) error { o.expire(); return nil }) //nolint:errcheck // it answers none
+		o.command(func(*Tx) error { o.expire(); o.upkeep(); return nil }) //nolint:errcheck // it answers none
 	}
 	return nil
 }

@@ -69,12 +69,14 @@ type Listener interface {
 // Journal is the record of a partition, as one owner sees it; journal.Journal is the
 // real one.
 type Journal interface {
-	// Claim reads the journal from its beginning, and makes its caller the owner.
-	Claim(ctx context.Context, fold func(journal.Record) error) (epoch uint64, err error)
+	// Resume reads the journal from the newest snapshot on that begin can use, and makes its
+	// caller the owner.
+	Resume(ctx context.Context, begin func(project.Saved) error, fold func(journal.Record) error) (epoch uint64, err error)
 	// Append makes events durable at a time that Now gave.
 	Append(ctx context.Context, at time.Time, events []run.Event) (journal.Record, error)
 	// Now is the journal time of an append made now.
 	Now() time.Time
+	Snapshots
 }
 
 // Config of a partition.
@@ -92,6 +94,7 @@ type Config struct {
 	// Inherited is told of runs that the owner before may not have spoken of to the end:
 	// those that go on and those that ended lately. May be nil; must not block.
 	Inherited func(*run.Run)
+	Upkeep    Upkeep
 	Log       *slog.Logger
 	Now       func() time.Time
 	// Yield lets those who are about to bring a command do so before a batch is made of
@@ -242,33 +245,40 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 		return fmt.Errorf("open the journal: %w", err)
 	}
 	var o *owner
-	st := project.New(func(hash string) (*plan.Plan, error) {
+	var loaded map[string]*plan.Plan // of a snapshot
+	plans := func(hash string) (*plan.Plan, error) {
 		if o != nil && o.plan != nil && o.planHash == hash {
 			return o.plan, nil
 		}
-		return p.cfg.Plans(ctx, hash)
-	})
-	records := 0
-	start := p.cfg.Now()
-	epoch, err := j.Claim(ctx, func(rec journal.Record) error {
-		records++
-		for i, e := range rec.Events {
-			if err := st.Apply(e, rec.Time); err != nil {
-				return fmt.Errorf("event %d: %w", i, err)
-			}
+		if l := loaded[hash]; l != nil {
+			return l, nil
 		}
-		return nil
+		return p.cfg.Plans(ctx, hash)
+	}
+	st := project.New(plans)
+	records, saved := 0, 0
+	start := p.cfg.Now()
+	epoch, err := j.Resume(ctx, func(s project.Saved) (err error) {
+		if loaded, err = p.load(ctx, s); err == nil {
+			saved = len(s.Runs)
+			st, err = project.Restore(s, plans)
+		}
+		return err
+	}, func(rec journal.Record) error {
+		records++
+		return st.Fold(rec.Events, rec.Time)
 	})
+	loaded = nil
 	if err != nil {
 		return fmt.Errorf("claim: %w", err)
 	}
 	if !l.Valid() { // somebody else may have claimed before, and answers
 		return errExpired
 	}
-	p.cfg.Log.InfoContext(ctx, "partition claimed", "partition", p.cfg.Number, "epoch", epoch, "records", records, "took", p.cfg.Now().Sub(start))
+	p.cfg.Log.InfoContext(ctx, "partition claimed", "partition", p.cfg.Number, "epoch", epoch, "records", records, "saved", saved, "took", p.cfg.Now().Sub(start))
 	o = newOwner(ctx, p.cfg, l, st, j, epoch, p.Go)
 	defer o.stop()
-	if records > 1 {
+	if records > 1 || saved > 0 {
 		o.inherit()
 	}
 	return o.serve(t.in)

@@ -173,6 +173,7 @@ func (s *Set) Find(ctx context.Context, name string, do func(*Tx, *run.Run) erro
 	var newest *run.Run
 	var home *Partition
 	var missing error
+	var gone *ArchivedError
 	for _, p := range parts {
 		err := p.Do(ctx, func(tx *Tx) error {
 			r, err := tx.Run(name)
@@ -185,6 +186,8 @@ func (s *Set) Find(ctx context.Context, name string, do func(*Tx, *run.Run) erro
 			return nil
 		})
 		switch {
+		case errors.As(err, &gone):
+			return p.with(ctx, gone.Run, do)
 		case errors.Is(err, ErrElsewhere):
 			missing = err
 		case err != nil && !errors.Is(err, ErrNotFound):
@@ -202,13 +205,7 @@ func (s *Set) Find(ctx context.Context, name string, do func(*Tx, *run.Run) erro
 
 // FindIn is Find in one partition.
 func (s *Set) FindIn(ctx context.Context, p *Partition, name string, do func(*Tx, *run.Run) error) error {
-	return p.Do(ctx, func(tx *Tx) error {
-		r, err := tx.Run(name)
-		if err != nil {
-			return err
-		}
-		return do(tx, r)
-	})
+	return p.with(ctx, name, do)
 }
 
 // List answers runs without tasks of one project or all, newest first: those whose

@@ -100,18 +100,19 @@ func (tx *Tx) Accept(s Submission) (id string, replayed bool, err error) {
 }
 
 // Replayed answers the run that an idempotency key began.
-func (tx *Tx) Replayed(project, key, requestHash string) (*run.Run, error) {
+func (tx *Tx) Replayed(project, key, requestHash string) (id string, err error) {
 	k, ok := tx.o.st.Project(project).Key(key)
 	if !ok {
-		return nil, ErrNotFound
+		return "", ErrNotFound
 	}
 	if k.RequestHash != requestHash {
-		return nil, fmt.Errorf("%w: %q began run %s", ErrKeyReused, key, k.Run)
+		return "", fmt.Errorf("%w: %q began run %s", ErrKeyReused, key, k.Run)
 	}
-	return tx.Run(k.Run)
+	return k.Run, nil
 }
 
-// Run answers a copy of a run by id, by "<project>-<number>", or the newest by "latest".
+// Run answers a copy of a run by id, by "<project>-<number>", or the newest by "latest". Of
+// one that left the state it answers an ArchivedError.
 func (tx *Tx) Run(name string) (*run.Run, error) {
 	if r, ok := tx.o.st.Run(name); ok {
 		return r.Snapshot(), nil
@@ -120,6 +121,9 @@ func (tx *Tx) Run(name string) (*run.Run, error) {
 		if name == "latest" || strings.HasPrefix(r.ID, name+"-") && name == fmt.Sprintf("%s-%d", r.Project, r.Number) {
 			return r.Snapshot(), nil
 		}
+	}
+	if a, ok := tx.o.st.Archive(name); ok {
+		return nil, &ArchivedError{Run: a.Run, Blob: a.Blob}
 	}
 	return nil, fmt.Errorf("run %q: %w", name, ErrNotFound)
 }

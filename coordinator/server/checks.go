@@ -49,9 +49,9 @@ func (j journalled) Run(ctx context.Context, project, id string) (r *run.Run, er
 	if err != nil {
 		return nil, err
 	}
-	err = home.Do(ctx, func(tx *partition.Tx) error {
-		r, err = tx.Run(id)
-		return err
+	err = j.parts.FindIn(ctx, home, id, func(_ *partition.Tx, found *run.Run) error {
+		r = found
+		return nil
 	})
 	return r, err
 }

@@ -29,6 +29,8 @@ type History struct {
 	newest map[string]uint64    // "project environment" → number of the newest run in it
 	Ended  map[string]run.State // runs
 	Wrong  []string
+
+	Archived map[string]string // run → blob
 }
 
 // Past is what became of one run.
@@ -45,7 +47,7 @@ type Past struct {
 func ReadHistory(records []journal.Record, plans map[string]*plan.Plan) *History {
 	h := &History{
 		plans: plans, Runs: map[string]*Past{}, Keys: map[string]string{}, number: map[string]uint64{}, holder: map[string]string{},
-		newest: map[string]uint64{}, Ended: map[string]run.State{},
+		newest: map[string]uint64{}, Ended: map[string]run.State{}, Archived: map[string]string{},
 	}
 	for i, rec := range records {
 		if i > 0 && (rec.Epoch < records[i-1].Epoch || rec.Time.Before(records[i-1].Time)) {
@@ -63,8 +65,14 @@ func (h *History) bad(format string, args ...any) {
 }
 
 func (h *History) event(e run.Event) {
-	if a, ok := e.(run.Accepted); ok {
-		h.accept(a)
+	switch e := e.(type) {
+	case run.Accepted:
+		h.accept(e)
+		return
+	case run.Archived:
+		h.archived(e)
+		return
+	case run.Forgotten:
 		return
 	}
 	p, ok := h.Runs[e.RunID()]
@@ -119,6 +127,14 @@ func (h *History) event(e run.Event) {
 	case run.Finished:
 		h.finished(p, e)
 	}
+}
+
+// archived: a run leaves the state once, and after its end.
+func (h *History) archived(e run.Archived) {
+	if _, ok := h.Ended[e.Run]; !ok || h.Archived[e.Run] != "" {
+		h.bad("%s is archived; it has ended: %t, it was archived before as %q", e.Run, ok, h.Archived[e.Run])
+	}
+	h.Archived[e.Run] = e.Blob
 }
 
 func (h *History) accept(a run.Accepted) {
