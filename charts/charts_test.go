@@ -51,6 +51,8 @@ coordinator:
   targets: "version: 1\nproject: shop\n"
   storage: { class: fast }
   publicURL: https://slipway.example.com
+  journal: { snapshot_records: 5000 }
+  retention: { runs: 168h, runs_per_project: 200 }
   webhookSecret: webhooks
   webhooks:
     - { name: shop, kind: gitea, repositories: [ https://git.example.com/example/shop.git ], forks: true, check: { api: https://git.example.com/api/v1 } }

@@ -44,6 +44,8 @@ type Config struct {
 	Peers Peers `yaml:"peers"`
 	// LeaseTTL is how long a worker may be silent before its tasks are given to another.
 	LeaseTTL  time.Duration `yaml:"lease_ttl"`
+	Journal   Journal       `yaml:"journal"`
+	Retention Retention     `yaml:"retention"`
 	Tokens    []Token       `yaml:"tokens,required"`
 	Webhooks  []Webhook     `yaml:"webhooks"`
 	Telemetry Telemetry     `yaml:"telemetry"`
@@ -149,6 +151,7 @@ func (c *Config) Default() {
 	if c.Peers.TTL == 0 {
 		c.Peers.TTL = 3 * time.Second
 	}
+	c.defaultRetention()
 }
 
 // Validate reports every mistake at once.
@@ -167,6 +170,7 @@ func (c *Config) Validate() error {
 	if c.Peers.TTL < minTTL {
 		bad("peers.ttl: %s, want at least %s", c.Peers.TTL, minTTL)
 	}
+	c.validateRetention(bad)
 	if err := c.TLS.Validate("tls"); err != nil {
 		errs = append(errs, err)
 	}

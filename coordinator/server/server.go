@@ -29,6 +29,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/readmodel"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/secret"
@@ -111,7 +112,7 @@ func Run(ctx context.Context, o Options) error {
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Log: log, Now: time.Now,
 	})
 	parts, err := newPartitions(ctx, cfg, js, partition.Config{
-		Plans: blobs.Plan, Dispatch: dispatcher, Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Log: log, Yield: runtime.Gosched,
+		Plans: blobs.Plan, Upkeep: newUpkeep(cfg, blobs), Dispatch: dispatcher, Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Log: log, Yield: runtime.Gosched,
 	})
 	if err != nil {
 		return err
@@ -161,9 +162,19 @@ func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.
 func newPartitions(ctx context.Context, cfg config.Config, js jetstream.JetStream, c partition.Config) (*partition.Set, error) {
 	c.Replicas, c.JS, c.TTL, c.Now, c.Suffix = cfg.Replicas, js, cfg.LeaseTTL, time.Now, suffix
 	c.Journal = func(ctx context.Context, number int) (partition.Journal, error) {
-		return journal.Open(ctx, js, journal.Config{Partition: number, Owner: cfg.Name, Replicas: cfg.Replicas, Log: c.Log, Now: time.Now})
+		return journal.Open(ctx, js, journal.Config{
+			Partition: number, Owner: cfg.Name, Replicas: cfg.Replicas, Snapshots: c.Upkeep.Blobs, Log: c.Log, Now: time.Now,
+		})
 	}
 	return partition.NewSet(ctx, cfg.Partitions, c)
+}
+
+func newUpkeep(cfg config.Config, blobs *artifact.Store) partition.Upkeep {
+	keep := cfg.Retention
+	return partition.Upkeep{
+		Blobs: blobs, Records: uint64(cfg.Journal.SnapshotRecords), Bytes: int64(cfg.Journal.SnapshotMiB) << 20,
+		Keep: project.Retention{Runs: keep.Runs, PerProject: keep.RunsPerProject, Archives: keep.Archives, Results: keep.Results, Keys: keep.Keys},
+	}
 }
 
 // newHub tells the observer, and the read model where there is one, of each change.

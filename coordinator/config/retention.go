@@ -1,0 +1,80 @@
+package config
+
+import "time"
+
+// Journal is how short its replay is kept.
+type Journal struct {
+	// SnapshotRecords and SnapshotMiB are how much is behind the newest snapshot of a partition
+	// when another is taken, whichever comes first.
+	SnapshotRecords int `yaml:"snapshot_records"`
+	SnapshotMiB     int `yaml:"snapshot_mib"`
+}
+
+// Retention is how long what has ended is kept.
+type Retention struct {
+	// Runs stay in memory and in snapshots for so long after their end, and so many of a
+	// project at most; then they are archived.
+	Runs           time.Duration `yaml:"runs"`
+	RunsPerProject int           `yaml:"runs_per_project"`
+	// Archives of runs, after their end.
+	Archives time.Duration `yaml:"archives"`
+	// Results that may be reused, since they were made, and last green commits of refs.
+	Results time.Duration `yaml:"results"`
+	// Keys of requests, since they were used.
+	Keys time.Duration `yaml:"keys"`
+}
+
+const day = 24 * time.Hour
+
+// Bounds of the settings.
+const (
+	minRecords   = 100
+	minRetention = time.Hour
+	// minRuns is how many runs of a project say how long its tasks take.
+	minRuns = 20
+)
+
+func (c *Config) defaultRetention() {
+	number := func(n *int, v int) {
+		if *n == 0 {
+			*n = v
+		}
+	}
+	period := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	number(&c.Journal.SnapshotRecords, 10_000)
+	number(&c.Journal.SnapshotMiB, 64)
+	period(&c.Retention.Runs, 30*day)
+	number(&c.Retention.RunsPerProject, 1000)
+	period(&c.Retention.Archives, 365*day)
+	period(&c.Retention.Results, 90*day)
+	period(&c.Retention.Keys, 30*day)
+}
+
+func (c *Config) validateRetention(bad func(format string, args ...any)) {
+	if c.Journal.SnapshotRecords < minRecords {
+		bad("journal.snapshot_records: %d, want at least %d", c.Journal.SnapshotRecords, minRecords)
+	}
+	if c.Journal.SnapshotMiB < 1 {
+		bad("journal.snapshot_mib: %d, want at least 1", c.Journal.SnapshotMiB)
+	}
+	for _, p := range []struct {
+		key string
+		is  time.Duration
+	}{
+		{"runs", c.Retention.Runs}, {"archives", c.Retention.Archives}, {"results", c.Retention.Results}, {"keys", c.Retention.Keys},
+	} {
+		if p.is < minRetention {
+			bad("retention.%s: %s, want at least %s", p.key, p.is, minRetention)
+		}
+	}
+	if c.Retention.RunsPerProject < minRuns {
+		bad("retention.runs_per_project: %d, want at least %d", c.Retention.RunsPerProject, minRuns)
+	}
+	if c.Retention.Archives < c.Retention.Runs {
+		bad("retention.archives: %s is less than retention.runs, %s", c.Retention.Archives, c.Retention.Runs)
+	}
+}
