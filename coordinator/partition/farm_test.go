@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/snapshot/snapshottest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -76,6 +77,8 @@ type farm struct {
 	board   *board
 	effects *effects
 	shown   *shown
+	blobs   *snapshottest.Blobs
+	upkeep  partition.Upkeep // of the next owner
 	ids     int
 	*owner
 }
@@ -84,7 +87,7 @@ func newFarm(t tb, js jetstream.JetStream, number int) *farm {
 	t.Helper()
 	f := &farm{
 		t: t, number: number, js: &wires{JetStream: js}, clock: &clock{now: time.Unix(1_000_000, 0).UTC()}, plans: map[string]*plan.Plan{},
-		effects: &effects{}, shown: &shown{tasks: map[string]run.TaskState{}, runs: map[string]run.State{}},
+		effects: &effects{}, blobs: &snapshottest.Blobs{}, shown: &shown{tasks: map[string]run.TaskState{}, runs: map[string]run.State{}},
 	}
 	f.owner = f.start()
 	return f
@@ -96,9 +99,9 @@ func (f *farm) start() *owner {
 	o := &owner{done: make(chan struct{})}
 	o.Partition = partition.New(partition.Config{
 		Number: f.number, TTL: ttl, Journal: func(ctx context.Context, number int) (partition.Journal, error) {
-			return journal.Open(ctx, f.js, journal.Config{Partition: number, Owner: "test", Log: slog.New(slog.DiscardHandler), Now: f.clock.Now})
+			return journal.Open(ctx, f.js, journal.Config{Partition: number, Owner: "test", Snapshots: f.blobs, Log: slog.New(slog.DiscardHandler), Now: f.clock.Now})
 		},
-		Dispatch: f.board, Effects: f.effects, Listener: f.shown,
+		Dispatch: f.board, Effects: f.effects, Listener: f.shown, Upkeep: f.upkeep,
 		Plans: func(_ context.Context, hash string) (*plan.Plan, error) { return f.plans[hash], nil },
 		Log:   slog.New(slog.DiscardHandler), Now: f.clock.Now, Suffix: func() string { f.ids++; return fmt.Sprint("x", f.ids) },
 	})

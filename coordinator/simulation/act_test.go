@@ -106,6 +106,8 @@ func cancelRun(w *world, id string) (do func(*partition.Tx) error, reply func(er
 	do = func(tx *partition.Tx) (err error) { r, err = tx.Cancel(id, "not wanted"); return err }
 	return do, func(err error) {
 		switch {
+		case errors.As(err, new(*partition.ArchivedError)):
+			w.say("%s is asked to stop and is in the archive", id)
 		case errors.Is(err, partition.ErrNotFound):
 			w.bad("I1: run %s was accepted and is not there", id)
 		case err == nil:
@@ -157,7 +159,7 @@ func (w *world) audit() {
 }
 
 func (w *world) compare(st *project.State) []journal.Record {
-	replayed, records, err := w.read(w.disk.Copy())
+	replayed, records, err := w.read(w.disk.Whole())
 	if err != nil {
 		w.bad("I9: the journal cannot be read: %v", err)
 		return nil
@@ -166,10 +168,11 @@ func (w *world) compare(st *project.State) []journal.Record {
 		w.bad("I9: the journal says something else than is served (-served +journal):\n%s", d)
 	}
 	for _, id := range slices.Sorted(maps.Keys(w.accepted)) {
-		if _, ok := replayed.Run(id); !ok {
+		if _, ok := w.known(replayed, id); !ok {
 			w.bad("I1: run %s was accepted and is lost", id)
 		}
 	}
+	w.begins(replayed)
 	w.outcomes(replayed)
 	return records
 }
@@ -177,7 +180,15 @@ func (w *world) compare(st *project.State) []journal.Record {
 // outcomes: what workers were told is taken is so. I3.
 func (w *world) outcomes(st *project.State) {
 	is := map[run.Fence]run.Outcome{}
-	for _, r := range st.Runs("", 1<<30) {
+	runs := st.Runs("", 1<<30)
+	for _, p := range st.Save().Projects {
+		for _, a := range p.Archives {
+			if r, ok := w.known(st, a.Run); ok {
+				runs = append(runs, r)
+			}
+		}
+	}
+	for _, r := range runs {
 		for _, t := range r.Tasks {
 			for _, a := range t.Attempts {
 				is[a.Fence] = a.Outcome
@@ -230,6 +241,7 @@ func (w *world) calm() {
 			break
 		}
 	}
+	w.pass(2 * kept) // what has ended is archived
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if id := w.open(); id != "" && len(w.wrong) == 0 {
@@ -276,12 +288,14 @@ func (w *world) judge() {
 			w.bad("I2: run %s did not end", id)
 		}
 	}
+	w.archived, w.purged = len(h.Archived), w.disk.Purged()
 	w.harm()
+	w.harmSnapshot(st)
 }
 
 // harm flips a bit of a record, or tears it: no reader takes it for what was written. I10.
 func (w *world) harm() {
-	m := w.disk.Copy()
+	m := w.disk.Whole()
 	at := m.Len()
 	if w.chance(50) {
 		at = 1 + w.rng.Uint64N(m.Len())

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/snapshot/snapshottest"
 )
 
 const ttl = 4 * time.Second
@@ -31,6 +32,8 @@ type world struct {
 	faults  bool // the network, the disk and the workers may fail
 	began   time.Time
 	disk    *journaltest.Memory
+	blobs   *snapshottest.Blobs
+	every   uint64 // records until a snapshot is taken
 	plans   plans
 	queue   map[string]map[string]bool // capability → hints
 	now     *coordinator               // that requests reach; nil: none
@@ -51,6 +54,8 @@ type world struct {
 	trace                     hashed
 	told                      bool // the story is over
 	grants, restarts, doubled int
+	archived                  int    // runs, at the end
+	purged                    uint64 // records
 }
 
 // plans has a lock of its own: the partition asks for them inside a command.
@@ -79,11 +84,12 @@ type hashed struct {
 
 func newWorld(seed uint64) *world {
 	w := &world{
-		rng: rand.New(rand.NewPCG(seed, 14)), faults: true, began: time.Now(), disk: &journaltest.Memory{}, plans: plans{known: map[string]*plan.Plan{}},
+		rng: rand.New(rand.NewPCG(seed, 14)), faults: true, began: time.Now(), disk: &journaltest.Memory{}, blobs: &snapshottest.Blobs{}, plans: plans{known: map[string]*plan.Plan{}},
 		queue: map[string]map[string]bool{}, sink: map[string]run.Fence{}, accepted: map[string]string{}, keys: map[string]string{},
 		done: map[run.Fence]run.Outcome{}, refused: map[run.Fence]bool{}, given: map[string][]*job{}, ended: map[string]run.State{}, tasks: map[string]run.TaskState{},
 	}
 	w.disk.Fault = w.disturb
+	w.every = 10 + w.rng.Uint64N(60)
 	for i := range 3 {
 		w.workers = append(w.workers, newWorker(w, fmt.Sprint("w", i)))
 	}
