@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/snapshot/snapshottest"
 	"github.com/slipway-build/slipway/internal/natstest"
 )
 
@@ -32,8 +33,9 @@ var update = flag.Bool("update", false, "write the journal of the current schema
 // golden is a journal that a program of some schema wrote, and what it adds up to. Only
 // that of the current schema is ever written again.
 const (
-	goldenSchema  = 1
-	goldenFrames  = "testdata/journals/schema%d.frames"     // base64, one frame a line
+	goldenSchema  = 2
+	goldenFrames  = "testdata/journals/schema%d.frames"     // base64, one frame a line, an empty one for each that is gone
+	goldenBlobs   = "testdata/journals/schema%d.blobs"      // base64, one blob a line; since schema 2
 	goldenPlans   = "testdata/journals/schema%d.plans.json" // by hash
 	goldenState   = "testdata/journals/schema%d.state.json"
 	goldenPartNum = 0
@@ -67,18 +69,24 @@ func TestJournalsOfEarlierFormatsReplay(t *testing.T) {
 
 func replayGolden(t *testing.T, schema int) *project.State {
 	t.Helper()
-	m := &journaltest.Memory{}
-	lines, err := os.ReadFile(fmt.Sprintf(goldenFrames, schema))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, line := range strings.Fields(string(lines)) {
-		frame, err := base64.StdEncoding.DecodeString(line)
-		if err != nil {
-			t.Fatal(err)
+	m, blobs := &journaltest.Memory{}, &snapshottest.Blobs{}
+	gone := uint64(0)
+	for i, frame := range lines(t, fmt.Sprintf(goldenFrames, schema)) {
+		if len(frame) == 0 {
+			gone++
 		}
 		if _, err := m.Append(t.Context(), uint64(i), frame); err != nil {
 			t.Fatal(err)
+		}
+	}
+	if err := m.Purge(t.Context(), gone+1); err != nil {
+		t.Fatal(err)
+	}
+	if schema > 1 {
+		for _, blob := range lines(t, fmt.Sprintf(goldenBlobs, schema)) {
+			if _, err := blobs.Put(t.Context(), blob); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	var plans map[string]json.RawMessage
@@ -89,22 +97,37 @@ func replayGolden(t *testing.T, schema int) *project.State {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st := project.New(func(hash string) (*plan.Plan, error) {
+	find := func(hash string) (*plan.Plan, error) {
 		p, err := plan.Decode(plans[hash])
 		return &p, err
-	})
-	j := journal.New(m, journal.Config{Owner: "reader", Log: slog.New(slog.DiscardHandler), Now: time.Now})
-	if _, err := j.Claim(t.Context(), func(rec journal.Record) error {
-		for _, e := range rec.Events {
-			if err := st.Apply(e, rec.Time); err != nil {
-				return err
-			}
-		}
-		return nil
-	}); err != nil {
+	}
+	st := project.New(find)
+	j := journal.New(m, journal.Config{Owner: "reader", Snapshots: blobs, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	if _, err := j.Resume(t.Context(), func(s project.Saved) (err error) {
+		st, err = project.Restore(s, find)
+		return err
+	}, func(rec journal.Record) error { return st.Fold(rec.Events, rec.Time) }); err != nil {
 		t.Fatalf("schema %d: %v", schema, err)
 	}
 	return st
+}
+
+// lines are those of a file, decoded.
+func lines(t *testing.T, path string) [][]byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out [][]byte
+	for line := range strings.Lines(string(data)) {
+		b, err := base64.StdEncoding.DecodeString(strings.TrimSuffix(line, "\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, b)
+	}
+	return out
 }
 
 // describe is the state as text: everything that is served of it.
@@ -122,7 +145,11 @@ func describe(t *testing.T, st *project.State) []byte {
 	out := struct {
 		Runs     []*run.Run
 		Projects map[string]answers
+		Archives []project.Archive `json:",omitempty"`
 	}{Projects: map[string]answers{}}
+	for _, p := range st.Save().Projects {
+		out.Archives = append(out.Archives, p.Archives...)
+	}
 	for _, r := range st.Runs("", 1<<20) {
 		out.Runs = append(out.Runs, bare(r))
 		a, ok := out.Projects[r.Project]
@@ -186,19 +213,30 @@ func record(t *testing.T) {
 	f := newFarm(t, natstest.Start(t).JetStream(t), goldenPartNum)
 	f.clock.runs(time.Millisecond)
 	f.everything()
+	f.archives()
 	f.close()
-	var frames bytes.Buffer
+	var frames, blobs bytes.Buffer
+	first, _ := f.bounds()
+	frames.WriteString(strings.Repeat("\n", int(first)-1))
 	s, err := journal.OpenStream(t.Context(), f.js, goldenPartNum, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Read(t.Context(), 1, func(_ uint64, frame []byte) error {
+	if err := s.Read(t.Context(), first, func(_ uint64, frame []byte) error {
 		fmt.Fprintln(&frames, base64.StdEncoding.EncodeToString(frame))
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
 	write(t, fmt.Sprintf(goldenFrames, goldenSchema), frames.Bytes())
+	for _, d := range f.blobs.Digests() {
+		blob, err := f.blobs.Get(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&blobs, base64.StdEncoding.EncodeToString(blob))
+	}
+	write(t, fmt.Sprintf(goldenBlobs, goldenSchema), blobs.Bytes())
 	plans := map[string]json.RawMessage{}
 	for hash, p := range f.plans {
 		if plans[hash], err = plan.Encode(*p); err != nil {
@@ -257,4 +295,16 @@ func (f *farm) everything() {
 	last := f.built("shop", "a")
 	f.hold(last, "apply/s0@e0/a")
 	f.hold(accept(plantest.Shop("bank", 2, 0, nil), "k3"), "build/s1")
+}
+
+// archives has snapshots taken, and what has ended archived and forgotten.
+func (f *farm) archives() {
+	f.t.Helper()
+	f.upkeep = partition.Upkeep{Blobs: f.blobs, Records: 5, Keep: project.Retention{PerProject: 3, Keys: time.Hour, Results: time.Hour}}
+	f.again()
+	if err := f.tick(2 * time.Hour); err != nil {
+		f.t.Fatalf("%v", err)
+	}
+	f.purges(1)
+	f.eventually("the older runs are archived", func() bool { return len(f.runs()) <= 7 })
 }
