@@ -76,7 +76,11 @@ func (o *owner) upkeep() {
 		o.archive(ripe)
 		return
 	}
-	o.up.archives = o.at.Add(upkeepEvery)
+	every := upkeepEvery
+	if keep.Keep.Runs > 0 {
+		every = min(every, keep.Keep.Runs)
+	}
+	o.up.archives = o.at.Add(every)
 	if !o.at.Before(o.up.forget) {
 		o.up.forget = o.at.Add(forgetEvery)
 		o.forgetOld()

@@ -46,6 +46,7 @@ type farm struct {
 	ttl     time.Duration // of leases; 0: a second
 	forks   bool          // webhooks run strangers' pull requests
 	poll    time.Duration // webhooks look at their repositories; 0: they do not
+	keep    time.Duration // runs stay for so long after their end; 0: as by default
 	silent  bool          // hosts of webhooks that check never call
 	hosts   map[webhook.Kind]*githosttest.Host
 	admin   string
@@ -139,6 +140,9 @@ func (f *farm) run(t *testing.T) {
 	cfg.Default()
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
+	}
+	if f.keep > 0 {
+		cfg.Retention.Runs = f.keep
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready := make(chan string, 1)
