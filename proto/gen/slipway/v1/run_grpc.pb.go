@@ -51,7 +51,9 @@ type RunServiceClient interface {
 	// Get answers one run with its tasks. Strict: it sees everything that was
 	// acknowledged before the call.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
-	// List answers runs without tasks, newest first.
+	// List answers runs without tasks, newest first. Runs that ended so long ago that they
+	// were archived are not in it; Get, Watch, Explain and LogService.Tail still answer for
+	// them by name, and Retry is FAILED_PRECONDITION.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
 	// Watch answers the run as it is and then every change of it, and ends after the
 	// run has ended. A watcher that is too slow is ended with RESOURCE_EXHAUSTED and
@@ -191,7 +193,9 @@ type RunServiceServer interface {
 	// Get answers one run with its tasks. Strict: it sees everything that was
 	// acknowledged before the call.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
-	// List answers runs without tasks, newest first.
+	// List answers runs without tasks, newest first. Runs that ended so long ago that they
+	// were archived are not in it; Get, Watch, Explain and LogService.Tail still answer for
+	// them by name, and Retry is FAILED_PRECONDITION.
 	List(context.Context, *ListRequest) (*ListResponse, error)
 	// Watch answers the run as it is and then every change of it, and ends after the
 	// run has ended. A watcher that is too slow is ended with RESOURCE_EXHAUSTED and
