@@ -23,7 +23,7 @@ func begin(t *testing.T) *run.Run {
 		{ID: "render/api", Kind: plan.KindRender, Can: "render", Needs: []string{"build/api"}},
 		{ID: "rollout/prod", Kind: plan.KindRollout, Can: plan.CapabilityCoordinator, Target: &plan.Target{Environment: "prod"}},
 		{ID: "wave/prod", Kind: plan.KindWave, Can: plan.CapabilityCoordinator, Target: &plan.Target{Environment: "prod"}},
-	}}, now)
+	}}, now, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestManyNeedsAreCounted(t *testing.T) {
 		last.Needs = append(last.Needs, id)
 	}
 	p.Tasks = append(p.Tasks, last)
-	r, err := run.New(run.Accepted{Run: "shop-1", Number: 1, Project: "shop"}, p, now)
+	r, err := run.New(run.Accepted{Run: "shop-1", Number: 1, Project: "shop"}, p, now, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,13 @@ type Project struct {
 	rollout map[string]*environment // by name
 	lines   map[string][]string     // line → its runs that have not ended, oldest first
 	gone    map[uint64]string       // number → id of a run that was archived
+	times   map[string]Usual        // by task
+}
+
+// Usual is how long a task takes: each time that it succeeds counts as much as all before.
+type Usual struct {
+	Took time.Duration
+	At   time.Time // of the last
 }
 
 // Key is what an idempotency key was used for.
@@ -111,7 +118,7 @@ func (s *State) Project(name string) *Project {
 	if !ok {
 		p = &Project{
 			Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]green{}, stable: map[place]Stable{},
-			rollout: map[string]*environment{}, lines: map[string][]string{}, gone: map[uint64]string{},
+			rollout: map[string]*environment{}, lines: map[string][]string{}, gone: map[uint64]string{}, times: map[string]Usual{},
 		}
 		s.projects[name] = p
 	}
@@ -217,6 +224,7 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 		if e.Digest != "" && e.State == run.TaskSucceeded {
 			p.results[e.Digest] = Known{Run: r.ID, Result: e.Result, At: at}
 		}
+		p.learn(r, e, at)
 	case run.Finished:
 		p.leaveLine(r)
 		if e.State == run.Succeeded && !compares(r) {
@@ -246,6 +254,27 @@ func (s *State) Fold(events []run.Event, at time.Time) error {
 	return nil
 }
 
+// learn notes how long a task took that succeeded.
+func (p *Project) learn(r *run.Run, e run.TaskFinished, at time.Time) {
+	t, ok := r.Find(e.Task)
+	if !ok || e.State != run.TaskSucceeded || len(t.Attempts) == 0 {
+		return
+	}
+	a := t.Attempts[len(t.Attempts)-1]
+	began := a.StartedAt
+	if began.IsZero() {
+		began = a.LeasedAt
+	}
+	took := a.FinishedAt.Sub(began)
+	if took <= 0 { // clocks that do not agree
+		return
+	}
+	if was, ok := p.times[e.Task]; ok {
+		took = (was.Took + took) / 2
+	}
+	p.times[e.Task] = Usual{Took: took, At: at}
+}
+
 func (s *State) accept(a run.Accepted, at time.Time) error {
 	if _, ok := s.runs[a.Run]; ok {
 		return fmt.Errorf("run %s is accepted twice", a.Run)
@@ -254,11 +283,11 @@ func (s *State) accept(a run.Accepted, at time.Time) error {
 	if err != nil {
 		return fmt.Errorf("plan of run %s: %w", a.Run, err)
 	}
-	r, err := run.New(a, pl, at)
+	p := s.Project(a.Project)
+	r, err := run.New(a, pl, at, func(task string) time.Duration { return p.times[task].Took })
 	if err != nil {
 		return err
 	}
-	p := s.Project(a.Project)
 	s.runs[a.Run] = r
 	s.order = append(s.order, a.Run)
 	p.last = max(p.last, a.Number)

@@ -173,3 +173,40 @@ func TestWhatDoesNotFitIsAnError(t *testing.T) {
 		t.Error("what was refused is known")
 	}
 }
+
+// TestTasksTakeAsLongAsTheyDid: each success counts as much as all before it, what failed
+// counts nothing, and another project has times of its own.
+func TestTasksTakeAsLongAsTheyDid(t *testing.T) {
+	s := begin(t)
+	bottom := func(r *run.Run) time.Duration { return r.Bottom(r.Tasks[0]) }
+	unknown := bottom(s.accept("shop", ""))
+	build := func(took time.Duration, ended run.TaskState, outcome run.Outcome) {
+		r := s.accept("shop", "")
+		fence := run.Fence{Epoch: 1, Counter: r.Number}
+		began := s.at.Add(time.Hour) // by the worker's clock
+		s.apply(
+			run.AttemptStarted{Run: r.ID, Task: "build/api", Attempt: 1, Fence: fence},
+			run.AttemptFinished{Run: r.ID, Task: "build/api", Attempt: run.Attempt{Number: 1, Outcome: outcome, Fence: fence, StartedAt: began, FinishedAt: began.Add(took)}},
+			run.TaskFinished{Run: r.ID, Task: "build/api", State: ended})
+	}
+	for _, c := range []struct {
+		took    time.Duration
+		ended   run.TaskState
+		outcome run.Outcome
+		want    time.Duration
+	}{
+		{time.Second, run.TaskFailed, run.OutcomeFailed, unknown},
+		{-time.Second, run.TaskSucceeded, run.OutcomeSucceeded, unknown},
+		{8 * time.Second, run.TaskSucceeded, run.OutcomeSucceeded, 8 * time.Second},
+		{time.Hour, run.TaskFailed, run.OutcomeFailed, 8 * time.Second},
+		{4 * time.Second, run.TaskSucceeded, run.OutcomeSucceeded, 6 * time.Second},
+	} {
+		build(c.took, c.ended, c.outcome)
+		if got := bottom(s.accept("shop", "")); got != c.want {
+			t.Errorf("after a build that %s in %s the next is expected to take %s, want %s", c.ended, c.took, got, c.want)
+		}
+	}
+	if got := bottom(s.accept("bank", "")); got != unknown {
+		t.Errorf("in another project it is expected to take %s, want %s", got, unknown)
+	}
+}

@@ -25,6 +25,7 @@ type SavedProject struct {
 	Results      []SavedResult
 	Greens       []SavedGreen
 	Stables      []SavedStable
+	Times        []SavedTime
 	Environments []SavedEnvironment
 	Archives     []Archive
 }
@@ -51,6 +52,12 @@ type SavedGreen struct {
 type SavedStable struct {
 	Environment, Cluster, Service string
 	Stable                        Stable
+}
+
+// SavedTime is how long a task usually takes.
+type SavedTime struct {
+	Task  string
+	Usual Usual
 }
 
 // SavedEnvironment is the lock of an environment.
@@ -97,6 +104,9 @@ func (p *Project) save() SavedProject {
 	slices.SortFunc(out.Stables, func(a, b SavedStable) int {
 		return cmp.Or(cmp.Compare(a.Environment, b.Environment), cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Service, b.Service))
 	})
+	for _, task := range slices.Sorted(maps.Keys(p.times)) {
+		out.Times = append(out.Times, SavedTime{task, p.times[task]})
+	}
 	for _, name := range slices.Sorted(maps.Keys(p.rollout)) {
 		e := p.rollout[name]
 		out.Environments = append(out.Environments, SavedEnvironment{Name: name, Holder: e.holder, Newest: e.newest, By: e.by})
@@ -121,6 +131,9 @@ func Restore(saved Saved, plans Plans) (*State, error) {
 		}
 		for _, t := range sp.Stables {
 			p.stable[place{t.Environment, t.Cluster, t.Service}] = t.Stable
+		}
+		for _, t := range sp.Times {
+			p.times[t.Task] = t.Usual
 		}
 		for _, e := range sp.Environments {
 			p.rollout[e.Name] = &environment{holder: e.Holder, newest: e.Newest, by: e.By}

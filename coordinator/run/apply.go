@@ -8,8 +8,9 @@ import (
 	"github.com/slipway-build/slipway/internal/planted"
 )
 
-// New is the state after Accepted at a time, with the plan that the event names.
-func New(e Accepted, p *plan.Plan, at time.Time) (*Run, error) {
+// New is the state after Accepted at a time, with the plan that the event names. took says
+// how long a task usually takes; 0: nobody knows. It may be nil.
+func New(e Accepted, p *plan.Plan, at time.Time, took func(task string) time.Duration) (*Run, error) {
 	r := &Run{
 		ID: e.Run, Number: e.Number, Project: e.Project, Repository: e.Repository, Ref: e.Ref, Commit: e.Commit, Dirty: e.Dirty,
 		PlanHash: e.PlanHash, TraceID: e.TraceID, SubmittedBy: e.SubmittedBy, Origin: e.Origin, AcceptedAt: at, State: Running, Plan: p,
@@ -20,7 +21,7 @@ func New(e Accepted, p *plan.Plan, at time.Time) (*Run, error) {
 			return nil, fmt.Errorf("run %s: %w", e.Run, err)
 		}
 	}
-	r.paths()
+	r.paths(took)
 	for _, t := range r.Tasks {
 		if t.waiting == 0 {
 			r.makeReady(t, at)

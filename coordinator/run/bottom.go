@@ -12,15 +12,25 @@ import (
 func (r *Run) Bottom(t *Task) time.Duration { return t.bottom }
 
 // paths says how long the rest is behind each task. What needs a task comes behind it.
-func (r *Run) paths() {
+func (r *Run) paths(took func(task string) time.Duration) {
 	for i := len(r.Tasks) - 1; i >= 0; i-- {
 		t := r.Tasks[i]
 		var rest time.Duration
 		for _, k := range t.kids {
 			rest = max(rest, r.Tasks[k].bottom)
 		}
-		t.bottom = rest + usual(t.Spec)
+		t.bottom = rest + expected(t.Spec, took)
 	}
+}
+
+// expected is how long a task will take: as it did before, or as its kind does.
+func expected(t *plan.Task, took func(task string) time.Duration) time.Duration {
+	if took != nil && t.Reuse == nil {
+		if d := took(t.ID); d > 0 {
+			return d
+		}
+	}
+	return usual(t)
 }
 
 // usual is how long a task takes when nothing is known of it: only the proportions count.

@@ -13,7 +13,7 @@ import (
 // and a rollback that is added later has a length too.
 func TestBottom(t *testing.T) {
 	p := plantest.Shop("shop", 3, 1, [][]string{{"c"}})
-	r, err := run.New(run.Accepted{Run: "shop-1", Project: "shop"}, p, time.Unix(1, 0))
+	r, err := run.New(run.Accepted{Run: "shop-1", Project: "shop"}, p, time.Unix(1, 0), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,5 +40,24 @@ func TestBottom(t *testing.T) {
 	}
 	if of(id) == 0 || of("build/s0") == 0 {
 		t.Errorf("after a rollback was added: rollback %s, build %s", of(id), of("build/s0"))
+	}
+}
+
+// TestBottomOfWhatIsKnown: what was measured counts for tasks that are not reused, and the
+// usual time of their kind for the others.
+func TestBottomOfWhatIsKnown(t *testing.T) {
+	p := &plan.Plan{Project: "shop", Tasks: []plan.Task{
+		{ID: "build/slow", Kind: plan.KindBuild}, {ID: "build/new", Kind: plan.KindBuild}, {ID: "build/kept", Kind: plan.KindBuild, Reuse: &plan.Reuse{}},
+		{ID: "test/last", Kind: plan.KindTest, Needs: []string{"build/slow", "build/new", "build/kept"}},
+	}}
+	known := map[string]time.Duration{"build/slow": time.Hour, "build/kept": time.Hour, "test/last": 3 * time.Second}
+	r, err := run.New(run.Accepted{Run: "shop-1", Project: "shop"}, p, time.Unix(1, 0), func(task string) time.Duration { return known[task] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []time.Duration{time.Hour + 3*time.Second, 2*time.Minute + 3*time.Second, 3 * time.Second, 3 * time.Second} {
+		if got := r.Bottom(r.Tasks[i]); got != want {
+			t.Errorf("%s: %s to the end, want %s", p.Tasks[i].ID, got, want)
+		}
 	}
 }

@@ -26,7 +26,7 @@ type world struct {
 
 func begin(p *plan.Plan) (*world, error) {
 	w := &world{at: time.Unix(1_000_000, 0).UTC(), first: run.Accepted{Run: "shop-1", Number: 1, Project: "shop"}}
-	r, err := run.New(w.first, p, w.at)
+	r, err := run.New(w.first, p, w.at, nil)
 	w.r = r
 	return w, err
 }
@@ -172,7 +172,7 @@ func check(t *rapid.T, w *world) {
 			}
 		}
 	}
-	again, err := run.New(w.first, w.r.Plan, time.Unix(1_000_000, 0).UTC())
+	again, err := run.New(w.first, w.r.Plan, time.Unix(1_000_000, 0).UTC(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

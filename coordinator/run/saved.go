@@ -39,6 +39,7 @@ type SavedTask struct {
 	Class      Class
 	Result     plan.Result
 	Revoked    bool
+	Longest    time.Duration // Bottom
 }
 
 // Save is the run as it is. It shares attempts and results with the run.
@@ -54,7 +55,7 @@ func (r *Run) Save() Saved {
 	for i, t := range r.Tasks {
 		s.Tasks[i] = SavedTask{
 			State: t.State, Attempts: t.Attempts, ReadyAt: t.ReadyAt, NotBefore: t.NotBefore, FinishedAt: t.FinishedAt,
-			Message: t.Message, Class: t.Class, Result: t.Result, Revoked: t.Revoked,
+			Message: t.Message, Class: t.Class, Result: t.Result, Revoked: t.Revoked, Longest: t.bottom,
 		}
 		if i >= len(r.Plan.Tasks) {
 			s.Tasks[i].ID = t.Spec.ID
@@ -83,7 +84,7 @@ func (r *Run) isReady() []int {
 
 // Restore is the run that was saved, with the plan that it was accepted with.
 func Restore(s Saved, p *plan.Plan) (*Run, error) {
-	r, err := New(s.Accepted, p, s.AcceptedAt)
+	r, err := New(s.Accepted, p, s.AcceptedAt, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func Restore(s Saved, p *plan.Plan) (*Run, error) {
 		}
 		t := r.Tasks[i]
 		t.State, t.Attempts, t.ReadyAt, t.NotBefore, t.FinishedAt = saved.State, saved.Attempts, saved.ReadyAt, saved.NotBefore, saved.FinishedAt
-		t.Message, t.Class, t.Result, t.Revoked = saved.Message, saved.Class, saved.Result, saved.Revoked
+		t.Message, t.Class, t.Result, t.Revoked, t.bottom = saved.Message, saved.Class, saved.Result, saved.Revoked, saved.Longest
 	}
 	r.count()
 	for _, env := range s.Entered {

@@ -15,7 +15,7 @@ import (
 func TestAgain(t *testing.T) {
 	p := plantest.Shop("shop", 2, 2, [][]string{{"c"}})
 	p.Line, p.Supersede = "branch main", plan.SupersedeRunning
-	r, err := run.New(run.Accepted{Run: "shop-1", Project: "shop"}, p, time.Unix(1, 0))
+	r, err := run.New(run.Accepted{Run: "shop-1", Project: "shop"}, p, time.Unix(1, 0), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
@@ -35,7 +37,7 @@ func (c *Codec) FromSavedRun(m *pb.SavedRun) run.Saved {
 func (c *Codec) SavedTask(s run.SavedTask) *pb.SavedTask {
 	out := &pb.SavedTask{
 		Id: s.ID, State: c.taskState.to[s.State], ReadyAt: Time(s.ReadyAt), NotBefore: Time(s.NotBefore), FinishedAt: Time(s.FinishedAt),
-		Message: s.Message, FailureClass: c.class.to[s.Class], Result: Result(s.Result), Revoked: s.Revoked,
+		Message: s.Message, FailureClass: c.class.to[s.Class], Result: Result(s.Result), Revoked: s.Revoked, Longest: durationpb.New(s.Longest),
 	}
 	for _, a := range s.Attempts {
 		out.Attempts = append(out.Attempts, &pb.SavedAttempt{Attempt: c.Attempt(a), LogSize: a.LogSize, Untouched: a.Untouched})
@@ -47,7 +49,7 @@ func (c *Codec) SavedTask(s run.SavedTask) *pb.SavedTask {
 func (c *Codec) FromSavedTask(m *pb.SavedTask) run.SavedTask {
 	out := run.SavedTask{
 		ID: m.GetId(), State: c.taskState.from[m.GetState()], ReadyAt: FromTime(m.GetReadyAt()), NotBefore: FromTime(m.GetNotBefore()), FinishedAt: FromTime(m.GetFinishedAt()),
-		Message: m.GetMessage(), Class: c.class.from[m.GetFailureClass()], Result: FromResult(m.GetResult()), Revoked: m.GetRevoked(),
+		Message: m.GetMessage(), Class: c.class.from[m.GetFailureClass()], Result: FromResult(m.GetResult()), Revoked: m.GetRevoked(), Longest: m.GetLongest().AsDuration(),
 	}
 	for _, s := range m.GetAttempts() {
 		a := c.FromAttempt(s.GetAttempt())
@@ -73,6 +75,9 @@ func SavedProject(p project.SavedProject) []*pb.SnapshotItem {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Stable{Stable: &pb.SavedStable{
 			Environment: s.Environment, Cluster: s.Cluster, Service: s.Service, Manifests: s.Stable.Manifests, Release: s.Stable.Release, Run: s.Stable.Run,
 		}}})
+	}
+	for _, t := range p.Times {
+		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Time{Time: &pb.SavedTime{Task: t.Task, Took: durationpb.New(t.Usual.Took), At: Time(t.Usual.At)}}})
 	}
 	for _, e := range p.Environments {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Environment{Environment: &pb.SavedEnvironment{Name: e.Name, Holder: e.Holder, Newest: e.Newest, By: e.By}}})
@@ -100,6 +105,8 @@ func FromSavedItem(p *project.SavedProject, m *pb.SnapshotItem) bool {
 			Environment: e.GetEnvironment(), Cluster: e.GetCluster(), Service: e.GetService(),
 			Stable: project.Stable{Manifests: e.GetManifests(), Release: e.GetRelease(), Run: e.GetRun()},
 		})
+	case *pb.SnapshotItem_Time:
+		p.Times = append(p.Times, project.SavedTime{Task: k.Time.GetTask(), Usual: project.Usual{Took: k.Time.GetTook().AsDuration(), At: FromTime(k.Time.GetAt())}})
 	case *pb.SnapshotItem_Environment:
 		e := k.Environment
 		p.Environments = append(p.Environments, project.SavedEnvironment{Name: e.GetName(), Holder: e.GetHolder(), Newest: e.GetNewest(), By: e.GetBy()})

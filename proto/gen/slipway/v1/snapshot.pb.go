@@ -9,6 +9,7 @@ package slipwayv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -216,6 +217,7 @@ type SnapshotItem struct {
 	//	*SnapshotItem_Archive
 	//	*SnapshotItem_Run
 	//	*SnapshotItem_Task
+	//	*SnapshotItem_Time
 	Kind          isSnapshotItem_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -339,6 +341,15 @@ func (x *SnapshotItem) GetTask() *SavedTask {
 	return nil
 }
 
+func (x *SnapshotItem) GetTime() *SavedTime {
+	if x != nil {
+		if x, ok := x.Kind.(*SnapshotItem_Time); ok {
+			return x.Time
+		}
+	}
+	return nil
+}
+
 type isSnapshotItem_Kind interface {
 	isSnapshotItem_Kind()
 }
@@ -379,6 +390,10 @@ type SnapshotItem_Task struct {
 	Task *SavedTask `protobuf:"bytes,9,opt,name=task,proto3,oneof"`
 }
 
+type SnapshotItem_Time struct {
+	Time *SavedTime `protobuf:"bytes,10,opt,name=time,proto3,oneof"`
+}
+
 func (*SnapshotItem_Project) isSnapshotItem_Kind() {}
 
 func (*SnapshotItem_Key) isSnapshotItem_Kind() {}
@@ -396,6 +411,8 @@ func (*SnapshotItem_Archive) isSnapshotItem_Kind() {}
 func (*SnapshotItem_Run) isSnapshotItem_Kind() {}
 
 func (*SnapshotItem_Task) isSnapshotItem_Kind() {}
+
+func (*SnapshotItem_Time) isSnapshotItem_Kind() {}
 
 type SavedProject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -734,6 +751,67 @@ func (x *SavedStable) GetRun() string {
 	return ""
 }
 
+// SavedTime is how long a task of a project usually takes.
+type SavedTime struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Took          *durationpb.Duration   `protobuf:"bytes,2,opt,name=took,proto3" json:"took,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SavedTime) Reset() {
+	*x = SavedTime{}
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SavedTime) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SavedTime) ProtoMessage() {}
+
+func (x *SavedTime) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SavedTime.ProtoReflect.Descriptor instead.
+func (*SavedTime) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SavedTime) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *SavedTime) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+func (x *SavedTime) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // SavedEnvironment is the lock of an environment.
 type SavedEnvironment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -749,7 +827,7 @@ type SavedEnvironment struct {
 
 func (x *SavedEnvironment) Reset() {
 	*x = SavedEnvironment{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[8]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +839,7 @@ func (x *SavedEnvironment) String() string {
 func (*SavedEnvironment) ProtoMessage() {}
 
 func (x *SavedEnvironment) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[8]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +852,7 @@ func (x *SavedEnvironment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedEnvironment.ProtoReflect.Descriptor instead.
 func (*SavedEnvironment) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SavedEnvironment) GetName() string {
@@ -818,7 +896,7 @@ type SavedArchive struct {
 
 func (x *SavedArchive) Reset() {
 	*x = SavedArchive{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[9]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -830,7 +908,7 @@ func (x *SavedArchive) String() string {
 func (*SavedArchive) ProtoMessage() {}
 
 func (x *SavedArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[9]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -843,7 +921,7 @@ func (x *SavedArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedArchive.ProtoReflect.Descriptor instead.
 func (*SavedArchive) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SavedArchive) GetRun() string {
@@ -898,7 +976,7 @@ type SavedRun struct {
 
 func (x *SavedRun) Reset() {
 	*x = SavedRun{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[10]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +988,7 @@ func (x *SavedRun) String() string {
 func (*SavedRun) ProtoMessage() {}
 
 func (x *SavedRun) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[10]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1001,7 @@ func (x *SavedRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedRun.ProtoReflect.Descriptor instead.
 func (*SavedRun) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SavedRun) GetAccepted() *RunAccepted {
@@ -1012,14 +1090,16 @@ type SavedTask struct {
 	FailureClass FailureClass           `protobuf:"varint,8,opt,name=failure_class,json=failureClass,proto3,enum=slipway.v1.FailureClass" json:"failure_class,omitempty"`
 	Result       *Result                `protobuf:"bytes,9,opt,name=result,proto3" json:"result,omitempty"`
 	// Whoever carries it out was or must be told to stop.
-	Revoked       bool `protobuf:"varint,10,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	Revoked bool `protobuf:"varint,10,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	// How long the rest of the run takes at least, with it: as it was known when the run was accepted.
+	Longest       *durationpb.Duration `protobuf:"bytes,11,opt,name=longest,proto3" json:"longest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SavedTask) Reset() {
 	*x = SavedTask{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[11]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1111,7 @@ func (x *SavedTask) String() string {
 func (*SavedTask) ProtoMessage() {}
 
 func (x *SavedTask) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[11]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1124,7 @@ func (x *SavedTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedTask.ProtoReflect.Descriptor instead.
 func (*SavedTask) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SavedTask) GetId() string {
@@ -1117,6 +1197,13 @@ func (x *SavedTask) GetRevoked() bool {
 	return false
 }
 
+func (x *SavedTask) GetLongest() *durationpb.Duration {
+	if x != nil {
+		return x.Longest
+	}
+	return nil
+}
+
 type SavedAttempt struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Attempt *Attempt               `protobuf:"bytes,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
@@ -1129,7 +1216,7 @@ type SavedAttempt struct {
 
 func (x *SavedAttempt) Reset() {
 	*x = SavedAttempt{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1228,7 @@ func (x *SavedAttempt) String() string {
 func (*SavedAttempt) ProtoMessage() {}
 
 func (x *SavedAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1241,7 @@ func (x *SavedAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedAttempt.ProtoReflect.Descriptor instead.
 func (*SavedAttempt) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SavedAttempt) GetAttempt() *Attempt {
@@ -1192,7 +1279,7 @@ type RunArchive struct {
 
 func (x *RunArchive) Reset() {
 	*x = RunArchive{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1291,7 @@ func (x *RunArchive) String() string {
 func (*RunArchive) ProtoMessage() {}
 
 func (x *RunArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1304,7 @@ func (x *RunArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunArchive.ProtoReflect.Descriptor instead.
 func (*RunArchive) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RunArchive) GetSchema() int32 {
@@ -1253,7 +1340,7 @@ var File_slipway_v1_snapshot_proto protoreflect.FileDescriptor
 const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"\x19slipway/v1/snapshot.proto\x12\n" +
-	"slipway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18slipway/v1/journal.proto\x1a\x14slipway/v1/run.proto\"\x8b\x02\n" +
+	"slipway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18slipway/v1/journal.proto\x1a\x14slipway/v1/run.proto\"\x8b\x02\n" +
 	"\bSnapshot\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\x05R\x06schema\x12!\n" +
 	"\fleast_reader\x18\x02 \x01(\x05R\vleastReader\x12\x1c\n" +
@@ -1267,7 +1354,7 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\fSnapshotPart\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12.\n" +
-	"\x05items\x18\x03 \x03(\v2\x18.slipway.v1.SnapshotItemR\x05items\"\xdb\x03\n" +
+	"\x05items\x18\x03 \x03(\v2\x18.slipway.v1.SnapshotItemR\x05items\"\x88\x04\n" +
 	"\fSnapshotItem\x124\n" +
 	"\aproject\x18\x01 \x01(\v2\x18.slipway.v1.SavedProjectH\x00R\aproject\x12(\n" +
 	"\x03key\x18\x02 \x01(\v2\x14.slipway.v1.SavedKeyH\x00R\x03key\x121\n" +
@@ -1277,7 +1364,9 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\venvironment\x18\x06 \x01(\v2\x1c.slipway.v1.SavedEnvironmentH\x00R\venvironment\x124\n" +
 	"\aarchive\x18\a \x01(\v2\x18.slipway.v1.SavedArchiveH\x00R\aarchive\x12(\n" +
 	"\x03run\x18\b \x01(\v2\x14.slipway.v1.SavedRunH\x00R\x03run\x12+\n" +
-	"\x04task\x18\t \x01(\v2\x15.slipway.v1.SavedTaskH\x00R\x04taskB\x06\n" +
+	"\x04task\x18\t \x01(\v2\x15.slipway.v1.SavedTaskH\x00R\x04task\x12+\n" +
+	"\x04time\x18\n" +
+	" \x01(\v2\x15.slipway.v1.SavedTimeH\x00R\x04timeB\x06\n" +
 	"\x04kind\"6\n" +
 	"\fSavedProject\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -1303,7 +1392,11 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\aservice\x18\x03 \x01(\tR\aservice\x12\x1c\n" +
 	"\tmanifests\x18\x04 \x01(\tR\tmanifests\x12\x18\n" +
 	"\arelease\x18\x05 \x01(\tR\arelease\x12\x10\n" +
-	"\x03run\x18\x06 \x01(\tR\x03run\"f\n" +
+	"\x03run\x18\x06 \x01(\tR\x03run\"z\n" +
+	"\tSavedTime\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12-\n" +
+	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"f\n" +
 	"\x10SavedEnvironment\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x16\n" +
@@ -1328,7 +1421,7 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\aentered\x18\b \x03(\tR\aentered\x12\x12\n" +
 	"\x04work\x18\t \x03(\rR\x04work\x12\x14\n" +
 	"\x05ready\x18\n" +
-	" \x03(\rR\x05ready\"\xcc\x03\n" +
+	" \x03(\rR\x05ready\"\x81\x04\n" +
 	"\tSavedTask\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x15.slipway.v1.TaskStateR\x05state\x124\n" +
@@ -1342,7 +1435,8 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\rfailure_class\x18\b \x01(\x0e2\x18.slipway.v1.FailureClassR\ffailureClass\x12*\n" +
 	"\x06result\x18\t \x01(\v2\x12.slipway.v1.ResultR\x06result\x12\x18\n" +
 	"\arevoked\x18\n" +
-	" \x01(\bR\arevoked\"v\n" +
+	" \x01(\bR\arevoked\x123\n" +
+	"\alongest\x18\v \x01(\v2\x19.google.protobuf.DurationR\alongest\"v\n" +
 	"\fSavedAttempt\x12-\n" +
 	"\aattempt\x18\x01 \x01(\v2\x13.slipway.v1.AttemptR\aattempt\x12\x19\n" +
 	"\blog_size\x18\x02 \x01(\x03R\alogSize\x12\x1c\n" +
@@ -1366,7 +1460,7 @@ func file_slipway_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_snapshot_proto_rawDescData
 }
 
-var file_slipway_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_slipway_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*Snapshot)(nil),              // 0: slipway.v1.Snapshot
 	(*SnapshotPart)(nil),          // 1: slipway.v1.SnapshotPart
@@ -1376,56 +1470,62 @@ var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*SavedResult)(nil),           // 5: slipway.v1.SavedResult
 	(*SavedGreen)(nil),            // 6: slipway.v1.SavedGreen
 	(*SavedStable)(nil),           // 7: slipway.v1.SavedStable
-	(*SavedEnvironment)(nil),      // 8: slipway.v1.SavedEnvironment
-	(*SavedArchive)(nil),          // 9: slipway.v1.SavedArchive
-	(*SavedRun)(nil),              // 10: slipway.v1.SavedRun
-	(*SavedTask)(nil),             // 11: slipway.v1.SavedTask
-	(*SavedAttempt)(nil),          // 12: slipway.v1.SavedAttempt
-	(*RunArchive)(nil),            // 13: slipway.v1.RunArchive
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*Result)(nil),                // 15: slipway.v1.Result
-	(*RunAccepted)(nil),           // 16: slipway.v1.RunAccepted
-	(RunState)(0),                 // 17: slipway.v1.RunState
-	(TaskState)(0),                // 18: slipway.v1.TaskState
-	(FailureClass)(0),             // 19: slipway.v1.FailureClass
-	(*Attempt)(nil),               // 20: slipway.v1.Attempt
+	(*SavedTime)(nil),             // 8: slipway.v1.SavedTime
+	(*SavedEnvironment)(nil),      // 9: slipway.v1.SavedEnvironment
+	(*SavedArchive)(nil),          // 10: slipway.v1.SavedArchive
+	(*SavedRun)(nil),              // 11: slipway.v1.SavedRun
+	(*SavedTask)(nil),             // 12: slipway.v1.SavedTask
+	(*SavedAttempt)(nil),          // 13: slipway.v1.SavedAttempt
+	(*RunArchive)(nil),            // 14: slipway.v1.RunArchive
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Result)(nil),                // 16: slipway.v1.Result
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(*RunAccepted)(nil),           // 18: slipway.v1.RunAccepted
+	(RunState)(0),                 // 19: slipway.v1.RunState
+	(TaskState)(0),                // 20: slipway.v1.TaskState
+	(FailureClass)(0),             // 21: slipway.v1.FailureClass
+	(*Attempt)(nil),               // 22: slipway.v1.Attempt
 }
 var file_slipway_v1_snapshot_proto_depIdxs = []int32{
-	14, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	15, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
 	2,  // 1: slipway.v1.SnapshotPart.items:type_name -> slipway.v1.SnapshotItem
 	3,  // 2: slipway.v1.SnapshotItem.project:type_name -> slipway.v1.SavedProject
 	4,  // 3: slipway.v1.SnapshotItem.key:type_name -> slipway.v1.SavedKey
 	5,  // 4: slipway.v1.SnapshotItem.result:type_name -> slipway.v1.SavedResult
 	6,  // 5: slipway.v1.SnapshotItem.green:type_name -> slipway.v1.SavedGreen
 	7,  // 6: slipway.v1.SnapshotItem.stable:type_name -> slipway.v1.SavedStable
-	8,  // 7: slipway.v1.SnapshotItem.environment:type_name -> slipway.v1.SavedEnvironment
-	9,  // 8: slipway.v1.SnapshotItem.archive:type_name -> slipway.v1.SavedArchive
-	10, // 9: slipway.v1.SnapshotItem.run:type_name -> slipway.v1.SavedRun
-	11, // 10: slipway.v1.SnapshotItem.task:type_name -> slipway.v1.SavedTask
-	14, // 11: slipway.v1.SavedKey.at:type_name -> google.protobuf.Timestamp
-	15, // 12: slipway.v1.SavedResult.result:type_name -> slipway.v1.Result
-	14, // 13: slipway.v1.SavedResult.at:type_name -> google.protobuf.Timestamp
-	14, // 14: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
-	14, // 15: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
-	16, // 16: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
-	14, // 17: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
-	17, // 18: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
-	14, // 19: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
-	18, // 20: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
-	12, // 21: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
-	14, // 22: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
-	14, // 23: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
-	14, // 24: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
-	19, // 25: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
-	15, // 26: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
-	20, // 27: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
-	10, // 28: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
-	11, // 29: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	9,  // 7: slipway.v1.SnapshotItem.environment:type_name -> slipway.v1.SavedEnvironment
+	10, // 8: slipway.v1.SnapshotItem.archive:type_name -> slipway.v1.SavedArchive
+	11, // 9: slipway.v1.SnapshotItem.run:type_name -> slipway.v1.SavedRun
+	12, // 10: slipway.v1.SnapshotItem.task:type_name -> slipway.v1.SavedTask
+	8,  // 11: slipway.v1.SnapshotItem.time:type_name -> slipway.v1.SavedTime
+	15, // 12: slipway.v1.SavedKey.at:type_name -> google.protobuf.Timestamp
+	16, // 13: slipway.v1.SavedResult.result:type_name -> slipway.v1.Result
+	15, // 14: slipway.v1.SavedResult.at:type_name -> google.protobuf.Timestamp
+	15, // 15: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
+	17, // 16: slipway.v1.SavedTime.took:type_name -> google.protobuf.Duration
+	15, // 17: slipway.v1.SavedTime.at:type_name -> google.protobuf.Timestamp
+	15, // 18: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
+	18, // 19: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
+	15, // 20: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
+	19, // 21: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
+	15, // 22: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
+	20, // 23: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
+	13, // 24: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
+	15, // 25: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
+	15, // 26: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
+	15, // 27: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
+	21, // 28: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
+	16, // 29: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
+	17, // 30: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
+	22, // 31: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
+	11, // 32: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
+	12, // 33: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_snapshot_proto_init() }
@@ -1445,6 +1545,7 @@ func file_slipway_v1_snapshot_proto_init() {
 		(*SnapshotItem_Archive)(nil),
 		(*SnapshotItem_Run)(nil),
 		(*SnapshotItem_Task)(nil),
+		(*SnapshotItem_Time)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1452,7 +1553,7 @@ func file_slipway_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_snapshot_proto_rawDesc), len(file_slipway_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
