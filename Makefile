@@ -61,7 +61,7 @@ bench: ## benchmarks against the references, ROW=P1 for one: docs/performance.md
 chaos: ## fault experiments, EXP=R14 for one, FULL=1 for the counts of docs/reliability.md
 	@case "$(EXP)" in ''|R14) ;; *) echo "make chaos EXP=$(EXP): not supported yet: issue 4" >&2; exit 2 ;; esac
 	go test -count=1 -v -timeout 3h -run TestSeeds ./coordinator/simulation -seeds $(if $(FULL),10000,200)
-	go test -count=1 -v -timeout 3h -tags planted -run TestPlanted ./coordinator/simulation -seeds $(if $(FULL),1000,300)
+	go test -count=1 -v -timeout 3h -tags planted -run TestPlanted ./coordinator/simulation -seeds $(if $(FULL),1000,400)
 
 clean: ## remove what this tree built; tools in ~/.cache/slipway stay
 	rm -rf bin .slipway

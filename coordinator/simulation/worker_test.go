@@ -251,7 +251,7 @@ func (k *worker) beat() {
 	var held []*job
 	for _, j := range k.jobs {
 		// One that was stopped may say so before it has seen that its time is over.
-		if j.over || j.until.After(sent) || w.chance(30) {
+		if j.over || j.until.After(sent) || w.chance(60) {
 			held = append(held, j)
 		}
 	}
