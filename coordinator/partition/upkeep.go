@@ -92,9 +92,14 @@ func (o *owner) beside(work func(ctx context.Context) (then func())) {
 	o.up.busy = true
 	o.side.Go(func() {
 		then := work(o.ctx)
-		end := func(*Tx) error {
-			o.up.busy = false
-			then()
+		if o.ctx.Err() != nil {
+			return
+		}
+		end := func(tx *Tx) error {
+			if tx.o == o { // not another, who came after it
+				o.up.busy = false
+				then()
+			}
 			return nil
 		}
 		if err := o.submit(o.ctx, end, func(error) {}); err != nil && o.ctx.Err() == nil {
