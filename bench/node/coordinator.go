@@ -44,6 +44,8 @@ type Coordinator struct {
 	Partitions int           `json:"partitions"`
 	TTL        time.Duration `json:"ttl"`
 	OTLP       string        `json:"otlp,omitempty"` // where spans go; empty: nowhere
+	// SnapshotEvery is after how many records a partition takes a snapshot; 0: never.
+	SnapshotEvery uint64 `json:"snapshot_every,omitempty"`
 }
 
 // parts are what a coordinator consists of.
@@ -88,8 +90,9 @@ func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error
 	})
 	p.set, err = partition.NewSet(ctx, c.Partitions, partition.Config{
 		Journal: func(ctx context.Context, number int) (partition.Journal, error) {
-			return journal.Open(ctx, js, journal.Config{Partition: number, Owner: "bench", Replicas: 1, Log: log, Now: time.Now})
+			return journal.Open(ctx, js, journal.Config{Partition: number, Owner: "bench", Replicas: 1, Snapshots: p.blobs, Log: log, Now: time.Now})
 		},
+		Upkeep:   partition.Upkeep{Records: c.SnapshotEvery},
 		Replicas: 1, JS: js, Plans: p.blobs.Plan, TTL: c.TTL, Dispatch: p.dispatch, Effects: noEffects{}, Listener: hub, Log: log, Now: time.Now, Yield: runtime.Gosched,
 		Suffix: func() string { return strings.ToLower(rand.Text()[:4]) },
 	})
