@@ -72,3 +72,37 @@ func TestManyStoreTheSame(t *testing.T) {
 		all.Wait()
 	}
 }
+
+func TestWhatIsDeletedIsGoneAndNothingElse(t *testing.T) {
+	s, err := artifact.Open(t.Context(), natstest.Start(t).JetStream(t), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(data []byte) string {
+		t.Helper()
+		digest, err := s.Put(t.Context(), data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return digest
+	}
+	large := bytes.Repeat([]byte("snapshot"), 150<<10) // of three parts
+	gone, stays := put(large), put([]byte("plan"))
+	for range 2 { // again is no error
+		if err := s.Delete(t.Context(), gone); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := s.Get(t.Context(), gone); !errors.Is(err, artifact.ErrNotFound) {
+		t.Errorf("get of what was deleted: %v, want ErrNotFound", err)
+	}
+	if _, err := s.Get(t.Context(), stays); err != nil {
+		t.Errorf("the other blob: %v", err)
+	}
+	if back, err := s.Get(t.Context(), put(large)); err != nil || !bytes.Equal(back, large) {
+		t.Errorf("stored once more: %d bytes, %v", len(back), err)
+	}
+	if err := s.Delete(t.Context(), "blobs.*"); !errors.Is(err, artifact.ErrNotFound) {
+		t.Errorf("delete of what is no digest: %v, want ErrNotFound", err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -244,6 +245,17 @@ func BenchmarkRead(b *testing.B) {
 		}
 		if err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkInThePartition: what the goroutine of a partition with 10,000 runs does for a
+// snapshot, and each minute for archives.
+func BenchmarkInThePartition(b *testing.B) {
+	st, _ := filled(b, 10_000, 1)
+	for b.Loop() {
+		if st.Plans() == nil || st.Ripe(project.Retention{PerProject: 20_000}, time.Unix(0, 0), 64) != nil {
+			b.Fatal("something is ripe")
 		}
 	}
 }
