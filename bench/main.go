@@ -33,6 +33,7 @@ func run(ctx context.Context) int {
 	flag.StringVar(&o.Results, "results", "results", "folder for the results")
 	flag.StringVar(&o.Disk, "disk", ".slipway", "folder on the disk that is measured")
 	flag.StringVar(&o.Tmpfs, "tmpfs", "/dev/shm", "folder in memory")
+	flag.BoolVar(&o.Try, "try", false, "two pairs of small sizes, to see that a row works; writes no result")
 	profile := flag.String("profile", "", "folder for a CPU profile of each process; empty: none")
 	role := flag.String("role", "", "be one of the processes of a benchmark")
 	config := flag.String("config", "", "what that process is configured by, in JSON")
@@ -119,6 +120,12 @@ func part(ctx context.Context, role, config string) int {
 		p, err = decode[node.Coordinator](config)
 	case "worker":
 		p, err = decode[node.Worker](config)
+	case "collector":
+		p, err = decode[node.Collector](config)
+	case "streams":
+		p, err = decode[node.Streams](config)
+	case "clients":
+		p, err = decode[node.Clients](config)
 	default:
 		err = fmt.Errorf("there is no role %q", role)
 	}

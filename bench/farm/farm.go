@@ -16,7 +16,9 @@ type Config struct {
 	Store      string           // folder of the NATS server
 	Workers    []map[string]int // slots by capability, of each worker process
 	Partitions int              // 0: as a coordinator has by default
-	OTLP       string
+	OTLP       string           // where spans go; empty: nowhere
+	// Sessions is how many workers each worker process is; 0: one.
+	Sessions int
 }
 
 // partitions of a coordinator whose configuration does not say.
@@ -57,7 +59,7 @@ func (f *Farm) start(ctx context.Context) (err error) {
 	if err := f.StartCoordinator(ctx); err != nil {
 		return err
 	}
-	return f.StartWorkers(ctx)
+	return f.StartWorkers(ctx, f.cfg.Workers...)
 }
 
 // StartCoordinator starts one on the farm's journal, and waits until it serves.
@@ -69,10 +71,10 @@ func (f *Farm) StartCoordinator(ctx context.Context) (err error) {
 	return f.Coordinator.Call("served", struct{}{}, nil)
 }
 
-// StartWorkers starts those of the configuration.
-func (f *Farm) StartWorkers(ctx context.Context) error {
-	for i, slots := range f.cfg.Workers {
-		w, err := Start(ctx, "worker", node.Worker{Name: fmt.Sprintf("worker-%d", i+1), Coordinator: f.Coordinator.Address, Token: f.token, NATS: f.NATS.Address, Slots: slots})
+// StartWorkers starts a worker process for each number of slots by capability.
+func (f *Farm) StartWorkers(ctx context.Context, workers ...map[string]int) error {
+	for i, slots := range workers {
+		w, err := Start(ctx, "worker", node.Worker{Name: fmt.Sprintf("worker-%d", i+1), Coordinator: f.Coordinator.Address, Token: f.token, NATS: f.NATS.Address, Slots: slots, Sessions: f.cfg.Sessions, OTLP: f.cfg.OTLP})
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -88,7 +89,41 @@ func (p *parts) ops() ops {
 		"served": handle(func(ctx context.Context, _ struct{}) (any, error) { return time.Since(p.began), p.served(ctx) }),
 		"flush":  handle(func(ctx context.Context, _ struct{}) (any, error) { return nil, p.tracing.Flush(ctx) }),
 		"heap":   handle(func(context.Context, struct{}) (any, error) { return heap(), nil }),
+		"settle": handle(settle),
+		"there":  handle(p.there),
 	}
+}
+
+// settle gives memory that nothing uses back to the system, so that what is resident is
+// what the process needs.
+func settle(context.Context, struct{}) (any, error) {
+	debug.FreeOSMemory()
+	debug.FreeOSMemory() // the first may only have found what the second frees: finalizers, pools
+	return nil, nil
+}
+
+// there waits until workers with so many slots together are connected.
+func (p *parts) there(ctx context.Context, slots int) (any, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	return nil, until(ctx, func() bool {
+		_, n := p.dispatch.Place(plan.CapabilityBuild)
+		return n == slots
+	})
+}
+
+// until looks again and again.
+func until(ctx context.Context, ok func() bool) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 func heap() uint64 {

@@ -103,7 +103,7 @@ func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error
 		Partitions: p.set, Presence: p.dispatch, Logs: logs, Hub: hub, TTL: c.TTL, Log: log, Traceparent: trace.Traceparent,
 		Puller: func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 	})
-	server, listener, err := c.listen(ctx, sessions, log)
+	server, listener, err := c.listen(ctx, sessions, p.tracing, log)
 	if err != nil {
 		return err
 	}
@@ -121,13 +121,13 @@ func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error
 	return nil
 }
 
-func (c Coordinator) listen(ctx context.Context, sessions *session.Server, log *slog.Logger) (*rpc.Server, net.Listener, error) {
+func (c Coordinator) listen(ctx context.Context, sessions *session.Server, tracing *telemetry.Tracing, log *slog.Logger) (*rpc.Server, net.Listener, error) {
 	tokens, err := rpc.NewTokens([]rpc.Token{{Name: "worker", Role: pb.Role_ROLE_WORKER, Hash: rpc.HashToken(c.Token)}})
 	if err != nil {
 		return nil, nil, err
 	}
 	server, err := rpc.NewServer(rpc.ServerOptions{
-		Tokens: tokens, Log: log, Grace: time.Millisecond,
+		Tokens: tokens, Log: log, Grace: time.Millisecond, Tracer: tracing.Provider(),
 		Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto},
 	})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // Hops is runs of two tasks, one run after the other, whose tasks are leased by different
-// processes.
+// processes. Each begins when the one before has ended, so that nothing else is going on.
 type Hops struct {
 	Runs   int    `json:"runs"`
 	First  string `json:"first"` // capability of the first task
@@ -29,23 +29,26 @@ type HopReport struct {
 func (p *parts) hops(ctx context.Context, h Hops) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	rep := HopReport{}
-	for i := range h.Runs {
-		ids, err := p.submitAll(ctx, []plan.Plan{graph.Chain("hops", h.First, h.Second, h.From+i)}, 1)
+	ids := make([]string, h.Runs)
+	for i := range ids {
+		one, err := p.submitAll(ctx, []plan.Plan{graph.Chain("hops", h.First, h.Second, h.From+i)}, 1)
 		if err != nil {
 			return nil, err
 		}
-		if err := p.ends.all(ctx, ids); err != nil {
+		if err := p.ends.all(ctx, one); err != nil {
 			return nil, err
 		}
-		runs, err := p.runs(ctx, ids)
-		if err != nil {
-			return nil, err
-		}
-		rep.Broken = append(rep.Broken, invariant.Check(runs)...)
-		a, b := runs[0].Tasks[0], runs[0].Tasks[1]
+		ids[i] = one[0]
+	}
+	runs, err := p.runs(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	rep := HopReport{Broken: invariant.Check(runs)}
+	for _, r := range runs {
+		a, b := r.Tasks[0], r.Tasks[1]
 		if len(a.Attempts) != 1 || len(b.Attempts) != 1 {
-			return nil, fmt.Errorf("run %s: a task has several attempts", ids[0])
+			return nil, fmt.Errorf("run %s: a task has several attempts", r.ID)
 		}
 		rep.Hops = append(rep.Hops, b.Attempts[0].StartedAt.Sub(a.Attempts[0].FinishedAt))
 	}

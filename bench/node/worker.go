@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/rpc"
 	"github.com/slipway-build/slipway/internal/session"
+	"github.com/slipway-build/slipway/internal/telemetry"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -28,7 +29,8 @@ type Worker struct {
 	NATS        string         `json:"nats"`
 	Slots       map[string]int `json:"slots"` // by capability
 	// Sessions is how many workers this process is; 0: one.
-	Sessions int `json:"sessions,omitempty"`
+	Sessions int    `json:"sessions,omitempty"`
+	OTLP     string `json:"otlp,omitempty"` // where spans go; empty: nowhere
 }
 
 // Run works until the input ends.
@@ -42,9 +44,15 @@ func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("task queue: %w", err)
 	}
 	defer hangUp()
+	// A real worker's runners make spans of what they do. These do nothing: only calls are traced.
+	tracing, err := telemetry.NewTracing(ctx, telemetry.TraceConfig{Endpoint: w.OTLP, Service: "slipway-worker", Version: "bench"})
+	if err != nil {
+		return fmt.Errorf("tracing: %w", err)
+	}
+	defer tracing.Shutdown(context.WithoutCancel(ctx)) //nolint:errcheck // no span of it is waited for
 	g, ctx := errgroup.WithContext(ctx)
 	for range max(1, w.Sessions) {
-		conn, err := rpc.Dial(ctx, w.Coordinator, rpc.DialOptions{Token: w.Token})
+		conn, err := rpc.Dial(ctx, w.Coordinator, rpc.DialOptions{Token: w.Token, Tracer: tracing.Provider()})
 		if err != nil {
 			return fmt.Errorf("coordinator: %w", err)
 		}

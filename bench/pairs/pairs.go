@@ -31,6 +31,14 @@ func (g Goal) Met(ci [2]float64) bool {
 	return ci[0] >= g.Limit
 }
 
+// Worse says whether the bad end of an interval is further from the goal than another's.
+func (g Goal) Worse(ci, than [2]float64) bool {
+	if g.AtMost {
+		return ci[1] > than[1]
+	}
+	return ci[0] < than[0]
+}
+
 func (g Goal) String() string {
 	if g.AtMost {
 		return fmt.Sprintf("≤ %g", g.Limit)

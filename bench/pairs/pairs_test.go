@@ -107,3 +107,38 @@ func TestAFileHasWhatTheScoreboardAsksFor(t *testing.T) {
 		t.Errorf("met with a broken invariant: %v, %v", r.Met, err)
 	}
 }
+
+func TestARowOfSeveralPartsIsItsWorst(t *testing.T) {
+	parts := func() []pairs.Part {
+		return []pairs.Part{
+			{Name: "wall", Unit: "s", Raw: made(1, 2, 2, 2, 2, 2, 2, 2, 2)},
+			{Name: "CPU", Unit: "CPU-s", Raw: made(1, 3, 3, 3, 3, 3, 3, 3, 3)},
+			{Name: "memory", Unit: "bytes", Raw: made(1, 1, 1, 1, 1, 1, 1, 1, 1)},
+		}
+	}
+	for _, c := range []struct {
+		goal  pairs.Goal
+		unit  string
+		ratio float64
+		met   bool
+	}{
+		{pairs.Goal{Limit: 2.5, AtMost: true}, "CPU-s", 3, false},
+		{pairs.Goal{Limit: 1}, "bytes", 1, true},
+	} {
+		r := pairs.Result{Row: "P5"}
+		if err := r.Worst(parts(), c.goal); err != nil {
+			t.Fatal(err)
+		}
+		if r.Unit != c.unit || r.Ratio != c.ratio || r.Met != c.met || len(r.Parts) != 3 || r.Parts[0].Ratio != 2 {
+			t.Errorf("%v: %s %g, met %v, parts %+v", c.goal, r.Unit, r.Ratio, r.Met, r.Parts)
+		}
+	}
+	short := parts()
+	short[2].Raw = short[2].Raw[:8]
+	if err := (&pairs.Result{}).Worst(short, pairs.Goal{}); !errors.Is(err, pairs.ErrTooFew) {
+		t.Errorf("a part of eight pairs: %v", err)
+	}
+	if err := (&pairs.Result{}).Worst(nil, pairs.Goal{}); !errors.Is(err, pairs.ErrTooFew) {
+		t.Errorf("no part: %v", err)
+	}
+}

@@ -40,6 +40,39 @@ type Result struct {
 	// Broken invariants; with any, the row does not count.
 	Broken []string `json:"broken_invariants"`
 	Notes  []string `json:"notes,omitempty"`
+	// Parts of a row that counts as its worst; its own figures are those of that part.
+	Parts []Part `json:"parts,omitempty"`
+}
+
+// Part is one of several things that a row measures.
+type Part struct {
+	Name  string     `json:"name"`
+	Unit  string     `json:"unit"`
+	Ratio float64    `json:"ratio_median"`
+	CI95  [2]float64 `json:"ratio_ci95"`
+	Raw   []Pair     `json:"raw_pairs"`
+}
+
+// Worst fills a result from the part whose bad end is the worst, and keeps all of them.
+func (r *Result) Worst(parts []Part, goal Goal) error {
+	worst := -1
+	for i := range parts {
+		p := &parts[i]
+		s, err := Summarize(p.Raw, goal)
+		if err != nil {
+			return fmt.Errorf("row %s, %s: %w", r.Row, p.Name, err)
+		}
+		p.Ratio, p.CI95 = s.Median, s.CI95
+		if worst < 0 || goal.Worse(p.CI95, parts[worst].CI95) {
+			worst = i
+		}
+	}
+	if worst < 0 {
+		return fmt.Errorf("row %s: %w: there is no part", r.Row, ErrTooFew)
+	}
+	r.Parts, r.Raw, r.Unit = parts, parts[worst].Raw, parts[worst].Unit
+	r.Notes = append(r.Notes, "the worst part: "+parts[worst].Name)
+	return r.Fill(goal)
 }
 
 // Fill works out what a result's raw pairs say. With broken invariants it is not met.

@@ -25,6 +25,8 @@ type Options struct {
 	Disk    string // folder on a disk
 	Tmpfs   string // folder in memory
 	Out     io.Writer
+	// Try measures two pairs of small sizes, to see that a row works; it writes no file.
+	Try bool
 }
 
 // Row is measured together: each part writes a file of its own.
@@ -39,11 +41,11 @@ func All() []Row {
 	return []Row{
 		{"P1", []string{"P1-disk", "P1-slow", "P1-tmpfs"}, p1},
 		{"P2", []string{"P2-queue"}, notYet},
-		{"P3", []string{"P3-p50", "P3-p99"}, notYet},
+		{"P3", []string{"P3-p50", "P3-p99"}, p3},
 		{"P4", []string{"P4-bound", "P4-ninja"}, notYet},
-		{"P5", []string{"P5"}, notYet},
+		{"P5", []string{"P5"}, p5},
 		{"P11", []string{"P11"}, notYet},
-		{"P12", []string{"P12-tracing", "P12-idle"}, notYet},
+		{"P12", []string{"P12-tracing", "P12-idle"}, p12},
 		{"scale", []string{"scale-one", "scale-many"}, scale},
 	}
 }
@@ -94,30 +96,78 @@ func scratch(parent string) (dir string, remove func(), err error) {
 	return dir, func() { _ = os.RemoveAll(dir) }, nil
 }
 
+// size is how much of something is measured.
+func (b *bench) size(full, try int) int {
+	if b.Try {
+		return try
+	}
+	return full
+}
+
 // interleave measures A B A B …: reference, then ours.
 func (b *bench) interleave(what string, reference, ours func(i int) (pairs.Half, error)) ([]pairs.Pair, error) {
-	n := max(b.Pairs, pairs.Counted+1)
-	out := make([]pairs.Pair, n)
-	for i := range out {
-		var err error
-		if out[i].Reference, err = reference(i); err != nil {
+	one := func(half func(int) (pairs.Half, error)) func(int) ([]pairs.Half, error) {
+		return func(i int) ([]pairs.Half, error) {
+			h, err := half(i)
+			return []pairs.Half{h}, err
+		}
+	}
+	all, err := b.interleaveAll([]string{what}, one(reference), one(ours))
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// interleaveAll measures several things in each half: the first index of the answer is the
+// one of the names.
+func (b *bench) interleaveAll(names []string, reference, ours func(i int) ([]pairs.Half, error)) ([][]pairs.Pair, error) {
+	out := make([][]pairs.Pair, len(names))
+	n := max(b.Pairs, b.size(pairs.Counted+1, 2))
+	for i := range n {
+		theirs, err := reference(i)
+		if err != nil {
 			return nil, fmt.Errorf("reference of pair %d: %w", i+1, err)
 		}
-		if out[i].Ours, err = ours(i); err != nil {
+		own, err := ours(i)
+		if err != nil {
 			return nil, fmt.Errorf("ours of pair %d: %w", i+1, err)
 		}
-		p := out[i]
-		fmt.Fprintf(b.Out, "%s pair %d of %d: ours %.5g (%.2f CPU-s), reference %.5g (%.2f CPU-s), ratio %.3f, load %.1f\n",
-			what, i+1, n, p.Ours.Value, p.Ours.CPU, p.Reference.Value, p.Reference.CPU, p.Ours.Value/p.Reference.Value, farm.Load())
+		for k, name := range names {
+			p := pairs.Pair{Ours: own[k], Reference: theirs[k]}
+			out[k] = append(out[k], p)
+			fmt.Fprintf(b.Out, "%s pair %d of %d: ours %.5g (%.2f CPU-s), reference %.5g (%.2f CPU-s), ratio %.3f, load %.1f\n",
+				name, i+1, n, p.Ours.Value, p.Ours.CPU, p.Reference.Value, p.Reference.CPU, p.Ours.Value/p.Reference.Value, farm.Load())
+		}
 	}
 	return out, nil
 }
 
 // finish writes a row's file and says what it says.
 func (b *bench) finish(r pairs.Result, goal pairs.Goal, machine pairs.Machine) error {
+	return b.write(r, machine, func(r *pairs.Result) error { return r.Fill(goal) })
+}
+
+// worst does that for a row which counts as the worst of its parts.
+func (b *bench) worst(r pairs.Result, parts []pairs.Part, goal pairs.Goal, machine pairs.Machine) error {
+	return b.write(r, machine, func(r *pairs.Result) error { return r.Worst(parts, goal) })
+}
+
+func (b *bench) write(r pairs.Result, machine pairs.Machine, fill func(*pairs.Result) error) error {
+	for _, n := range r.Notes {
+		fmt.Fprintf(b.Out, "%s: %s\n", r.Row, n)
+	}
+	for _, s := range r.Broken {
+		fmt.Fprintf(b.Out, "%s BROKEN %s\n", r.Row, s)
+	}
+	b.broken += len(r.Broken)
+	if b.Try {
+		fmt.Fprintf(b.Out, "%s: only tried: no file\n", r.Row)
+		return nil
+	}
 	machine.After = farm.Load()
 	r.Machine, r.Commit, r.Date = machine, farm.Commit(), time.Now().UTC().Format(time.RFC3339)
-	if err := r.Fill(goal); err != nil {
+	if err := fill(&r); err != nil {
 		return err
 	}
 	data, err := r.Encode()
@@ -136,9 +186,5 @@ func (b *bench) finish(r pairs.Result, goal pairs.Goal, machine pairs.Machine) e
 	}
 	fmt.Fprintf(b.Out, "%s: ours %.5g, reference %.5g %s; ratio %.3f [%.3f, %.3f], goal %s: %s\n",
 		r.Row, pairs.Median(r.Ours), pairs.Median(r.Reference), r.Unit, r.Ratio, r.CI95[0], r.CI95[1], r.Goal, met)
-	for _, s := range r.Broken {
-		fmt.Fprintf(b.Out, "%s BROKEN %s\n", r.Row, s)
-	}
-	b.broken += len(r.Broken)
 	return nil
 }

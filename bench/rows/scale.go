@@ -24,6 +24,7 @@ func scale(ctx context.Context, b *bench) error {
 		if !b.wants(part.row) {
 			continue
 		}
+		part.batch.Runs, part.batch.Width = min(part.batch.Runs, b.size(1000, 50)), min(part.batch.Width, b.size(1000, 50))
 		r := pairs.Result{Row: part.row, What: part.what, Durable: "fsync before ack, in memory (tmpfs)"}
 		if err := b.shape(ctx, r, part.batch); err != nil {
 			return err
@@ -51,12 +52,12 @@ func (b *bench) shape(ctx context.Context, r pairs.Result, batch node.Batch) err
 	half := func(which int, shape node.Batch) func(int) (pairs.Half, error) {
 		return func(i int) (pairs.Half, error) {
 			shape.Seed = uint64(2*i + which)
-			h, bytes, err := b.cost(f, shape, &r.Broken)
-			kept[which] = append(kept[which], bytes)
-			return h, err
+			c, err := b.cost(f, shape, &r.Broken)
+			kept[which] = append(kept[which], c.kept)
+			return pairs.Half{Value: 1 / c.cpu, CPU: c.h.CPU}, err
 		}
 	}
-	r.Raw, err = b.interleave(r.Row, half(0, node.Batch{Runs: runs, Layers: layers, Width: width, Projects: projects}), half(1, batch))
+	r.Raw, err = b.interleave(r.Row, half(0, node.Batch{Runs: b.size(runs, 10), Layers: layers, Width: width, Projects: projects}), half(1, batch))
 	if err != nil {
 		return err
 	}
@@ -67,25 +68,30 @@ func (b *bench) shape(ctx context.Context, r pairs.Result, batch node.Batch) err
 	r.Notes = append(r.Notes,
 		fmt.Sprintf("heap that the coordinator keeps, per task, median of the batches: %.0f bytes, reference %.0f", pairs.Median(kept[1]), pairs.Median(kept[0])),
 		fmt.Sprintf("the coordinator's peak resident memory over all %d batches: %d MiB", 2*len(r.Raw), peak>>20))
-	for _, n := range r.Notes {
-		fmt.Fprintf(b.Out, "%s: %s\n", r.Row, n)
-	}
 	return b.finish(r, pairs.Goal{Limit: flat}, machine)
 }
 
-// cost measures tasks per CPU second, and the bytes of heap that each leaves behind.
-func (b *bench) cost(f *farm.Farm, batch node.Batch, broken *[]string) (h pairs.Half, kept float64, err error) {
+// spent is what a batch took per task.
+type spent struct {
+	wall float64 // seconds
+	cpu  float64 // seconds of all processes
+	kept float64 // bytes of heap that the coordinator keeps
+	h    pairs.Half
+}
+
+// cost measures what a batch takes per task.
+func (b *bench) cost(f *farm.Farm, batch node.Batch, broken *[]string) (spent, error) {
 	var before, after uint64
 	if err := f.Coordinator.Call("heap", struct{}{}, &before); err != nil {
-		return pairs.Half{}, 0, err
+		return spent{}, err
 	}
-	if h, err = b.batch(f, batch, broken); err != nil {
-		return pairs.Half{}, 0, err
+	h, err := b.batch(f, batch, broken)
+	if err != nil {
+		return spent{}, err
 	}
 	if err := f.Coordinator.Call("heap", struct{}{}, &after); err != nil {
-		return pairs.Half{}, 0, err
+		return spent{}, err
 	}
 	tasks := float64(batch.Runs * batch.Layers * batch.Width)
-	h.Value = tasks / h.CPU
-	return h, (float64(after) - float64(before)) / tasks, nil
+	return spent{wall: 1 / h.Value, cpu: h.CPU / tasks, kept: (float64(after) - float64(before)) / tasks, h: h}, nil
 }
