@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"github.com/slipway-build/slipway/bench/node"
+	"github.com/slipway-build/slipway/bench/reference/asynq"
+	"github.com/slipway-build/slipway/bench/reference/river"
 	"github.com/slipway-build/slipway/bench/rows"
 )
 
@@ -126,6 +128,10 @@ func part(ctx context.Context, role, config string) int {
 		p, err = decode[node.Streams](config)
 	case "clients":
 		p, err = decode[node.Clients](config)
+	case "river":
+		p, err = decode[river.Process](config)
+	case "asynq":
+		p, err = decode[asynq.Process](config)
 	default:
 		err = fmt.Errorf("there is no role %q", role)
 	}

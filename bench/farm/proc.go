@@ -5,13 +5,10 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/slipway-build/slipway/bench/node"
@@ -120,53 +117,5 @@ func (p *Proc) Kill() {
 	_ = p.cmd.Wait()
 }
 
-// ticks is how many of the kernel's ticks a second has: 100 on every Linux that Go runs on.
-const ticks = 100
-
-// CPU is the seconds that processes have used so far.
-func CPU(pids ...int) float64 {
-	sum := 0.0
-	for _, pid := range pids {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			continue
-		}
-		_, rest, _ := strings.Cut(string(data), ") ")
-		f := strings.Fields(rest)
-		for _, i := range []int{11, 12} { // user, system
-			if i < len(f) {
-				n, _ := strconv.ParseFloat(f[i], 64)
-				sum += n / ticks
-			}
-		}
-	}
-	return sum
-}
-
 // PID of the process.
 func (p *Proc) PID() int { return p.cmd.Process.Pid }
-
-// Memory is the resident size of a process, in bytes: now, and at its peak.
-func Memory(pid int) (now, peak int64, err error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, 0, fmt.Errorf("memory of process %d: %w", pid, err)
-	}
-	for line := range strings.Lines(string(data)) {
-		name, value, _ := strings.Cut(line, ":")
-		n, perr := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-		switch {
-		case name == "VmRSS" && perr == nil:
-			now = n << 10
-		case name == "VmHWM" && perr == nil:
-			peak = n << 10
-		}
-	}
-	if now == 0 {
-		err = errors.New("memory of a process is not told")
-	}
-	return now, peak, err
-}
-
-// Self is the seconds that this process has used so far.
-func Self() float64 { return CPU(os.Getpid()) }

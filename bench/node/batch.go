@@ -79,18 +79,18 @@ func (e *ends) all(ctx context.Context, ids []string) error {
 	return nil
 }
 
-func (p *parts) ops() ops {
-	return ops{
-		"batch":  handle(p.batch),
-		"hops":   handle(p.hops),
-		"timed":  handle(p.timed),
-		"live":   handle(p.live),
-		"digest": handle(func(ctx context.Context, _ struct{}) (any, error) { return p.digest(ctx) }),
-		"served": handle(func(ctx context.Context, _ struct{}) (any, error) { return time.Since(p.began), p.served(ctx) }),
-		"flush":  handle(func(ctx context.Context, _ struct{}) (any, error) { return nil, p.tracing.Flush(ctx) }),
-		"heap":   handle(func(context.Context, struct{}) (any, error) { return heap(), nil }),
-		"settle": handle(settle),
-		"there":  handle(p.there),
+func (p *parts) ops() Ops {
+	return Ops{
+		"batch":  Handle(p.batch),
+		"hops":   Handle(p.hops),
+		"timed":  Handle(p.timed),
+		"live":   Handle(p.live),
+		"digest": Handle(func(ctx context.Context, _ struct{}) (any, error) { return p.digest(ctx) }),
+		"served": Handle(func(ctx context.Context, _ struct{}) (any, error) { return time.Since(p.began), p.served(ctx) }),
+		"flush":  Handle(func(ctx context.Context, _ struct{}) (any, error) { return nil, p.tracing.Flush(ctx) }),
+		"heap":   Handle(func(context.Context, struct{}) (any, error) { return heap(), nil }),
+		"settle": Handle(settle),
+		"there":  Handle(p.there),
 	}
 }
 

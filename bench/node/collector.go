@@ -35,20 +35,20 @@ func (c Collector) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 		ServiceName: "opentelemetry.proto.collector.trace.v1.TraceService", HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{{MethodName: "Export", Handler: export}},
 	}, struct{}{})
-	return serveGRPC(ctx, server, in, out, ops{
-		"spans": handle(func(context.Context, struct{}) (any, error) { return spans.Swap(0), nil }),
+	return serveGRPC(ctx, server, in, out, Ops{
+		"spans": Handle(func(context.Context, struct{}) (any, error) { return spans.Swap(0), nil }),
 	})
 }
 
 // serveGRPC serves on loopback, and answers commands, until the input ends.
-func serveGRPC(ctx context.Context, server *grpc.Server, in io.Reader, out io.Writer, o ops) error {
+func serveGRPC(ctx context.Context, server *grpc.Server, in io.Reader, out io.Writer, o Ops) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
-	err = serve(ctx, in, out, Address{URL: l.Addr().String()}, o)
+	err = Serve(ctx, in, out, Address{URL: l.Addr().String()}, o)
 	server.Stop()
 	return errors.Join(err, <-done)
 }

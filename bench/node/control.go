@@ -28,11 +28,11 @@ type Answer struct {
 	Error string          `json:"error,omitempty"`
 }
 
-// ops are what a process can be asked for.
-type ops map[string]func(ctx context.Context, args json.RawMessage) (any, error)
+// Ops are what a process can be asked for.
+type Ops map[string]func(ctx context.Context, args json.RawMessage) (any, error)
 
-// handle decodes the arguments of an operation.
-func handle[A any](f func(context.Context, A) (any, error)) func(context.Context, json.RawMessage) (any, error) {
+// Handle decodes the arguments of an operation.
+func Handle[A any](f func(context.Context, A) (any, error)) func(context.Context, json.RawMessage) (any, error) {
 	return func(ctx context.Context, args json.RawMessage) (any, error) {
 		var a A
 		if len(args) > 0 {
@@ -44,8 +44,8 @@ func handle[A any](f func(context.Context, A) (any, error)) func(context.Context
 	}
 }
 
-// serve says ready, then answers commands until the input or the context ends.
-func serve(ctx context.Context, in io.Reader, out io.Writer, ready any, o ops) error {
+// Serve says ready, then answers commands until the input or the context ends.
+func Serve(ctx context.Context, in io.Reader, out io.Writer, ready any, o Ops) error {
 	enc := json.NewEncoder(out)
 	if err := say(enc, ready, nil); err != nil {
 		return err

@@ -113,7 +113,7 @@ func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error
 	g.Go(func() error { return server.Run(ctx, listener) })
 	g.Go(func() error {
 		defer cancel()
-		return serve(ctx, in, out, Address{URL: listener.Addr().String()}, p.ops())
+		return Serve(ctx, in, out, Address{URL: listener.Addr().String()}, p.ops())
 	})
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err

@@ -35,5 +35,5 @@ func (n NATS) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	if !s.ReadyForConnections(30 * time.Second) {
 		return errors.New("the NATS server is not ready after 30 s")
 	}
-	return serve(ctx, in, out, Address{URL: s.ClientURL()}, ops{})
+	return Serve(ctx, in, out, Address{URL: s.ClientURL()}, Ops{})
 }

@@ -24,9 +24,9 @@ func (s Streams) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	h := &holder{}
 	server := grpc.NewServer()
 	pb.RegisterWorkerServiceServer(server, h)
-	return serveGRPC(ctx, server, in, out, ops{
-		"settle": handle(settle),
-		"there": handle(func(ctx context.Context, n int) (any, error) {
+	return serveGRPC(ctx, server, in, out, Ops{
+		"settle": Handle(settle),
+		"there": Handle(func(ctx context.Context, n int) (any, error) {
 			ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 			defer cancel()
 			return nil, until(ctx, func() bool { return h.streams.Load() == int64(n) })
@@ -73,7 +73,7 @@ func (c Clients) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	g.Go(func() error {
 		defer cancel()
-		return serve(ctx, in, out, struct{}{}, ops{})
+		return Serve(ctx, in, out, struct{}{}, Ops{})
 	})
 	return g.Wait()
 }

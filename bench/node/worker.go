@@ -69,7 +69,7 @@ func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	g.Go(func() error {
 		defer cancel()
-		return serve(ctx, in, out, struct{}{}, ops{})
+		return Serve(ctx, in, out, struct{}{}, Ops{})
 	})
 	return g.Wait()
 }

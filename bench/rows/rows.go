@@ -40,7 +40,7 @@ type Row struct {
 func All() []Row {
 	return []Row{
 		{"P1", []string{"P1-disk", "P1-slow", "P1-tmpfs"}, p1},
-		{"P2", []string{"P2-queue"}, notYet},
+		{"P2", []string{"P2-queue"}, p2},
 		{"P3", []string{"P3-p50", "P3-p99"}, p3},
 		{"P4", []string{"P4-bound", "P4-ninja"}, notYet},
 		{"P5", []string{"P5"}, p5},
