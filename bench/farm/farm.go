@@ -111,6 +111,15 @@ func (f *Farm) PIDs() []int {
 	return out
 }
 
+// CPU is the seconds that the farm's processes, and what they started, have used so far.
+func (f *Farm) CPU() float64 {
+	sum := 0.0
+	for _, pid := range f.PIDs() {
+		sum += Family(pid)
+	}
+	return sum
+}
+
 // Rebuilt stops the coordinator, starts another on the same journal, and says what is
 // wrong if that one serves anything else (I9). The workers are stopped first.
 func (f *Farm) Rebuilt(ctx context.Context) (broken string, err error) {

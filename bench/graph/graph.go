@@ -90,6 +90,9 @@ func Services(project string, n int, mean time.Duration, seed uint64) Timed {
 	return t
 }
 
+// Seconds is a time as the command sleep is told it.
+func Seconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
+
 // Bound is the least time in which the plan can be carried out with so many slots: the
 // longer of the critical path and the work divided by the slots.
 func (t Timed) Bound(slots int) time.Duration {

@@ -55,6 +55,9 @@ func (p *parts) hops(ctx context.Context, h Hops) (any, error) {
 	return rep, nil
 }
 
+// TimedProject is the one whose tasks take time.
+const TimedProject = "timed"
+
 // TimedRun is a run whose tasks take time.
 type TimedRun struct {
 	Tasks int           `json:"tasks"`
@@ -65,9 +68,9 @@ type TimedRun struct {
 func (p *parts) timed(ctx context.Context, t TimedRun) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	g := graph.Services("timed", t.Tasks, t.Mean, t.Seed)
+	g := graph.Services(TimedProject, t.Tasks, t.Mean, t.Seed)
 	for i := range g.Plan.Tasks {
-		g.Plan.Tasks[i].Build.Args = map[string]string{Sleep: fmt.Sprintf("%.3f", g.Take[i].Seconds())}
+		g.Plan.Tasks[i].Build.Args = map[string]string{Sleep: graph.Seconds(g.Take[i])}
 	}
 	start := time.Now()
 	ids, err := p.submitAll(ctx, []plan.Plan{g.Plan}, 1)

@@ -42,7 +42,7 @@ func All() []Row {
 		{"P1", []string{"P1-disk", "P1-slow", "P1-tmpfs"}, p1},
 		{"P2", []string{"P2-queue"}, p2},
 		{"P3", []string{"P3-p50", "P3-p99"}, p3},
-		{"P4", []string{"P4-bound", "P4-ninja"}, notYet},
+		{"P4", []string{"P4-bound", "P4-ninja"}, p4},
 		{"P5", []string{"P5"}, p5},
 		{"P11", []string{"P11"}, notYet},
 		{"P12", []string{"P12-tracing", "P12-idle"}, p12},
