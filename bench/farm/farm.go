@@ -49,6 +49,16 @@ func New(ctx context.Context, cfg Config) (*Farm, error) {
 	return f, nil
 }
 
+// Open starts NATS alone, on the store of an earlier farm.
+func Open(ctx context.Context, cfg Config) (f *Farm, err error) {
+	f = &Farm{cfg: cfg, token: rpc.NewToken()}
+	if f.cfg.Partitions == 0 {
+		f.cfg.Partitions = partitions
+	}
+	f.NATS, err = Start(ctx, "nats", node.NATS{Store: cfg.Store})
+	return f, err
+}
+
 func (f *Farm) start(ctx context.Context) (err error) {
 	if err := os.RemoveAll(filepath.Join(f.cfg.Store, "jetstream")); err != nil {
 		return fmt.Errorf("empty the store: %w", err)
@@ -63,12 +73,17 @@ func (f *Farm) start(ctx context.Context) (err error) {
 }
 
 // StartCoordinator starts one on the farm's journal, and waits until it serves.
-func (f *Farm) StartCoordinator(ctx context.Context) (err error) {
-	f.Coordinator, err = Start(ctx, "coordinator", node.Coordinator{NATS: f.NATS.Address, Token: f.token, Partitions: f.cfg.Partitions, TTL: ttl, OTLP: f.cfg.OTLP})
-	if err != nil {
+func (f *Farm) StartCoordinator(ctx context.Context) error {
+	if err := f.ExecCoordinator(ctx); err != nil {
 		return err
 	}
 	return f.Coordinator.Call("served", struct{}{}, nil)
+}
+
+// ExecCoordinator starts one, and waits only until it listens.
+func (f *Farm) ExecCoordinator(ctx context.Context) (err error) {
+	f.Coordinator, err = Start(ctx, "coordinator", node.Coordinator{NATS: f.NATS.Address, Token: f.token, Partitions: f.cfg.Partitions, TTL: ttl, OTLP: f.cfg.OTLP})
+	return err
 }
 
 // StartWorkers starts a worker process for each number of slots by capability.

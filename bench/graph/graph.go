@@ -50,6 +50,16 @@ func Layered(project string, layers, width int, seed uint64) plan.Plan {
 	return p
 }
 
+// Halfway is Layered, but the second half of the layers wants another kind of worker, so
+// that without one a run stops in the middle.
+func Halfway(project string, layers, width int, can string, seed uint64) plan.Plan {
+	p := Layered(project, layers, width, seed)
+	for i := layers / 2 * width; i < len(p.Tasks); i++ {
+		p.Tasks[i].Can = can
+	}
+	return p
+}
+
 // Chain is two tasks, the second of which needs the first, for two kinds of worker.
 func Chain(project, first, second string, n int) plan.Plan {
 	p := begin(project)

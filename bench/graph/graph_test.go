@@ -62,3 +62,17 @@ func TestServicesAndTheirBound(t *testing.T) {
 	}
 	ordered(t, graph.Chain("shop", "build", "render", 1))
 }
+
+func TestARunStopsHalfway(t *testing.T) {
+	p := graph.Halfway("shop", 4, 5, plan.CapabilityRender, 7)
+	ordered(t, p)
+	for i, task := range p.Tasks {
+		want := plan.CapabilityBuild
+		if i >= 10 {
+			want = plan.CapabilityRender
+		}
+		if task.Can != want {
+			t.Errorf("task %d, %s, wants %s", i, task.ID, task.Can)
+		}
+	}
+}

@@ -86,11 +86,12 @@ func (p *parts) ops() Ops {
 		"timed":  Handle(p.timed),
 		"live":   Handle(p.live),
 		"digest": Handle(func(ctx context.Context, _ struct{}) (any, error) { return p.digest(ctx) }),
-		"served": Handle(func(ctx context.Context, _ struct{}) (any, error) { return time.Since(p.began), p.served(ctx) }),
+		"served": Handle(func(ctx context.Context, _ struct{}) (any, error) { return nil, p.served(ctx) }),
 		"flush":  Handle(func(ctx context.Context, _ struct{}) (any, error) { return nil, p.tracing.Flush(ctx) }),
 		"heap":   Handle(func(context.Context, struct{}) (any, error) { return heap(), nil }),
 		"settle": Handle(settle),
 		"there":  Handle(p.there),
+		"right":  Handle(p.right),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -56,12 +57,12 @@ type parts struct {
 	dispatch *dispatch.Dispatcher
 	tracing  *telemetry.Tracing
 	ends     *ends
-	began    time.Time
+	done     atomic.Int64 // tasks that have ended
 }
 
 // Run serves until the input ends.
 func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error {
-	p := &parts{ends: newEnds(), began: started()}
+	p := &parts{ends: newEnds()}
 	daemon.CollectSeldom()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ctx, cancel := context.WithCancel(ctx)
@@ -160,6 +161,11 @@ func (p *parts) changed(r *run.Run, tasks []*run.Task) {
 	if p.tracing.Enabled() {
 		p.emit(r, tasks)
 	}
+	for _, t := range tasks {
+		if t.State.Ended() {
+			p.done.Add(1)
+		}
+	}
 	if r.State.Ended() {
 		p.ends.ended(r.ID)
 	}
@@ -178,13 +184,10 @@ func (p *parts) emit(r *run.Run, tasks []*run.Task) {
 	p.tracing.Emit(ctx, trace.Finished(r)...)
 }
 
-// started is when this process was executed, for the time until its first dispatch.
-func started() time.Time { return time.Now() }
-
 func (p *parts) served(ctx context.Context) error {
 	for _, part := range p.set.All() {
-		for !part.Here() && ctx.Err() == nil { // until then it is nobody's
-			runtime.Gosched()
+		if err := until(ctx, part.Here); err != nil { // until then it is nobody's
+			return fmt.Errorf("wait for a partition: %w", err)
 		}
 		if err := part.Do(ctx, func(*partition.Tx) error { return nil }); err != nil {
 			return fmt.Errorf("wait for a partition: %w", err)

@@ -88,18 +88,3 @@ func (p *parts) timed(ctx context.Context, t TimedRun) (any, error) {
 	rep.Broken = invariant.Check(runs)
 	return rep, nil
 }
-
-// Live asks for runs that nobody works at.
-type Live struct {
-	Batch Batch `json:"batch"`
-}
-
-func (p *parts) live(ctx context.Context, l Live) (any, error) {
-	b := l.Batch
-	plans := make([]plan.Plan, b.Runs)
-	for i := range plans {
-		plans[i] = graph.Layered(fmt.Sprintf("live%d", i%max(1, b.Projects)), b.Layers, b.Width, b.Seed*1000+uint64(i))
-	}
-	ids, err := p.submitAll(ctx, plans, b.Submitters)
-	return len(ids), err
-}

@@ -3,10 +3,12 @@ package node
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os/exec"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -50,6 +52,7 @@ func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("tracing: %w", err)
 	}
 	defer tracing.Shutdown(context.WithoutCancel(ctx)) //nolint:errcheck // no span of it is waited for
+	first := &firstLease{came: make(chan First, 1)}
 	g, ctx := errgroup.WithContext(ctx)
 	for range max(1, w.Sessions) {
 		conn, err := rpc.Dial(ctx, w.Coordinator, rpc.DialOptions{Token: w.Token, Tracer: tracing.Provider()})
@@ -64,14 +67,37 @@ func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 		s := session.New(session.Config{
 			Client: pb.NewWorkerServiceClient(conn), Name: w.Name, Instance: rand.Text(), Version: "bench", Slots: w.Slots, Hints: hints,
 			Drain: time.Second, Log: log, Now: time.Now,
-		}, carryOut)
+		}, first.around)
 		g.Go(func() error { return s.Run(ctx) })
 	}
 	g.Go(func() error {
 		defer cancel()
-		return Serve(ctx, in, out, struct{}{}, Ops{})
+		return Serve(ctx, in, out, struct{}{}, Ops{"first": Handle(first.wait)})
 	})
 	return g.Wait()
+}
+
+// firstLease notes the first task that the process was given.
+type firstLease struct {
+	once sync.Once
+	came chan First
+}
+
+func (f *firstLease) around(ctx context.Context, l *session.Lease) *pb.Completion {
+	f.once.Do(func() { f.came <- First{Run: l.Grant.GetRun(), Task: l.Grant.GetTaskId(), At: time.Now()} })
+	return carryOut(ctx, l)
+}
+
+// wait answers it, once.
+func (f *firstLease) wait(ctx context.Context, _ struct{}) (any, error) {
+	select {
+	case first := <-f.came:
+		return first, nil
+	case <-time.After(5 * time.Minute):
+		return nil, errors.New("no task came within five minutes")
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func carryOut(ctx context.Context, l *session.Lease) *pb.Completion {
