@@ -5,6 +5,7 @@ go 1.26.8
 replace github.com/slipway-build/slipway => ../
 
 require (
+	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/hibiken/asynq v0.26.0
 	github.com/jackc/pgx/v5 v5.11.0
 	github.com/nats-io/nats-server/v2 v2.15.2

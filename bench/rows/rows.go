@@ -4,7 +4,6 @@ package rows
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,9 +13,6 @@ import (
 	"github.com/slipway-build/slipway/bench/farm"
 	"github.com/slipway-build/slipway/bench/pairs"
 )
-
-// ErrNotYet: nobody has written the row.
-var ErrNotYet = errors.New("not supported yet: issue 4")
 
 // Options of a measurement.
 type Options struct {
