@@ -27,7 +27,7 @@ func TestEachJobIsDoneOnce(t *testing.T) {
 }
 
 func TestAServerThatEndsIsNotAwaited(t *testing.T) {
-	s, err := reference.Start(exec.Command("sh", "-c", "echo no such luck; exit 3"), t.TempDir())
+	s, err := reference.Start(exec.CommandContext(t.Context(), "sh", "-c", "echo no such luck; exit 3"), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestAServerThatEndsIsNotAwaited(t *testing.T) {
 }
 
 func TestAServerIsStopped(t *testing.T) {
-	cmd := exec.Command("sleep", "600")
+	cmd := exec.CommandContext(t.Context(), "sleep", "600")
 	s, err := reference.Start(cmd, t.TempDir())
 	if err != nil {
 		t.Fatal(err)

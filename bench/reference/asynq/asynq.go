@@ -64,14 +64,14 @@ func (p Process) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 func startRedis(ctx context.Context, dir string) (*reference.Server, queue.RedisClientOpt, error) {
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
-		return nil, queue.RedisClientOpt{}, fmt.Errorf("Redis is needed, Debian's package redis-server: %w", err)
+		return nil, queue.RedisClientOpt{}, fmt.Errorf("find Redis, Debian's package redis-server: %w", err)
 	}
 	port, err := reference.Port()
 	if err != nil {
 		return nil, queue.RedisClientOpt{}, err
 	}
 	word := rand.Text()
-	cmd := exec.Command(program, "-") // the configuration is on its input: arguments can be seen by all
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, "-") // it is configured by its input: everybody sees arguments
 	cmd.Dir = dir
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -52,7 +52,7 @@ type Report struct {
 func Run(ctx context.Context, dir string, t graph.Timed, slots int) (Report, error) {
 	program, err := exec.LookPath("ninja")
 	if err != nil {
-		return Report{}, fmt.Errorf("ninja is needed, Debian's package ninja-build: %w", err)
+		return Report{}, fmt.Errorf("find ninja, Debian's package ninja-build: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, manifest), []byte(Manifest(t)), 0o644); err != nil {
 		return Report{}, fmt.Errorf("write ninja's graph: %w", err)

@@ -41,7 +41,7 @@ type postgres struct {
 // startPostgres makes a cluster and starts its server: not as root, which it refuses.
 func startPostgres(ctx context.Context, dir string) (*postgres, error) {
 	if _, err := os.Stat(filepath.Join(programs, "postgres")); err != nil {
-		return nil, fmt.Errorf("PostgreSQL 15 is needed, Debian's package postgresql-15: %w", err)
+		return nil, fmt.Errorf("find PostgreSQL 15, Debian's package postgresql-15: %w", err)
 	}
 	attributes, err := owner(dir)
 	if err != nil {
@@ -59,7 +59,7 @@ func startPostgres(ctx context.Context, dir string) (*postgres, error) {
 	for _, s := range settings() {
 		args = append(args, "-c", s)
 	}
-	cmd := exec.Command(filepath.Join(programs, "postgres"), args...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(programs, "postgres"), args...) // stop asks it to end
 	cmd.Dir, cmd.SysProcAttr = dir, attributes
 	p := &postgres{url: (&url.URL{
 		Scheme: "postgres", User: url.UserPassword("postgres", word), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Path: "postgres",

@@ -119,7 +119,7 @@ func batch(ctx context.Context, pool *pgxpool.Pool, c *queue.Client[pgx.Tx], b r
 			return nil, fmt.Errorf("insert jobs: %w", err)
 		}
 	}
-	for n := 0; n < b.Jobs; n++ {
+	for n := range b.Jobs {
 		select {
 		case e := <-ended:
 			if e.Kind != queue.EventKindJobCompleted {
