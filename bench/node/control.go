@@ -1,5 +1,5 @@
 // Package node is the processes of a benchmark other than the one that measures: NATS, a
-// coordinator, workers, and what stands in for a collector, a slow disk or a bare stream.
+// coordinator, workers, a collector of spans, and bare streams in place of workers.
 // Each is the benchmark's own program with another first argument. It says on its
 // standard output when it is ready, answers commands that come on its standard input, one
 // JSON document a line, and ends when the input does.

@@ -30,23 +30,24 @@ func twoWorkers() []map[string]int {
 }
 
 func p1(ctx context.Context, b *bench) error {
+	on := func(dir string) func(context.Context, pairs.Result, pairs.Goal) error {
+		return func(ctx context.Context, r pairs.Result, goal pairs.Goal) error {
+			return b.throughput(ctx, r, dir, goal)
+		}
+	}
 	for _, part := range []struct {
-		row, dir, durable string
-		goal              float64
+		row, durable string
+		measure      func(context.Context, pairs.Result, pairs.Goal) error
+		goal         float64
 	}{
-		{"P1-disk", b.Disk, "fsync before ack, on a disk", 8},
-		{"P1-slow", "", fmt.Sprintf("fsync before ack, each of %s: a small FUSE file system over memory", slowSync), 40},
-		{"P1-tmpfs", b.Tmpfs, "fsync before ack, in memory (tmpfs)", 0.35},
+		{"P1-disk", "fsync before ack, on a disk", on(b.Disk), 8},
+		{"P1-slow", fmt.Sprintf("fsync before ack, each of %s: a small FUSE file system over memory", slowSync), b.slow, 40},
+		{"P1-tmpfs", "fsync before ack, in memory (tmpfs)", on(b.Tmpfs), 0.35},
 	} {
 		if !b.wants(part.row) {
 			continue
 		}
-		measure := b.throughput
-		if part.dir == "" {
-			measure = b.slow
-		}
-		r := pairs.Result{Row: part.row, Durable: part.durable}
-		if err := measure(ctx, r, part.dir, pairs.Goal{Limit: part.goal}); err != nil {
+		if err := part.measure(ctx, pairs.Result{Row: part.row, Durable: part.durable}, pairs.Goal{Limit: part.goal}); err != nil {
 			return err
 		}
 	}
@@ -58,7 +59,7 @@ const slowSync = 2 * time.Millisecond
 
 // slow is P1 with the store on a slow disk. What the disk's own process uses of the CPU is
 // nobody's: both halves need it, and a real one has its own.
-func (b *bench) slow(ctx context.Context, r pairs.Result, _ string, goal pairs.Goal) error {
+func (b *bench) slow(ctx context.Context, r pairs.Result, goal pairs.Goal) error {
 	dir, remove, err := scratch(b.Tmpfs)
 	if err != nil {
 		return err

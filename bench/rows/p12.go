@@ -104,11 +104,11 @@ func (b *bench) idle(ctx context.Context) error {
 	}
 	machine := farm.Machine()
 	var whole [2][]float64
-	half := func(which int, measure func(context.Context, int) (added, all float64, cpu float64, err error)) func(int) (pairs.Half, error) {
+	half := func(which int, measure func(context.Context, int) (growth, error)) func(int) (pairs.Half, error) {
 		return func(int) (pairs.Half, error) {
-			added, all, cpu, err := measure(ctx, n)
-			whole[which] = append(whole[which], all)
-			return pairs.Half{Value: added, CPU: cpu}, err
+			g, err := measure(ctx, n)
+			whole[which] = append(whole[which], g.all)
+			return g.half, err
 		}
 	}
 	var err error
@@ -119,66 +119,70 @@ func (b *bench) idle(ctx context.Context) error {
 	return b.finish(r, pairs.Goal{Limit: 1.25, AtMost: true}, machine)
 }
 
-func (b *bench) idleStreams(ctx context.Context, n int) (added, all, cpu float64, err error) {
+func (b *bench) idleStreams(ctx context.Context, n int) (growth, error) {
 	server, err := farm.Start(ctx, "streams", node.Streams{})
 	if err != nil {
-		return 0, 0, 0, err
+		return growth{}, err
 	}
 	defer server.Stop()
-	return grown(ctx, server, n, func() (stop func(), err error) {
-		c, err := farm.Start(ctx, "clients", node.Clients{Server: server.Address, N: n})
-		if err != nil {
-			return nil, err
+	var clients *farm.Proc
+	defer func() {
+		if clients != nil {
+			clients.Stop()
 		}
-		return c.Stop, nil
+	}()
+	return grown(ctx, server, n, func() (err error) {
+		clients, err = farm.Start(ctx, "clients", node.Clients{Server: server.Address, N: n})
+		return err
 	})
 }
 
-func (b *bench) idleWorkers(ctx context.Context, n int) (added, all, cpu float64, err error) {
+func (b *bench) idleWorkers(ctx context.Context, n int) (growth, error) {
 	store, remove, err := scratch(b.Tmpfs)
 	if err != nil {
-		return 0, 0, 0, err
+		return growth{}, err
 	}
 	defer remove()
 	f, err := farm.New(ctx, farm.Config{Store: store, Sessions: n})
 	if err != nil {
-		return 0, 0, 0, err
+		return growth{}, err
 	}
 	defer f.Stop()
-	return grown(ctx, f.Coordinator, n, func() (stop func(), err error) {
-		return f.StopWorkers, f.StartWorkers(ctx, map[string]int{plan.CapabilityBuild: 1})
-	})
+	return grown(ctx, f.Coordinator, n, func() error { return f.StartWorkers(ctx, map[string]int{plan.CapabilityBuild: 1}) })
 }
 
-// grown is by how much a process's resident memory grows when n others have connected and
-// then done nothing, what it is then, and the CPU seconds of the process meanwhile.
-func grown(ctx context.Context, p *farm.Proc, n int, connect func() (stop func(), err error)) (added, all, cpu float64, err error) {
+// growth of a process's resident memory, in bytes.
+type growth struct {
+	half pairs.Half // what was added, and the CPU seconds of the process meanwhile
+	all  float64    // what it is then
+}
+
+// grown is what a process needs more when n others have connected and then done nothing.
+func grown(ctx context.Context, p *farm.Proc, n int, connect func() error) (growth, error) {
 	before, err := resident(p)
 	if err != nil {
-		return 0, 0, 0, err
+		return growth{}, err
 	}
 	used := farm.CPU(p.PID())
-	stop, err := connect()
-	if err != nil {
-		return 0, 0, 0, err
+	if err := connect(); err != nil {
+		return growth{}, err
 	}
-	defer stop()
 	if err := p.Call("there", n, nil); err != nil {
-		return 0, 0, 0, err
+		return growth{}, err
 	}
 	select {
 	case <-time.After(idleFor):
 	case <-ctx.Done():
-		return 0, 0, 0, context.Cause(ctx)
+		return growth{}, context.Cause(ctx)
 	}
 	after, err := resident(p)
 	if err != nil {
-		return 0, 0, 0, err
+		return growth{}, err
 	}
 	if err := p.Call("there", n, nil); err != nil { // none has gone meanwhile
-		return 0, 0, 0, err
+		return growth{}, err
 	}
-	return after - before, after, farm.CPU(p.PID()) - used, nil
+	return growth{half: pairs.Half{Value: after - before, CPU: farm.CPU(p.PID()) - used}, all: after}, nil
 }
 
 func resident(p *farm.Proc) (float64, error) {
