@@ -42,7 +42,10 @@ func run(ctx context.Context) int {
 	flag.Parse()
 	o.Out = os.Stdout
 	if *profile != "" {
-		os.Setenv(profiles, *profile) // for the processes that this one starts
+		if err := os.Setenv(profiles, *profile); err != nil { // for the processes that this one starts
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	if *role != "" {
 		stop, err := startProfile(*role)

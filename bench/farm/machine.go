@@ -1,6 +1,7 @@
 package farm
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"runtime"
@@ -47,12 +48,12 @@ func field(file, name string) string {
 
 // Commit of the tree, "-dirty" if it holds more.
 func Commit() string {
-	out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
+	out, err := exec.CommandContext(context.Background(), "git", "rev-parse", "--short=12", "HEAD").Output()
 	if err != nil {
 		return "unknown"
 	}
 	c := strings.TrimSpace(string(out))
-	if changed, err := exec.Command("git", "status", "--porcelain", "--", "..", ":!../bench/results").Output(); err == nil && len(changed) > 0 {
+	if changed, err := exec.CommandContext(context.Background(), "git", "status", "--porcelain", "--", "..", ":!../bench/results").Output(); err == nil && len(changed) > 0 {
 		c += "-dirty"
 	}
 	return c

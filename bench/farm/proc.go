@@ -26,7 +26,7 @@ type Proc struct {
 
 // Start executes this program in a role, with what it is configured by, and waits until it
 // is ready.
-func Start(ctx context.Context, role string, config any, env ...string) (*Proc, error) {
+func Start(ctx context.Context, role string, config any) (*Proc, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -35,9 +35,8 @@ func Start(ctx context.Context, role string, config any, env ...string) (*Proc, 
 	if err != nil {
 		return nil, fmt.Errorf("configure %s: %w", role, err)
 	}
-	p := &Proc{role: role, cmd: exec.Command(self, "-role", role, "-config", string(conf))}
+	p := &Proc{role: role, cmd: exec.CommandContext(context.WithoutCancel(ctx), self, "-role", role, "-config", string(conf))}
 	p.cmd.Stderr = os.Stderr
-	p.cmd.Env = append(os.Environ(), env...)
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", role, err)
 	}
