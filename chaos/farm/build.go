@@ -1,0 +1,23 @@
+package farm
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+)
+
+// Build compiles the coordinator of the tree that this module stands in, with build tags,
+// and answers the program.
+func Build(ctx context.Context, dir, name, tags string) (string, error) {
+	out, err := filepath.Abs(filepath.Join(dir, name))
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", name, err)
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-o", out, "./coordinator")
+	cmd.Dir = ".."
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", name, err, text)
+	}
+	return out, nil
+}

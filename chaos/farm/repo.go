@@ -1,0 +1,65 @@
+package farm
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// services of each project: what one builds on is a chain of two, so that a run is a graph
+// of builds, tests, renders and a rollout.
+const services = 4
+
+// targets belong to one project, so a farm has them only if it has no other.
+const targets = `version: 1
+project: p0
+clusters:
+  one: { labels: { tier: prod } }
+environments:
+  prod: { clusters: { tier: prod }, namespace: chaos, strategy: rolling }
+`
+
+// Project names the one with a number.
+func Project(n int) string { return fmt.Sprintf("p%d", n) }
+
+// repository makes one with a pipeline.
+func repository(dir, project string) error {
+	var pipeline strings.Builder
+	fmt.Fprintf(&pipeline, "version: 1\nproject: %s\nservices:\n", project)
+	files := map[string]string{}
+	for i := range services {
+		s := fmt.Sprintf("s%d", i)
+		fmt.Fprintf(&pipeline, "  %s:\n    path: services/%s\n    test: { unit: { run: \"true\" } }\n", s, s)
+		if i%2 == 1 {
+			fmt.Fprintf(&pipeline, "    needs: [s%d]\n    build: { contexts: { base: \"service:s%d\" } }\n", i-1, i-1)
+		}
+		files["services/"+s+"/Dockerfile"] = "FROM scratch\nCOPY services/" + s + " /\n"
+		files["deploy/"+s+"/kustomization.yaml"] = "resources: [d.yaml]\n"
+		files["deploy/"+s+"/d.yaml"] = "kind: Deployment\n"
+	}
+	files["slipway.yaml"] = pipeline.String()
+	for name, text := range files {
+		if err := write(filepath.Join(dir, name), text); err != nil {
+			return err
+		}
+	}
+	for _, args := range [][]string{{"init", "-q", "-b", "main"}, {"add", "-A"}, {"commit", "-q", "-m", "first"}} {
+		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=chaos", "-c", "user.email=chaos@example.com"}, args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("git %v: %w\n%s", args, err, out)
+		}
+	}
+	return nil
+}
+
+func write(path, text string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}

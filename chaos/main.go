@@ -1,0 +1,127 @@
+// Command chaos hurts farms of real processes and judges what came of it.
+// docs/reliability.md says what the experiments are.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/slipway-build/slipway/chaos/experiment"
+	"github.com/slipway-build/slipway/chaos/farm"
+	"github.com/slipway-build/slipway/chaos/node"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context) int {
+	name := flag.String("exp", "", "experiment; empty: all")
+	form := flag.String("form", "short", "seconds, short or full")
+	count := flag.Int("count", 0, "instead of the form's")
+	dir := flag.String("dir", "../.slipway/chaos", "folder for programs and what farms keep")
+	results := flag.String("results", "", "folder for results; empty: none are kept")
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of what is hurt when")
+	role := flag.String("role", "", "be one of the processes of an experiment")
+	config := flag.String("config", "", "what that process is configured by, in JSON")
+	flag.Parse()
+	if *role != "" {
+		return part(ctx, *role, *config)
+	}
+	e := &experiment.Env{Dir: *dir, Out: os.Stdout, Rand: rand.New(rand.NewPCG(*seed, 4))}
+	switch *form {
+	case "seconds":
+		e.Form = experiment.Seconds
+	case "full":
+		e.Form = experiment.Full
+	default:
+		e.Form = experiment.Short
+	}
+	code, err := experiments(ctx, e, *name, *count, *results)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	return code
+}
+
+// experiments answers the exit code: 2 for one that is not there, 1 when something is wrong.
+func experiments(ctx context.Context, e *experiment.Env, name string, count int, results string) (int, error) {
+	var todo []experiment.Experiment
+	for _, x := range experiment.All() {
+		if name == "" || name == x.Name {
+			todo = append(todo, x)
+		}
+	}
+	if len(todo) == 0 {
+		return 2, fmt.Errorf("make chaos EXP=%s: %w", name, experiment.ErrNotYet)
+	}
+	var err error
+	if e.Program, err = farm.Build(ctx, e.Dir, "coordinator", ""); err != nil {
+		return 1, err
+	}
+	code := 0
+	for _, x := range todo {
+		if count > 0 {
+			x.Counts[e.Form] = count
+		}
+		o, ok, err := experiment.Do(ctx, e, x)
+		switch {
+		case err != nil:
+			return 1, err
+		case !ok:
+			code = 1
+		}
+		if results != "" {
+			if err := experiment.Keep(filepath.Join(results, x.Name+".json"), x, e, o); err != nil {
+				return 1, err
+			}
+		}
+	}
+	return code, nil
+}
+
+// process is one in a role.
+type process interface {
+	Run(ctx context.Context, in io.Reader, out io.Writer) error
+}
+
+// part is the exit code of a process in a role.
+func part(ctx context.Context, role, config string) int {
+	var p process
+	err := errors.New("no such role")
+	switch role {
+	case "nats":
+		p, err = decode[node.NATS](config)
+	case "worker":
+		p, err = decode[node.Worker](config)
+	}
+	if err == nil {
+		err = p.Run(ctx, os.Stdin, os.Stdout)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", role, err)
+		return 1
+	}
+	return 0
+}
+
+func decode[P process](config string) (P, error) {
+	var p P
+	if err := json.Unmarshal([]byte(config), &p); err != nil {
+		return p, fmt.Errorf("configuration: %w", err)
+	}
+	return p, nil
+}
