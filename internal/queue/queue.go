@@ -26,7 +26,10 @@ const (
 	MaxWaiting = 16384
 	// MaxAckPending is how many hints of one capability may be out and not answered.
 	MaxAckPending = 65536
-	ackWait       = 30 * time.Second
+	// ackWait is how long a hint is with a worker that does not say what became of it, before
+	// another may have it: one that died with it, or whose last pull it answered. That two ask
+	// for a lease is harmless; that nobody does is not, for the sweeper cannot help.
+	ackWait = 3 * time.Second
 )
 
 // ErrGone: the stream or consumer is not there (the server lost its memory, or nobody

@@ -101,3 +101,30 @@ func TestALostQueueIsMadeAgain(t *testing.T) {
 		t.Errorf("fetched %v, want [c]", got)
 	}
 }
+
+// A worker that took a hint and was never heard of again does not keep the task from others
+// for long: not for the length of several leases.
+func TestAHintGoesOnToAnotherWhenItIsNotAnswered(t *testing.T) {
+	js := natstest.Start(t).JetStream(t)
+	q, err := queue.Open(t.Context(), js, 1)
+	if err == nil {
+		err = q.EnsureConsumer(t.Context(), "build")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Publish(t.Context(), "build", "a"); err != nil {
+		t.Fatal(err)
+	}
+	silent := func(queue.Hint) error { return nil }
+	if got := fetch(t, queue.NewPuller(js, "build"), 1, silent); len(got) != 1 {
+		t.Fatalf("fetched %v", got)
+	}
+	other := queue.NewPuller(js, "build")
+	for range 10 {
+		if got := fetch(t, other, 1, queue.Hint.Ack); len(got) == 1 {
+			return
+		}
+	}
+	t.Error("the hint stays with a worker that said nothing")
+}
