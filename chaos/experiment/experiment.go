@@ -181,8 +181,8 @@ func Do(ctx context.Context, e *Env, x Experiment) (*Outcome, bool, error) {
 		return nil, false, fmt.Errorf("%s: %w", x.Name, err)
 	}
 	v := o.Verdict
-	fmt.Fprintf(e.Out, "%s violations: %d of %d %s (%d runs %v, %d attempts, %d lost, %d owners; effects: %d, %d again, %d refused; %s)\n",
-		x.Name, len(v.Wrong), n, x.What, v.Runs, v.States, v.Attempts, v.Lost, v.Owners, v.Effects, v.Repeated, v.Refused, time.Since(start).Round(time.Second))
+	fmt.Fprintf(e.Out, "%s violations: %d of %d %s (%d runs %v, %d attempts, %d lost, %d owners; effects: %d, %d again, %d refused; %d ends aborted; %s)\n",
+		x.Name, len(v.Wrong), n, x.What, v.Runs, v.States, v.Attempts, v.Lost, v.Owners, v.Effects, v.Repeated, v.Refused, v.Aborted, time.Since(start).Round(time.Second))
 	for k, f := range o.Figures {
 		fmt.Fprintf(e.Out, "%s %s: %v\n", x.Name, k, f)
 	}

@@ -65,8 +65,6 @@ func pauseWorkers(ctx context.Context, e *Env, cfg farm.Config, n int) (*Outcome
 	}
 	for _, e := range t.Book.Entries() {
 		switch {
-		case e.Kind == witness.Aborted:
-			count(o.Figures, "answered_aborted")
 		case e.Kind == witness.Left:
 			count(o.Figures, "stopped_by_themselves")
 		case e.Kind == witness.Effect && !e.Done:

@@ -1,6 +1,9 @@
 package judge
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/slipway-build/slipway/chaos/witness"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -19,6 +22,9 @@ type story struct {
 func (v *Verdict) effects(f *facts, entries []witness.Entry) {
 	stories := map[string]*story{}
 	for i, e := range entries {
+		if e.Kind == witness.Taken || e.Kind == witness.Aborted {
+			v.answer(f, e)
+		}
 		if e.Kind != witness.Begin && e.Kind != witness.Effect {
 			continue
 		}
@@ -38,6 +44,37 @@ func (v *Verdict) effects(f *facts, entries []witness.Entry) {
 				v.needs(r, t, s, stories)
 			}
 		}
+	}
+}
+
+// answer: what a worker was told of the end of an attempt is what the journal says (I1, I3).
+func (v *Verdict) answer(f *facts, e witness.Entry) {
+	parts := strings.Split(e.Token, "_") // partition, run, index of the task
+	if len(parts) != 3 {
+		v.bad("the end of an attempt was answered with the token %q", e.Token)
+		return
+	}
+	r, ok := f.state[parts[1]]
+	i, err := strconv.Atoi(parts[2])
+	if !ok || err != nil || i >= len(r.Tasks) {
+		v.bad("I1: the end of attempt %v of %s was answered, and no journal has the task", e.Attempt.Fence, e.Token)
+		return
+	}
+	fence := run.Fence{Epoch: e.Attempt.Fence.Epoch, Counter: e.Attempt.Fence.Counter}
+	var outcome run.Outcome
+	for _, a := range r.Tasks[i].Attempts {
+		if a.Fence == fence {
+			outcome = a.Outcome
+		}
+	}
+	used := outcome != "" && outcome != run.OutcomeLost
+	switch {
+	case e.Kind == witness.Taken && !used:
+		v.bad("I1: the end of attempt %v of %s of %s was acknowledged as durable, and the journal has %q", fence, r.Tasks[i].Spec.ID, r.ID, outcome)
+	case e.Kind == witness.Aborted && used:
+		v.bad("I3: the end of attempt %v of %s of %s was answered ABORTED, and the journal has %q", fence, r.Tasks[i].Spec.ID, r.ID, outcome)
+	case e.Kind == witness.Aborted:
+		v.Aborted++
 	}
 }
 

@@ -46,6 +46,7 @@ type Verdict struct {
 	Effects  int            `json:"effects"`  // that the witness made
 	Repeated int            `json:"repeated"` // of them: again, under a newer fence
 	Refused  int            `json:"refused"`  // that it did not make: their fence was old
+	Aborted  int            `json:"aborted"`  // ends of attempts that were answered ABORTED
 }
 
 // read is one partition's journal.

@@ -51,7 +51,7 @@ func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(see.Overhear(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})))
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	js, hangUp, err := queue.Connect(ctx, queue.Address{URL: w.NATS}, w.Name, log)
 	if err != nil {
 		return fmt.Errorf("task queue: %w", err)
@@ -63,7 +63,7 @@ func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	defer conn.Close()
 	c := session.Config{
-		Client: pb.NewWorkerServiceClient(conn), Version: "chaos", Drain: time.Second, Log: log, Now: time.Now,
+		Client: tap{pb.NewWorkerServiceClient(conn), see}, Version: "chaos", Drain: time.Second, Log: log, Now: time.Now,
 	}
 	if w.Blind {
 		began := time.Now()

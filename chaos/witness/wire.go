@@ -2,11 +2,9 @@ package witness
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -86,27 +84,11 @@ func Now() int64 {
 	return t.Nano()
 }
 
-// Overhear is a handler of logs that tells the witness when the session says that the end
-// of an attempt was answered ABORTED: it says so nowhere else.
-func (c *Client) Overhear(h slog.Handler) slog.Handler { return overhearing{h, c} }
-
-type overhearing struct {
-	slog.Handler
-
-	c *Client
-}
-
-// Handle implements slog.Handler.
-func (o overhearing) Handle(ctx context.Context, r slog.Record) error {
-	if r.Message == "result not used: the lease had passed on" {
-		e := Entry{Kind: Aborted}
-		r.Attrs(func(a slog.Attr) bool {
-			if a.Key == "token" {
-				e.Token = a.Value.String()
-			}
-			return true
-		})
-		go o.c.ask(e) // the session holds its lock
+// Answered says how the coordinator answered the end of an attempt.
+func (c *Client) Answered(token string, f Fence, aborted bool) {
+	e := Entry{Kind: Taken, Token: token, Attempt: Attempt{Fence: f}}
+	if aborted {
+		e.Kind = Aborted
 	}
-	return o.Handler.Handle(ctx, r) //nolint:wrapcheck // the handler's own
+	c.ask(e)
 }

@@ -43,14 +43,15 @@ const (
 	Begin   Kind = "begin"   // it begins; the sink takes the fence from here on
 	Effect  Kind = "effect"  // it changes the object
 	Left    Kind = "left"    // it was told to stop, and has
-	Aborted Kind = "aborted" // the coordinator did not use the end of an attempt
+	Taken   Kind = "taken"   // the coordinator says that the end of an attempt is durable
+	Aborted Kind = "aborted" // the coordinator says that it does not use it: the fence is old
 )
 
 // Entry is one thing that was asked, and whether it was done.
 type Entry struct {
 	Kind    Kind    `json:"kind"`
 	Attempt Attempt `json:"attempt"`
-	Token   string  `json:"token,omitempty"`
+	Token   string  `json:"token,omitempty"` // of Taken and Aborted, whose Attempt has the fence alone
 	Worker  string  `json:"worker,omitempty"`
 	Process int     `json:"process,omitempty"`
 	Call    int64   `json:"call,omitempty"` // ns of the machine's monotonic clock, when the worker asked
@@ -86,7 +87,7 @@ func (b *Book) take(e Entry) bool {
 		e.Done = last.Less(e.Attempt.Fence) || b.Gullible
 	case Effect:
 		e.Done = last == e.Attempt.Fence || b.Gullible
-	case Left, Aborted:
+	case Left, Taken, Aborted:
 		e.Done = true
 	}
 	if e.Kind == Begin && last.Less(e.Attempt.Fence) {
