@@ -17,6 +17,7 @@ import (
 var version = "dev"
 
 func main() {
+	faults(os.LookupEnv)
 	os.Exit(daemon.Main(daemon.Program[config.Config]{
 		Name: "slipway-coordinator", File: "coordinator.yaml", Version: version, Load: config.Load,
 		LogFormat: func(c config.Config) string { return c.Telemetry.Log },

@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/schedule"
+	"github.com/slipway-build/slipway/internal/failpoint"
 	"github.com/slipway-build/slipway/internal/planted"
 	"github.com/slipway-build/slipway/internal/queue"
 )
@@ -207,7 +208,9 @@ func (d *Dispatcher) publish(ctx context.Context, q Queue) error {
 			d.cfg.Log.WarnContext(ctx, "tasks are not published", "capability", capability, "err", err)
 			return err
 		}
-		if err := q.Publish(ctx, capability, tokens...); err != nil {
+		err := q.Publish(ctx, capability, tokens...)
+		failpoint.Hit(failpoint.HintPublished)
+		if err != nil {
 			d.unsent(capability, tokens)
 			d.cfg.Log.WarnContext(ctx, "tasks are not published", "capability", capability, "tasks", len(tokens), "err", err)
 			return err

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/snapshot"
 	"github.com/slipway-build/slipway/coordinator/wire"
+	"github.com/slipway-build/slipway/internal/failpoint"
 	"github.com/slipway-build/slipway/internal/planted"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -165,7 +166,9 @@ func (j *Journal) send(ctx context.Context, frame []byte) error {
 	try := func() (struct{}, error) {
 		tctx, cancel := context.WithTimeout(ctx, j.cfg.Resend)
 		defer cancel()
+		failpoint.Hit(failpoint.AppendBefore)
 		got, err := j.stream.Append(tctx, j.end.sequence, frame)
+		failpoint.Hit(failpoint.AppendAfter)
 		switch {
 		case err == nil && got != want:
 			return struct{}{}, backoff.Permanent(fmt.Errorf("append: stored as record %d, want %d: %w", got, want, ErrCorrupt))

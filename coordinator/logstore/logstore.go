@@ -17,6 +17,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 const (
@@ -180,6 +182,7 @@ func (s *Store) store(k Key, offset int64, data []byte) bool {
 		return struct{}{}, err
 	}
 	_, err := backoff.Retry(s.ctx, try, backoff.WithMaxElapsedTime(0))
+	failpoint.Hit(failpoint.LogStored)
 	return err == nil
 }
 

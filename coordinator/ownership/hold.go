@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 // hold is a partition that this replica has.
@@ -145,6 +147,7 @@ func (k *Keeper) serve(ctx context.Context, h *hold, serve Serve) error {
 	done := make(chan struct{})
 	var renewing sync.WaitGroup
 	renewing.Go(func() { k.renew(h, done) })
+	failpoint.Hit(failpoint.OwnerTaken)
 	err := serve(h.ctx, h.n, h)
 	close(done)
 	renewing.Wait()

@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/internal/failpoint"
 	"github.com/slipway-build/slipway/internal/planted"
 )
 
@@ -164,6 +165,7 @@ func (o *owner) commit() error {
 	switch {
 	case err != nil:
 	case len(events) > 0:
+		failpoint.Hit(failpoint.BatchDecided)
 		err = persist(o.ctx, o.j, o.at, events)
 	case len(replies) > 0 && !o.lease.Valid(): // what was read may be old
 		err = errExpired
@@ -174,12 +176,15 @@ func (o *owner) commit() error {
 		}
 		return err
 	}
+	failpoint.Hit(failpoint.BatchDurable)
 	for _, a := range replies {
 		a.reply(a.err)
 	}
+	failpoint.Hit(failpoint.BatchAnswered)
 	for _, f := range after {
 		f()
 	}
+	failpoint.Hit(failpoint.BatchActed)
 	o.show()
 	return nil
 }

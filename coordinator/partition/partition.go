@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 // Errors of this package.
@@ -276,11 +277,13 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 		return errExpired
 	}
 	p.cfg.Log.InfoContext(ctx, "partition claimed", "partition", p.cfg.Number, "epoch", epoch, "records", records, "saved", saved, "took", p.cfg.Now().Sub(start))
+	failpoint.Hit(failpoint.OwnerClaimed)
 	o = newOwner(ctx, p.cfg, l, st, j, epoch, p.Go)
 	defer o.stop()
 	if records > 1 || saved > 0 {
 		o.inherit()
 	}
+	failpoint.Hit(failpoint.OwnerInherited)
 	return o.serve(t.in)
 }
 

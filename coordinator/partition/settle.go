@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/internal/failpoint"
 	"github.com/slipway-build/slipway/internal/planted"
 )
 
@@ -199,6 +200,7 @@ func (o *owner) effect(r *run.Run, t *run.Task, f func(context.Context) (plan.Re
 	o.after = append(o.after, func() {
 		o.side.Go(func() {
 			res, err := f(o.ctx)
+			failpoint.Hit(failpoint.EffectDone)
 			if o.ctx.Err() != nil {
 				return
 			}
@@ -354,6 +356,7 @@ func (o *owner) lost(token string, l *lease) {
 	end.Message = fmt.Sprintf("worker %s was not heard of for %s", a.Worker, o.cfg.TTL)
 	o.cfg.Log.WarnContext(o.ctx, "lease ran out", "run", l.r.ID, "task", l.t.Spec.ID, "attempt", a.Number, "worker", a.Worker)
 	o.emit(l.r.Finish(l.t, run.Report{Attempt: end}, o.at)...)
+	failpoint.Hit(failpoint.LeaseLost)
 }
 
 // inherit takes over what the owner before left: attempts that may still go on, and

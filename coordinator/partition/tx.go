@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/internal/failpoint"
 	"github.com/slipway-build/slipway/internal/planted"
 )
 
@@ -202,6 +203,7 @@ func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, e
 	o.emit(run.AttemptStarted{Run: r.ID, Task: t.Spec.ID, Attempt: ref.Attempt, Worker: w.Name, Fence: ref.Fence, LeasedAt: o.at})
 	o.leases[token] = &lease{r: r, t: t, ref: ref, worker: w, sink: sink, deadline: o.cfg.Now().Add(o.cfg.TTL)}
 	o.forget(r.ID, t.Spec.ID)
+	failpoint.Hit(failpoint.LeaseDecided)
 	work = o.work(r, t)
 	work.Ref = ref
 	return work, early, nil
@@ -363,5 +365,6 @@ func (tx *Tx) Complete(ref Ref, rep run.Report) error {
 	}
 	rep.Attempt = a
 	o.emit(l.r.Finish(l.t, rep, o.at)...)
+	failpoint.Hit(failpoint.CompleteDecided)
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/internal/failpoint"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -64,6 +65,7 @@ func (st *stream) heartbeat(h *pb.Heartbeat) error {
 			return nil
 		}
 		answer := func(err error) {
+			failpoint.Hit(failpoint.LeaseRenewed)
 			if err != nil {
 				st.beaten(h.GetSequence(), here(p), refs)
 				return

@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/wire"
+	"github.com/slipway-build/slipway/internal/failpoint"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -29,6 +30,7 @@ func (st *stream) complete(list []*pb.Completion) error {
 		if err != nil {
 			return status.Errorf(codes.InvalidArgument, "completion: %v", err) //nolint:wrapcheck // the edge
 		}
+		failpoint.Hit(failpoint.CompleteReceived)
 		e := ending{part, c, st.report(c)}
 		if st.missed(c.GetLease()) {
 			continue // its log was not taken either: both come again
@@ -110,6 +112,7 @@ func (st *stream) settled(part *partition.Partition, list []ending, ends []error
 		acks = append(acks, &pb.CompletionAck{Lease: e.c.GetLease(), Aborted: refused})
 	}
 	if len(acks) > 0 {
+		failpoint.Hit(failpoint.CompleteDurable)
 		st.later(func(m *pb.SessionResponse) { m.CompletionAcks = append(m.CompletionAcks, acks...) })
 	}
 	if len(open) > 0 {
@@ -229,6 +232,7 @@ func (st *stream) ask(part *partition.Partition, tokens []string) {
 			g := toGrant(w, st.cfg.Traceparent(w.TraceID, w.Task.ID, w.Ref.Attempt))
 			if early {
 				st.grant(part, w, g)
+				failpoint.Hit(failpoint.LeaseAnswered)
 			} else {
 				late = append(late, func() { st.grant(part, w, g) })
 			}

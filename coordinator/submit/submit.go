@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/planner"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/source"
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 // ProblemsError is every mistake of a repository's or the platform's files.
@@ -160,10 +161,14 @@ func (s *Submitter) Submit(ctx context.Context, req Request) (id string, replaye
 	if err != nil {
 		return "", false, err
 	}
+	failpoint.Hit(failpoint.SubmitPlanned)
 	if _, err := s.cfg.Blobs.Put(ctx, data); err != nil {
 		return "", false, err
 	}
-	return home.Accept(ctx, Acceptance{Project: p.Project, PlanHash: hash, SubmittedBy: req.By, Origin: req.Origin, Key: req.Key, RequestHash: req.hash()})
+	failpoint.Hit(failpoint.SubmitStored)
+	id, replayed, err = home.Accept(ctx, Acceptance{Project: p.Project, PlanHash: hash, SubmittedBy: req.By, Origin: req.Origin, Key: req.Key, RequestHash: req.hash()})
+	failpoint.Hit(failpoint.SubmitAccepted)
+	return id, replayed, err
 }
 
 // input reads what a plan depends on at the commit, and finds its project's home.

@@ -1,0 +1,12 @@
+//go:build !chaos
+
+package failpoint
+
+// Possible: this build can be killed at a point.
+const Possible = false
+
+// Hit does nothing in this build.
+func Hit(Point) {}
+
+// Arm does nothing in this build.
+func Arm(Point, int) {}
