@@ -146,13 +146,15 @@ func (p *Peers) Ask(ctx context.Context, number int, f func(context.Context, Pla
 }
 
 // Moved reports that who was asked did not answer for the partition, or is gone: asking
-// again finds who does.
+// again finds who does. So it does when the other does not know this replica's credential:
+// it has not seen yet that this one was started anew. Who asked this one was known here.
 func Moved(err error) bool {
 	var broken *BrokenError
 	if errors.As(err, &broken) {
 		return false
 	}
-	return errors.Is(err, partition.ErrUnavailable) || status.Code(err) == codes.Unavailable
+	code := status.Code(err)
+	return errors.Is(err, partition.ErrUnavailable) || code == codes.Unavailable || code == codes.Unauthenticated
 }
 
 // BrokenError: an answer broke off in its middle, since who gave it is gone. The caller
