@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
@@ -44,6 +45,7 @@ func Dial(ctx context.Context, address string, o DialOptions) (*grpc.ClientConn,
 	plain := len(o.CA) == 0 && mustBeLoopback(ctx, address) == nil
 	opts := []grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxAnswer), grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: again(), MinConnectTimeout: 5 * time.Second}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(tracer(o.Tracer)), otelgrpc.WithPropagators(propagation.TraceContext{}))),
 	}
@@ -68,6 +70,13 @@ func Dial(ctx context.Context, address string, o DialOptions) (*grpc.ClientConn,
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}
 	return conn, nil
+}
+
+// again is how often a server that is away is tried. gRPC waits up to two minutes of its own
+// accord: for so long one that was started again would be refused by those who want it, and
+// a coordinator that another asks would own partitions that nobody reaches.
+func again() backoff.Config {
+	return backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
 }
 
 // dialLoopback makes sure that what a name resolves to now is still this machine.
