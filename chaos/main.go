@@ -29,19 +29,21 @@ func main() {
 }
 
 func run(ctx context.Context) int {
+	e := &experiment.Env{}
 	name := flag.String("exp", "", "experiment; empty: all")
 	form := flag.String("form", "short", "seconds, short or full")
 	count := flag.Int("count", 0, "instead of the form's")
 	dir := flag.String("dir", "../.slipway/chaos", "folder for programs and what farms keep")
 	results := flag.String("results", "", "folder for results; empty: none are kept")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of what is hurt when")
+	flag.BoolVar(&e.ControlOnly, "control", false, "the control alone")
 	role := flag.String("role", "", "be one of the processes of an experiment")
 	config := flag.String("config", "", "what that process is configured by, in JSON")
 	flag.Parse()
 	if *role != "" {
 		return part(ctx, *role, *config)
 	}
-	e := &experiment.Env{Dir: *dir, Out: os.Stdout, Rand: rand.New(rand.NewPCG(*seed, 4))}
+	e.Dir, e.Out, e.Rand = *dir, os.Stdout, rand.New(rand.NewPCG(*seed, 4))
 	switch *form {
 	case "seconds":
 		e.Form = experiment.Seconds

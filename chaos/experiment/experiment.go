@@ -40,6 +40,8 @@ type Env struct {
 	Dir     string // of what farms keep; on the disk
 	Out     io.Writer
 	Rand    *rand.Rand
+	// ControlOnly leaves the experiment itself out.
+	ControlOnly bool
 
 	broken string
 }
@@ -58,6 +60,9 @@ type Experiment struct {
 	Name   string
 	What   string // is counted
 	Counts [3]int // by form
+	// PerFarm is how often one farm is hurt at most, before the next one is: what a farm has
+	// to read again grows with its age.
+	PerFarm int
 	// Run hurts a farm so often, and judges it.
 	Run func(ctx context.Context, e *Env, n int) (*Outcome, error)
 	// Control is Run with a mistake; what is wrong must be found.
@@ -70,12 +75,13 @@ type Outcome struct {
 	Verdict *judge.Verdict `json:"verdict"`
 	Figures map[string]any `json:"figures,omitempty"`
 	dir     string
+	times   map[string]*times // that become figures
 }
 
 // All of them, in order. Those without Run are not there yet.
 func All() []Experiment {
 	return []Experiment{
-		r2(), r3(),
+		r1(), r2(), r3(), r4(), r6(), r12(),
 	}
 }
 
@@ -85,6 +91,8 @@ type trial struct {
 
 	env  *Env
 	load *load.Load
+	// before is what is judged once every run has ended, while the farm still serves. May be nil.
+	before func(context.Context) []string
 
 	mu      sync.Mutex
 	stopped map[*farm.Proc]bool
@@ -93,19 +101,23 @@ type trial struct {
 // config is a farm of three coordinators as most experiments want it.
 func config(e *Env, name string) farm.Config {
 	return farm.Config{
-		Dir: filepath.Join(e.Dir, name), Program: e.Program, Coordinators: 3, NATS: 1, Workers: 4, Partitions: 4, Projects: 4, TTL: time.Second,
+		Dir: filepath.Join(e.Dir, name), Program: e.Program, Coordinators: 3, NATS: 1, Workers: 4, Partitions: 6, Projects: 6, TTL: time.Second,
 		Worker: node.Worker{Slots: 6, Hold: 300 * time.Millisecond, LogLines: 3},
 	}
 }
 
 // begin starts a farm and clients that keep runs going, and waits until one has ended.
 func begin(ctx context.Context, e *Env, cfg farm.Config, runs int) (*trial, error) {
+	return beginWith(ctx, e, cfg, runs, func(*load.Load) {})
+}
+
+func beginWith(ctx context.Context, e *Env, cfg farm.Config, runs int, change func(*load.Load)) (*trial, error) {
 	f, err := farm.New(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	t := &trial{Farm: f, env: e, stopped: map[*farm.Proc]bool{}}
-	if t.load, err = load.Start(ctx, f, runs); err != nil {
+	if t.load, err = load.Start(ctx, f, runs, change); err != nil {
 		t.Stop()
 		return nil, err
 	}
@@ -137,6 +149,9 @@ func (t *trial) end(ctx context.Context, figures map[string]any) (*Outcome, erro
 	if err != nil {
 		wrong = append(wrong, err.Error())
 	}
+	if t.before != nil {
+		wrong = append(wrong, t.before(ctx)...)
+	}
 	t.StopPrograms()
 	replicas := 1
 	if len(t.NATS) > 1 {
@@ -151,7 +166,7 @@ func (t *trial) end(ctx context.Context, figures map[string]any) (*Outcome, erro
 		return nil, fmt.Errorf("judge: %w", err)
 	}
 	v.Wrong = append(append(wrong, t.load.Wrong()...), v.Wrong...)
-	return &Outcome{Verdict: v, Figures: figures, dir: t.Dir}, nil
+	return &Outcome{Verdict: v, Figures: figures, dir: t.Dir, times: map[string]*times{}}, nil
 }
 
 // wait for a time.
@@ -171,18 +186,59 @@ func (e *Env) between(a, b time.Duration) time.Duration {
 	return a + time.Duration(e.Rand.Int64N(int64(b-a)))
 }
 
+// inFarms hurts one farm after the other, until n is reached or something is wrong.
+func inFarms(ctx context.Context, e *Env, x Experiment, n int) (*Outcome, error) {
+	all := &Outcome{Verdict: &judge.Verdict{States: map[string]int{}}, Figures: map[string]any{}, times: map[string]*times{}}
+	for n > 0 && len(all.Verdict.Wrong) == 0 {
+		k := min(n, x.PerFarm)
+		o, err := x.Run(ctx, e, k)
+		if err != nil {
+			return nil, err
+		}
+		all.add(o)
+		n -= k
+	}
+	for name, t := range all.times {
+		t.into(all.Figures, name)
+	}
+	return all, nil
+}
+
+// add what came of another farm.
+func (o *Outcome) add(more *Outcome) {
+	o.dir = more.dir
+	o.Verdict.Add(more.Verdict)
+	for k, v := range more.Figures {
+		a, _ := o.Figures[k].(int)
+		if b, ok := v.(int); ok {
+			o.Figures[k] = a + b
+		}
+	}
+	for k, t := range more.times {
+		if o.times[k] == nil {
+			o.times[k] = &times{}
+		}
+		for _, d := range t.all {
+			o.times[k].add(d)
+		}
+	}
+}
+
 // Do runs an experiment and its control, and says what came of it. It answers the outcome,
 // and whether all is well.
 func Do(ctx context.Context, e *Env, x Experiment) (*Outcome, bool, error) {
 	n := x.Counts[e.Form]
 	start := time.Now()
-	o, err := x.Run(ctx, e, n)
+	if e.ControlOnly {
+		n = 0
+	}
+	o, err := inFarms(ctx, e, x, n)
 	if err != nil {
 		return nil, false, fmt.Errorf("%s: %w", x.Name, err)
 	}
 	v := o.Verdict
-	fmt.Fprintf(e.Out, "%s violations: %d of %d %s (%d runs %v, %d attempts, %d lost, %d owners; effects: %d, %d again, %d refused; %d ends aborted; %s)\n",
-		x.Name, len(v.Wrong), n, x.What, v.Runs, v.States, v.Attempts, v.Lost, v.Owners, v.Effects, v.Repeated, v.Refused, v.Aborted, time.Since(start).Round(time.Second))
+	fmt.Fprintf(e.Out, "%s violations: %d of %d %s (%d runs %v, %d attempts, %d lost, %d owners; effects: %d, %d again, %d refused; %d ends aborted; %d histories in order; %s)\n",
+		x.Name, len(v.Wrong), n, x.What, v.Runs, v.States, v.Attempts, v.Lost, v.Owners, v.Effects, v.Repeated, v.Refused, v.Aborted, v.Histories, time.Since(start).Round(time.Second))
 	for k, f := range o.Figures {
 		fmt.Fprintf(e.Out, "%s %s: %v\n", x.Name, k, f)
 	}
@@ -190,9 +246,9 @@ func Do(ctx context.Context, e *Env, x Experiment) (*Outcome, bool, error) {
 		fmt.Fprintf(e.Out, "%s WRONG: %s\n", x.Name, w)
 	}
 	ok := len(v.Wrong) == 0
-	if ok {
+	if ok && n > 0 {
 		_ = os.RemoveAll(o.dir)
-	} else {
+	} else if n > 0 {
 		fmt.Fprintf(e.Out, "%s: what it left is in %s\n", x.Name, o.dir)
 	}
 	c, err := x.Control(ctx, e)

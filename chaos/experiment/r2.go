@@ -12,7 +12,7 @@ import (
 // r2: kill -9 of workers. What they worked at is done by others, once.
 func r2() Experiment {
 	return Experiment{
-		Name: "R2", What: "workers killed", Counts: [3]int{10, 60, 2000},
+		Name: "R2", What: "workers killed", Counts: [3]int{10, 60, 2000}, PerFarm: 400,
 		Run: func(ctx context.Context, e *Env, n int) (*Outcome, error) {
 			cfg := config(e, "R2")
 			cfg.Workers = 6
@@ -61,7 +61,7 @@ func (t *trial) endWith(ctx context.Context, name string, deaths []death) (*Outc
 	}
 	again := &times{}
 	again.redispatched(t.Book.Entries(), deaths)
-	again.into(o.Figures, name)
+	o.times[name] = again
 	return o, nil
 }
 
@@ -79,6 +79,24 @@ func (t *trial) busy(ctx context.Context) (*farm.Proc, []string, error) {
 		case <-more:
 		case <-ctx.Done():
 			return nil, nil, context.Cause(ctx)
+		}
+	}
+}
+
+// nextBegin waits until some attempt begins.
+func (t *trial) nextBegin(ctx context.Context) error {
+	seen := len(t.Book.Entries())
+	for {
+		more := t.Book.More()
+		for _, e := range t.Book.Entries()[seen:] {
+			if e.Kind == witness.Begin && e.Done {
+				return nil
+			}
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 // and goes on. Every second worker is one that does not notice by itself.
 func r3() Experiment {
 	return Experiment{
-		Name: "R3", What: "workers stopped", Counts: [3]int{6, 30, 500},
+		Name: "R3", What: "workers stopped", Counts: [3]int{6, 30, 500}, PerFarm: 100,
 		Run: func(ctx context.Context, e *Env, n int) (*Outcome, error) {
 			cfg := config(e, "R3")
 			cfg.Workers, cfg.Blind, cfg.Projects = 8, 4, 1 // deployers too

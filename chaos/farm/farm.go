@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/slipway-build/slipway/chaos/node"
 	"github.com/slipway-build/slipway/chaos/witness"
 	"github.com/slipway-build/slipway/internal/rpc"
@@ -48,6 +50,8 @@ type Farm struct {
 	ports    ports
 	door     *door
 	listener net.Listener
+	asking   sync.Mutex
+	asked    jetstream.JetStream // by Owned
 }
 
 // ports that its processes listen at, over all their lives.
@@ -189,11 +193,7 @@ tokens:
 			return err
 		}
 		f.Coordinators = append(f.Coordinators, program(f.Dir, name, f.Env, f.Program, "--config", file))
-		if f.Net != nil {
-			front = append(front, f.Net.front(i))
-		} else {
-			front = append(front, local(f.ports.api[i]))
-		}
+		front = append(front, f.Front(i))
 	}
 	var err error
 	if f.door, err = openDoor(front); err != nil {
@@ -202,8 +202,13 @@ tokens:
 	return each(f.Coordinators, func(p *Proc) error { return p.Start() })
 }
 
-// Address of one coordinator, past every proxy.
-func (f *Farm) Address(i int) string { return local(f.ports.api[i]) }
+// Front is where a coordinator is reached, through its proxy if it has one.
+func (f *Farm) Front(i int) string {
+	if f.Net != nil {
+		return f.Net.front(i)
+	}
+	return local(f.ports.api[i])
+}
 
 func (f *Farm) startWorkers() error {
 	for i := range f.Config.Workers {

@@ -37,16 +37,17 @@ type Evidence struct {
 
 // Verdict is what came of it.
 type Verdict struct {
-	Wrong    []string       `json:"wrong,omitempty"`
-	Runs     int            `json:"runs"`
-	States   map[string]int `json:"states"` // how runs ended
-	Attempts int            `json:"attempts"`
-	Lost     int            `json:"lost"`     // attempts whose lease ran out
-	Owners   int            `json:"owners"`   // claims of partitions
-	Effects  int            `json:"effects"`  // that the witness made
-	Repeated int            `json:"repeated"` // of them: again, under a newer fence
-	Refused  int            `json:"refused"`  // that it did not make: their fence was old
-	Aborted  int            `json:"aborted"`  // ends of attempts that were answered ABORTED
+	Wrong     []string       `json:"wrong,omitempty"`
+	Runs      int            `json:"runs"`
+	States    map[string]int `json:"states"` // how runs ended
+	Attempts  int            `json:"attempts"`
+	Lost      int            `json:"lost"`      // attempts whose lease ran out
+	Owners    int            `json:"owners"`    // claims of partitions
+	Effects   int            `json:"effects"`   // that the witness made
+	Repeated  int            `json:"repeated"`  // of them: again, under a newer fence
+	Refused   int            `json:"refused"`   // that it did not make: their fence was old
+	Histories int            `json:"histories"` // of runs and leases, that were checked for an order
+	Aborted   int            `json:"aborted"`   // ends of attempts that were answered ABORTED
 }
 
 // read is one partition's journal.
@@ -94,7 +95,9 @@ func Judge(ctx context.Context, e Evidence) (*Verdict, error) {
 	}
 	v.runs(all, e)
 	v.effects(all, e.Entries)
-	v.Wrong = append(v.Wrong, Linear(e.Told, e.Entries)...)
+	var wrong []string
+	v.Histories, wrong = Linear(e.Told, e.Entries)
+	v.Wrong = append(v.Wrong, wrong...)
 	return v, nil
 }
 
@@ -178,4 +181,21 @@ func (v *Verdict) runs(f *facts, e Evidence) {
 
 func ended(s pb.RunState) bool {
 	return s == pb.RunState_RUN_STATE_SUCCEEDED || s == pb.RunState_RUN_STATE_FAILED || s == pb.RunState_RUN_STATE_CANCELED
+}
+
+// Add what came of another farm.
+func (v *Verdict) Add(o *Verdict) {
+	v.Wrong = append(v.Wrong, o.Wrong...)
+	for s, n := range o.States {
+		v.States[s] += n
+	}
+	v.Runs += o.Runs
+	v.Attempts += o.Attempts
+	v.Lost += o.Lost
+	v.Owners += o.Owners
+	v.Effects += o.Effects
+	v.Repeated += o.Repeated
+	v.Refused += o.Refused
+	v.Aborted += o.Aborted
+	v.Histories += o.Histories
 }

@@ -17,8 +17,7 @@ const limit = 2 * time.Minute
 // Linear checks that calls could have happened one after the other, each between its call
 // and its return: what clients were told of each run, and what holders of leases were told
 // by the sink.
-func Linear(told []load.Told, entries []witness.Entry) []string {
-	var wrong []string
+func Linear(told []load.Told, entries []witness.Entry) (checked int, wrong []string) {
 	byRun := map[string][]porcupine.Operation{}
 	for _, t := range told {
 		byRun[t.Key] = append(byRun[t.Key], porcupine.Operation{ClientId: t.Client, Input: t, Call: t.Call, Output: t, Return: t.Return})
@@ -36,12 +35,13 @@ func Linear(told []load.Told, entries []witness.Entry) []string {
 			model = leases()
 		}
 		for key, h := range histories {
+			checked++
 			if got := porcupine.CheckOperationsTimeout(model, h, limit); got != porcupine.Ok {
 				wrong = append(wrong, fmt.Sprintf("the history of the %s %s, %d calls, is not linearizable (%s)", what, key, len(h), got))
 			}
 		}
 	}
-	return wrong
+	return checked, wrong
 }
 
 // seen is a run as far as anybody was told.

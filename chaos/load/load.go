@@ -63,10 +63,11 @@ type Told struct {
 }
 
 // Start keeps n runs going until Finish.
-func Start(ctx context.Context, f *farm.Farm, n int) (*Load, error) {
+func Start(ctx context.Context, f *farm.Farm, n int, change func(*Load)) (*Load, error) {
 	l := &Load{farm: f, n: n, stop: make(chan struct{}), cache: map[string]cached{}, live: map[string]string{}}
+	change(l)
 	for i := range f.Coordinators {
-		c, err := rpc.Dial(ctx, f.Address(i), rpc.DialOptions{Token: f.Token})
+		c, err := rpc.Dial(ctx, f.Front(i), rpc.DialOptions{Token: f.Token})
 		if err != nil {
 			return nil, fmt.Errorf("client of the farm: %w", err)
 		}
@@ -253,6 +254,7 @@ func (l *Load) follow(ctx context.Context, client int, key, id string) {
 	}
 }
 
+// get reads a run; without a key nobody is told of it.
 func (l *Load) get(ctx context.Context, client int, key, id string) (*pb.Run, error) {
 	call := witness.Now()
 	l.mu.Lock()
@@ -272,6 +274,9 @@ func (l *Load) get(ctx context.Context, client int, key, id string) (*pb.Run, er
 		if t.GetFinishedAt() != nil {
 			ended++
 		}
+	}
+	if key == "" { // not a part of the history
+		return c.run, nil
 	}
 	l.say(Told{Client: client, Kind: Get, Key: key, Call: call, Return: witness.Now(), Run: c.run.GetId(), Ended: ended, State: c.run.GetState()})
 	if l.Caches {
