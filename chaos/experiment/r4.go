@@ -25,7 +25,7 @@ func r4() Experiment {
 
 func clustered(e *Env, name string) farm.Config {
 	cfg := config(e, name)
-	cfg.NATS, cfg.Coordinators, cfg.TTL = 3, 2, 2*time.Second // elections of NATS take a second or two
+	cfg.NATS, cfg.Coordinators, cfg.Kept, cfg.TTL = 3, 2, true, 2*time.Second // elections of NATS take a second or two
 	return cfg
 }
 

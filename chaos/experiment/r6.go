@@ -25,7 +25,7 @@ func r6() Experiment {
 
 func proxied(e *Env, name string) farm.Config {
 	cfg := config(e, name)
-	cfg.Proxied = true
+	cfg.Proxied, cfg.Kept = true, true
 	return cfg
 }
 

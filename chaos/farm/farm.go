@@ -32,6 +32,7 @@ type Config struct {
 	Worker       node.Worker   // as every worker is; names and addresses are filled in
 	Blind        int           // how many of the workers are
 	Gullible     bool          // the witness compares no fences
+	Kept         bool          // coordinators that end by themselves are started again, as a cluster does
 	Proxied      bool          // NATS and coordinators are reached through Net
 }
 
@@ -51,7 +52,7 @@ type Farm struct {
 	door     *door
 	listener net.Listener
 	asking   sync.Mutex
-	asked    jetstream.JetStream // by Owned
+	asked    jetstream.JetStream
 }
 
 // ports that its processes listen at, over all their lives.
@@ -95,7 +96,7 @@ func (f *Farm) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := f.startNATS(); err != nil {
+	if err := f.startNATS(ctx); err != nil {
 		return err
 	}
 	if err := f.startCoordinators(); err != nil {
@@ -124,7 +125,7 @@ func freePorts(n int) ([]int, error) {
 
 func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
-func (f *Farm) startNATS() error {
+func (f *Farm) startNATS(ctx context.Context) error {
 	for i, port := range f.ports.nats {
 		c := node.NATS{Name: fmt.Sprintf("n%d", i), Store: f.Store(i), Port: port}
 		if len(f.ports.nats) > 1 {
@@ -136,7 +137,32 @@ func (f *Farm) startNATS() error {
 		}
 		f.NATS = append(f.NATS, p)
 	}
-	return each(f.NATS, func(p *Proc) error { return p.Start() })
+	if err := each(f.NATS, func(p *Proc) error { return p.Start() }); err != nil {
+		return err
+	}
+	return f.led(ctx)
+}
+
+// led waits until the servers have a leader: a coordinator that is started before stops again.
+func (f *Farm) led(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		js, err := f.jetStream()
+		if err == nil {
+			one, cancel := context.WithTimeout(ctx, time.Second)
+			_, err = js.AccountInfo(one)
+			cancel()
+			if err == nil {
+				return nil
+			}
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("NATS has no leader: %w", err)
+		}
+	}
 }
 
 // Store is the folder of a NATS server.
@@ -199,6 +225,11 @@ tokens:
 	if f.door, err = openDoor(front); err != nil {
 		return fmt.Errorf("door of the farm: %w", err)
 	}
+	if f.Kept {
+		for _, p := range f.Coordinators {
+			go p.keep() // until it is killed for good
+		}
+	}
 	return each(f.Coordinators, func(p *Proc) error { return p.Start() })
 }
 
@@ -254,5 +285,8 @@ func (f *Farm) Stop() {
 	}
 	if f.listener != nil {
 		_ = f.listener.Close()
+	}
+	if f.asked != nil {
+		f.asked.Conn().Close()
 	}
 }

@@ -14,22 +14,15 @@ import (
 // Owned answers the projects whose partition a coordinator owns now, as the bucket of owners
 // says; none if that cannot be told.
 func (f *Farm) Owned(ctx context.Context, coordinator int) []string {
-	f.asking.Lock()
-	defer f.asking.Unlock()
-	if f.asked == nil {
-		nc, err := nats.Connect(f.NATSURL(-1), nats.MaxReconnects(-1))
-		if err != nil {
-			return nil
-		}
-		if f.asked, err = jetstream.New(nc); err != nil {
-			return nil
-		}
-	}
-	owners, err := f.asked.KeyValue(ctx, "SLIPWAY_OWNERS")
+	js, err := f.jetStream()
 	if err != nil {
 		return nil
 	}
-	homes, err := f.asked.KeyValue(ctx, "SLIPWAY_HOMES")
+	owners, err := js.KeyValue(ctx, "SLIPWAY_OWNERS")
+	if err != nil {
+		return nil
+	}
+	homes, err := js.KeyValue(ctx, "SLIPWAY_HOMES")
 	if err != nil {
 		return nil
 	}
@@ -53,4 +46,23 @@ func (f *Farm) Owned(ctx context.Context, coordinator int) []string {
 		}
 	}
 	return out
+}
+
+// jetStream is the farm's own connection to its NATS.
+func (f *Farm) jetStream() (jetstream.JetStream, error) {
+	f.asking.Lock()
+	defer f.asking.Unlock()
+	if f.asked != nil {
+		return f.asked, nil
+	}
+	nc, err := nats.Connect(f.NATSURL(-1), nats.MaxReconnects(-1))
+	if err != nil {
+		return nil, fmt.Errorf("NATS: %w", err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("NATS: %w", err)
+	}
+	f.asked = js
+	return js, nil
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/slipway-build/slipway/chaos/node"
 )
@@ -29,6 +30,7 @@ type Proc struct {
 	cmd   *exec.Cmd
 	in    io.Closer
 	ended chan struct{} // closed when the current one has ended
+	gone  bool          // it was ended on purpose
 }
 
 // program is a program of the tree.
@@ -80,7 +82,7 @@ func (p *Proc) Start(env ...string) error {
 	}
 	ended := make(chan struct{})
 	p.mu.Lock()
-	p.cmd, p.in, p.ended = cmd, in, ended
+	p.cmd, p.in, p.ended, p.gone = cmd, in, ended, false
 	p.mu.Unlock()
 	if p.role {
 		line, rerr := bufio.NewReader(ready).ReadBytes('\n')
@@ -140,6 +142,9 @@ func (p *Proc) end(s syscall.Signal) {
 	if cmd == nil {
 		return
 	}
+	p.mu.Lock()
+	p.gone = true
+	p.mu.Unlock()
 	_ = cmd.Process.Signal(s)
 	if s != syscall.SIGKILL {
 		_ = cmd.Process.Signal(syscall.SIGCONT)
@@ -147,6 +152,20 @@ func (p *Proc) end(s syscall.Signal) {
 	<-ended
 	if p.in != nil {
 		_ = p.in.Close()
+	}
+}
+
+// keep starts it again whenever it has ended by itself, until it was ended on purpose.
+func (p *Proc) keep() {
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		p.mu.Lock()
+		started, gone := p.cmd != nil, p.gone
+		p.mu.Unlock()
+		if gone || started && !p.Running() && p.Start() != nil {
+			return
+		}
 	}
 }
 

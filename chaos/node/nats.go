@@ -25,7 +25,7 @@ type NATS struct {
 // Run serves until the input ends.
 func (n NATS) Run(_ context.Context, in io.Reader, out io.Writer) error {
 	o := &server.Options{
-		ServerName: n.Name, JetStream: true, StoreDir: n.Store, SyncAlways: true, Host: "127.0.0.1", Port: n.Port, NoSigs: true, NoLog: true,
+		ServerName: n.Name, JetStream: true, StoreDir: n.Store, SyncAlways: true, Host: "127.0.0.1", Port: n.Port, NoSigs: true, LogFile: n.Store + ".server.log",
 		JetStreamMaxMemory: 1 << 30, JetStreamMaxStore: 64 << 30,
 	}
 	if n.Cluster != 0 {
@@ -39,6 +39,7 @@ func (n NATS) Run(_ context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("make NATS server: %w", err)
 	}
+	s.ConfigureLogger()
 	s.Start()
 	defer func() { s.Shutdown(); s.WaitForShutdown() }()
 	if !s.ReadyForConnections(30 * time.Second) {
