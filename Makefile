@@ -28,6 +28,8 @@ test: ## unit, property and integration tests on real NATS, Redis, BuildKit and 
 	$(SETUP) test
 	PATH="$(TOOLS):$$PATH" go test -race -timeout 25m ./...
 	sum=$$(cksum <"$(TOOLS)/devcluster") && $(DEVCLUSTER) SLIPWAY_DEVCLUSTER_SUM="$$sum" go test -vet=off -timeout 15m -skip TestRealNode ./address ./clusterdir ./simulate ./e2e
+	cd chaos && go test ./...
+	$(CHAOS) -form seconds
 	$(MAKE) -C examples/shop test
 
 e2e: ## the heavier tests: real node, Jaeger, make demo itself
@@ -48,6 +50,7 @@ lint: ## golangci-lint, go vet, gofmt, buf lint, and what a release would be mad
 	"$(TOOLS)/buf" lint
 	cd scripts/releasecheck && go test .
 	cd bench && go vet ./... && go test ./...
+	cd chaos && go vet ./...
 
 gen: ## write proto/gen from proto/ again
 	$(SETUP) lint
@@ -58,10 +61,17 @@ gen: ## write proto/gen from proto/ again
 bench: ## benchmarks against the references, ROW=P1 for one: docs/performance.md
 	cd bench && go build -o ../.slipway/bench . && ../.slipway/bench -row "$(ROW)" -disk ../.slipway -results results
 
-chaos: ## fault experiments, EXP=R14 for one, FULL=1 for the counts of docs/reliability.md
-	@case "$(EXP)" in ''|R14) ;; *) echo "make chaos EXP=$(EXP): not supported yet: issue 4" >&2; exit 2 ;; esac
+# R14 runs in go test, the others are processes. Results are kept in chaos/results.
+CHAOS := cd chaos && go build -o ../.slipway/chaos-program . && ../.slipway/chaos-program -dir ../.slipway/chaos
+
+chaos: ## fault experiments, EXP=R2 for one, FULL=1 for the counts of docs/reliability.md
+ifneq ($(EXP),R14)
+	$(CHAOS) -exp "$(EXP)" -form $(if $(FULL),full,short) -results results
+endif
+ifneq ($(filter R14,$(or $(EXP),R14)),)
 	go test -count=1 -v -timeout 3h -run TestSeeds ./coordinator/simulation -seeds $(if $(FULL),10000,200)
 	go test -count=1 -v -timeout 3h -tags planted -run TestPlanted ./coordinator/simulation -seeds $(if $(FULL),1000,400)
+endif
 
 clean: ## remove what this tree built; tools in ~/.cache/slipway stay
 	rm -rf bin .slipway
