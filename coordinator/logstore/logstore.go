@@ -57,6 +57,7 @@ type Store struct {
 
 // writer gathers frames of one log. One goroutine stores them while there are any.
 type writer struct {
+	session uint64 // of its holder
 	buf     []byte
 	base    int64 // offset of buf[0]; everything below is durable or on its way
 	durable int64
@@ -92,14 +93,20 @@ func (s *Store) Close() {
 // Append takes bytes of a log from an offset on. What is known already is skipped; a gap
 // is an error, for the bytes between would be lost. durable is called when more of the
 // log is stored, from another goroutine, and must not block.
-func (s *Store) Append(k Key, offset int64, data []byte, durable func(offset int64)) error {
+//
+// A log is written by one session of its holder at a time, the newest. Its first bytes go
+// on where the holder was acknowledged, here or by another process meanwhile; what a
+// session before it left here is stored as it came, and readers skip what is there twice.
+func (s *Store) Append(k Key, session uint64, offset int64, data []byte, durable func(offset int64)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w, ok := s.writers[k]
-	if !ok {
-		// A writer that this process does not know goes on where it was acknowledged.
-		w = &writer{base: offset, durable: offset}
+	switch {
+	case !ok || w.session < session:
+		w = &writer{session: session, base: offset, durable: offset}
 		s.writers[k] = w
+	case w.session > session:
+		return nil // of a connection that is gone; its holder says it again on the next one
 	}
 	w.notify = []func(int64){durable}
 	end := w.base + int64(len(w.buf))
@@ -115,13 +122,14 @@ func (s *Store) Append(k Key, offset int64, data []byte, durable func(offset int
 	return nil
 }
 
-// Flushed reports that everything below the offset is durable, or that nothing of this
-// log was ever appended here. If it is not yet, f is called once it is.
-func (s *Store) Flushed(k Key, offset int64, f func()) bool {
+// Flushed reports that everything below the offset is durable, or that the session appended
+// nothing of this log here: then its holder was acknowledged all of it before. If it is not
+// yet, f is called once it is.
+func (s *Store) Flushed(k Key, session uint64, offset int64, f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w, ok := s.writers[k]
-	if !ok || w.durable >= offset {
+	if !ok || w.session < session || w.durable >= offset {
 		delete(s.writers, k)
 		return true
 	}
@@ -202,7 +210,7 @@ func (s *Store) stored(k Key, w *writer, n int) {
 		}
 	}
 	w.after = later
-	if len(due) > 0 && len(later) == 0 && len(w.buf) == 0 {
+	if len(due) > 0 && len(later) == 0 && len(w.buf) == 0 && s.writers[k] == w {
 		delete(s.writers, k)
 	}
 	s.mu.Unlock()

@@ -38,7 +38,7 @@ func (st *stream) complete(list []*pb.Completion) error {
 		st.mu.Lock()
 		st.ending[c.GetLease().GetToken()] = c
 		st.mu.Unlock()
-		if st.cfg.Logs.Flushed(key(c.GetLease()), c.GetLogSize(), func() { st.conclude(part, []ending{e}) }) {
+		if st.cfg.Logs.Flushed(key(c.GetLease()), st.hello.GetSession(), c.GetLogSize(), func() { st.conclude(part, []ending{e}) }) {
 			now = append(now, e)
 		}
 	}

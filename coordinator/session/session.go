@@ -310,7 +310,7 @@ func (st *stream) log(c *pb.LogChunk) {
 		st.missed(ref) // nobody's, or it has ended: a log is written by the holder alone
 		return
 	}
-	err := st.cfg.Logs.Append(key(ref), c.GetOffset(), c.GetData(), func(offset int64) {
+	err := st.cfg.Logs.Append(key(ref), st.hello.GetSession(), c.GetOffset(), c.GetData(), func(offset int64) {
 		st.later(func(m *pb.SessionResponse) { m.LogAcks = append(m.LogAcks, &pb.LogAck{Lease: ref, Offset: offset}) })
 	})
 	if err != nil {

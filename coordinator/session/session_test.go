@@ -140,7 +140,7 @@ func TestALogEndsWithItsAttempt(t *testing.T) {
 	}
 	a.writes(ref, 5, " after the end")
 	a.holding()
-	if !f.logs.Flushed(key(ref), 16, func() {}) { // at once, if nothing was taken
+	if !f.logs.Flushed(key(ref), 0, 16, func() {}) { // at once, if nothing was taken
 		t.Error("the log of an ended attempt was written")
 	}
 	if n, err := f.logs.Size(t.Context(), key(ref)); n != 5 || err != nil {
