@@ -23,7 +23,7 @@ type Load struct {
 	farm  *farm.Farm
 	n     int
 	conns []*grpc.ClientConn
-	// Caches: reads are answered from what was read before, if that is not older than a
+	// Caches: each client is answered from what it read before, if that is not older than a
 	// second. The control of an experiment has it.
 	Caches bool
 
@@ -258,7 +258,7 @@ func (l *Load) follow(ctx context.Context, client int, key, id string) {
 func (l *Load) get(ctx context.Context, client int, key, id string) (*pb.Run, error) {
 	call := witness.Now()
 	l.mu.Lock()
-	c, have := l.cache[id]
+	c, have := l.cache[fmt.Sprint(client, id)]
 	l.mu.Unlock()
 	if !l.Caches || !have || time.Since(c.at) > time.Second {
 		tctx, cancel := context.WithTimeout(ctx, patience)
@@ -281,7 +281,7 @@ func (l *Load) get(ctx context.Context, client int, key, id string) (*pb.Run, er
 	l.say(Told{Client: client, Kind: Get, Key: key, Call: call, Return: witness.Now(), Run: c.run.GetId(), Ended: ended, State: c.run.GetState()})
 	if l.Caches {
 		l.mu.Lock()
-		l.cache[id] = c
+		l.cache[fmt.Sprint(client, id)] = c
 		l.mu.Unlock()
 	}
 	return c.run, nil
