@@ -17,6 +17,8 @@ type Config struct {
 	Workers    []map[string]int // slots by capability, of each worker process
 	Partitions int              // 0: as a coordinator has by default
 	OTLP       string           // where spans go; empty: nowhere
+	// SnapshotEvery is after how many records the coordinator takes a snapshot; 0: never.
+	SnapshotEvery uint64
 	// Sessions is how many workers each worker process is; 0: one.
 	Sessions int
 }
@@ -82,7 +84,7 @@ func (f *Farm) StartCoordinator(ctx context.Context) error {
 
 // ExecCoordinator starts one, and waits only until it listens.
 func (f *Farm) ExecCoordinator(ctx context.Context) (err error) {
-	f.Coordinator, err = Start(ctx, "coordinator", node.Coordinator{NATS: f.NATS.Address, Token: f.token, Partitions: f.cfg.Partitions, TTL: ttl, OTLP: f.cfg.OTLP})
+	f.Coordinator, err = Start(ctx, "coordinator", node.Coordinator{NATS: f.NATS.Address, Token: f.token, Partitions: f.cfg.Partitions, TTL: ttl, OTLP: f.cfg.OTLP, SnapshotEvery: f.cfg.SnapshotEvery})
 	return err
 }
 

@@ -40,7 +40,7 @@ func All() []Row {
 		{"P3", []string{"P3-p50", "P3-p99"}, p3},
 		{"P4", []string{"P4-bound", "P4-ninja"}, p4},
 		{"P5", []string{"P5"}, p5},
-		{"P11", []string{"P11"}, p11},
+		{"P11", []string{"P11", "P11-snapshot"}, p11},
 		{"P12", []string{"P12-tracing", "P12-idle"}, p12},
 		{"scale", []string{"scale-one", "scale-many"}, scale},
 	}
