@@ -69,15 +69,9 @@ func p11(ctx context.Context, b *bench) error {
 		if !b.wants(names[i]) {
 			continue
 		}
-		s := starts[i]
-		r := pairs.Result{
-			Row: names[i], Unit: "s", Durable: "fsync before ack, on a disk", Raw: all[i], Broken: s.broken,
-			What: fmt.Sprintf("start of a coordinator with %d live tasks, %s: exec → the handler of the first task that it gave to a worker; %d runs of %d tasks (%d layers of %d) of one project, the first half of each done",
-				many*deep*wide/2, s.name, many, deep*wide, deep, wide),
-			Against: "the journal's stream without snapshots, read in order by one consumer with nothing done to it: subscribed → the last record is there",
-			Notes: []string{"the stream: " + stream,
-				fmt.Sprintf("ours answered for every partition after %.3f s, median; then it waits until no lease of the owner before can be believed any more", pairs.Median(s.served))},
-		}
+		r := starts[i].result(batch)
+		r.Row, r.Raw = names[i], all[i]
+		r.Notes = append(r.Notes, "the stream: "+stream)
 		if err := b.finish(r, pairs.Goal{Limit: goal, AtMost: true}, machine); err != nil {
 			return err
 		}
@@ -92,6 +86,18 @@ type start struct {
 	store     string
 	served    []float64 // seconds from exec until every partition answered
 	broken    []string
+}
+
+// result is everything but the row's name and the pairs.
+func (s *start) result(of node.Batch) pairs.Result {
+	tasks := of.Layers * of.Width
+	return pairs.Result{
+		Unit: "s", Durable: "fsync before ack, on a disk", Broken: s.broken,
+		What: fmt.Sprintf("start of a coordinator with %d live tasks, %s: exec → the handler of the first task that it gave to a worker; %d runs of %d tasks (%d layers of %d) of one project, the first half of each done",
+			of.Runs*tasks/2, s.name, of.Runs, tasks, of.Layers, of.Width),
+		Against: "the journal's stream without snapshots, read in order by one consumer with nothing done to it: subscribed → the last record is there",
+		Notes:   []string{fmt.Sprintf("ours answered for every partition after %.3f s, median; then it waits until no lease of the owner before can be believed any more", pairs.Median(s.served))},
+	}
 }
 
 // leave makes a store with runs that have stopped in the middle.
