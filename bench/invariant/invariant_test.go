@@ -15,7 +15,7 @@ func ended(t *testing.T) *run.Run {
 	t.Helper()
 	p := graph.Chain("shop", "build", "render", 1)
 	at := time.Unix(1000, 0)
-	r, err := run.New(run.Accepted{Run: "shop-1", Number: 1, Project: "shop"}, &p, at)
+	r, err := run.New(run.Accepted{Run: "shop-1", Number: 1, Project: "shop"}, &p, at, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // seen is how often a farm has carried out the graph before it is measured: the third run
-// may know how long tasks took.
+// knows how long tasks took.
 const seen = 2
 
 // makespan is P4 with a number of slots.
@@ -34,7 +34,7 @@ func p4(ctx context.Context, b *bench) error {
 		Durable: "fsync before ack, on a disk",
 		What: fmt.Sprintf("makespan of %d tasks that exec sleep, log-normal with a mean of %s, in a graph as of services, the worse of 8 and 32 slots in 2 worker processes; submit → run durably terminal, the third run and those after it of a farm",
 			run.Tasks, run.Mean),
-		Notes: []string{"the engine does not learn how long tasks take: its third run knows no more than its first"},
+		Notes: []string{"the first and the second run, from which the engine learns how long tasks take, are not measured"},
 	}
 	var bound, live []pairs.Part
 	for _, slots := range []int{8, 32} {
