@@ -40,7 +40,7 @@ type Config struct {
 
 // Coordinator is where the deployer's session goes.
 type Coordinator struct {
-	Address   string `yaml:"address,required"` // host:port
+	Address   string `yaml:"address,required"` // host:port, several with commas between them
 	TokenFile string `yaml:"token_file"`       // holds a token with the role worker
 	CAFile    string `yaml:"ca_file"`          // of its certificate, where it is not the system's
 
@@ -125,8 +125,10 @@ func (c Config) Complete() (Config, error) {
 func (c Config) validate() error {
 	var problems []error
 	bad := func(format string, a ...any) { problems = append(problems, fmt.Errorf(format, a...)) }
-	if _, _, err := net.SplitHostPort(c.Coordinator.Address); err != nil {
-		bad("coordinator.address: %q is no host:port, e.g. 127.0.0.1:7420", c.Coordinator.Address)
+	for _, a := range strings.Split(c.Coordinator.Address, ",") {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			bad("coordinator.address: %q is no host:port, e.g. 127.0.0.1:7420", a)
+		}
 	}
 	if c.Coordinator.Token == "" {
 		bad("coordinator.token_file: the deployer needs a token; name the file that holds it")

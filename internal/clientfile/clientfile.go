@@ -23,7 +23,7 @@ const Name = "client.yaml"
 
 // File is how to use a farm.
 type File struct {
-	// Address of the coordinator, "host:port".
+	// Address of the coordinator, "host:port"; of several, with commas between them.
 	Address string `yaml:"address"`
 	Token   string `yaml:"token"`
 	// CAFile is a certificate in PEM that signed the coordinator's; empty: none, or the system's.

@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 )
 
 var errNeedsTLS = errors.New("an address that is not loopback needs TLS: configure a certificate and key, or use 127.0.0.1")
@@ -36,13 +38,18 @@ type DialOptions struct {
 	Tracer trace.TracerProvider
 }
 
-// Dial prepares a connection to "host:port"; it is made with the first call. The token
-// never leaves the machine without TLS.
+// Dial prepares a connection to "host:port"; it is made with the first call. An address may
+// name several, "a:7420,b:7420", any of which will do: one of them is used as long as it is
+// there, then another. The token never leaves the machine without TLS.
 func Dial(ctx context.Context, address string, o DialOptions) (*grpc.ClientConn, error) {
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return nil, fmt.Errorf("address %q: expected host:port, e.g. 127.0.0.1:7420", address)
+	several := strings.Split(address, ",")
+	plain := len(o.CA) == 0
+	for _, a := range several {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			return nil, fmt.Errorf("address %q: expected host:port, e.g. 127.0.0.1:7420", a)
+		}
+		plain = plain && mustBeLoopback(ctx, a) == nil
 	}
-	plain := len(o.CA) == 0 && mustBeLoopback(ctx, address) == nil
 	opts := []grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxAnswer), grpc.MaxCallSendMsgSize(MaxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: again(), MinConnectTimeout: 5 * time.Second}),
@@ -64,8 +71,8 @@ func Dial(ctx context.Context, address string, o DialOptions) (*grpc.ClientConn,
 	if o.Token != "" {
 		opts = append(opts, grpc.WithPerRPCCredentials(bearerToken{o.Token, !plain}))
 	}
-	// passthrough: the dialer resolves, and no proxy of the environment comes between.
-	conn, err := grpc.NewClient("passthrough:///"+address, append(opts, grpc.WithNoProxy())...)
+	target, more := targetOf(several)
+	conn, err := grpc.NewClient(target, append(append(opts, more...), grpc.WithNoProxy())...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}
@@ -77,6 +84,25 @@ func Dial(ctx context.Context, address string, o DialOptions) (*grpc.ClientConn,
 // a coordinator that another asks would own partitions that nobody reaches.
 func again() backoff.Config {
 	return backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
+}
+
+// targetOf names one address, or several, as gRPC has it. The dialer resolves host names, and
+// no proxy of the environment comes between. Of several the first to be tried is chosen by
+// chance, so that those who dial are spread; the next is tried when it is not there.
+func targetOf(addresses []string) (string, []grpc.DialOption) {
+	if len(addresses) == 1 {
+		return "passthrough:///" + addresses[0], nil
+	}
+	list := manual.NewBuilderWithScheme("several")
+	var state resolver.State
+	for _, a := range addresses {
+		host, _, _ := net.SplitHostPort(a) // the caller has done it
+		state.Addresses = append(state.Addresses, resolver.Address{Addr: a, ServerName: host})
+	}
+	list.InitialState(state)
+	return "several:///coordinators", []grpc.DialOption{
+		grpc.WithResolvers(list), grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}`),
+	}
 }
 
 // dialLoopback makes sure that what a name resolves to now is still this machine.

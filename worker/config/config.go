@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-build/slipway/internal/daemon"
@@ -66,7 +67,7 @@ type Disk struct {
 
 // Coordinator is where the worker's session goes.
 type Coordinator struct {
-	Address   string `yaml:"address,required"` // host:port
+	Address   string `yaml:"address,required"` // host:port, several with commas between them
 	TokenFile string `yaml:"token_file"`
 	CAFile    string `yaml:"ca_file"` // of its certificate, where it is not the system's
 
@@ -147,8 +148,10 @@ func (c Config) Complete() (Config, error) {
 func (c Config) validate() error {
 	var problems []error
 	bad := func(format string, a ...any) { problems = append(problems, fmt.Errorf(format, a...)) }
-	if _, _, err := net.SplitHostPort(c.Coordinator.Address); err != nil {
-		bad("coordinator.address: %q is no host:port, e.g. 127.0.0.1:7420", c.Coordinator.Address)
+	for _, a := range strings.Split(c.Coordinator.Address, ",") {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			bad("coordinator.address: %q is no host:port, e.g. 127.0.0.1:7420", a)
+		}
 	}
 	if c.Coordinator.Token == "" {
 		bad("coordinator.token_file: the worker needs a token; name the file that holds it")
