@@ -85,6 +85,9 @@ func New(ctx context.Context, c Config) (*Client, error) {
 // Close ends the connection.
 func (c *Client) Close() error { return c.conn.Close() }
 
+// Several says that there are other coordinators to ask when one does not answer.
+func (c *Client) Several() bool { return strings.Contains(c.Address, ",") }
+
 // Unreachable says that no answer came from the coordinator itself.
 func Unreachable(err error) bool {
 	s, ok := status.FromError(err)
@@ -146,6 +149,9 @@ func (c *Client) Explain(err error) string {
 		why = "its host name is unknown"
 	case strings.Contains(m, "timeout"), strings.Contains(m, "deadline"):
 		why = "it does not answer"
+	}
+	if c.Several() {
+		return fmt.Sprintf("a coordinator of %s: %s; another is asked", strings.ReplaceAll(c.Address, ",", ", "), why)
 	}
 	return fmt.Sprintf("coordinator %s: %s; is the farm running? `slipway up` starts one on this machine", c.Address, why)
 }

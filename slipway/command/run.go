@@ -143,7 +143,7 @@ func (a *app) follow(ctx context.Context, c *client.Client, run string, out form
 
 // show draws while it follows. The last state is returned also with an error.
 func (a *app) show(ctx context.Context, c *client.Client, run string, out format) (*pb.Run, error) {
-	s := newScreen(a, out)
+	s := newScreen(a, c, out)
 	changes, done := make(chan *pb.WatchResponse), make(chan error, 1)
 	trouble := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
@@ -203,6 +203,7 @@ type screen struct {
 	beside bool      // stdout is for something else
 	lines  int       // of the frame that is on the screen
 	gone   string    // why the coordinator is away
+	back   string    // what is said when it is not any more
 	heard  time.Time // when something changed last, or was explained
 	asking bool      // why nothing does
 }
@@ -227,9 +228,13 @@ func (s *screen) explained(res *pb.ExplainResponse) error {
 	return s.draw(s.model.Waits(res))
 }
 
-func newScreen(a *app, out format) *screen {
+func newScreen(a *app, c *client.Client, out format) *screen {
 	live := a.env.Live && out == "table"
-	return &screen{a: a, live: live, beside: out != "table", model: progress.New(a.style(), live)}
+	back := "the coordinator is back"
+	if c.Several() {
+		back = "a coordinator answers again"
+	}
+	return &screen{a: a, live: live, back: back, beside: out != "table", model: progress.New(a.style(), live)}
 }
 
 func (s *screen) apply(res *pb.WatchResponse) error {
@@ -237,7 +242,7 @@ func (s *screen) apply(res *pb.WatchResponse) error {
 	s.gone, s.heard = "", time.Now()
 	lines := s.model.Apply(res)
 	if back && !s.live {
-		lines = append([]string{"the coordinator is back"}, lines...)
+		lines = append([]string{s.back}, lines...)
 	}
 	if len(lines) == 0 {
 		return nil // the next tick draws

@@ -36,6 +36,7 @@ type Model struct {
 type view struct {
 	state   pb.TaskState
 	attempt int
+	undone  int // up to which attempt was told what came to nothing
 	steps   []*pb.ProgressStep
 	told    map[string]bool // steps
 	over    bool            // its end was told, or is not worth a line
@@ -126,7 +127,8 @@ func (m *Model) task(t *pb.Task) []string {
 		m.tasks[t.GetId()] = v
 	}
 	wasAttempt := v.attempt
-	v.state, v.attempt = t.GetState(), len(t.GetAttempts())
+	// A stream that was opened again may begin a little behind: what was told stays told.
+	v.state, v.attempt = t.GetState(), max(wasAttempt, len(t.GetAttempts()))
 	if v.attempt != wasAttempt {
 		clear(m.waits)
 	}
@@ -138,16 +140,37 @@ func (m *Model) task(t *pb.Task) []string {
 			return nil
 		}
 		v.over = true
-		return []string{m.ended(t)}
+		return append(m.undone(t, v), m.ended(t))
 	}
-	var out []string
+	out := m.undone(t, v)
 	if v.attempt > wasAttempt && wasAttempt > 0 {
-		before := t.GetAttempts()[v.attempt-2]
-		out = append(out, m.line(t.GetId(), render.Yellow, "again", "", fmt.Sprintf("attempt %d on %s, after: %s", v.attempt, worker(t), reason(before))))
+		out = append(out, m.line(t.GetId(), render.Yellow, "again", "", fmt.Sprintf("attempt %d on %s", v.attempt, worker(t))))
 	} else if !m.live && v.attempt > wasAttempt {
 		out = append(out, m.line(t.GetId(), render.Blue, "started", "", "on "+worker(t)))
 	}
 	return out
+}
+
+// undone tells of attempts that came to nothing and did not end the task: lost with their
+// worker, or to be tried again.
+func (m *Model) undone(t *pb.Task, v *view) []string {
+	attempts := t.GetAttempts()
+	if render.Ended(t.GetState()) && len(attempts) > 0 {
+		attempts = attempts[:len(attempts)-1]
+	}
+	var out []string
+	for i, a := range attempts {
+		if i < v.undone || a.GetOutcome() == pb.Outcome_OUTCOME_UNSPECIFIED {
+			continue
+		}
+		v.undone = i + 1
+		out = append(out, m.line(t.GetId(), render.Yellow, outcome(a), "", fmt.Sprintf("attempt %d on %s: %s", a.GetNumber(), render.Line(a.GetWorker()), reason(a))))
+	}
+	return out
+}
+
+func outcome(a *pb.Attempt) string {
+	return strings.ToLower(strings.TrimPrefix(a.GetOutcome().String(), "OUTCOME_"))
 }
 
 func worker(t *pb.Task) string {
@@ -162,7 +185,7 @@ func reason(a *pb.Attempt) string {
 	if a.GetMessage() != "" {
 		return render.Line(a.GetMessage())
 	}
-	return strings.ToLower(strings.TrimPrefix(a.GetOutcome().String(), "OUTCOME_"))
+	return "to be tried again"
 }
 
 // quiet are the ends that nobody waits for.

@@ -1,6 +1,7 @@
 package progress_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -33,8 +34,9 @@ func steps(id string, list ...*pb.ProgressStep) *pb.WatchResponse {
 func begun(id, kind string, attempts int) *pb.Task {
 	t := &pb.Task{Id: id, Kind: kind, State: pb.TaskState_TASK_STATE_RUNNING}
 	for i := range attempts {
-		t.Attempts = append(t.Attempts, &pb.Attempt{Number: int32(i + 1), Worker: "builder-1", LeasedAt: at(1), Outcome: pb.Outcome_OUTCOME_LOST, Message: "the lease ran out"})
+		t.Attempts = append(t.Attempts, &pb.Attempt{Number: int32(i + 1), Worker: fmt.Sprintf("builder-%d", i+1), LeasedAt: at(1), Outcome: pb.Outcome_OUTCOME_LOST, Message: "the lease ran out"})
 	}
+	t.Attempts[attempts-1].Outcome, t.Attempts[attempts-1].Message = pb.Outcome_OUTCOME_UNSPECIFIED, ""
 	return t
 }
 
@@ -90,7 +92,8 @@ func TestLines(t *testing.T) {
 		"build/api             started             on builder-1",
 		"build/api                          10.0s  RUN go build",
 		"test/api/unit         started             on builder-1",
-		"test/api/unit         again               attempt 2 on builder-1, after: the lease ran out",
+		"test/api/unit         lost                attempt 1 on builder-1: the lease ran out",
+		"test/api/unit         again               attempt 2 on builder-2",
 		"build/api             succeeded    12.0s  image bbbbbbbbbbbb",
 		"test/api/unit         failed       12.0s  1 test failed",
 	}
@@ -99,6 +102,27 @@ func TestLines(t *testing.T) {
 	}
 	if !m.Ended() || len(m.Run().GetTasks()) != 4 || m.Run().GetFinishedAt() == nil {
 		t.Errorf("the model is at %v", m.Run())
+	}
+}
+
+// TestALostAttemptIsToldAtOnce, not when somebody has begun the next, and once.
+func TestALostAttemptIsToldAtOnce(t *testing.T) {
+	m := progress.New(render.Style{}, false)
+	lost := begun("build/api", "build", 1)
+	lost.State = pb.TaskState_TASK_STATE_READY
+	lost.Attempts[0].Outcome, lost.Attempts[0].Message = pb.Outcome_OUTCOME_LOST, ""
+	again := begun("build/api", "build", 2)
+	var got []string
+	for _, res := range []*pb.WatchResponse{snapshot(start()), task(begun("build/api", "build", 1)), task(lost), snapshot(start()), task(lost), task(again)} {
+		got = append(got, m.Apply(res)...)
+	}
+	want := []string{
+		"build/api             started             on builder-1",
+		"build/api             lost                attempt 1 on builder-1: to be tried again",
+		"build/api             again               attempt 2 on builder-2",
+	}
+	if diff := cmp.Diff(want, got[2:]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
