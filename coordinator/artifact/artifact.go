@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -44,8 +45,9 @@ var (
 
 // Store keeps blobs in a JetStream stream.
 type Store struct {
-	js     jetstream.JetStream
-	stream jetstream.Stream
+	js       jetstream.JetStream
+	stream   jetstream.Stream
+	patience time.Duration
 }
 
 // Open makes the stream if it is not there.
@@ -58,7 +60,7 @@ func Open(ctx context.Context, js jetstream.JetStream, replicas int) (*Store, er
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}
-	return &Store{js: js, stream: s}, nil
+	return &Store{js: js, stream: s, patience: patience}, nil
 }
 
 // subject of a part of the blob with that digest.
@@ -98,7 +100,9 @@ func (s *Store) store(ctx context.Context, digest string, n int, h nats.Header, 
 	if err != nil {
 		return err
 	}
-	_, err = s.js.PublishMsg(ctx, &nats.Msg{Subject: to, Header: h, Data: data})
+	_, err = ask(ctx, s.patience, func(ctx context.Context) (*jetstream.PubAck, error) {
+		return s.js.PublishMsg(ctx, &nats.Msg{Subject: to, Header: h, Data: data})
+	})
 	var api *jetstream.APIError
 	if errors.As(err, &api) && strings.Contains(api.Description, "maximum messages per subject exceeded") {
 		return nil
@@ -157,7 +161,30 @@ func (s *Store) part(ctx context.Context, digest string, n int) (*jetstream.RawS
 	if err != nil {
 		return nil, err
 	}
-	return s.stream.GetLastMsgForSubject(ctx, at)
+	return ask(ctx, s.patience, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return s.stream.GetLastMsgForSubject(ctx, at)
+	})
+}
+
+// How long one request waits for an answer, and how often it is made.
+const (
+	patience = 5 * time.Second
+	tries    = 6
+)
+
+// ask makes a request of NATS, and makes it again when nobody answers: what a server had
+// taken when it died is never answered, and the caller's own deadline may be that of a whole
+// task. A read changes nothing, and a part that is there already is stored.
+func ask[T any](ctx context.Context, patience time.Duration, request func(context.Context) (T, error)) (v T, err error) {
+	for range tries {
+		try, cancel := context.WithTimeout(ctx, patience)
+		v, err = request(try)
+		cancel()
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) {
+			break
+		}
+	}
+	return v, err
 }
 
 // Delete takes a blob away for good. That it is gone already is no error.
