@@ -44,10 +44,11 @@ func newReplica(ctx context.Context, cfg config.Config, js jetstream.JetStream, 
 		return nil, err
 	}
 	r := &replica{token: rpc.NewToken(), unlock: unlock}
-	r.keeper, err = ownership.Open(ctx, ownership.Config{
+	c := ownership.Config{
 		JS: js, Replicas: cfg.Replicas, Partitions: cfg.Partitions, TTL: cfg.Peers.TTL, Log: log, Now: time.Now,
 		Self: ownership.Replica{ID: id, Name: cfg.Name, Address: reachedAt(cfg, listener), Key: rpc.HashToken(r.token)},
-	})
+	}
+	r.keeper, err = opened(ctx, log, func(ctx context.Context) (*ownership.Keeper, error) { return ownership.Open(ctx, c) })
 	if err != nil {
 		unlock()
 		return nil, err

@@ -85,11 +85,11 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer self.unlock()
-	blobs, err := artifact.Open(ctx, js, cfg.Replicas)
+	blobs, err := opened(ctx, log, func(ctx context.Context) (*artifact.Store, error) { return artifact.Open(ctx, js, cfg.Replicas) })
 	if err != nil {
 		return err
 	}
-	logs, err := logstore.Open(ctx, js, cfg.Replicas, log)
+	logs, err := opened(ctx, log, func(ctx context.Context) (*logstore.Store, error) { return logstore.Open(ctx, js, cfg.Replicas, log) })
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func newPartitions(ctx context.Context, cfg config.Config, js jetstream.JetStrea
 			Partition: number, Owner: cfg.Name, Replicas: cfg.Replicas, Snapshots: c.Upkeep.Blobs, Log: c.Log, Now: time.Now,
 		})
 	}
-	return partition.NewSet(ctx, cfg.Partitions, c)
+	return opened(ctx, c.Log, func(ctx context.Context) (*partition.Set, error) { return partition.NewSet(ctx, cfg.Partitions, c) })
 }
 
 func newUpkeep(cfg config.Config, blobs *artifact.Store) partition.Upkeep {
