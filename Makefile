@@ -7,13 +7,18 @@ PROTOS := .slipway/protodeps
 # A module of its own. With the flags of its build.json Kubernetes is compiled once, for the programs and the tests.
 DEVCLUSTER := cd scripts/devcluster && SLIPWAY_DEVCLUSTER_BIN="$(TOOLS)" CGO_ENABLED=0 GOFLAGS="-trimpath '-gcflags=all=-N -l -dwarf=false'"
 
-.PHONY: help demo build tools test e2e lint gen bench chaos clean
+.PHONY: help demo farm-local build tools test e2e lint gen bench chaos clean
 
 help: ## show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## build, test and roll out examples/shop on this machine, twice; KEEP=1 leaves it running
 	go run ./scripts/demo
+
+farm-local: build ## a farm on this machine whose parts are processes, three coordinators and NATS servers: kill them
+	$(SETUP) demo
+	go build -o bin/farmlocal ./scripts/farmlocal
+	bin/farmlocal
 
 build: ## compile the four programs into bin/
 	go build -o bin/slipway ./slipway

@@ -52,6 +52,7 @@ type Cluster struct {
 type Ready struct {
 	Kubeconfig string  `json:"kubeconfig"`
 	Server     string  `json:"server"`
+	Audit      string  `json:"audit_log"`
 	Simulated  bool    `json:"simulated"`
 	HostIP     string  `json:"host_ip"`
 	StartedS   float64 `json:"started_s"`

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,9 +21,9 @@ import (
 
 	coordinator "github.com/slipway-build/slipway/coordinator/server"
 	deployer "github.com/slipway-build/slipway/deploy/server"
-	"github.com/slipway-build/slipway/internal/baseimages"
 	"github.com/slipway-build/slipway/internal/buildkitd"
 	"github.com/slipway-build/slipway/internal/clientfile"
+	"github.com/slipway-build/slipway/internal/engines"
 	"github.com/slipway-build/slipway/internal/ociregistry"
 	worker "github.com/slipway-build/slipway/worker/server"
 )
@@ -79,7 +80,7 @@ func DefaultPorts() Ports { return Ports{GRPC: 7420, HTTP: 7421, NATS: 7422, Reg
 // parts are what a running farm's configurations need to know of each other.
 type parts struct {
 	cfg      Config
-	secrets  *secrets
+	secrets  *engines.Secrets
 	natsURL  string
 	redis    string // host:port
 	registry string // host:port on loopback
@@ -94,7 +95,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.BuildSlots == 0 {
 		cfg.BuildSlots = 4
 	}
-	sec, err := openSecrets(filepath.Join(cfg.State, "secrets"))
+	sec, err := engines.OpenSecrets(filepath.Join(cfg.State, "secrets"))
 	if err != nil {
 		return err
 	}
@@ -117,18 +118,21 @@ func Run(ctx context.Context, cfg Config) error {
 var errEngine = errors.New("an engine of the farm has stopped")
 
 func (p *parts) startEngines(ctx context.Context, g *errgroup.Group) error {
-	nats, err := startNATS(p.cfg, p.secrets)
+	nats, err := engines.NATS{Name: "slipway", Port: p.cfg.Ports.NATS, Store: filepath.Join(p.cfg.State, "nats")}.Start(p.secrets)
 	if err != nil {
 		return err
 	}
 	g.Go(func() error { <-ctx.Done(); nats.Shutdown(); nats.WaitForShutdown(); return nil })
 	p.natsURL = nats.ClientURL()
-	redis, err := startRedis(p.cfg, p.secrets)
+	redis, err := engines.StartRedis("127.0.0.1:0", p.secrets)
 	if err != nil {
 		return err
 	}
 	g.Go(func() error { <-ctx.Done(); redis.Close(); return nil })
 	p.redis = redis.Addr()
+	if err := os.WriteFile(filepath.Join(p.cfg.State, RedisFile), []byte(p.redis+"\n"), 0o600); err != nil {
+		return fmt.Errorf("note where Redis is: %w", err)
+	}
 	if err := p.startRegistry(ctx, g); err != nil {
 		return err
 	}
@@ -145,14 +149,7 @@ func (p *parts) startEngines(ctx context.Context, g *errgroup.Group) error {
 }
 
 func (p *parts) startRegistry(ctx context.Context, g *errgroup.Group) error {
-	server, err := ociregistry.New(ociregistry.Config{
-		Dir: filepath.Join(p.cfg.State, "registry"), MirrorDir: filepath.Join(p.cfg.State, "mirror"), Log: p.cfg.Log,
-		Credentials: []ociregistry.Credential{
-			{User: registryPush, Password: p.secrets.get(registryPush), Role: ociregistry.Push},
-			{User: registryPull, Password: p.secrets.get(registryPull), Role: ociregistry.Pull},
-			{User: registryMirror, Password: p.secrets.get(registryMirror), Role: ociregistry.Mirror},
-		},
-	})
+	server, err := engines.NewRegistry(p.cfg.State, p.secrets, p.cfg.Log)
 	if err != nil {
 		return err
 	}
@@ -194,11 +191,7 @@ func (p *parts) newBuildKit() (*buildkitd.Daemon, error) {
 	if p.cfg.OTLP != "" && env != nil {
 		env = append(env, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+p.cfg.OTLP, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_SERVICE_NAME=buildkitd")
 	}
-	registries := []buildkitd.Registry{{Host: p.registry, PlainHTTP: true}}
-	for _, host := range baseimages.Hosts() {
-		registries = append(registries, buildkitd.Registry{Host: host, Mirrors: []string{p.registry + "/" + ociregistry.MirrorOf(host)}})
-	}
-	return buildkitd.New(buildkitd.Config{ToolDir: p.cfg.Tools, Root: p.buildkitRoot(), Log: p.cfg.Log, Env: env, Registries: registries})
+	return buildkitd.New(buildkitd.Config{ToolDir: p.cfg.Tools, Root: p.buildkitRoot(), Log: p.cfg.Log, Env: env, Registries: engines.BuildKitRegistries(p.registry)})
 }
 
 // lookupEnv finds secrets that targets.yaml keeps in the environment.
@@ -287,8 +280,8 @@ func named(what string, err error) error {
 // publish tells the CLI how to reach the farm.
 func (p *parts) publish() error {
 	f := clientfile.File{
-		Address: p.grpc, Token: p.secrets.get(adminToken), Web: "http://" + p.http,
-		Mirror: &clientfile.Mirror{Registry: p.registry, Prefix: ociregistry.MirrorPrefix, User: registryMirror, Password: p.secrets.get(registryMirror)},
+		Address: p.grpc, Token: p.secrets.Get(engines.AdminToken), Web: "http://" + p.http,
+		Mirror: &clientfile.Mirror{Registry: p.registry, Prefix: ociregistry.MirrorPrefix, User: engines.RegistryMirror, Password: p.secrets.Get(engines.RegistryMirror)},
 	}
 	if err := clientfile.Write(p.cfg.State, f); err != nil {
 		return err

@@ -3,17 +3,14 @@
 package kill_test
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
-	"os"
-	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/slipway-build/slipway/internal/e2e/audit"
 )
 
 const (
@@ -21,31 +18,11 @@ const (
 	deployer  = "slipway-deployer" // how deployers call themselves to the API server
 )
 
-// writes counts how often somebody wrote a Deployment, as the API server's audit log has
-// it: accepted, no dry run, not its status.
+// writes counts how often somebody wrote a Deployment, as the API server's audit log has it.
 func writes(t *testing.T, cluster, agent, name string) int {
 	t.Helper()
-	log, err := os.ReadFile(shared.clusters[cluster].Audit)
+	n, err := audit.Writes(shared.clusters[cluster].Audit, agent, namespace, name)
 	must(t, err)
-	n := 0
-	lines := bufio.NewScanner(bytes.NewReader(log))
-	lines.Buffer(nil, 4<<20)
-	for lines.Scan() {
-		var e struct {
-			Stage, Verb, RequestURI, UserAgent string
-			ObjectRef                          struct{ Resource, Namespace, Name, Subresource string }
-			ResponseStatus                     struct{ Code int }
-		}
-		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			continue // the last line may be half written
-		}
-		o := e.ObjectRef
-		if e.Stage == "ResponseComplete" && o.Resource == "deployments" && o.Subresource == "" && o.Namespace == namespace && o.Name == name &&
-			strings.HasPrefix(e.UserAgent, agent) && e.ResponseStatus.Code < 300 && !strings.Contains(e.RequestURI, "dryRun=") {
-			n++
-		}
-	}
-	must(t, lines.Err())
 	return n
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/enginetest"
 	"github.com/slipway-build/slipway/internal/ociregistry"
+	"github.com/slipway-build/slipway/internal/process"
 )
 
 // clusters of the environment, in the order of their address plans.
@@ -38,7 +39,7 @@ func (f *farm) startClusters(ctx context.Context) error {
 		return err
 	}
 	f.real = exec.CommandContext(ctx, filepath.Join(tools(), "devcluster"), "doctor", "--kind", "node").Run() == nil
-	running := map[string]*process{}
+	running := map[string]*process.Process{}
 	for i, name := range clusters {
 		args := []string{filepath.Join(tools(), "devcluster"), "up", "--dir", f.path("clusters", name), "--name", name, "--kind", "kwok"}
 		if f.real {
@@ -59,7 +60,7 @@ func (f *farm) startClusters(ctx context.Context) error {
 		var r ready
 		err := until("cluster "+name, func() bool {
 			data, err := os.ReadFile(f.path("clusters", name, "ready.json"))
-			return err == nil && json.Unmarshal(data, &r) == nil || !p.running()
+			return err == nil && json.Unmarshal(data, &r) == nil || !p.Running()
 		})
 		if err == nil && r.Kubeconfig == "" {
 			err = fmt.Errorf("cluster %s ended; see %s.log", name, name)

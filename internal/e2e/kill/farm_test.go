@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/internal/baseimages"
 	"github.com/slipway-build/slipway/internal/buildkitd"
 	"github.com/slipway-build/slipway/internal/ociregistry"
+	"github.com/slipway-build/slipway/internal/process"
 	"github.com/slipway-build/slipway/internal/rpc"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -33,8 +34,8 @@ type farm struct {
 	real     bool // the clusters' nodes are
 	address  string
 	registry string
-	nodes    []string            // where clusters reach the registry
-	programs map[string]*process // coordinator, worker-a, worker-b, deployer-a, deployer-b
+	nodes    []string                    // where clusters reach the registry
+	programs map[string]*process.Process // coordinator, worker-a, worker-b, deployer-a, deployer-b
 	buildkit *buildkitd.Daemon
 	otlp     string // where spans go
 	query    string // where they are asked for
@@ -49,12 +50,12 @@ func (f *farm) write(name, format string, args ...any) error {
 }
 
 // program adds a process that ends with the farm.
-func (f *farm) program(name string, args ...string) (*process, error) {
-	p := &process{name: name, args: args, log: f.path(name + ".log")}
-	if err := p.start(); err != nil {
+func (f *farm) program(name string, args ...string) (*process.Process, error) {
+	p := &process.Process{Name: name, Args: args, Log: f.path(name + ".log")}
+	if err := p.Start(); err != nil {
 		return nil, err
 	}
-	f.stop = append(f.stop, func() { p.stop() })
+	f.stop = append(f.stop, func() { p.Stop() })
 	return p, nil
 }
 
@@ -63,7 +64,7 @@ func startFarm(ctx context.Context) (*farm, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &farm{dir: dir, programs: map[string]*process{}, clusters: map[string]ready{}}
+	f := &farm{dir: dir, programs: map[string]*process.Process{}, clusters: map[string]ready{}}
 	for _, step := range []func(context.Context) error{f.compile, f.jaeger, f.startClusters, f.images, f.queue, f.configure, f.ready} {
 		if err := step(ctx); err != nil {
 			return f, err
@@ -221,7 +222,7 @@ func (f *farm) ready(ctx context.Context) error {
 	defer conn.Close()
 	return until("the coordinator", func() bool {
 		_, err := pb.NewRunServiceClient(conn).List(ctx, &pb.ListRequest{})
-		return err == nil || !f.programs["coordinator"].running()
+		return err == nil || !f.programs["coordinator"].Running()
 	})
 }
 

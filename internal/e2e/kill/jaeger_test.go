@@ -49,9 +49,9 @@ func (f *farm) jaeger(ctx context.Context) error {
 	}
 	err = until("Jaeger", func() bool {
 		var services struct{ Data []string }
-		return ask(ctx, "http://"+f.query+"/api/services", &services) == nil || !p.running()
+		return ask(ctx, "http://"+f.query+"/api/services", &services) == nil || !p.Running()
 	})
-	if err == nil && !p.running() {
+	if err == nil && !p.Running() {
 		err = errors.New("jaeger ended; see jaeger.log")
 	}
 	return err

@@ -243,30 +243,30 @@ func TestAKilledProgram(t *testing.T) {
 		{"coordinator while a build runs", func(t *testing.T, run string, _ int) func() {
 			t.Helper()
 			holder(t, run, "build/one")
-			shared.programs["coordinator"].kill()
-			must(t, shared.programs["coordinator"].start())
+			shared.programs["coordinator"].Kill()
+			must(t, shared.programs["coordinator"].Start())
 			return nil
 		}, "", true},
 		{"coordinator after an apply wrote", func(t *testing.T, run string, before int) func() {
 			t.Helper()
 			holder(t, run, apply)
 			written(t, before)
-			shared.programs["coordinator"].kill()
-			must(t, shared.programs["coordinator"].start())
+			shared.programs["coordinator"].Kill()
+			must(t, shared.programs["coordinator"].Start())
 			return nil
 		}, "", true},
 		{"worker", func(t *testing.T, run string, _ int) func() {
 			t.Helper()
 			p := shared.programs[holder(t, run, "build/one")]
-			p.kill()
-			return func() { must(t, p.start()) }
+			p.Kill()
+			return func() { must(t, p.Start()) }
 		}, "build/one", false},
 		{"deployer after it wrote", func(t *testing.T, run string, before int) func() {
 			t.Helper()
 			p := shared.programs[holder(t, run, apply)]
 			written(t, before)
-			p.kill()
-			return func() { must(t, p.start()) }
+			p.Kill()
+			return func() { must(t, p.Start()) }
 		}, apply, false},
 		{"BuildKit", func(t *testing.T, run string, _ int) func() {
 			t.Helper()
@@ -320,10 +320,10 @@ func TestAWorkerThatIsToldToStopFinishesWhatItHas(t *testing.T) {
 	run := r.submit()
 	name := holder(t, run, "build/one")
 	p := shared.programs[name]
-	if code := p.stop(); code != 0 {
+	if code := p.Stop(); code != 0 {
 		t.Errorf("%s ended with %d", name, code)
 	}
-	defer func() { must(t, p.start()) }()
+	defer func() { must(t, p.Start()) }()
 	r.succeeds(run, func(run *pb.Run) {
 		attempts := task(run, "build/one").GetAttempts()
 		if len(attempts) != 1 || attempts[0].GetWorker() != name {

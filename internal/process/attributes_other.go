@@ -1,0 +1,9 @@
+//go:build !linux
+
+package process
+
+import "syscall"
+
+// attributes of a child: a group of its own, so that Ctrl-C is its parent's to handle. Other
+// systems have no way to end it with its parent.
+func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
