@@ -34,7 +34,7 @@ test: ## unit, property and integration tests on real NATS, Redis, BuildKit and 
 	PATH="$(TOOLS):$$PATH" go test -race -timeout 25m ./...
 	sum=$$(cksum <"$(TOOLS)/devcluster") && $(DEVCLUSTER) SLIPWAY_DEVCLUSTER_SUM="$$sum" go test -vet=off -timeout 15m -skip TestRealNode ./address ./clusterdir ./simulate ./e2e
 	cd chaos && go test ./...
-	$(CHAOS) -form seconds
+	$(CHAOS) -form seconds -jobs 3
 	$(MAKE) -C examples/shop test
 
 e2e: ## the heavier tests: real node, Jaeger, make demo itself
@@ -71,7 +71,7 @@ CHAOS := cd chaos && go build -o ../.slipway/chaos-program . && ../.slipway/chao
 
 chaos: ## fault experiments, EXP=R2 for one, FULL=1 for the counts of docs/reliability.md
 ifneq ($(EXP),R14)
-	$(CHAOS) -exp "$(EXP)" -form $(if $(FULL),full,short) -results results
+	$(CHAOS) -exp "$(EXP)" -form $(if $(FULL),full -jobs 2,short) -results results
 endif
 ifneq ($(filter R14,$(or $(EXP),R14)),)
 	go test -count=1 -v -timeout 3h -run TestSeeds ./coordinator/simulation -seeds $(if $(FULL),10000,200)

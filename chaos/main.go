@@ -13,8 +13,11 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-build/slipway/chaos/experiment"
 	"github.com/slipway-build/slipway/chaos/farm"
@@ -34,6 +37,7 @@ func run(ctx context.Context) int {
 	form := flag.String("form", "short", "seconds, short or full")
 	count := flag.Int("count", 0, "instead of the form's")
 	dir := flag.String("dir", "../.slipway/chaos", "folder for programs and what farms keep")
+	jobs := flag.Int("jobs", 1, "experiments at a time")
 	results := flag.String("results", "", "folder for results; empty: none are kept")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of what is hurt when")
 	flag.BoolVar(&e.ControlOnly, "control", false, "the control alone")
@@ -52,7 +56,7 @@ func run(ctx context.Context) int {
 	default:
 		e.Form = experiment.Short
 	}
-	code, err := experiments(ctx, e, *name, *count, *results)
+	code, err := experiments(ctx, e, *name, *count, *jobs, *results)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
@@ -60,7 +64,7 @@ func run(ctx context.Context) int {
 }
 
 // experiments answers the exit code: 2 for one that is not there, 1 when something is wrong.
-func experiments(ctx context.Context, e *experiment.Env, name string, count int, results string) (int, error) {
+func experiments(ctx context.Context, e *experiment.Env, name string, count, jobs int, results string) (int, error) {
 	var todo []experiment.Experiment
 	for _, x := range experiment.All() {
 		if name == "" || name == x.Name {
@@ -74,25 +78,36 @@ func experiments(ctx context.Context, e *experiment.Env, name string, count int,
 	if e.Program, err = farm.Build(ctx, e.Dir, "coordinator", ""); err != nil {
 		return 1, err
 	}
-	code := 0
+	var wrong atomic.Bool
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(1, jobs))
 	for _, x := range todo {
 		if count > 0 {
 			x.Counts[e.Form] = count
 		}
-		o, ok, err := experiment.Do(ctx, e, x)
-		switch {
-		case err != nil:
-			return 1, err
-		case !ok:
-			code = 1
-		}
-		if results != "" {
-			if err := experiment.Keep(filepath.Join(results, x.Name+".json"), x, e, o); err != nil {
-				return 1, err
+		own := *e // with chances of its own
+		own.Rand = rand.New(rand.NewPCG(e.Rand.Uint64(), 4))
+		g.Go(func() error {
+			o, ok, err := experiment.Do(ctx, &own, x)
+			if err != nil {
+				return err
 			}
-		}
+			if !ok {
+				wrong.Store(true)
+			}
+			if results == "" || own.ControlOnly {
+				return nil
+			}
+			return experiment.Keep(filepath.Join(results, x.Name+".json"), x, &own, o)
+		})
 	}
-	return code, nil
+	if err := g.Wait(); err != nil {
+		return 1, err
+	}
+	if wrong.Load() {
+		return 1, nil
+	}
+	return 0, nil
 }
 
 // process is one in a role.

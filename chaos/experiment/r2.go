@@ -12,7 +12,7 @@ import (
 // r2: kill -9 of workers. What they worked at is done by others, once.
 func r2() Experiment {
 	return Experiment{
-		Name: "R2", What: "workers killed", Counts: [3]int{10, 60, 2000}, PerFarm: 400,
+		Name: "R2", What: "workers killed", Counts: [3]int{8, 60, 2000}, PerFarm: 400,
 		Run: func(ctx context.Context, e *Env, n int) (*Outcome, error) {
 			cfg := config(e, "R2")
 			cfg.Workers = 6

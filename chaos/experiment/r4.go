@@ -12,7 +12,7 @@ import (
 // r4: kill -9 of NATS servers of a cluster of three, one at a time, and all three at once.
 func r4() Experiment {
 	return Experiment{
-		Name: "R4", What: "kills of NATS, every sixth of all three servers", Counts: [3]int{4, 18, 600}, PerFarm: 30,
+		Name: "R4", What: "kills of NATS, every sixth of all three servers", Counts: [3]int{2, 18, 600}, PerFarm: 30,
 		Run: func(ctx context.Context, e *Env, n int) (*Outcome, error) {
 			return killNATS(ctx, e, clustered(e, "R4"), n, false)
 		},
@@ -39,7 +39,7 @@ func killNATS(ctx context.Context, e *Env, cfg farm.Config, n int, forgets bool)
 	idle := &times{}
 	for k := range n {
 		victims := []int{e.Rand.IntN(len(t.NATS))}
-		if k%6 == 3 || forgets {
+		if k%6 == 1 || forgets {
 			victims = []int{0, 1, 2}
 			count(figures, "all_three")
 		} else {
