@@ -94,20 +94,31 @@ func (s *Store) Put(ctx context.Context, data []byte) (string, error) {
 	return digest, nil
 }
 
-// store makes one part durable, unless it is there.
+// store makes one part durable, unless it is there. A refusal alone does not say that it is:
+// with replicas the server refuses it also while somebody else's same part is only on its
+// way, and may be lost with its leader.
 func (s *Store) store(ctx context.Context, digest string, n int, h nats.Header, data []byte) error {
 	to, err := subject(digest, n)
 	if err != nil {
 		return err
 	}
-	_, err = ask(ctx, s.patience, func(ctx context.Context) (*jetstream.PubAck, error) {
-		return s.js.PublishMsg(ctx, &nats.Msg{Subject: to, Header: h, Data: data})
-	})
-	var api *jetstream.APIError
-	if errors.As(err, &api) && strings.Contains(api.Description, "maximum messages per subject exceeded") {
-		return nil
+	for {
+		_, err = ask(ctx, s.patience, func(ctx context.Context) (*jetstream.PubAck, error) {
+			return s.js.PublishMsg(ctx, &nats.Msg{Subject: to, Header: h, Data: data})
+		})
+		var api *jetstream.APIError
+		if !errors.As(err, &api) || !strings.Contains(api.Description, "maximum messages per subject exceeded") {
+			return err //nolint:wrapcheck // Put says what it was doing
+		}
+		if _, err = s.part(ctx, digest, n); !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return err //nolint:wrapcheck // as above
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	return err //nolint:wrapcheck // Put says what it was doing
 }
 
 // Get reads a blob and verifies it.

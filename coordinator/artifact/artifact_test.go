@@ -2,12 +2,14 @@ package artifact_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
 	"github.com/slipway-build/slipway/internal/natstest"
@@ -104,5 +106,34 @@ func TestWhatIsDeletedIsGoneAndNothingElse(t *testing.T) {
 	}
 	if err := s.Delete(t.Context(), "blobs.*"); !errors.Is(err, artifact.ErrNotFound) {
 		t.Errorf("delete of what is no digest: %v, want ErrNotFound", err)
+	}
+}
+
+// busy refuses what is stored, as a server with replicas does while the same is on its way
+// from somebody else, and then forgets that.
+type busy struct {
+	jetstream.JetStream
+
+	times int
+}
+
+func (b *busy) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	if b.times--; b.times >= 0 {
+		return nil, &jetstream.APIError{Code: 503, Description: "maximum messages per subject exceeded"}
+	}
+	return b.JetStream.PublishMsg(ctx, m, opts...)
+}
+
+func TestARefusalIsNoProofThatABlobIsThere(t *testing.T) {
+	s, err := artifact.Open(t.Context(), &busy{JetStream: natstest.Start(t).JetStream(t), times: 3}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := s.Put(t.Context(), []byte("a plan"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Get(t.Context(), digest); err != nil || string(got) != "a plan" {
+		t.Errorf("what was stored: %q, %v", got, err)
 	}
 }
