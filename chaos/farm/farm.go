@@ -210,6 +210,7 @@ registry: registry.invalid/chaos
 local_repositories: [%s]
 lease_ttl: %s
 peers: { ttl: %s }
+journal: { snapshot_records: 1000000 } # so that the judge can read all of it
 tokens:
   - { name: admin, hash: %q, role: administer }
   - { name: worker, hash: %q, role: worker }
