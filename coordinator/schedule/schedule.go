@@ -1,21 +1,25 @@
 // Package schedule decides which of the tasks that wait for the same workers is next. It
 // is pure: the same calls give the same order.
 //
-// Tasks share the workers on three levels, each by weighted fair queueing (start-time
+// Tasks share the workers on four levels, each by weighted fair queueing (start-time
 // fair queueing: whoever was given the least for its weight is next): classes, the
-// projects of a class, the runs of a project. So a run with ten thousand tasks takes turns
-// with one that has five, a project with a hundred runs with one that has a single one,
-// and a lower class waits long but never for ever. Who comes back after a pause has no
-// claim to what it did not use. Within a run the task with the longest path behind it is
+// teams of a class, the projects of a team, the runs of a project. So a run with ten
+// thousand tasks takes turns with one that has five, a project with a hundred runs with one
+// that has a single one, a team with a share of two is given twice what one with a share of
+// one is, and a lower class waits long but never for ever. Who comes back after a pause has
+// no claim to what it did not use. Within a run the task with the longest path behind it is
 // next: it has the least slack.
 //
-// A decision costs the logarithm of how many projects, runs and tasks wait, whatever they
-// wait for. How many tasks may be out at once, and who holds which, is not its business.
+// A decision costs the logarithm of how many teams, projects, runs and tasks wait, whatever
+// they wait for. How many tasks may be out at once, and who holds which, is not its
+// business: it is told which teams are held.
 package schedule
 
 import (
 	"cmp"
 	"container/heap"
+	"maps"
+	"slices"
 	"strconv"
 )
 
@@ -25,7 +29,7 @@ type Class int
 // The classes.
 const (
 	Normal Class = iota
-	Urgent       // what undoes: rollbacks
+	Urgent       // what undoes, and what the platform calls so: no team is held in it
 	Low
 )
 
@@ -44,6 +48,8 @@ func (c Class) weight() int64 {
 // Task is a task that waits.
 type Task struct {
 	Token   string // unique
+	Team    string // whose it is; empty: all those that are nobody's are one team's
+	Share   int    // of the team; below 1: 1. Of the tasks of a team the one that came last counts
 	Project string
 	Run     string // unique over projects
 	Class   Class
@@ -56,6 +62,7 @@ type Task struct {
 type Queue struct {
 	root  node
 	tasks map[string]*leaf
+	held  map[string]bool // teams
 }
 
 // Len is how many tasks wait.
@@ -73,7 +80,10 @@ func (q *Queue) Add(t Task) {
 		q.tasks = map[string]*leaf{}
 	}
 	class := q.root.child(strconv.Itoa(int(t.Class)), t.Class.weight(), 0)
-	run := class.child(t.Project, 1, 0).child(t.Run, 1, t.Since)
+	team := class.child(t.Team, 1, 0)
+	team.weight = int64(min(max(1, t.Share), MaxShare))
+	team.held = t.Class != Urgent && q.held[t.Team]
+	run := team.child(t.Project, 1, 0).child(t.Run, 1, t.Since)
 	l := &leaf{Task: t, run: run}
 	q.tasks[t.Token] = l
 	heap.Push(&run.leaves, l)
@@ -91,9 +101,52 @@ func (q *Queue) Remove(token string) {
 	l.run.rest()
 }
 
-// Next takes the task out that is to be given to a worker now.
+// Hold lets no task of a team be next but urgent ones, until the team is freed.
+func (q *Queue) Hold(team string) {
+	if q.held[team] {
+		return
+	}
+	if q.held == nil {
+		q.held = map[string]bool{}
+	}
+	q.held[team] = true
+	q.each(team, func(n *node) {
+		n.held = true
+		if n.at >= 0 {
+			n.leave()
+		}
+	})
+}
+
+// Free takes back Hold. The team has no claim to what others were given meanwhile.
+func (q *Queue) Free(team string) {
+	if !q.held[team] {
+		return
+	}
+	delete(q.held, team)
+	q.each(team, func(n *node) {
+		n.held = false
+		if !n.empty() {
+			n.wake()
+		}
+	})
+}
+
+// each calls f with the nodes of a team that can be held.
+func (q *Queue) each(team string, f func(*node)) {
+	for _, class := range []Class{Normal, Low} {
+		if c, ok := q.root.kids[strconv.Itoa(int(class))]; ok {
+			if n, ok := c.kids[team]; ok {
+				f(n)
+			}
+		}
+	}
+}
+
+// Next takes the task out that is to be given to a worker now; false: there is none whose
+// team is not held.
 func (q *Queue) Next() (Task, bool) {
-	if len(q.tasks) == 0 {
+	if len(q.root.active) == 0 {
 		return Task{}, false
 	}
 	n := &q.root
@@ -111,22 +164,33 @@ func (q *Queue) Next() (Task, bool) {
 	return l.Task, true
 }
 
-// Order is the tokens in the order in which Next would give them out now. It costs a copy
-// of the queue.
+// Order is the tokens in the order in which Next would give them out now, and behind them
+// those of the teams that are held. It costs a copy of the queue.
 func (q *Queue) Order() []string {
-	c := Queue{tasks: make(map[string]*leaf, len(q.tasks))}
-	c.root = *q.root.clone(nil, c.tasks)
+	c := Queue{tasks: make(map[string]*leaf, len(q.tasks)), held: maps.Clone(q.held)}
+	q.root.copy(&c.root, nil, c.tasks)
 	out := make([]string, 0, len(q.tasks))
-	for t, ok := c.Next(); ok; t, ok = c.Next() {
-		out = append(out, t.Token)
+	give := func() {
+		for t, ok := c.Next(); ok; t, ok = c.Next() {
+			out = append(out, t.Token)
+		}
 	}
+	give()
+	for _, team := range slices.Sorted(maps.Keys(q.held)) {
+		c.Free(team)
+	}
+	give()
 	return out
 }
 
-// unit is what a task costs a node of weight 1: a multiple of every weight.
-const unit = 64
+// MaxShare is the largest share of a team.
+const MaxShare = 1000
 
-// node is a class, a project or a run; the root has the classes.
+// unit is what a task costs a node of weight 1: large enough that what a division by a
+// weight cuts off does not count.
+const unit = 1 << 20
+
+// node is a class, a team, a project or a run; the root has the classes.
 type node struct {
 	key    string
 	parent *node
@@ -134,6 +198,7 @@ type node struct {
 	since  uint64
 	tag    int64 // what it was given so far by its weight, on its parent's clock
 	at     int   // in its parent's active
+	held   bool  // of a team: it is not among them, whatever waits below it
 
 	now    int64            // of the children: the tag of who was given something last
 	kids   map[string]*node // those that wait, and those whose tag is not forgotten yet
@@ -157,7 +222,7 @@ func (n *node) child(key string, weight int64, since uint64) *node {
 
 // wake notes that something waits below n, up to the root.
 func (n *node) wake() {
-	for ; n.parent != nil && n.at < 0; n = n.parent {
+	for ; n.parent != nil && n.at < 0 && !n.held; n = n.parent {
 		n.tag = max(n.tag, n.parent.now)
 		heap.Push(&n.parent.active, n)
 	}
@@ -165,14 +230,22 @@ func (n *node) wake() {
 
 // rest notes that nothing waits below n any more, if so, up to the root.
 func (n *node) rest() {
-	for ; n.parent != nil && n.leaves.Len() == 0 && len(n.active) == 0; n = n.parent {
-		heap.Remove(&n.parent.active, n.at)
-		n.at = -1
-		if len(n.parent.active) == 0 { // nobody was passed over: all begin anew
-			n.parent.now = max(n.parent.now, n.tag)
-		}
+	if n.parent != nil && n.empty() && n.at >= 0 {
+		n.leave()
 	}
 }
+
+// leave takes n out of those that wait, and what nothing waits below any more then.
+func (n *node) leave() {
+	heap.Remove(&n.parent.active, n.at)
+	n.at = -1
+	if len(n.parent.active) == 0 { // nobody was passed over: all begin anew
+		n.parent.now = max(n.parent.now, n.tag)
+	}
+	n.parent.rest()
+}
+
+func (n *node) empty() bool { return n.leaves.Len() == 0 && len(n.active) == 0 }
 
 // forget drops children that do not wait and that would begin where new ones do: now and
 // then, so that a child costs its share of it.
@@ -181,26 +254,32 @@ func (n *node) forget() {
 		return
 	}
 	for key, c := range n.kids {
-		if c.at < 0 && c.tag <= n.now {
+		if c.at < 0 && c.tag <= n.now && c.empty() {
 			delete(n.kids, key)
 		}
 	}
 }
 
-func (n *node) clone(parent *node, tasks map[string]*leaf) *node {
-	c := *n
-	c.parent, c.kids = parent, nil
+// copy makes c, below parent, what n is, and notes its tasks.
+func (n *node) copy(c, parent *node, tasks map[string]*leaf) {
+	*c = *n
+	c.parent = parent
+	c.kids = make(map[string]*node, len(n.kids))
 	c.active = make(nodes, len(n.active))
-	for i, k := range n.active {
-		c.active[i] = k.clone(&c, tasks)
+	for key, k := range n.kids {
+		kid := &node{}
+		k.copy(kid, c, tasks)
+		c.kids[key] = kid
+		if kid.at >= 0 {
+			c.active[kid.at] = kid
+		}
 	}
 	c.leaves = make(leaves, len(n.leaves))
 	for i, l := range n.leaves {
 		copied := *l
-		copied.run = &c
+		copied.run = c
 		c.leaves[i], tasks[l.Token] = &copied, &copied
 	}
-	return &c
 }
 
 // nodes is a heap: who was given the least first, then the older run, then by name.
