@@ -91,6 +91,26 @@ func (d *Dispatcher) Gone(capability, token string) {
 	d.signal()
 }
 
+// Left says that a partition is not this process's any more: its next owner publishes its
+// tasks. Hints that are out stay on the queue, and lead to that one.
+func (d *Dispatcher) Left(number int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	of := func(token string) bool {
+		home, err := partition.Home(token)
+		return err == nil && home == number
+	}
+	for _, l := range d.lanes {
+		for _, token := range slices.Collect(l.waiting.Tokens()) {
+			if of(token) {
+				l.waiting.Remove(token)
+			}
+		}
+		maps.DeleteFunc(l.out, func(token string, _ time.Time) bool { return of(token) })
+	}
+	d.signal()
+}
+
 // Worker says how many slots of a capability a worker has; 0: it is gone.
 func (d *Dispatcher) Worker(capability, instance string, slots int) {
 	d.mu.Lock()

@@ -1,7 +1,13 @@
 package dispatch_test
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,4 +33,64 @@ func TestPlacesAreInTheOrderOfTheQueue(t *testing.T) {
 	if d := cmp.Diff(map[string]int{"a": 1, "c": 2}, got); d != "" || slots != 5 {
 		t.Errorf("%d slots, want 5; places (-want +got):\n%s", slots, d)
 	}
+}
+
+// TestWhatIsSomebodyElsesTakesNoRoom: the tasks of a partition that has a new owner do not
+// stand in the way of those that are still this one's.
+func TestWhatIsSomebodyElsesTakesNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := &hints{}
+		d := dispatch.New(dispatch.Config{Now: time.Now, Log: slog.New(slog.DiscardHandler), Open: func(context.Context) (dispatch.Queue, error) { return q, nil }})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = d.Run(ctx) }()
+		d.Worker("build", "w0", 1)
+		for i := range 50 {
+			d.Ready("build", fmt.Sprint("3_shop-1-x_", i), partition.Priority{Project: "shop", Run: "shop-1", Index: i})
+		}
+		synctest.Wait()
+		if len(q.take()) >= 50 {
+			t.Fatal("everything was published at once")
+		}
+		d.Ready("build", "30_web-1-x_0", partition.Priority{Project: "web", Run: "web-1"})
+		d.Left(3)
+		synctest.Wait()
+		if got := q.take(); !slices.Contains(got, "30_web-1-x_0") {
+			t.Errorf("published: %v, want the other partition's task", got)
+		}
+		if depth := d.Depth()["build"]; depth != 1 {
+			t.Errorf("%d wait, want 1", depth)
+		}
+		time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock: the sweeper comes by
+		synctest.Wait()
+		for _, token := range q.take() {
+			if token != "30_web-1-x_0" {
+				t.Errorf("%s is published again", token)
+			}
+		}
+	})
+}
+
+// hints is a queue that keeps what it is told.
+type hints struct {
+	mu   sync.Mutex
+	sent []string
+}
+
+func (h *hints) EnsureConsumer(context.Context, string) error { return nil }
+
+func (h *hints) Publish(_ context.Context, _ string, tokens ...string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sent = append(h.sent, tokens...)
+	return nil
+}
+
+// take answers what was published since the last take.
+func (h *hints) take() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := h.sent
+	h.sent = nil
+	return out
 }

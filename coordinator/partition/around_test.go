@@ -82,6 +82,7 @@ type board struct {
 	mu    sync.Mutex
 	ready map[string]string // token → capability
 	said  map[string][]partition.Priority
+	left  int
 }
 
 func (b *board) Ready(capability, token string, p partition.Priority) {
@@ -98,6 +99,13 @@ func (b *board) Gone(_, token string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.ready, token)
+}
+
+func (b *board) Left(int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left++
+	clear(b.ready)
 }
 
 func (b *board) tokens() []string {

@@ -79,6 +79,7 @@ func newOwner(ctx context.Context, cfg Config, l Lease, st *project.State, j Jou
 func (o *owner) stop() {
 	o.cancel()
 	o.side.Wait()
+	o.cfg.Dispatch.Left(o.cfg.Number)
 }
 
 func (o *owner) serve(in *inbox) error {

@@ -40,6 +40,9 @@ var (
 type Dispatcher interface {
 	Ready(capability, token string, priority Priority)
 	Gone(capability, token string)
+	// Left: this process is not the owner any more, and what it said of that partition's
+	// tasks is not its to say.
+	Left(partition int)
 }
 
 // Priority is what the order of ready tasks of a capability is decided from.

@@ -18,6 +18,7 @@ package schedule
 import (
 	"cmp"
 	"container/heap"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -67,6 +68,9 @@ type Queue struct {
 
 // Len is how many tasks wait.
 func (q *Queue) Len() int { return len(q.tasks) }
+
+// Tokens are those of the tasks that wait, in no order.
+func (q *Queue) Tokens() iter.Seq[string] { return maps.Keys(q.tasks) }
 
 // Has says whether a task waits.
 func (q *Queue) Has(token string) bool { _, ok := q.tasks[token]; return ok }
