@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/slipway-build/slipway/coordinator/dispatch"
 	"github.com/slipway-build/slipway/coordinator/explain"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
@@ -17,8 +18,9 @@ import (
 
 // Queue knows the order of what waits for workers.
 type Queue interface {
-	// Place answers positions from 1 by token, and the slots of the capability.
-	Place(capability string) (position map[string]int, slots int)
+	// Place answers positions from 1 by token, the slots of the capability, and the teams of
+	// which no more tasks may run.
+	Place(capability string) (position map[string]int, slots int, full map[string]dispatch.Quota)
 }
 
 func (s *runs) Explain(ctx context.Context, req *pb.ExplainRequest) (*pb.ExplainResponse, error) {
@@ -70,8 +72,11 @@ func (s *runs) lanes(ctx context.Context, r *run.Run, tokens map[string]int) (ma
 		if _, have := lanes[c]; have || c == plan.CapabilityCoordinator {
 			continue
 		}
-		all, slots := s.cfg.Queue.Place(c)
-		l := explain.Lane{Slots: slots, Taken: taken[c], Position: map[int]int{}}
+		all, slots, full := s.cfg.Queue.Place(c)
+		l := explain.Lane{Slots: slots, Taken: taken[c], Position: map[int]int{}, Full: map[string]explain.Quota{}}
+		for team, q := range full {
+			l.Full[team] = explain.Quota(q)
+		}
 		for token, i := range tokens {
 			if p, ok := all[token]; ok {
 				l.Position[i] = p
@@ -120,6 +125,8 @@ func reason(r explain.Reason) pb.WaitReason {
 		return pb.WaitReason_WAIT_REASON_COORDINATOR
 	case explain.Takeover:
 		return pb.WaitReason_WAIT_REASON_TAKEOVER
+	case explain.TeamQuota:
+		return pb.WaitReason_WAIT_REASON_QUOTA
 	default:
 		return pb.WaitReason_WAIT_REASON_UNSPECIFIED
 	}

@@ -1,7 +1,8 @@
 // Package dispatch turns ready tasks into hints on the queue: a little more than the
 // workers have free slots, in the order of schedule, and again what was lost. It keeps
 // nothing that the partitions do not know; after a restart they say it again. Leases
-// are not its business: a hint too many is refused there.
+// are not its business: a hint too many is refused there. Of a team that has as many tasks
+// running as it may, no more are published until one of them has ended.
 package dispatch
 
 import (
@@ -52,13 +53,15 @@ type Dispatcher struct {
 
 	mu    sync.Mutex
 	lanes map[string]*lane
+	teams map[string]*team
 }
 
 // lane is one capability.
 type lane struct {
 	waiting  schedule.Queue
-	out      map[string]time.Time // published and not leased: when
-	slots    map[string]int       // by worker
+	out      map[string]hint // published and not leased
+	hints    map[string]int  // of those, by team
+	slots    map[string]int  // by worker
 	consumer bool
 	// idle is since when tasks wait and nobody can carry them out, or when that was last
 	// logged; zero: it is not so.
@@ -67,7 +70,7 @@ type lane struct {
 
 // New makes a dispatcher.
 func New(cfg Config) *Dispatcher {
-	return &Dispatcher{cfg: cfg, wake: make(chan struct{}, 1), lanes: map[string]*lane{}}
+	return &Dispatcher{cfg: cfg, wake: make(chan struct{}, 1), lanes: map[string]*lane{}, teams: map[string]*team{}}
 }
 
 // Ready says that a task may be leased.
@@ -75,6 +78,9 @@ func (d *Dispatcher) Ready(capability, token string, p partition.Priority) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.lane(capability)
+	if p.Team != "" {
+		d.limit(p.Team, p.Running)
+	}
 	if _, out := l.out[token]; !out {
 		l.waiting.Add(task(token, p))
 	}
@@ -87,26 +93,8 @@ func (d *Dispatcher) Gone(capability, token string) {
 	defer d.mu.Unlock()
 	l := d.lane(capability)
 	l.waiting.Remove(token)
-	delete(l.out, token)
-	d.signal()
-}
-
-// Left says that a partition is not this process's any more: its next owner publishes its
-// tasks. Hints that are out stay on the queue, and lead to that one.
-func (d *Dispatcher) Left(number int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	of := func(token string) bool {
-		home, err := partition.Home(token)
-		return err == nil && home == number
-	}
-	for _, l := range d.lanes {
-		for _, token := range slices.Collect(l.waiting.Tokens()) {
-			if of(token) {
-				l.waiting.Remove(token)
-			}
-		}
-		maps.DeleteFunc(l.out, func(token string, _ time.Time) bool { return of(token) })
+	if team := l.taken(token); team != "" {
+		d.weigh(l, team)
 	}
 	d.signal()
 }
@@ -136,30 +124,34 @@ func (d *Dispatcher) Depth() map[string]int {
 }
 
 // Place answers the position, from 1, of each task of a capability that waits for a worker,
-// by token, and the slots of the workers that are connected. It costs a copy of the queue.
-func (d *Dispatcher) Place(capability string) (position map[string]int, slots int) {
+// by token; the slots of the workers that are connected; and the teams of which no more
+// tasks may run, by what they use. It costs a copy of the queue.
+func (d *Dispatcher) Place(capability string) (position map[string]int, slots int, full map[string]Quota) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l, ok := d.lanes[capability]
 	if !ok {
-		return nil, 0
+		return nil, 0, nil
 	}
 	for _, n := range l.slots {
 		slots += n
 	}
-	out := slices.SortedFunc(maps.Keys(l.out), func(a, b string) int { return cmp.Or(l.out[a].Compare(l.out[b]), cmp.Compare(a, b)) })
+	out := slices.SortedFunc(maps.Keys(l.out), func(a, b string) int { return cmp.Or(l.out[a].at.Compare(l.out[b].at), cmp.Compare(a, b)) })
 	position = make(map[string]int, len(out)+l.waiting.Len())
 	for _, t := range append(out, l.waiting.Order()...) {
 		position[t] = len(position) + 1
 	}
-	return position, slots
+	return position, slots, d.full()
 }
 
 func (d *Dispatcher) lane(capability string) *lane {
 	l, ok := d.lanes[capability]
 	if !ok {
-		l = &lane{out: map[string]time.Time{}, slots: map[string]int{}}
+		l = &lane{out: map[string]hint{}, hints: map[string]int{}, slots: map[string]int{}}
 		d.lanes[capability] = l
+		for name := range d.teams {
+			d.weigh(l, name)
+		}
 	}
 	return l
 }
@@ -215,8 +207,8 @@ func (d *Dispatcher) lost() {
 	defer d.mu.Unlock()
 	for _, l := range d.lanes {
 		l.consumer = false
-		for t := range l.out {
-			l.out[t] = time.Time{}
+		for t, h := range l.out {
+			l.out[t] = hint{team: h.team}
 		}
 	}
 }
@@ -287,15 +279,21 @@ func (d *Dispatcher) due() map[string][]string {
 			slots += n
 		}
 		var tokens []string
-		for t, at := range l.out {
-			if now.Sub(at) >= sweep && !planted.LostHintStaysLost.On() {
+		for t, h := range l.out {
+			if now.Sub(h.at) >= sweep && !planted.LostHintStaysLost.On() {
 				tokens = append(tokens, t)
-				l.out[t] = now
+				l.out[t] = hint{now, h.team}
 			}
 		}
-		for len(l.out) < slots+margin && l.waiting.Len() > 0 {
-			next, _ := l.waiting.Next()
-			l.out[next.Token] = now
+		for len(l.out) < slots+margin {
+			next, ok := l.waiting.Next()
+			if !ok {
+				break
+			}
+			l.published(next.Token, next.Team, now)
+			if next.Team != "" {
+				d.weigh(l, next.Team)
+			}
 			tokens = append(tokens, next.Token)
 		}
 		if len(tokens) > 0 || !l.consumer && slots > 0 {
@@ -311,15 +309,15 @@ func (d *Dispatcher) unsent(capability string, tokens []string) {
 	defer d.mu.Unlock()
 	l := d.lane(capability)
 	for _, t := range tokens {
-		if _, ok := l.out[t]; ok {
-			l.out[t] = time.Time{}
+		if h, ok := l.out[t]; ok {
+			l.out[t] = hint{team: h.team}
 		}
 	}
 }
 
 // task is what schedule wants to know of a task.
 func task(token string, p partition.Priority) schedule.Task {
-	t := schedule.Task{Token: token, Project: p.Project, Run: p.Run, Since: p.Since, Bottom: int64(p.Bottom), Index: p.Index}
+	t := schedule.Task{Token: token, Team: p.Team, Share: p.Share, Project: p.Project, Run: p.Run, Since: p.Since, Bottom: int64(p.Bottom), Index: p.Index}
 	if p.Undoes {
 		t.Class = schedule.Urgent
 	}

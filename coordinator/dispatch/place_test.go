@@ -3,7 +3,6 @@ package dispatch_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -18,7 +17,7 @@ import (
 
 func TestPlacesAreInTheOrderOfTheQueue(t *testing.T) {
 	d := dispatch.New(dispatch.Config{Now: time.Now})
-	if got, slots := d.Place("build"); len(got) != 0 || slots != 0 {
+	if got, slots, _ := d.Place("build"); len(got) != 0 || slots != 0 {
 		t.Errorf("where nothing waits: %v, %d slots", got, slots)
 	}
 	d.Worker("build", "w0", 2)
@@ -29,7 +28,7 @@ func TestPlacesAreInTheOrderOfTheQueue(t *testing.T) {
 	}
 	d.Ready("render", "d", partition.Priority{Project: "shop", Run: "shop-1"})
 	d.Gone("build", "b")
-	got, slots := d.Place("build")
+	got, slots, _ := d.Place("build")
 	if d := cmp.Diff(map[string]int{"a": 1, "c": 2}, got); d != "" || slots != 5 {
 		t.Errorf("%d slots, want 5; places (-want +got):\n%s", slots, d)
 	}
@@ -39,11 +38,7 @@ func TestPlacesAreInTheOrderOfTheQueue(t *testing.T) {
 // stand in the way of those that are still this one's.
 func TestWhatIsSomebodyElsesTakesNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := &hints{}
-		d := dispatch.New(dispatch.Config{Now: time.Now, Log: slog.New(slog.DiscardHandler), Open: func(context.Context) (dispatch.Queue, error) { return q, nil }})
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() { _ = d.Run(ctx) }()
+		d, q := running(t)
 		d.Worker("build", "w0", 1)
 		for i := range 50 {
 			d.Ready("build", fmt.Sprint("3_shop-1-x_", i), partition.Priority{Project: "shop", Run: "shop-1", Index: i})

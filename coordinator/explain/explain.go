@@ -1,6 +1,6 @@
 // Package explain says of each task of a run why it does not run: the one reason that
 // would have to go away for it to go on. It is pure: what partition and dispatch know in,
-// reasons out. What nobody can wait for yet (quotas, windows, approvals) is no reason.
+// reasons out. What nobody can wait for yet (windows, approvals) is no reason.
 package explain
 
 import (
@@ -28,6 +28,7 @@ const (
 	Offered                       // a worker with a free slot is about to take it
 	Coordinator                   // the coordinator carries it out itself
 	Takeover                      // the coordinator was replaced, and a worker may still have it
+	TeamQuota                     // as many tasks of its team run as may
 )
 
 // Wait is the answer for one task.
@@ -48,7 +49,11 @@ type Lane struct {
 	Slots    int // of the workers that are connected
 	Taken    int // of those
 	Position map[int]int
+	Full     map[string]Quota // teams of which no more tasks may run
 }
+
+// Quota is how many tasks of a team run, of how many may.
+type Quota struct{ Running, Limit int }
 
 // Facts are what the engine knows of a run.
 type Facts struct {
@@ -149,10 +154,14 @@ func (f Facts) queued(t *run.Task) Wait {
 	l := f.Lanes[t.Spec.Can]
 	w := Wait{Position: l.Position[t.Index], Slots: l.Slots}
 	free := max(0, l.Slots-l.Taken)
+	quota, full := l.Full[t.Spec.Team]
 	switch {
 	case l.Slots == 0:
 		w.Reason = NoWorker
 		w.Message = fmt.Sprintf("no worker that is connected can carry out %q: start one with slots for it, or see why the ones there are cannot connect", t.Spec.Can)
+	case full && t.Spec.Kind != plan.KindRollback:
+		w.Reason = TeamQuota
+		w.Message = fmt.Sprintf("quota of %s: %d of %s run", t.Spec.Team, quota.Running, count(quota.Limit, "task"))
 	case free > 0 && w.Position <= free:
 		w.Reason = Offered
 		w.Message = "a worker with a free slot is about to take it"

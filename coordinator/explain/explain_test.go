@@ -66,6 +66,17 @@ func TestEveryReason(t *testing.T) {
 			f.Lanes[plan.CapabilityBuild] = explain.Lane{Slots: 2, Taken: 1, Position: map[int]int{0: 2}}
 		}, explain.Wait{Reason: explain.Queue, Position: 2, Slots: 2, Estimate: 30 * time.Second}, "and 1 task before it"},
 		"a slot is free for it": {0, func(*explain.Facts, *run.Task) {}, explain.Wait{Reason: explain.Offered, Position: 1, Slots: 2}, "about to take it"},
+		"as many of its team run as may": {0, func(f *explain.Facts, t *run.Task) {
+			t.Spec.Team = "core"
+			l := open
+			l.Full = map[string]explain.Quota{"core": {Running: 5, Limit: 5}}
+			f.Lanes[plan.CapabilityBuild] = l
+		}, explain.Wait{Reason: explain.TeamQuota, Position: 1, Slots: 2}, "quota of core: 5 of 5 tasks run"},
+		"as many of another team run as may": {0, func(f *explain.Facts, _ *run.Task) {
+			l := open
+			l.Full = map[string]explain.Quota{"core": {Running: 5, Limit: 5}}
+			f.Lanes[plan.CapabilityBuild] = l
+		}, explain.Wait{Reason: explain.Offered, Position: 1, Slots: 2}, "about to take it"},
 		"its worker has not spoken to the new coordinator": {0, func(f *explain.Facts, t *run.Task) {
 			t.State, t.Attempts = run.TaskRunning, []run.Attempt{{Number: 1, Worker: "w1"}}
 			f.Orphans = map[int]time.Time{0: now.Add(9 * time.Second)}

@@ -83,6 +83,8 @@ type board struct {
 	ready map[string]string // token → capability
 	said  map[string][]partition.Priority
 	left  int
+
+	running map[string]int // by team
 }
 
 func (b *board) Ready(capability, token string, p partition.Priority) {
@@ -99,6 +101,15 @@ func (b *board) Gone(_, token string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.ready, token)
+}
+
+func (b *board) Running(_ int, team string, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.running == nil {
+		b.running = map[string]int{}
+	}
+	b.running[team] = n
 }
 
 func (b *board) Left(int) {

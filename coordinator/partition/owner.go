@@ -31,6 +31,7 @@ type owner struct {
 	epoch  uint64
 	count  uint64 // of fences
 	leases map[string]*lease
+	teams  map[string]int // of the leases, those of each team's tasks
 	// quiet: until then no inherited task is released, for its lease may be somebody's.
 	quiet   time.Time
 	delayed map[string]*waiting // ready tasks that wait for a time, by token
@@ -71,7 +72,7 @@ func newOwner(ctx context.Context, cfg Config, l Lease, st *project.State, j Jou
 	ctx, cancel := context.WithCancel(ctx)
 	return &owner{
 		cfg: cfg, lease: l, ctx: ctx, cancel: cancel, st: st, j: j, epoch: epoch,
-		leases: map[string]*lease{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
+		leases: map[string]*lease{}, teams: map[string]int{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
 		submit: submit, touched: map[string]int{}, moved: map[string]bool{}, dirty: map[string]bool{},
 	}
 }

@@ -40,6 +40,8 @@ var (
 type Dispatcher interface {
 	Ready(capability, token string, priority Priority)
 	Gone(capability, token string)
+	// Running says how many tasks of a team a partition has leased.
+	Running(partition int, team string, n int)
 	// Left: this process is not the owner any more, and what it said of that partition's
 	// tasks is not its to say.
 	Left(partition int)
@@ -47,6 +49,9 @@ type Dispatcher interface {
 
 // Priority is what the order of ready tasks of a capability is decided from.
 type Priority struct {
+	Team    string // empty: nobody's
+	Share   int    // of the team
+	Running int    // how many tasks of the team may be leased at once; 0: any number
 	Project string
 	Run     string
 	Since   uint64        // when the run was accepted

@@ -152,7 +152,9 @@ func (o *owner) ready(r *run.Run, t *run.Task) {
 
 func (o *owner) release(r *run.Run, t *run.Task) {
 	token := o.token(r, t)
+	quota := r.Plan.Quota(t.Spec.Team)
 	p := Priority{
+		Team: quota.Name, Share: quota.Share, Running: quota.Running,
 		Project: r.Project, Run: r.ID, Since: uint64(r.AcceptedAt.UnixNano()), Index: t.Index, Bottom: r.Bottom(t), Undoes: t.Spec.Kind == plan.KindRollback,
 	}
 	o.after = append(o.after, func() { o.cfg.Dispatch.Ready(t.Spec.Can, token, p) })
@@ -346,7 +348,7 @@ func (o *owner) expire() {
 }
 
 func (o *owner) lost(token string, l *lease) {
-	delete(o.leases, token)
+	o.drop(token)
 	a := l.t.Current()
 	if a == nil {
 		return
@@ -379,7 +381,7 @@ func (o *owner) inherit() {
 		for _, t := range r.Tasks {
 			if a := t.Current(); a != nil {
 				token := o.token(r, t)
-				o.leases[token] = &lease{r: r, t: t, ref: Ref{Token: token, Attempt: a.Number, Fence: a.Fence}, worker: Worker{Name: a.Worker}, deadline: o.quiet}
+				o.take(&lease{r: r, t: t, ref: Ref{Token: token, Attempt: a.Number, Fence: a.Fence}, worker: Worker{Name: a.Worker}, deadline: o.quiet})
 			}
 		}
 		o.bound(r.ID)

@@ -193,6 +193,9 @@ func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, e
 	case o.cfg.Now().Before(o.quiet) || t.NotBefore.After(o.at):
 		return Work{}, true, fmt.Errorf("task %s is not released yet: %w", t.Spec.ID, ErrAborted)
 	}
+	if err := o.full(r, t); err != nil {
+		return Work{}, true, err
+	}
 	deploys := t.Spec.Kind == plan.KindApply || t.Spec.Kind == plan.KindRollback
 	early = !o.moved[r.ID] && !deploys && o.lease.Valid() || planted.GrantsBeforeDurable.On()
 	o.count++
@@ -201,7 +204,7 @@ func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, e
 		ref.Fence.Epoch = 1
 	}
 	o.emit(run.AttemptStarted{Run: r.ID, Task: t.Spec.ID, Attempt: ref.Attempt, Worker: w.Name, Fence: ref.Fence, LeasedAt: o.at})
-	o.leases[token] = &lease{r: r, t: t, ref: ref, worker: w, sink: sink, deadline: o.cfg.Now().Add(o.cfg.TTL)}
+	o.take(&lease{r: r, t: t, ref: ref, worker: w, sink: sink, deadline: o.cfg.Now().Add(o.cfg.TTL)})
 	o.forget(r.ID, t.Spec.ID)
 	failpoint.Hit(failpoint.LeaseDecided)
 	work = o.work(r, t)
@@ -269,7 +272,7 @@ func (tx *Tx) Reclaim(ref Ref, w Worker, sink Sink) bool {
 	// Given by the owner before, whose note of it was not durable.
 	if t.State == run.TaskReady && t.Spec.Can != plan.CapabilityCoordinator && ref.Attempt == len(t.Attempts)+1 && ref.Fence.Epoch < o.epoch && o.cfg.Now().Before(o.quiet) {
 		o.emit(run.AttemptStarted{Run: r.ID, Task: t.Spec.ID, Attempt: ref.Attempt, Worker: w.Name, Fence: ref.Fence, LeasedAt: o.at})
-		o.leases[ref.Token] = &lease{r: r, t: t, ref: ref, worker: w, sink: sink, deadline: o.cfg.Now().Add(o.cfg.TTL)}
+		o.take(&lease{r: r, t: t, ref: ref, worker: w, sink: sink, deadline: o.cfg.Now().Add(o.cfg.TTL)})
 		return true
 	}
 	return false
@@ -343,7 +346,7 @@ func (tx *Tx) Complete(ref Ref, rep run.Report) error {
 		}
 		return fmt.Errorf("complete %s: %w", ref.Token, ErrAborted)
 	}
-	delete(o.leases, ref.Token)
+	o.drop(ref.Token)
 	cur := l.t.Current()
 	if cur == nil {
 		return fmt.Errorf("complete %s: %w", ref.Token, ErrAborted)

@@ -32,11 +32,12 @@ func (d *decoder) targets(root strictyaml.Node, t *Targets) {
 		"clusters":     func(n strictyaml.Node) { t.Clusters = d.clusters(n) },
 		"environments": func(n strictyaml.Node) { t.Environments = d.environments(n) },
 		"pools":        func(n strictyaml.Node) { t.Pools = d.pools(n) },
+		"quotas":       func(n strictyaml.Node) { t.Quotas = d.quotas(n) },
 		"secrets":      func(n strictyaml.Node) { t.Secrets = d.secretDefinitions(n) },
 		"services":     hint("services belong to the code", "move them to slipway.yaml"),
 		"triggers":     hint("triggers belong to the code", "move them to slipway.yaml"),
 	}
-	for _, key := range []string{"include", "analysis", "windows", "quotas", "policies"} {
+	for _, key := range []string{"include", "analysis", "windows", "policies"} {
 		fields[key] = later
 	}
 	root.Fields("the file", anchors(root, fields), "version", "project", "clusters", "environments")

@@ -111,9 +111,12 @@ func (d *decoder) over(n strictyaml.Node, count, limit int, what string) bool {
 	return count > limit
 }
 
+// team is what names of teams look like.
+const team = `[a-zA-Z0-9@][a-zA-Z0-9@._/-]{0,99}`
+
 func (d *decoder) owner(n strictyaml.Node) string {
 	s := n.Str()
-	if s != "" && !d.matches(`[a-zA-Z0-9@][a-zA-Z0-9@._/-]{0,99}`, s) {
+	if s != "" && !d.matches(team, s) {
 		n.Problem("write a team, as team-core or @shop/core", "%s is no name of a team", strictyaml.Quote(s))
 	}
 	return s

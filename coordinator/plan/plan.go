@@ -6,6 +6,11 @@
 // start next is run's business, what a task does is its runner's.
 package plan
 
+import (
+	"slices"
+	"strings"
+)
+
 // Version is the format of the canonical JSON that Encode writes and Hash covers.
 const Version = 1
 
@@ -74,7 +79,8 @@ type Plan struct {
 	Line       string    `json:"line,omitempty"`      // the branch or pull request whose event began it: of its runs the newest counts
 	Supersede  string    `json:"supersede,omitempty"` // which older runs of the line it ends; empty: none
 	Timeout    int       `json:"timeout_seconds,omitempty"`
-	Rollbacks  []Task    `json:"compensation"` // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
+	Teams      []Team    `json:"teams,omitempty"` // quotas of those that have tasks here, sorted by name; who has none is not there
+	Rollbacks  []Task    `json:"compensation"`    // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
 }
 
 // Values of Plan.Supersede.
@@ -82,6 +88,23 @@ const (
 	SupersedeQueued  = "queued"  // older runs of the line of which no task has been taken
 	SupersedeRunning = "running" // those too that go on
 )
+
+// Team is what the tasks of a team have of the workers: the platform's word when the plan
+// was made, so that what is decided about a run depends on its plan alone.
+type Team struct {
+	Name    string `json:"name"`
+	Share   int    `json:"share"`             // weight among the teams that wait
+	Running int    `json:"running,omitempty"` // how many of its tasks are leased at once; 0: no limit
+}
+
+// Quota of a team: an equal share and no limit, if the platform says nothing.
+func (p *Plan) Quota(team string) Team {
+	i, ok := slices.BinarySearchFunc(p.Teams, team, func(t Team, name string) int { return strings.Compare(t.Name, name) })
+	if !ok {
+		return Team{Name: team, Share: 1}
+	}
+	return p.Teams[i]
+}
 
 // Service says what became of one service in this plan, and why.
 type Service struct {
@@ -109,6 +132,7 @@ type Task struct {
 	Target  *Target  `json:"target,omitempty"`          // apply, render, rollback; environment only for rollout, promote, verified
 	Needs   []string `json:"needs,omitempty"`           // task ids that must have succeeded (or been reused) before; sorted
 	Can     string   `json:"capability,omitempty"`      // who may lease it
+	Team    string   `json:"team,omitempty"`            // whose share of them it takes; empty: nobody's
 	Digest  string   `json:"digest,omitempty"`          // content identity; empty: never reused
 	Reuse   *Reuse   `json:"reuse,omitempty"`           // set: the task is reused, not run
 	Reason  string   `json:"reason"`                    // why it runs or is reused, for people

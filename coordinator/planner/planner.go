@@ -56,6 +56,10 @@ type Input struct {
 	// plan once more without what is gone. May be nil.
 	Known func(digest string) (plan.Reuse, bool)
 
+	// Owners says whose the services are, if not Pipeline: a stranger does not say whose
+	// workers his commit is given.
+	Owners *pipeline.Pipeline
+
 	Line      string // of the plan
 	Supersede string
 }
@@ -146,6 +150,7 @@ func (p *planner) add(t plan.Task) {
 			t.Reuse, t.Reason = &known, "the same inputs as in run "+known.Run
 		}
 	}
+	t.Team = p.team(t)
 	p.tasks = append(p.tasks, t)
 }
 
@@ -218,12 +223,16 @@ func (p *planner) result() plan.Plan {
 	slices.SortFunc(p.tasks, func(a, b plan.Task) int {
 		return cmp.Or(cmp.Compare(level[a.ID], level[b.ID]), cmp.Compare(a.ID, b.ID))
 	})
+	for i := range p.rolls {
+		p.rolls[i].Team = p.team(p.rolls[i])
+	}
 	slices.SortFunc(p.rolls, func(a, b plan.Task) int { return cmp.Compare(a.ID, b.ID) })
 	out := plan.Plan{
 		Version: plan.Version, Project: p.in.Pipeline.Project, Repository: p.in.Repository, Ref: p.in.Ref,
 		Commit: p.in.Commit, Base: p.in.Base, Dirty: p.in.Dirty, Untrusted: p.in.Untrusted, Registry: p.in.Registry,
 		Services: make([]plan.Service, 0, len(p.in.Pipeline.Services)), Tasks: p.tasks, Rollbacks: p.rolls,
 		Line: p.in.Line, Supersede: p.in.Supersede, Timeout: int(p.in.Pipeline.Timeout / time.Second),
+		Teams: p.teams(),
 	}
 	for _, s := range p.in.Pipeline.Services {
 		out.Services = append(out.Services, p.service(s))

@@ -103,13 +103,8 @@ func (s *Submitter) resolve(ctx context.Context, req Request) (string, error) {
 // ErrStranger: a commit that nobody here approved wants to decide what is not its to decide.
 var ErrStranger = errors.New("not for a commit of a fork")
 
-// extent answers how far a request may go. Of a fork's commit it is the branch that it is
-// to be merged into which says so: what triggers there are, and which project it is.
-func (s *Submitter) extent(ctx context.Context, req Request, commit string, pipe *pipeline.Pipeline) (pipeline.Trigger, error) {
-	says, err := s.decides(ctx, req, pipe)
-	if err != nil {
-		return pipeline.Trigger{}, err
-	}
+// extent answers how far a request may go, by the pipeline whose triggers count.
+func (s *Submitter) extent(ctx context.Context, req Request, commit string, says *pipeline.Pipeline) (pipeline.Trigger, error) {
 	t, err := req.Event.allowed(says)
 	if err != nil {
 		return t, err
@@ -148,7 +143,9 @@ func (s *Submitter) concerned(ctx context.Context, req Request, commit string, t
 	return err != nil || slices.ContainsFunc(changed, t.Concerns)
 }
 
-// decides answers the pipeline whose triggers count.
+// decides answers the pipeline whose triggers count. Of a fork's commit it is that of the
+// branch that it is to be merged into: it says what triggers there are, which project it
+// is, and whose the services are.
 func (s *Submitter) decides(ctx context.Context, req Request, pipe *pipeline.Pipeline) (*pipeline.Pipeline, error) {
 	if req.Event == nil || !req.Untrusted {
 		return pipe, nil

@@ -182,7 +182,11 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
-	far, err := s.extent(ctx, req, commit, pipe)
+	says, err := s.decides(ctx, req, pipe)
+	if err != nil {
+		return planner.Input{}, nil, err
+	}
+	far, err := s.extent(ctx, req, commit, says)
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
@@ -213,7 +217,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home
 	}
 	line, supersede := req.line(far)
 	return planner.Input{
-		Line: line, Supersede: supersede,
+		Line: line, Supersede: supersede, Owners: says,
 		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: far.Until, Diff: far.Diff, Rebuild: req.NoReuse, Adopt: req.Adopt, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
 		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope,
 	}, home, nil

@@ -32,6 +32,7 @@ func (c *Codec) Task(t *run.Task) *pb.Task {
 		Id: t.Spec.ID, Kind: string(t.Spec.Kind), Service: t.Spec.Service, Needs: t.Spec.Needs, State: c.taskState.to[t.State],
 		Reason: t.Spec.Reason, Message: t.Message, FailureClass: c.class.to[t.Class], Digest: t.Spec.Digest, Result: Result(t.Result),
 		ReadyAt: Time(t.ReadyAt), FinishedAt: Time(t.FinishedAt),
+		Team: t.Spec.Team,
 	}
 	if t.Spec.Target != nil {
 		out.Environment, out.Cluster = t.Spec.Target.Environment, t.Spec.Target.Cluster

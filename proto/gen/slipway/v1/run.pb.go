@@ -48,6 +48,8 @@ const (
 	WaitReason_WAIT_REASON_COORDINATOR WaitReason = 9
 	// The coordinator was replaced, and waits whether a worker still has it: until Wait.not_before.
 	WaitReason_WAIT_REASON_TAKEOVER WaitReason = 10
+	// As many tasks of its team run as its quota allows.
+	WaitReason_WAIT_REASON_QUOTA WaitReason = 11
 )
 
 // Enum value maps for WaitReason.
@@ -64,6 +66,7 @@ var (
 		8:  "WAIT_REASON_OFFERED",
 		9:  "WAIT_REASON_COORDINATOR",
 		10: "WAIT_REASON_TAKEOVER",
+		11: "WAIT_REASON_QUOTA",
 	}
 	WaitReason_value = map[string]int32{
 		"WAIT_REASON_UNSPECIFIED": 0,
@@ -77,6 +80,7 @@ var (
 		"WAIT_REASON_OFFERED":     8,
 		"WAIT_REASON_COORDINATOR": 9,
 		"WAIT_REASON_TAKEOVER":    10,
+		"WAIT_REASON_QUOTA":       11,
 	}
 )
 
@@ -1475,6 +1479,8 @@ type Run struct {
 	Release  string     `protobuf:"bytes,15,opt,name=release,proto3" json:"release,omitempty"`
 	Tasks    []*Task    `protobuf:"bytes,16,rep,name=tasks,proto3" json:"tasks,omitempty"`
 	Services []*Service `protobuf:"bytes,17,rep,name=services,proto3" json:"services,omitempty"`
+	// urgent or low, as the platform decided; empty: normal.
+	Class string `protobuf:"bytes,19,opt,name=class,proto3" json:"class,omitempty"`
 	// The run does not fit into one answer: details of its tasks (steps, what failed tests
 	// wrote, the ends of messages) were left out, first those of tasks that succeeded. All
 	// tasks are there.
@@ -1632,6 +1638,13 @@ func (x *Run) GetServices() []*Service {
 	return nil
 }
 
+func (x *Run) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
 func (x *Run) GetShortened() bool {
 	if x != nil {
 		return x.Shortened
@@ -1724,9 +1737,11 @@ type Task struct {
 	Digest       string       `protobuf:"bytes,11,opt,name=digest,proto3" json:"digest,omitempty"`
 	Result       *Result      `protobuf:"bytes,12,opt,name=result,proto3" json:"result,omitempty"`
 	// Oldest first; the last one is the current.
-	Attempts      []*Attempt             `protobuf:"bytes,13,rep,name=attempts,proto3" json:"attempts,omitempty"`
-	ReadyAt       *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=ready_at,json=readyAt,proto3" json:"ready_at,omitempty"`
-	FinishedAt    *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
+	Attempts   []*Attempt             `protobuf:"bytes,13,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	ReadyAt    *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=ready_at,json=readyAt,proto3" json:"ready_at,omitempty"`
+	FinishedAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
+	// Whose share of the workers it takes: the owner of its service, if it has one.
+	Team          string `protobuf:"bytes,16,opt,name=team,proto3" json:"team,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1864,6 +1879,13 @@ func (x *Task) GetFinishedAt() *timestamppb.Timestamp {
 		return x.FinishedAt
 	}
 	return nil
+}
+
+func (x *Task) GetTeam() string {
+	if x != nil {
+		return x.Team
+	}
+	return ""
 }
 
 type Attempt struct {
@@ -3091,7 +3113,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\bposition\x18\x06 \x01(\x05R\bposition\x12\x14\n" +
 	"\x05slots\x18\a \x01(\x05R\x05slots\x125\n" +
 	"\bready_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\areadyAt\x12'\n" +
-	"\x0festimate_millis\x18\t \x01(\x03R\x0eestimateMillis\"\xd3\x04\n" +
+	"\x0festimate_millis\x18\t \x01(\x03R\x0eestimateMillis\"\xe9\x04\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -3114,13 +3136,14 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"finishedAt\x12\x18\n" +
 	"\arelease\x18\x0f \x01(\tR\arelease\x12&\n" +
 	"\x05tasks\x18\x10 \x03(\v2\x10.slipway.v1.TaskR\x05tasks\x12/\n" +
-	"\bservices\x18\x11 \x03(\v2\x13.slipway.v1.ServiceR\bservices\x12\x1c\n" +
+	"\bservices\x18\x11 \x03(\v2\x13.slipway.v1.ServiceR\bservices\x12\x14\n" +
+	"\x05class\x18\x13 \x01(\tR\x05class\x12\x1c\n" +
 	"\tshortened\x18\x12 \x01(\bR\tshortened\"i\n" +
 	"\aService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
 	"\baffected\x18\x03 \x01(\bR\baffected\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x9d\x04\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xb1\x04\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
@@ -3138,7 +3161,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\battempts\x18\r \x03(\v2\x13.slipway.v1.AttemptR\battempts\x125\n" +
 	"\bready_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\areadyAt\x12;\n" +
 	"\vfinished_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"finishedAt\"\xc3\x03\n" +
+	"finishedAt\x12\x12\n" +
+	"\x04team\x18\x10 \x01(\tR\x04team\"\xc3\x03\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12'\n" +
@@ -3241,7 +3265,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"suggestion\x18\x05 \x01(\tR\n" +
 	"suggestion\x12\x18\n" +
-	"\aexcerpt\x18\x06 \x01(\tR\aexcerpt*\xab\x02\n" +
+	"\aexcerpt\x18\x06 \x01(\tR\aexcerpt*\xc2\x02\n" +
 	"\n" +
 	"WaitReason\x12\x1b\n" +
 	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
@@ -3255,7 +3279,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x13WAIT_REASON_OFFERED\x10\b\x12\x1b\n" +
 	"\x17WAIT_REASON_COORDINATOR\x10\t\x12\x18\n" +
 	"\x14WAIT_REASON_TAKEOVER\x10\n" +
-	"*\x9b\x01\n" +
+	"\x12\x15\n" +
+	"\x11WAIT_REASON_QUOTA\x10\v*\x9b\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n" +
