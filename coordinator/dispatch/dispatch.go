@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/schedule"
 	"github.com/slipway-build/slipway/internal/failpoint"
 	"github.com/slipway-build/slipway/internal/planted"
@@ -318,8 +319,11 @@ func (d *Dispatcher) unsent(capability string, tokens []string) {
 // task is what schedule wants to know of a task.
 func task(token string, p partition.Priority) schedule.Task {
 	t := schedule.Task{Token: token, Team: p.Team, Share: p.Share, Project: p.Project, Run: p.Run, Since: p.Since, Bottom: int64(p.Bottom), Index: p.Index}
-	if p.Undoes {
+	switch p.Class {
+	case plan.ClassUrgent:
 		t.Class = schedule.Urgent
+	case plan.ClassLow:
+		t.Class = schedule.Low
 	}
 	return t
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/dispatch"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan"
 )
 
 // running is a dispatcher that runs in the bubble of a test, and what it publishes.
@@ -95,7 +96,7 @@ func TestHintsThatNobodyTakesUseUpNoQuota(t *testing.T) {
 			t.Errorf("published: %v, want three builds and the render", got)
 		}
 		undo := core(9)
-		undo.Running, undo.Undoes = 3, true
+		undo.Class = plan.ClassUrgent
 		d.Ready("render", "0_u_0", undo)
 		d.Running(0, "core", 7)
 		d.Ready("render", "0_u_1", undo)

@@ -159,7 +159,7 @@ func (f Facts) queued(t *run.Task) Wait {
 	case l.Slots == 0:
 		w.Reason = NoWorker
 		w.Message = fmt.Sprintf("no worker that is connected can carry out %q: start one with slots for it, or see why the ones there are cannot connect", t.Spec.Can)
-	case full && t.Spec.Kind != plan.KindRollback:
+	case full && f.Run.Plan.ClassOf(t.Spec) != plan.ClassUrgent:
 		w.Reason = TeamQuota
 		w.Message = fmt.Sprintf("quota of %s: %d of %s run", t.Spec.Team, quota.Running, count(quota.Limit, "task"))
 	case free > 0 && w.Position <= free:
@@ -170,6 +170,9 @@ func (f Facts) queued(t *run.Task) Wait {
 		w.Message = fmt.Sprintf("all %s for %q are taken", count(l.Slots, "slot"), t.Spec.Can)
 		if n := w.Position - 1; n > 0 {
 			w.Message += fmt.Sprintf(", and %s before it", count(n, "task"))
+		}
+		if class := f.Run.Plan.ClassOf(t.Spec); class != plan.ClassNormal {
+			w.Message += "; it is of the class " + class
 		}
 		// Slots become free one after the other, each once in the time of a task.
 		w.Estimate = f.Took[t.Spec.Kind] * time.Duration(max(1, w.Position-free)) / time.Duration(l.Slots)

@@ -59,6 +59,10 @@ func TestEveryReason(t *testing.T) {
 		"all slots are taken, and others are first": {0, func(f *explain.Facts, _ *run.Task) {
 			f.Lanes[plan.CapabilityBuild] = explain.Lane{Slots: 2, Taken: 2, Position: map[int]int{0: 4}}
 		}, explain.Wait{Reason: explain.Queue, Position: 4, Slots: 2, Estimate: 2 * time.Minute}, `all 2 slots for "build" are taken, and 3 tasks before it`},
+		"all slots are taken, and its run is of a class": {0, func(f *explain.Facts, _ *run.Task) {
+			f.Run.Plan.Class = plan.ClassLow
+			f.Lanes[plan.CapabilityBuild] = explain.Lane{Slots: 1, Taken: 1, Position: map[int]int{0: 2}}
+		}, explain.Wait{Reason: explain.Queue, Position: 2, Slots: 1, Estimate: 2 * time.Minute}, "and 1 task before it; it is of the class low"},
 		"the next, and all slots are taken": {0, func(f *explain.Facts, _ *run.Task) {
 			f.Lanes[plan.CapabilityBuild] = explain.Lane{Slots: 1, Taken: 1, Position: map[int]int{0: 1}}
 		}, explain.Wait{Reason: explain.Queue, Position: 1, Slots: 1, Estimate: time.Minute}, `all 1 slot for "build" are taken`},
@@ -72,6 +76,12 @@ func TestEveryReason(t *testing.T) {
 			l.Full = map[string]explain.Quota{"core": {Running: 5, Limit: 5}}
 			f.Lanes[plan.CapabilityBuild] = l
 		}, explain.Wait{Reason: explain.TeamQuota, Position: 1, Slots: 2}, "quota of core: 5 of 5 tasks run"},
+		"as many of its team run as may, and it is urgent": {0, func(f *explain.Facts, t *run.Task) {
+			f.Run.Plan.Class, t.Spec.Team = plan.ClassUrgent, "core"
+			l := open
+			l.Full = map[string]explain.Quota{"core": {Running: 5, Limit: 5}}
+			f.Lanes[plan.CapabilityBuild] = l
+		}, explain.Wait{Reason: explain.Offered, Position: 1, Slots: 2}, "about to take it"},
 		"as many of another team run as may": {0, func(f *explain.Facts, _ *run.Task) {
 			l := open
 			l.Full = map[string]explain.Quota{"core": {Running: 5, Limit: 5}}

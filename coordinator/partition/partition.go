@@ -57,7 +57,7 @@ type Priority struct {
 	Since   uint64        // when the run was accepted
 	Index   int           // in the order of the plan
 	Bottom  time.Duration // of the longest path from the task to the end of the run
-	Undoes  bool          // a rollback
+	Class   string        // of plan.Class…
 }
 
 // Effects are what only the coordinator may do for a task, outside the partition.

@@ -33,10 +33,10 @@ func (o *owner) tally(t *run.Task, by int) {
 }
 
 // full is the error of a lease that the quota of the task's team does not allow now.
-// Whoever asks for it had an old hint: the task waits among the others again. What undoes
-// waits for no quota.
+// Whoever asks for it had an old hint: the task waits among the others again. What is
+// urgent waits for no quota.
 func (o *owner) full(r *run.Run, t *run.Task) error {
-	if t.Spec.Team == "" || t.Spec.Kind == plan.KindRollback {
+	if t.Spec.Team == "" || r.Plan.ClassOf(t.Spec) == plan.ClassUrgent {
 		return nil
 	}
 	q := r.Plan.Quota(t.Spec.Team)

@@ -155,7 +155,7 @@ func (o *owner) release(r *run.Run, t *run.Task) {
 	quota := r.Plan.Quota(t.Spec.Team)
 	p := Priority{
 		Team: quota.Name, Share: quota.Share, Running: quota.Running,
-		Project: r.Project, Run: r.ID, Since: uint64(r.AcceptedAt.UnixNano()), Index: t.Index, Bottom: r.Bottom(t), Undoes: t.Spec.Kind == plan.KindRollback,
+		Project: r.Project, Run: r.ID, Since: uint64(r.AcceptedAt.UnixNano()), Index: t.Index, Bottom: r.Bottom(t), Class: r.Plan.ClassOf(t.Spec),
 	}
 	o.after = append(o.after, func() { o.cfg.Dispatch.Ready(t.Spec.Can, token, p) })
 }

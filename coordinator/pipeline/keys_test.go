@@ -40,6 +40,7 @@ func TestReferencesHaveEveryKey(t *testing.T) {
 		{1, "", false, "x-a: 1\nKEY", []string{}},
 		{1, "", true, "clusters:\n  c:\n    KEY", nil},
 		{1, "", true, "pools:\n  default:\n    KEY", []string{"properties", "pools", "properties", "default"}},
+		{1, "## Classes", false, "classes:\n  - x-a: 1\n    KEY", []string{"properties", "classes", "items"}},
 		{1, "## Quotas", false, "quotas:\n  t:\n    KEY", []string{"properties", "quotas", "additionalProperties"}},
 		{1, "## An environment", false, "environments:\n  e:\n    KEY", []string{"$defs", "environment"}},
 		{1, "## An environment", true, "environments:\n  e:\n    after:\n      KEY", []string{"$defs", "environment", "properties", "after"}},

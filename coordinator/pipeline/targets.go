@@ -7,6 +7,7 @@ type Targets struct {
 	Clusters     []*Cluster     `json:"clusters"`     // sorted by name
 	Environments []*Environment `json:"environments"` // in the order of the rollout
 	Pools        []*Pool        `json:"pools,omitempty"`
+	Classes      []Class        `json:"classes,omitempty"` // the first that is for a run counts
 	Quotas       []*Quota       `json:"quotas,omitempty"`  // sorted by team
 	Secrets      []*Secret      `json:"secrets,omitempty"` // sorted by name
 	ProjectPos   Pos            `json:"-"`

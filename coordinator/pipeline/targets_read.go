@@ -32,6 +32,7 @@ func (d *decoder) targets(root strictyaml.Node, t *Targets) {
 		"clusters":     func(n strictyaml.Node) { t.Clusters = d.clusters(n) },
 		"environments": func(n strictyaml.Node) { t.Environments = d.environments(n) },
 		"pools":        func(n strictyaml.Node) { t.Pools = d.pools(n) },
+		"classes":      func(n strictyaml.Node) { t.Classes = d.classes(n) },
 		"quotas":       func(n strictyaml.Node) { t.Quotas = d.quotas(n) },
 		"secrets":      func(n strictyaml.Node) { t.Secrets = d.secretDefinitions(n) },
 		"services":     hint("services belong to the code", "move them to slipway.yaml"),

@@ -79,6 +79,7 @@ type Plan struct {
 	Line       string    `json:"line,omitempty"`      // the branch or pull request whose event began it: of its runs the newest counts
 	Supersede  string    `json:"supersede,omitempty"` // which older runs of the line it ends; empty: none
 	Timeout    int       `json:"timeout_seconds,omitempty"`
+	Class      string    `json:"class,omitempty"` // urgent or low, as the platform decided; empty: normal
 	Teams      []Team    `json:"teams,omitempty"` // quotas of those that have tasks here, sorted by name; who has none is not there
 	Rollbacks  []Task    `json:"compensation"`    // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
 }
@@ -88,6 +89,21 @@ const (
 	SupersedeQueued  = "queued"  // older runs of the line of which no task has been taken
 	SupersedeRunning = "running" // those too that go on
 )
+
+// Values of Plan.Class, and of ClassOf.
+const (
+	ClassUrgent = "urgent"
+	ClassNormal = ""
+	ClassLow    = "low"
+)
+
+// ClassOf is the class of a task: its run's, but what undoes is always urgent.
+func (p *Plan) ClassOf(t *Task) string {
+	if t.Kind == KindRollback {
+		return ClassUrgent
+	}
+	return p.Class
+}
 
 // Team is what the tasks of a team have of the workers: the platform's word when the plan
 // was made, so that what is decided about a run depends on its plan alone.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -44,7 +43,7 @@ func (e *Event) allowed(p *pipeline.Pipeline) (t pipeline.Trigger, err error) {
 		if i < 0 {
 			return t, fmt.Errorf("%w: triggers of %s do not have %s", ErrNotTriggered, pipeline.File, e.Kind)
 		}
-		if t = p.Triggers[i]; !runsOn(t, e.Onto) {
+		if t = p.Triggers[i]; !t.RunsOn(e.Onto) {
 			return t, fmt.Errorf("%w: triggers.%s of %s is not for branch %q", ErrNotTriggered, e.Kind, pipeline.File, e.Onto)
 		}
 	}
@@ -54,15 +53,20 @@ func (e *Event) allowed(p *pipeline.Pipeline) (t pipeline.Trigger, err error) {
 	return t, nil
 }
 
-// runsOn tells whether a trigger is for a branch.
-func runsOn(t pipeline.Trigger, branch string) bool {
-	if len(t.Branches) == 0 {
-		return true
+// class of a request's run, as a plan calls it.
+func (r Request) class(t *pipeline.Targets) string {
+	event, branch := pipeline.EventManual, strings.TrimPrefix(r.Ref, "refs/heads/")
+	if r.Event != nil {
+		event, branch = r.Event.Kind, r.Event.Onto
 	}
-	return slices.ContainsFunc(t.Branches, func(glob string) bool {
-		ok, err := path.Match(glob, branch) // patterns were checked as they were read
-		return err == nil && ok
-	})
+	switch t.Class(event, branch, r.Untrusted) {
+	case pipeline.ClassUrgent:
+		return plan.ClassUrgent
+	case pipeline.ClassLow:
+		return plan.ClassLow
+	default:
+		return plan.ClassNormal
+	}
 }
 
 // resolve answers the event's own commit, wherever its branch is by now.

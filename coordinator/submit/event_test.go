@@ -5,7 +5,34 @@ import (
 	"testing"
 
 	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/coordinator/plan"
 )
+
+// TestTheClassOfARequest: what began it decides, and of a fork's pull request it is the
+// branch that it is to be merged into, not its own.
+func TestTheClassOfARequest(t *testing.T) {
+	targets := &pipeline.Targets{Classes: []pipeline.Class{
+		{Event: "push", Branches: []string{"hotfix/*"}, Class: pipeline.ClassUrgent},
+		{Event: "pull_request", Branches: []string{"main"}, Class: pipeline.ClassUrgent},
+		{Event: "pull_request", Class: pipeline.ClassLow},
+		{Event: pipeline.EventManual, Branches: []string{"main"}, Class: pipeline.ClassLow},
+	}}
+	for name, c := range map[string]struct {
+		req  Request
+		want string
+	}{
+		"a push":                     {Request{Ref: "hotfix/1", Event: &Event{Kind: "push", Branch: "hotfix/1", Onto: "hotfix/1"}}, plan.ClassUrgent},
+		"a pull request of a hotfix": {Request{Ref: "pull/7", Event: &Event{Kind: "pull_request", Branch: "hotfix/1", Onto: "dev"}}, plan.ClassLow},
+		"a pull request":             {Request{Ref: "pull/7", Event: &Event{Kind: "pull_request", Branch: "x", Onto: "main"}}, plan.ClassUrgent},
+		"a fork's":                   {Request{Ref: "pull/7", Untrusted: true, Event: &Event{Kind: "pull_request", Branch: "x", Onto: "main"}}, plan.ClassNormal},
+		"somebody":                   {Request{Ref: "refs/heads/main"}, plan.ClassLow},
+		"somebody, of a hotfix":      {Request{Ref: "hotfix/1"}, plan.ClassNormal},
+	} {
+		if got := c.req.class(targets); got != c.want {
+			t.Errorf("%s: class %q, want %q", name, got, c.want)
+		}
+	}
+}
 
 func TestHowFarAnEventGoes(t *testing.T) {
 	some := []pipeline.Trigger{

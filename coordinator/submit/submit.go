@@ -217,7 +217,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home
 	}
 	line, supersede := req.line(far)
 	return planner.Input{
-		Line: line, Supersede: supersede, Owners: says,
+		Line: line, Supersede: supersede, Owners: says, Class: req.class(targets),
 		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: far.Until, Diff: far.Diff, Rebuild: req.NoReuse, Adopt: req.Adopt, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
 		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope,
 	}, home, nil

@@ -11,7 +11,16 @@ func (c *Codec) Run(r *run.Run) *pb.Run {
 		Id: r.ID, Number: r.Number, Project: r.Project, Repository: r.Repository, Ref: r.Ref, Commit: r.Commit, Dirty: r.Dirty,
 		State: c.runState.to[r.State], Message: r.Message, PlanHash: r.PlanHash, TraceId: r.TraceID, SubmittedBy: r.SubmittedBy,
 		AcceptedAt: Time(r.AcceptedAt), FinishedAt: Time(r.FinishedAt), Release: r.Release,
+		Class: class(r),
 	}
+}
+
+// class of a run; what is read from records that have no plan has none.
+func class(r *run.Run) string {
+	if r.Plan == nil {
+		return ""
+	}
+	return r.Plan.Class
 }
 
 // FullRun is Run with tasks and services.

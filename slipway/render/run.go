@@ -177,6 +177,9 @@ func (s Style) Tasks(r *pb.Run, now time.Time) string {
 	if r.GetRelease() != "" {
 		fmt.Fprintf(&b, "release     %s\n", Short(r.GetRelease()))
 	}
+	if r.GetClass() != "" {
+		fmt.Fprintf(&b, "class       %s\n", Line(r.GetClass()))
+	}
 	rows := make([][]Cell, 0, len(r.GetTasks()))
 	for _, t := range r.GetTasks() {
 		took := ""
