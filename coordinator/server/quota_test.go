@@ -1,0 +1,82 @@
+package server_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/session"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// TestAQuotaHoldsAndIsExplained: of a team that may have one task running no two ever do,
+// whatever slots are free; the other is said to wait for the quota, and all go on in turn.
+func TestAQuotaHoldsAndIsExplained(t *testing.T) {
+	f := start(t)
+	write(t, f.repo, "slipway.yaml", strings.ReplaceAll(pipelineFile, "    path: services/", "    owner: core\n    path: services/"))
+	git(t, f.repo, "commit", "-q", "-a", "-m", "owners")
+	write(t, f.dir, "targets.yaml", targetsFile+"quotas: { core: { running: 1 } }\nclasses: [{ event: manual, class: low }]\n")
+
+	var running, most atomic.Int32
+	release := make(chan struct{})
+	var once sync.Once
+	stop := f.work(t, func(ctx context.Context, l *session.Lease) *pb.Completion {
+		n := running.Add(1)
+		defer running.Add(-1)
+		for was := most.Load(); n > was && !most.CompareAndSwap(was, n); was = most.Load() {
+		}
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return good(ctx, l)
+	})
+	defer stop()
+	defer once.Do(func() { close(release) })
+	r := f.submit(t, "first")
+	if r.GetClass() != "low" {
+		t.Errorf("class %q, want low", r.GetClass())
+	}
+	first, second := "build/api", "build/web"
+	if w := f.waits(t, r.GetId(), pb.WaitReason_WAIT_REASON_QUOTA); w.GetTask() == first {
+		first, second = second, first
+	}
+	f.explained(t, r.GetId(), first, pb.WaitReason_WAIT_REASON_NONE)
+	if w := f.explained(t, r.GetId(), second, pb.WaitReason_WAIT_REASON_QUOTA); w.GetMessage() != "quota of core: 1 of 1 task run" {
+		t.Errorf("it says %q", w.GetMessage())
+	}
+	once.Do(func() { close(release) })
+	f.end(t, r.GetId())
+	if n := most.Load(); n != 1 {
+		t.Errorf("%d tasks of the team ran at once, want 1", n)
+	}
+}
+
+// waits waits until some task of a run waits for a reason.
+func (f *farm) waits(t *testing.T, id string, want pb.WaitReason) *pb.Wait {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for ctx.Err() == nil {
+		res, err := f.runs.Explain(ctx, &pb.ExplainRequest{Run: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range res.GetWaits() {
+			if w.GetReason() == want {
+				return w
+			}
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+		}
+	}
+	t.Fatalf("no task of %s waits for %s", id, want)
+	return nil
+}
