@@ -41,6 +41,7 @@ func toStatus(err error) error {
 		{submit.ErrStranger, codes.PermissionDenied},
 		{submit.ErrNoRetry, codes.FailedPrecondition},
 		{artifact.ErrNotFound, codes.NotFound},
+		{artifact.ErrUnavailable, codes.Unavailable},
 		{artifact.ErrTooLarge, codes.InvalidArgument},
 	}
 	for _, row := range table {

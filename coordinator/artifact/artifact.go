@@ -40,7 +40,9 @@ const (
 var (
 	ErrNotFound = errors.New("no such blob")
 	ErrCorrupt  = errors.New("blob is corrupt")
-	ErrTooLarge = fmt.Errorf("blob is larger than %d MiB", MaxBlob>>20)
+	// ErrUnavailable: the server did not answer, or not with what was asked for. Ask again.
+	ErrUnavailable = errors.New("the store of blobs is not available")
+	ErrTooLarge    = fmt.Errorf("blob is larger than %d MiB", MaxBlob>>20)
 )
 
 // Store keeps blobs in a JetStream stream.
@@ -89,7 +91,7 @@ func (s *Store) Put(ctx context.Context, data []byte) (string, error) {
 		err = s.store(ctx, digest, 0, nats.Header{parts: {strconv.Itoa(n)}}, data[:min(len(data), part)])
 	}
 	if err != nil {
-		return "", fmt.Errorf("store blob %s: %w", digest, err)
+		return "", fmt.Errorf("store blob %s: %w", digest, unavailable(err))
 	}
 	return digest, nil
 }
@@ -128,7 +130,7 @@ func (s *Store) Get(ctx context.Context, digest string) ([]byte, error) {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil, fmt.Errorf("read blob %s: %w", digest, ErrNotFound)
 	case err != nil:
-		return nil, fmt.Errorf("read blob %s: %w", digest, err)
+		return nil, fmt.Errorf("read blob %s: %w", digest, unavailable(err))
 	case plan.Sum(data) != digest:
 		return nil, fmt.Errorf("read blob %s: %w", digest, ErrCorrupt)
 	}
@@ -208,6 +210,14 @@ func (s *Store) Delete(ctx context.Context, digest string) error {
 		return fmt.Errorf("remove blob %s: %w", digest, err)
 	}
 	return nil
+}
+
+// unavailable is what an error of the server means, that is none of a blob.
+func unavailable(err error) error {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
 // Plan reads and decodes a plan.

@@ -137,3 +137,20 @@ func TestARefusalIsNoProofThatABlobIsThere(t *testing.T) {
 		t.Errorf("what was stored: %q, %v", got, err)
 	}
 }
+
+// away is a server that does not answer.
+type away struct{ jetstream.JetStream }
+
+func (away) PublishMsg(context.Context, *nats.Msg, ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	return nil, jetstream.ErrNoStreamResponse
+}
+
+func TestAServerThatIsAwayIsToBeAskedAgain(t *testing.T) {
+	s, err := artifact.Open(t.Context(), away{natstest.Start(t).JetStream(t)}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), []byte("a plan")); !errors.Is(err, artifact.ErrUnavailable) {
+		t.Errorf("put: %v, want ErrUnavailable", err)
+	}
+}

@@ -73,7 +73,7 @@ func (s *Set) Home(ctx context.Context, project string) (*Partition, error) {
 	case err == nil:
 		return s.parts[n], nil
 	case !errors.Is(err, jetstream.ErrKeyExists):
-		return nil, fmt.Errorf("find the home of project %s: %w", project, err)
+		return nil, fmt.Errorf("find the home of project %s: %w: %w", project, ErrUnavailable, err)
 	}
 	p, err := s.known(ctx, project) // somebody else was faster
 	if p == nil && err == nil {
@@ -95,7 +95,7 @@ func (s *Set) known(ctx context.Context, project string) (*Partition, error) {
 	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrInvalidKey):
 		return nil, nil //nolint:nilnil // no home is an answer
 	case err != nil:
-		return nil, fmt.Errorf("find the home of project %s: %w", project, err)
+		return nil, fmt.Errorf("find the home of project %s: %w: %w", project, ErrUnavailable, err)
 	}
 	if p, err = s.number(string(e.Value())); err != nil {
 		return nil, err
