@@ -4,6 +4,7 @@
 package experiment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,6 +95,8 @@ type trial struct {
 	// before is what is judged once every run has ended, while the farm still serves. May be nil.
 	before func(context.Context) []string
 
+	patience time.Duration // instead of the usual one
+
 	mu      sync.Mutex
 	stopped map[*farm.Proc]bool
 }
@@ -139,7 +142,7 @@ const patience = 2 * time.Minute
 func (t *trial) end(ctx context.Context, figures map[string]any) (*Outcome, error) {
 	defer t.Stop()
 	defer t.load.Close()
-	wctx, cancel := context.WithTimeout(ctx, patience)
+	wctx, cancel := context.WithTimeout(ctx, cmp.Or(t.patience, patience))
 	defer cancel()
 	var wrong []string
 	if err := t.load.Finish(wctx); err != nil {

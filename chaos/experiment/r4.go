@@ -35,6 +35,9 @@ func killNATS(ctx context.Context, e *Env, cfg farm.Config, n int, forgets bool)
 		return nil, err
 	}
 	defer t.Stop()
+	if forgets { // it never does its work again
+		t.patience = 15 * time.Second
+	}
 	figures := map[string]any{}
 	idle := &times{}
 	for k := range n {
