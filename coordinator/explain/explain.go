@@ -59,8 +59,9 @@ type Quota struct{ Running, Limit int }
 type Facts struct {
 	Run *run.Run // with its tasks
 	At  time.Time
-	// Quiet is until when a new owner gives nothing away that may be somebody's.
-	Quiet time.Time
+	// Quiet is until when a new owner gives nothing away that may be somebody's: what was
+	// ready when it claimed the partition.
+	Quiet, Claimed time.Time
 	// Orphans are tasks whose worker has not spoken to the new owner: until when it may, by index.
 	Orphans map[int]time.Time
 	// InTheWay is the run that holds an environment, by environment.
@@ -134,7 +135,7 @@ func (f Facts) ready(t *run.Task) Wait {
 	if t.NotBefore.After(f.At) {
 		return Wait{Reason: BackOff, NotBefore: t.NotBefore, Message: "its last attempt failed" + because(t) + "; the next one is not before " + t.NotBefore.UTC().Format("15:04:05 MST")}
 	}
-	if f.Quiet.After(f.At) {
+	if f.Quiet.After(f.At) && !t.ReadyAt.After(f.Claimed) {
 		return Wait{Reason: Takeover, NotBefore: f.Quiet, Message: "the coordinator was replaced, and a worker may have it that has not spoken yet"}
 	}
 	return f.queued(t)

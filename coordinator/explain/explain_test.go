@@ -91,8 +91,11 @@ func TestEveryReason(t *testing.T) {
 			t.State, t.Attempts = run.TaskRunning, []run.Attempt{{Number: 1, Worker: "w1"}}
 			f.Orphans = map[int]time.Time{0: now.Add(9 * time.Second)}
 		}, explain.Wait{Reason: explain.Takeover, NotBefore: now.Add(9 * time.Second), Estimate: 9 * time.Second}, "while w1 had it"},
-		"somebody may have it": {0, func(f *explain.Facts, _ *run.Task) { f.Quiet = now.Add(9 * time.Second) },
+		"somebody may have it": {0, func(f *explain.Facts, t *run.Task) { f.Quiet, f.Claimed = now.Add(9*time.Second), t.ReadyAt },
 			explain.Wait{Reason: explain.Takeover, NotBefore: now.Add(9 * time.Second), Estimate: 9 * time.Second}, "replaced"},
+		"nobody can have it yet": {0, func(f *explain.Facts, t *run.Task) {
+			f.Quiet, f.Claimed = now.Add(9*time.Second), t.ReadyAt.Add(-time.Second)
+		}, explain.Wait{Reason: explain.Offered, Position: 1, Slots: 2}, "about to take it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := begin(t)

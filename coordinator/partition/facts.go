@@ -23,7 +23,7 @@ func (tx *Tx) Facts(r *run.Run) explain.Facts {
 		Took: explain.Means(o.st.Runs(r.Project, lastRuns)),
 	}
 	if o.cfg.Now().Before(o.quiet) {
-		f.Quiet = until(o.quiet)
+		f.Quiet, f.Claimed = until(o.quiet), o.claimed
 	}
 	for _, t := range r.Tasks {
 		if l, ok := o.leases[o.token(r, t)]; ok && l.sink == nil {

@@ -3,6 +3,7 @@ package partition_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan/plantest"
@@ -83,6 +84,27 @@ func TestALeaseThatNobodyTakesBackIsGivenAgain(t *testing.T) {
 		t.Errorf("the end of the old lease: %v, want ErrAborted", err)
 	}
 	f.end(again, run.OutcomeSucceeded)
+	f.audit(id, run.Succeeded)
+}
+
+// What became ready under the new owner was never anybody's: it does not wait for those who
+// may still hold what was ready before.
+func TestWhatIsReadySinceIsGivenAtOnce(t *testing.T) {
+	f, id, _ := unnoted(t)
+	f.clock.advance(time.Millisecond)
+	since := f.submit(plantest.Shop("bank", 1, 0, nil))
+	if got := len(f.board.tokens()); got != 1 {
+		t.Errorf("%d tasks are made known, want the one that is ready since", got)
+	}
+	f.do(since, "build/s0")
+	if _, err := f.lease(id, "build/s0", nil); !errors.Is(err, partition.ErrAborted) {
+		t.Errorf("another worker leases what the first may still hold: %v", err)
+	}
+	if err := f.tick(2 * ttl); err != nil {
+		t.Fatal(err)
+	}
+	f.do(id, "build/s0")
+	f.want(since, "build/s0", run.TaskSucceeded)
 	f.audit(id, run.Succeeded)
 }
 

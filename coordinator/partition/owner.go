@@ -32,8 +32,10 @@ type owner struct {
 	count  uint64 // of fences
 	leases map[string]*lease
 	teams  map[string]int // of the leases, those of each team's tasks
-	// quiet: until then no inherited task is released, for its lease may be somebody's.
+	// quiet: until then no task is released that was ready at that journal time, when the
+	// partition was claimed, for its lease may be somebody's.
 	quiet   time.Time
+	claimed time.Time
 	delayed map[string]*waiting // ready tasks that wait for a time, by token
 	overdue map[string]*run.Run // runs that must end by a time, by id
 	submit  func(context.Context, func(*Tx) error, func(error)) error

@@ -143,11 +143,17 @@ func (o *owner) ready(r *run.Run, t *run.Task) {
 		o.emit(r.Complete(t, run.TaskReused, "", run.ClassNone, t.Spec.Reuse.Result)...)
 	case t.Spec.Can == plan.CapabilityCoordinator:
 		o.coordinate(r, t)
-	case t.NotBefore.After(o.at) || o.cfg.Now().Before(o.quiet):
+	case t.NotBefore.After(o.at) || o.somebodys(t):
 		o.delayed[o.token(r, t)] = &waiting{r, t}
 	default:
 		o.release(r, t)
 	}
+}
+
+// somebodys: the owner before may have given the lease of the task away, and nobody has
+// said so yet. It could not of a task that became ready since.
+func (o *owner) somebodys(t *run.Task) bool {
+	return !t.ReadyAt.After(o.claimed) && o.cfg.Now().Before(o.quiet)
 }
 
 func (o *owner) release(r *run.Run, t *run.Task) {
@@ -332,15 +338,12 @@ func (o *owner) expire() {
 			o.emit(events...)
 		}
 	}
-	if now.Before(o.quiet) {
-		return
-	}
 	for _, token := range slices.Sorted(maps.Keys(o.delayed)) {
 		w := o.delayed[token]
 		switch {
 		case w.t.State != run.TaskReady || planted.BackOffForgotten.On():
 			delete(o.delayed, token)
-		case !w.t.NotBefore.After(o.at):
+		case !w.t.NotBefore.After(o.at) && !o.somebodys(w.t):
 			delete(o.delayed, token)
 			o.release(w.r, w.t)
 		}
@@ -369,6 +372,7 @@ func (o *owner) inherit() {
 		o.quiet = o.cfg.Now().Add(o.cfg.TTL + time.Second)
 	}
 	o.at = o.j.Now()
+	o.claimed = o.at
 	for _, r := range o.st.Runs("", 1<<30) {
 		r.TakeRevoked()
 		if o.cfg.Inherited != nil && (!r.State.Ended() || o.at.Sub(r.FinishedAt) < lately) {

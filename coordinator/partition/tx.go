@@ -190,7 +190,7 @@ func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, e
 		return Work{}, true, fmt.Errorf("task %s is the coordinator's own: %w", t.Spec.ID, ErrAborted)
 	case t.State != run.TaskReady:
 		return Work{}, true, fmt.Errorf("task %s is %s: %w", t.Spec.ID, t.State, ErrAborted)
-	case o.cfg.Now().Before(o.quiet) || t.NotBefore.After(o.at):
+	case o.somebodys(t) || t.NotBefore.After(o.at):
 		return Work{}, true, fmt.Errorf("task %s is not released yet: %w", t.Spec.ID, ErrAborted)
 	}
 	if err := o.full(r, t); err != nil {
@@ -270,7 +270,7 @@ func (tx *Tx) Reclaim(ref Ref, w Worker, sink Sink) bool {
 		return true
 	}
 	// Given by the owner before, whose note of it was not durable.
-	if t.State == run.TaskReady && t.Spec.Can != plan.CapabilityCoordinator && ref.Attempt == len(t.Attempts)+1 && ref.Fence.Epoch < o.epoch && o.cfg.Now().Before(o.quiet) {
+	if t.State == run.TaskReady && t.Spec.Can != plan.CapabilityCoordinator && ref.Attempt == len(t.Attempts)+1 && ref.Fence.Epoch < o.epoch && o.somebodys(t) {
 		o.emit(run.AttemptStarted{Run: r.ID, Task: t.Spec.ID, Attempt: ref.Attempt, Worker: w.Name, Fence: ref.Fence, LeasedAt: o.at})
 		o.take(&lease{r: r, t: t, ref: ref, worker: w, sink: sink, deadline: o.cfg.Now().Add(o.cfg.TTL)})
 		return true
