@@ -75,7 +75,7 @@ ifneq ($(EXP),R14)
 endif
 ifneq ($(filter R14,$(or $(EXP),R14)),)
 	go test -count=1 -v -timeout 3h -run TestSeeds ./coordinator/simulation -seeds $(if $(FULL),10000,200)
-	go test -count=1 -v -timeout 3h -tags planted -run TestPlanted ./coordinator/simulation -seeds $(if $(FULL),1000,400)
+	go test -count=1 -v -timeout 3h -tags planted -run TestPlanted ./coordinator/simulation -seeds $(if $(FULL),1000,600)
 endif
 
 clean: ## remove what this tree built; tools in ~/.cache/slipway stay
