@@ -185,10 +185,12 @@ func (s *runs) Watch(req *pb.WatchRequest, out grpc.ServerStreamingServer[pb.Wat
 	ctx := out.Context()
 	var snapshot *run.Run
 	var changes <-chan session.Change
-	err := s.cfg.find(ctx, req.GetRun(), func(_ *partition.Tx, r *run.Run) error {
+	var until context.Context
+	err := s.cfg.find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) error {
 		f := s.cfg.Hub.Follow(r.ID)
-		context.AfterFunc(ctx, f.Close)
-		snapshot, changes = r, f.C
+		snapshot, changes, until = r, f.C, tx.Until()
+		stop := context.AfterFunc(until, f.Close)
+		context.AfterFunc(ctx, func() { stop(); f.Close() })
 		return nil
 	}, func(ctx context.Context, c *grpc.ClientConn, id string) error {
 		in, err := pb.NewRunServiceClient(c).Watch(ctx, &pb.WatchRequest{Run: id})
@@ -204,8 +206,11 @@ func (s *runs) Watch(req *pb.WatchRequest, out grpc.ServerStreamingServer[pb.Wat
 	for !ended {
 		c, ok := <-changes
 		if !ok {
-			if ctx.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
 				return toStatus(context.Cause(ctx))
+			case until.Err() != nil: // another coordinator goes on
+				return toStatus(partition.ErrElsewhere)
 			}
 			return status.Error(codes.ResourceExhausted, "the watcher is too slow: watch again") //nolint:wrapcheck // the edge
 		}

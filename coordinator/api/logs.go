@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -24,11 +25,12 @@ type logs struct {
 // Tail answers one attempt after the other: the one that was asked for; or the last and,
 // with follow, those after it.
 func (s *logs) Tail(req *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailResponse]) error {
-	ctx := out.Context()
+	ctx, left := context.WithCancelCause(out.Context())
+	defer left(nil)
 	if req.GetOffset() > 0 && req.GetAttempt() == 0 {
 		return status.Error(codes.InvalidArgument, "an offset is of one attempt: name the attempt too") //nolint:wrapcheck // the edge
 	}
-	task, err := s.follow(req, out)
+	task, err := s.follow(req, out, func() { left(partition.ErrElsewhere) })
 	if err != nil || task == nil {
 		return err
 	}
@@ -39,7 +41,7 @@ func (s *logs) Tail(req *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailR
 	for {
 		a, err := task.attempt(ctx, number, req.GetFollow())
 		if err != nil {
-			return toStatus(err)
+			return toStatus(because(ctx, err))
 		}
 		if a == nil {
 			if req.GetAttempt() > 0 {
@@ -48,13 +50,21 @@ func (s *logs) Tail(req *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailR
 			return nil
 		}
 		if err := s.copy(ctx, task, a, offset, req.GetFollow(), out); err != nil {
-			return toStatus(err)
+			return toStatus(because(ctx, err))
 		}
 		if req.GetAttempt() > 0 || !req.GetFollow() {
 			return nil
 		}
 		number, offset = number+1, 0
 	}
+}
+
+// because is the cause of an error, if it is that another coordinator goes on with the run.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, partition.ErrElsewhere) {
+		return cause
+	}
+	return err
 }
 
 // copy sends the log of one attempt until it has ended, or without follow what is there.
@@ -96,8 +106,8 @@ type followed struct {
 }
 
 // follow finds the task; nil without an error: its owner is another coordinator, whose
-// answer was handed on.
-func (s *logs) follow(req *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailResponse]) (f *followed, err error) {
+// answer was handed on. left is called when this coordinator hears nothing more of the run.
+func (s *logs) follow(req *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailResponse], left func()) (f *followed, err error) {
 	ctx := out.Context()
 	err = s.cfg.find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) error {
 		t, ok := r.Find(req.GetTask())
@@ -109,7 +119,8 @@ func (s *logs) follow(req *pb.TailRequest, out grpc.ServerStreamingServer[pb.Tai
 			return nil
 		}
 		changes := s.cfg.Hub.Follow(r.ID)
-		context.AfterFunc(ctx, changes.Close)
+		stop := context.AfterFunc(tx.Until(), left)
+		context.AfterFunc(ctx, func() { stop(); changes.Close() })
 		s.cfg.Go(func() { f.update(changes.C); changes.Close() })
 		return nil
 	}, func(ctx context.Context, c *grpc.ClientConn, id string) error {
@@ -167,6 +178,8 @@ func (f *followed) attempt(ctx context.Context, n int, wait bool) (*run.Attempt,
 		switch {
 		case n <= len(t.Attempts):
 			return &t.Attempts[n-1], nil
+		case wait && ctx.Err() != nil: // gone, then, may be for want of an owner
+			return nil, context.Cause(ctx)
 		case !wait || gone || t.State.Ended():
 			return nil, nil //nolint:nilnil // no attempt is an answer
 		}

@@ -88,14 +88,20 @@ func (j *Journal) Claim(ctx context.Context, fold func(Record) error) (uint64, e
 
 // Resume is Claim that begins with the newest snapshot, where there is one: begin is given
 // what was saved, and fold the records behind it. begin may be called again, with an older
-// one, when it answers that it cannot use the first; what was before is void then.
-func (j *Journal) Resume(ctx context.Context, begin func(project.Saved) error, fold func(Record) error) (uint64, error) {
-	end, err := j.reader().resume(ctx, begin)
-	if err != nil {
-		return 0, err
+// one, when it answers that it cannot use the first; or with a newer one, when another
+// owner takes the records away meanwhile that come behind it. What was before is void then.
+func (j *Journal) Resume(ctx context.Context, begin func(project.Saved) error, fold func(Record) error) (epoch uint64, err error) {
+	const tries = 5
+	for range tries {
+		if j.end, err = j.reader().resume(ctx, begin); err == nil {
+			epoch, err = j.claim(ctx, fold)
+		}
+		if !errors.Is(err, ErrPurged) {
+			break
+		}
+		j.cfg.Log.InfoContext(ctx, "another owner goes on with the journal, beginning again", "partition", j.cfg.Partition, "err", err)
 	}
-	j.end = end
-	return j.claim(ctx, fold)
+	return epoch, err
 }
 
 func (j *Journal) claim(ctx context.Context, fold func(Record) error) (uint64, error) {

@@ -93,7 +93,7 @@ func (r *reader) from(ctx context.Context, first uint64, taken []Taken, begin fu
 		wrong = append(wrong, fmt.Errorf("snapshot of record %d: %w", t.Sequence, err))
 	}
 	if first > 1 {
-		return chain{}, fmt.Errorf("%w: it begins with record %d, and no snapshot of what was before can be used: %w", ErrCorrupt, first, errors.Join(wrong...))
+		return chain{}, fmt.Errorf("%w: it begins with record %d, and no snapshot of what was before can be used: %w", ErrPurged, first, errors.Join(wrong...))
 	}
 	if len(wrong) > 0 { // begin may have begun
 		if err := begin(project.Saved{}); err != nil {

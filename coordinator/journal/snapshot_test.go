@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -301,4 +302,39 @@ func TestOlderReadersRefuseAJournalWithSnapshots(t *testing.T) {
 	if d := cmp.Diff([]int32{2, 2}, []int32{schema, least}); d != "" {
 		t.Errorf("schema and least reader of a claim (-want +got):\n%s", d)
 	}
+}
+
+// overtaken is a stream that an owner goes on with when somebody begins to read it.
+type overtaken struct {
+	journal.Stream
+	goOn func()
+}
+
+func (o *overtaken) Read(ctx context.Context, from uint64, each func(uint64, []byte) error) error {
+	if goOn := o.goOn; goOn != nil {
+		o.goOn = nil
+		goOn()
+	}
+	return o.Stream.Read(ctx, from, each)
+}
+
+// An owner that is still there takes the records away that its successor wants to read
+// behind an older snapshot: that one begins again, with the newest.
+func TestRecordsThatAreTakenAwayMeanwhile(t *testing.T) {
+	k, _ := onMemory(t)
+	a := k.claimed("a")
+	more := func() {
+		k.append(a, 10)
+		_, trim := k.take(a)
+		trim()
+	}
+	more()
+	more()
+	o := &overtaken{Stream: k.stream, goOn: func() { more(); more(); k.append(a, 3) }}
+	k.stream = o
+	k.same(5) // the record that names the snapshot, three behind it, and its own claim
+	if o.goOn != nil {
+		t.Error("nobody was overtaken")
+	}
+	k.append(k.claimed("last"), 1)
 }

@@ -15,6 +15,8 @@ var (
 	ErrBehind = errors.New("the stream has gone on")
 	// ErrNoRecord: there is no record with that number.
 	ErrNoRecord = errors.New("no such record")
+	// ErrPurged: records that were to be read are not there any more, or never were.
+	ErrPurged = fmt.Errorf("%w: records are missing", ErrCorrupt)
 )
 
 // Stream stores the frames of one partition, numbered from 1. After any error of Append
@@ -95,7 +97,7 @@ func (s *natsStream) Read(ctx context.Context, from uint64, each func(uint64, []
 		return nil
 	}
 	if info.State.FirstSeq > from {
-		return fmt.Errorf("read journal: %w: it begins with record %d", ErrCorrupt, info.State.FirstSeq)
+		return fmt.Errorf("read journal: %w: it begins with record %d", ErrPurged, info.State.FirstSeq)
 	}
 	cons, err := s.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from})
 	if err != nil {
@@ -120,7 +122,10 @@ func (s *natsStream) Read(ctx context.Context, from uint64, each func(uint64, []
 		if err != nil {
 			return fmt.Errorf("read journal: %w", err)
 		}
-		at = meta.Sequence.Stream
+		if meta.Sequence.Stream != at+1 {
+			return fmt.Errorf("read journal: %w: record %d comes after record %d", ErrPurged, meta.Sequence.Stream, at)
+		}
+		at++
 		if err := each(at, m.Data()); err != nil {
 			return err
 		}

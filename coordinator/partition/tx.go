@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -19,6 +20,10 @@ type Tx struct{ o *owner }
 // State is what the partition serves, for reading and inside the command only. Once the
 // partition has ended it does not change.
 func (tx *Tx) State() *project.State { return tx.o.st }
+
+// Until ends when the time of this owner does. Whoever follows a run hears nothing more of
+// it here then.
+func (tx *Tx) Until() context.Context { return tx.o.ctx }
 
 // Worker is a process that holds leases.
 type Worker struct {

@@ -212,6 +212,49 @@ func TestARunGoesOnWhenItsOwnerLeaves(t *testing.T) {
 	}
 }
 
+// A coordinator that loses a partition and lives tells those who follow its runs: they would
+// hear nothing more.
+func TestFollowersOfALostPartitionAreTold(t *testing.T) {
+	f := start(t)
+	id := f.submit(t, "k").GetId() // nobody carries it out
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	watch, err := f.runs.Watch(ctx, &pb.WatchRequest{Run: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := watch.Recv(); err != nil || m.GetSnapshot() == nil {
+		t.Fatalf("first answer: %v, %v", m, err)
+	}
+	ended := make(chan error, 2)
+	hear := func(recv func() error) {
+		for {
+			if err := recv(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}
+	go hear(func() error { _, err := watch.Recv(); return err }) // both end below, or with ctx
+	log, err := pb.NewLogServiceClient(f.dial(t, f.admin)).Tail(ctx, &pb.TailRequest{Run: id, Task: "build/api", Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go hear(func() error { _, err := log.Recv(); return err })
+	kv, err := f.nats.JetStream(t).KeyValue(ctx, "SLIPWAY_OWNERS")
+	if err == nil {
+		err = kv.Delete(ctx, "partition."+homeOf(t, f, "shop"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := <-ended; status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "another coordinator has it") {
+			t.Errorf("a follower was told %v, want UNAVAILABLE", err)
+		}
+	}
+}
+
 func homeOf(t *testing.T, f *farm, project string) string {
 	t.Helper()
 	kv, err := f.nats.JetStream(t).KeyValue(t.Context(), "SLIPWAY_HOMES")

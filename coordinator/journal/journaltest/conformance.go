@@ -170,8 +170,8 @@ func purged(t *testing.T, open func() journal.Stream) {
 	if _, err := s.Get(t.Context(), 2); !errors.Is(err, journal.ErrNoRecord) {
 		t.Errorf("get of what was purged: %v, want ErrNoRecord", err)
 	}
-	if err := s.Read(t.Context(), 2, func(uint64, []byte) error { return nil }); !errors.Is(err, journal.ErrCorrupt) {
-		t.Errorf("read from what was purged: %v, want ErrCorrupt", err)
+	if err := s.Read(t.Context(), 2, func(uint64, []byte) error { return nil }); !errors.Is(err, journal.ErrPurged) {
+		t.Errorf("read from what was purged: %v, want ErrPurged", err)
 	}
 	if got, err := s.Append(t.Context(), 5, []byte("frame 6")); err != nil || got != 6 {
 		t.Errorf("append after a purge: record %d, %v", got, err)

@@ -130,7 +130,7 @@ func (m *Memory) Read(ctx context.Context, from uint64, each func(uint64, []byte
 		mu.Lock()
 		defer mu.Unlock()
 		if from <= m.purged {
-			return fmt.Errorf("%w: it begins with record %d", journal.ErrCorrupt, m.purged+1)
+			return fmt.Errorf("%w: it begins with record %d", journal.ErrPurged, m.purged+1)
 		}
 		for i := from; i <= uint64(len(m.frames)); i++ {
 			frames = append(frames, bytes.Clone(m.frames[i-1]))
