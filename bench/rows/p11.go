@@ -96,7 +96,7 @@ func (s *start) result(of node.Batch) pairs.Result {
 		What: fmt.Sprintf("start of a coordinator with %d live tasks, %s: exec → the handler of the first task that it gave to a worker; %d runs of %d tasks (%d layers of %d) of one project, the first half of each done",
 			of.Runs*tasks/2, s.name, of.Runs, tasks, of.Layers, of.Width),
 		Against: "the journal's stream without snapshots, read in order by one consumer with nothing done to it: subscribed → the last record is there",
-		Notes:   []string{fmt.Sprintf("ours answered for every partition after %.3f s, median; then it waits until no lease of the owner before can be believed any more", pairs.Median(s.served))},
+		Notes:   []string{fmt.Sprintf("ours answered for every partition after %.3f s, median", pairs.Median(s.served))},
 	}
 }
 

@@ -32,6 +32,7 @@ type Record struct {
 	Epoch    uint64
 	Time     time.Time // journal time: never before that of the record before
 	Owner    string    // set in an epoch claim
+	Last     bool      // its owner left in order
 	Events   []run.Event
 }
 
@@ -98,7 +99,7 @@ func (c *chain) next(codec *wire.Codec, sequence uint64, frame []byte) (Record, 
 	if m.GetSnapshot() != c.newest {
 		return Record{}, at(fmt.Errorf("%w: the newest snapshot is named by record %d, and it says %d", ErrCorrupt, c.newest, m.GetSnapshot()))
 	}
-	rec := Record{Sequence: sequence, Epoch: m.GetEpoch(), Time: wire.FromTime(m.GetTime())}
+	rec := Record{Sequence: sequence, Epoch: m.GetEpoch(), Time: wire.FromTime(m.GetTime()), Last: m.GetLast()}
 	events := m.GetEvents()
 	taken, err := takenIn(m, sequence)
 	if err != nil {

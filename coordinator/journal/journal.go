@@ -111,7 +111,7 @@ func (j *Journal) claim(ctx context.Context, fold func(Record) error) (uint64, e
 		}
 		epoch := j.end.epoch + 1
 		claim := &pb.Event{Kind: &pb.Event_EpochClaimed{EpochClaimed: &pb.EpochClaimed{Epoch: epoch, Owner: j.cfg.Owner, Schema: schema, LeastReader: leastReader}}}
-		err := j.append(ctx, epoch, j.Now(), []*pb.Event{claim})
+		err := j.append(ctx, epoch, j.Now(), &pb.Record{Events: []*pb.Event{claim}})
 		if err == nil {
 			return epoch, fold(Record{Sequence: j.end.sequence, Epoch: epoch, Time: j.end.time, Owner: j.cfg.Owner})
 		}
@@ -134,10 +134,16 @@ func (j *Journal) Append(ctx context.Context, at time.Time, events []run.Event) 
 		}
 		out = append(out, m)
 	}
-	if err := j.append(ctx, j.end.epoch, at, out); err != nil {
+	if err := j.append(ctx, j.end.epoch, at, &pb.Record{Events: out}); err != nil {
 		return Record{}, err
 	}
 	return Record{Sequence: j.end.sequence, Epoch: j.end.epoch, Time: j.end.time, Events: events}, nil
+}
+
+// Leave notes that the owner leaves in order: all that it said to anybody is in the journal.
+// Nothing may be appended after it before the next Claim.
+func (j *Journal) Leave(ctx context.Context) error {
+	return j.append(ctx, j.end.epoch, j.Now(), &pb.Record{Last: true})
 }
 
 // Now is the journal time of an append made now: it never goes back.
@@ -148,8 +154,9 @@ func (j *Journal) Now() time.Time {
 	return j.end.time
 }
 
-func (j *Journal) append(ctx context.Context, epoch uint64, at time.Time, events []*pb.Event) error {
-	rec := &pb.Record{Epoch: epoch, Previous: j.end.hash, Time: timestamppb.New(at), Events: events, Snapshot: j.end.newest}
+// append chains a record to the last one, and stores it.
+func (j *Journal) append(ctx context.Context, epoch uint64, at time.Time, rec *pb.Record) error {
+	rec.Epoch, rec.Previous, rec.Time, rec.Snapshot = epoch, j.end.hash, timestamppb.New(at), j.end.newest
 	frame, err := seal(rec)
 	if err != nil {
 		return err

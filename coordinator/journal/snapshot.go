@@ -226,7 +226,7 @@ func (j *Journal) Since() (records uint64, size int64) {
 func (j *Journal) Took(ctx context.Context, at time.Time, t Taken) (trim func(context.Context) error, err error) {
 	before := j.end.taken
 	e := &pb.Event{Kind: &pb.Event_SnapshotTaken{SnapshotTaken: &pb.SnapshotTaken{Sequence: t.Sequence, Hash: t.Hash, Blob: t.Blob}}}
-	if err := j.append(ctx, j.end.epoch, at, []*pb.Event{e}); err != nil {
+	if err := j.append(ctx, j.end.epoch, at, &pb.Record{Events: []*pb.Event{e}}); err != nil {
 		return nil, fmt.Errorf("append a snapshot: %w", err)
 	}
 	if len(before) == 0 {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,6 +68,11 @@ type owner struct {
 	err    error // of Run, once done
 }
 
+// leased is the right to be the owner until the process is killed.
+type leased struct{ gone atomic.Bool }
+
+func (l *leased) Valid() bool { return !l.gone.Load() }
+
 // farm is one partition over a real journal, whose owner can be changed.
 type farm struct {
 	t       tb
@@ -106,10 +112,14 @@ func (f *farm) start() *owner {
 		Log:   slog.New(slog.DiscardHandler), Now: f.clock.Now, Suffix: func() string { f.ids++; return fmt.Sprint("x", f.ids) },
 	})
 	ctx, cancel := context.WithCancel(f.t.Context())
-	o.cancel, f.js.kill = cancel, cancel
+	held := &leased{}
+	o.cancel, f.js.kill = cancel, func() {
+		held.gone.Store(true)
+		cancel()
+	}
 	go func() {
 		defer close(o.done)
-		o.err = o.Serve(ctx, partition.Always{})
+		o.err = o.Serve(ctx, held)
 	}()
 	for !o.Here() && !o.ended() { // until then commands are refused: it is nobody's
 		runtime.Gosched()

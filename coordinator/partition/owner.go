@@ -18,6 +18,8 @@ const (
 	tick = 100 * time.Millisecond
 	// lately is how long ago a run may have ended whose owner had not told everybody.
 	lately = time.Minute
+	// overtime is how long an owner that was told to leave may take to make its last batch durable.
+	overtime = time.Second
 )
 
 // owner is a partition between a claim and the loss of it.
@@ -26,6 +28,8 @@ type owner struct {
 	lease  Lease
 	ctx    context.Context //nolint:containedctx // lives exactly as long as the owner
 	cancel context.CancelFunc
+	late   context.Context //nolint:containedctx // of appends: lives a little longer, so that the last batch is not in doubt
+	end    context.CancelFunc
 	st     *project.State
 	j      Journal
 	epoch  uint64
@@ -33,7 +37,8 @@ type owner struct {
 	leases map[string]*lease
 	teams  map[string]int // of the leases, those of each team's tasks
 	// quiet: until then no task is released that was ready at that journal time, when the
-	// partition was claimed, for its lease may be somebody's.
+	// partition was claimed, for its lease may be somebody's. claimed is zero when the owner
+	// before left in order.
 	quiet   time.Time
 	claimed time.Time
 	delayed map[string]*waiting // ready tasks that wait for a time, by token
@@ -72,8 +77,16 @@ type waiting struct {
 
 func newOwner(ctx context.Context, cfg Config, l Lease, st *project.State, j Journal, epoch uint64, submit func(context.Context, func(*Tx) error, func(error)) error) *owner {
 	ctx, cancel := context.WithCancel(ctx)
+	late, end := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() {
+		if l.Valid() {
+			time.AfterFunc(overtime, end)
+		} else {
+			end()
+		}
+	})
 	return &owner{
-		cfg: cfg, lease: l, ctx: ctx, cancel: cancel, st: st, j: j, epoch: epoch,
+		cfg: cfg, lease: l, ctx: ctx, cancel: cancel, late: late, end: end, st: st, j: j, epoch: epoch,
 		leases: map[string]*lease{}, teams: map[string]int{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
 		submit: submit, touched: map[string]int{}, moved: map[string]bool{}, dirty: map[string]bool{},
 	}
@@ -81,6 +94,7 @@ func newOwner(ctx context.Context, cfg Config, l Lease, st *project.State, j Jou
 
 func (o *owner) stop() {
 	o.cancel()
+	o.end()
 	o.side.Wait()
 	o.cfg.Dispatch.Left(o.cfg.Number)
 }
@@ -93,6 +107,7 @@ func (o *owner) serve(in *inbox) error {
 	}
 	for {
 		if err := o.begin(in, t.C); err != nil {
+			o.leave()
 			return err
 		}
 		o.gather(in)
@@ -102,9 +117,23 @@ func (o *owner) serve(in *inbox) error {
 	}
 }
 
+// leave says that all that was given away is in the journal: whoever is next need not wait for
+// what it does not know of.
+func (o *owner) leave() {
+	if !o.lease.Valid() {
+		return
+	}
+	if err := o.j.Leave(o.late); err != nil {
+		o.cfg.Log.WarnContext(o.ctx, "the next owner is not told that this one left in order, and will wait for the leases of this one", "partition", o.cfg.Number, "err", err)
+	}
+}
+
 // begin waits for what a batch begins with. A tick that is due goes first: however busy
 // the partition is, and in one order, so that a simulation replays.
 func (o *owner) begin(in *inbox, ticks <-chan time.Time) error {
+	if o.ctx.Err() != nil { // however busy it is
+		return context.Cause(o.ctx)
+	}
 	tick := false
 	select {
 	case <-ticks:
@@ -170,7 +199,7 @@ func (o *owner) commit() error {
 	case err != nil:
 	case len(events) > 0:
 		failpoint.Hit(failpoint.BatchDecided)
-		err = persist(o.ctx, o.j, o.at, events)
+		err = persist(o.late, o.j, o.at, events)
 	case len(replies) > 0 && !o.lease.Valid(): // what was read may be old
 		err = errExpired
 	}

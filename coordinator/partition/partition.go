@@ -83,6 +83,8 @@ type Journal interface {
 	Resume(ctx context.Context, begin func(project.Saved) error, fold func(journal.Record) error) (epoch uint64, err error)
 	// Append makes events durable at a time that Now gave.
 	Append(ctx context.Context, at time.Time, events []run.Event) (journal.Record, error)
+	// Leave notes that the owner leaves in order.
+	Leave(ctx context.Context) error
 	// Now is the journal time of an append made now.
 	Now() time.Time
 	Snapshots
@@ -266,6 +268,7 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 	}
 	st := project.New(plans)
 	records, saved := 0, 0
+	var left, last bool // of the record before the claim, and of the claim
 	start := p.cfg.Now()
 	epoch, err := j.Resume(ctx, func(s project.Saved) (err error) {
 		if loaded, err = p.load(ctx, s); err == nil {
@@ -275,6 +278,7 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 		return err
 	}, func(rec journal.Record) error {
 		records++
+		left, last = last, rec.Last
 		return st.Fold(rec.Events, rec.Time)
 	})
 	loaded = nil
@@ -289,7 +293,7 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 	o = newOwner(ctx, p.cfg, l, st, j, epoch, p.Go)
 	defer o.stop()
 	if records > 1 || saved > 0 {
-		o.inherit()
+		o.inherit(left)
 	}
 	failpoint.Hit(failpoint.OwnerInherited)
 	return o.serve(t.in)

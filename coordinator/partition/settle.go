@@ -366,13 +366,16 @@ func (o *owner) lost(token string, l *lease) {
 
 // inherit takes over what the owner before left: attempts that may still go on, and
 // ready tasks whose lease may have been given without being journalled. Both wait one
-// TTL, or for the worker to say that it still has them.
-func (o *owner) inherit() {
+// TTL, or for the worker to say that it still has them. An owner that left in order has given
+// nothing away that was not journalled.
+func (o *owner) inherit(left bool) {
 	if !planted.NoQuietPeriod.On() {
 		o.quiet = o.cfg.Now().Add(o.cfg.TTL + time.Second)
 	}
 	o.at = o.j.Now()
-	o.claimed = o.at
+	if !left {
+		o.claimed = o.at
+	}
 	for _, r := range o.st.Runs("", 1<<30) {
 		r.TakeRevoked()
 		if o.cfg.Inherited != nil && (!r.State.Ended() || o.at.Sub(r.FinishedAt) < lately) {

@@ -22,6 +22,10 @@ func (st *stream) enter() bool {
 		old.cancel()
 	}
 	st.streams[st.worker.Instance] = st
+	if st.cfg.Peers != nil && st.alone == nil {
+		st.alone = make(chan struct{})
+		go st.follow(st.alone)
+	}
 	st.present(true)
 	return true
 }
@@ -32,6 +36,10 @@ func (st *stream) leave() {
 	defer st.Server.mu.Unlock()
 	if st.streams[st.worker.Instance] == st {
 		delete(st.streams, st.worker.Instance)
+		if len(st.streams) == 0 && st.alone != nil {
+			close(st.alone)
+			st.alone = nil
+		}
 		st.present(false)
 	}
 }

@@ -67,6 +67,7 @@ type Server struct {
 	codec   *wire.Codec
 	mu      sync.Mutex
 	streams map[string]*stream // by instance: the newest of each process
+	alone   chan struct{}      // closed when the last of them has ended; nil: there are none, or no Peers
 }
 
 // New makes a server.
@@ -157,23 +158,24 @@ func (s *Server) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 		st.relay = newRelay(st)
 		st.parts.Go(st.relay.run)
 	}
-	st.parts.Go(func() {
-		if err := st.send(g); err != nil {
-			cancel()
-		}
-	})
-	if s.cfg.Peers != nil && !st.forwarded {
-		st.parts.Go(st.follow)
+	if st.follows() {
+		st.meet()
 	}
 	read := make(chan error, 1)
-	go func() { read <- st.read(g, first) }() // it ends with the stream, and that with this call
+	go func() { // it ends with the stream, and that with this call
+		read <- st.read(g, first)
+		cancel()
+	}()
+	if err := st.send(g); err != nil {
+		return err
+	}
 	select {
 	case err := <-read:
 		if !st.forwarded {
 			log.InfoContext(ctx, "worker disconnected", "err", err)
 		}
 		return err
-	case <-ctx.Done():
+	default:
 		return status.Error(codes.Aborted, "the worker has a newer session") //nolint:wrapcheck // the edge
 	}
 }

@@ -3,6 +3,8 @@ package session
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,33 +42,50 @@ type upstream struct {
 	asked map[string]bool // lease requests that were not answered
 }
 
-// follow keeps a session with every other coordinator, so that each knows of this worker's
-// slots, until the stream ends.
-func (st *stream) follow() {
-	var running sync.WaitGroup
-	defer running.Wait()
+// follow has the streams of this coordinator meet the others whenever those change, until
+// there is no stream. It is one for all: workers are many, and idle ones should cost little.
+func (s *Server) follow(alone <-chan struct{}) {
 	for {
-		changed := st.cfg.Peers.Changed()
-		others, err := st.cfg.Peers.Others(st.ctx)
-		if err != nil {
-			st.cfg.Log.WarnContext(st.ctx, "other coordinators cannot be reached", "err", err)
-		}
-		there := map[string]bool{}
-		for _, o := range others {
-			there[o.ID] = true
-			st.mu.Lock()
-			_, have := st.ups[o.ID]
-			if !have {
-				u := &upstream{st: st, place: o, out: &pb.SessionRequest{}, wake: make(chan struct{}, 1), asked: map[string]bool{}}
-				st.ups[o.ID] = u
-				running.Go(u.run)
+		changed := s.cfg.Peers.Changed()
+		s.mu.Lock()
+		all := slices.Collect(maps.Values(s.streams))
+		s.mu.Unlock()
+		for _, st := range all {
+			if st.follows() {
+				st.meet()
 			}
-			st.mu.Unlock()
 		}
 		select {
 		case <-changed:
-		case <-st.ctx.Done():
+		case <-alone:
 			return
+		}
+	}
+}
+
+// follows: the stream is the worker's own, and there may be other coordinators.
+func (st *stream) follows() bool { return st.cfg.Peers != nil && !st.forwarded }
+
+// meet begins a session with every other coordinator that has none, so that each knows of
+// this worker's slots.
+func (st *stream) meet() {
+	others, err := st.cfg.Peers.Others(st.ctx)
+	if err != nil {
+		if st.ctx.Err() == nil {
+			st.cfg.Log.WarnContext(st.ctx, "other coordinators cannot be reached", "err", err)
+		}
+		return
+	}
+	for _, o := range others {
+		u := &upstream{st: st, place: o, out: &pb.SessionRequest{}, wake: make(chan struct{}, 1), asked: map[string]bool{}}
+		st.mu.Lock()
+		_, have := st.ups[o.ID]
+		if !have {
+			st.ups[o.ID] = u
+		}
+		st.mu.Unlock()
+		if !have {
+			st.beside(u.run)
 		}
 	}
 }
@@ -92,8 +111,11 @@ func (u *upstream) run() {
 		}
 	}
 	u.st.mu.Lock()
-	defer u.st.mu.Unlock()
 	delete(u.st.ups, u.place.ID)
+	u.st.mu.Unlock()
+	if u.st.ctx.Err() == nil {
+		u.st.meet() // it may have come back at another place meanwhile
+	}
 }
 
 func (u *upstream) there() bool {

@@ -51,6 +51,8 @@ func (w *world) act() {
 		w.audit()
 	case n < 80:
 		w.late()
+	case n < 84 && w.now != nil:
+		w.drain(w.now)
 	}
 }
 

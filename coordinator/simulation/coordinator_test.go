@@ -111,6 +111,12 @@ func (w *world) kill(c *coordinator) {
 	c.cancel()
 }
 
+// drain has the process leave in order: it is the owner until it has ended.
+func (w *world) drain(c *coordinator) {
+	w.say("%s is drained", c.name)
+	c.cancel()
+}
+
 // hints are the queue: at most one of each task, and gone when taken.
 type hints struct{ w *world }
 

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,6 +99,16 @@ func TestRealNode(t *testing.T) {
 		run(t, 1, "net", "down", "--name", "real", "--index", nodeIndex)
 	})
 	t.Run("crash", func(t *testing.T) { crash(t, c.client, ns, ref) })
+	t.Run("a kubelet that ends is started again", func(t *testing.T) {
+		old := kubelet(t, "real-0")
+		if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "another kubelet", func(context.Context) (bool, string) {
+			pid := kubelet(t, "real-0")
+			return pid != 0 && pid != old, fmt.Sprint(pid)
+		})
+	})
 
 	c.stop(t, syscall.SIGTERM)
 	run(t, 0, "net", "down", "--name", "real", "--index", nodeIndex)
@@ -123,6 +134,30 @@ func TestRealNode(t *testing.T) {
 			t.Errorf("the machine before:\n%s\nand after a kill:\n%s", before, after)
 		}
 	})
+}
+
+// kubelet answers the process id of the kubelet of a node; 0: there is none.
+func kubelet(t *testing.T, node string) int {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range all {
+		line, err := os.ReadFile(path)
+		if err != nil { // it has ended
+			continue
+		}
+		args := strings.Split(string(line), "\x00")
+		if filepath.Base(args[0]) == "kubelet" && slices.Contains(args, "--hostname-override="+node) {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	return 0
 }
 
 // serveRegistry serves an image over TLS, on the host's side of the veth pair, to whoever has the token.

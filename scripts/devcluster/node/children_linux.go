@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,24 +20,37 @@ type children struct {
 	byPID map[int]*child
 	env   []string
 	logs  func(name string) string
-	// died is told about every child that ends without having been stopped.
-	died func(error)
+	// again is told about a child that ended without having been stopped and is started again; died of one that
+	// did so too often.
+	again func(string)
+	died  func(error)
 	quit chan struct{}
 	done chan struct{}
 }
 
 type child struct {
 	name  string
+	path  string
+	args  []string
 	pid   int
+	lives int // how often it is started again when it ends by itself
 	ended chan struct{}
 	// stopping says that the end is wanted; it is guarded by children.mu.
 	stopping bool
 	status   unix.WaitStatus
 }
 
-func newChildren(env []string, logs func(name string) string, died func(error)) *children {
+const (
+	// lives is how often a program of a node is started again, as the service manager of a machine does: a kubelet gives up
+	// when what it needs at its start is late.
+	lives = 5
+	// restart is how long it stays away.
+	restart = time.Second
+)
+
+func newChildren(env []string, logs func(name string) string, again func(string), died func(error)) *children {
 	c := &children{
-		byPID: map[int]*child{}, env: env, logs: logs, died: died, quit: make(chan struct{}), done: make(chan struct{}),
+		byPID: map[int]*child{}, env: env, logs: logs, again: again, died: died, quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGCHLD)
@@ -79,11 +93,44 @@ func (c *children) reap() {
 		}
 		delete(c.byPID, pid)
 		ch.status = status
-		close(ch.ended)
-		if !ch.stopping {
-			c.died(fmt.Errorf("%s ended by itself (%s): see %s", ch.name, describe(status), c.logs(ch.name)))
+		if ch.stopping {
+			close(ch.ended)
+			continue
 		}
+		what := fmt.Sprintf("%s ended by itself (%s): %s: see %s", ch.name, describe(status), lastLine(c.logs(ch.name)), c.logs(ch.name))
+		if ch.lives == 0 {
+			close(ch.ended)
+			c.died(errors.New(what))
+			continue
+		}
+		ch.lives--
+		c.again(what + "; starting it again")
+		time.AfterFunc(restart, func() { c.revive(ch) })
 	}
+}
+
+// revive starts a child again that ended by itself, unless its end is wanted by now.
+func (c *children) revive(ch *child) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ch.stopping {
+		close(ch.ended)
+		return
+	}
+	if err := c.launch(ch); err != nil {
+		close(ch.ended)
+		c.died(err)
+	}
+}
+
+// lastLine is the end of a log, for a message.
+func lastLine(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "no log"
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return lines[len(lines)-1]
 }
 
 func describe(s unix.WaitStatus) string {
@@ -112,21 +159,30 @@ func (c *children) run(name, path string, args ...string) error {
 }
 
 func (c *children) spawn(name, path string, args []string, ends bool) (*child, error) {
-	log, err := os.OpenFile(c.logs(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open the log of %s: %w", name, err)
-	}
-	defer log.Close() // the child has its own
-	cmd := &exec.Cmd{Path: path, Args: append([]string{path}, args...), Env: c.env, Stdout: log, Stderr: log}
+	ch := &child{name: name, path: path, args: args, ended: make(chan struct{}), stopping: ends, lives: lives}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+	if err := c.launch(ch); err != nil {
+		return nil, err
 	}
-	ch := &child{name: name, pid: cmd.Process.Pid, ended: make(chan struct{}), stopping: ends}
+	return ch, nil
+}
+
+// launch starts a child's program. The lock keeps it from being collected before it is registered.
+func (c *children) launch(ch *child) error {
+	log, err := os.OpenFile(c.logs(ch.name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the log of %s: %w", ch.name, err)
+	}
+	defer log.Close() // the child has its own
+	cmd := &exec.Cmd{Path: ch.path, Args: append([]string{ch.path}, ch.args...), Env: c.env, Stdout: log, Stderr: log}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", ch.name, err)
+	}
+	ch.pid = cmd.Process.Pid
 	c.byPID[ch.pid] = ch
 	// Waiting is reap's business; without this the library would keep a file descriptor for it.
-	return ch, cmd.Process.Release()
+	return cmd.Process.Release()
 }
 
 // stop asks a child to end and kills it when it takes too long. A nil child is fine.

@@ -54,9 +54,9 @@ func (i Init) Run(ctx context.Context) error {
 		"PATH=" + i.Spec.Bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=" + state, "TMPDIR=" + filepath.Join(state, "tmp"),
 	}
-	c := newChildren(env, logs, fail)
-	defer c.close()
 	out := &reports{w: i.Out}
+	c := newChildren(env, logs, func(what string) { out.progress("%s", what) }, fail)
+	defer c.close()
 	err := controlplane.Run(running, controlplane.Config{
 		Dir: dir, Name: i.Spec.Name, Bind: netip.AddrPortFrom(i.Spec.Plan.NodeIP, apiPort), Services: i.Spec.Plan.Services,
 		ServeServices: true, Lean: i.Spec.Lean, Audit: i.Spec.Audit, Log: i.Log, Progress: out.progress,

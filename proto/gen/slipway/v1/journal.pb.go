@@ -39,7 +39,10 @@ type Record struct {
 	Events []*Event               `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
 	// Number of the newest record before this one that is a SnapshotTaken; 0: there is none.
 	// So the last record says where a reader may begin.
-	Snapshot      uint64 `protobuf:"varint,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Snapshot uint64 `protobuf:"varint,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// The owner left in order with this record: it gave no lease away whose AttemptStarted is
+	// not in the journal. Its events are empty.
+	Last          bool `protobuf:"varint,6,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -107,6 +110,13 @@ func (x *Record) GetSnapshot() uint64 {
 		return x.Snapshot
 	}
 	return 0
+}
+
+func (x *Record) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
 }
 
 // Event is something that happened. Events record outcomes, never decisions that a
@@ -1565,13 +1575,14 @@ var File_slipway_v1_journal_proto protoreflect.FileDescriptor
 const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\n" +
 	"\x18slipway/v1/journal.proto\x12\n" +
-	"slipway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14slipway/v1/run.proto\"\xb1\x01\n" +
+	"slipway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14slipway/v1/run.proto\"\xc5\x01\n" +
 	"\x06Record\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bprevious\x18\x02 \x01(\fR\bprevious\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12)\n" +
 	"\x06events\x18\x04 \x03(\v2\x11.slipway.v1.EventR\x06events\x12\x1a\n" +
-	"\bsnapshot\x18\x05 \x01(\x04R\bsnapshot\"\xe2\a\n" +
+	"\bsnapshot\x18\x05 \x01(\x04R\bsnapshot\x12\x12\n" +
+	"\x04last\x18\x06 \x01(\bR\x04last\"\xe2\a\n" +
 	"\x05Event\x12?\n" +
 	"\repoch_claimed\x18\x01 \x01(\v2\x18.slipway.v1.EpochClaimedH\x00R\fepochClaimed\x12<\n" +
 	"\frun_accepted\x18\x02 \x01(\v2\x17.slipway.v1.RunAcceptedH\x00R\vrunAccepted\x12E\n" +
