@@ -57,7 +57,7 @@ func Open(ctx context.Context, js jetstream.JetStream, replicas int) (*Store, er
 	s, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: stream, Description: "Plans, manifests and releases, by digest", Subjects: []string{prefix + ".*.*"}, Storage: jetstream.FileStorage,
 		Replicas: max(1, replicas), Retention: jetstream.LimitsPolicy, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
-		MaxMsgSize: 1 << 20, Duplicates: 0, AllowDirect: false, // a read that follows a write must see it
+		MaxMsgSize: 1 << 20, Duplicates: 0, AllowDirect: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
@@ -112,7 +112,7 @@ func (s *Store) store(ctx context.Context, digest string, n int, h nats.Header, 
 		if !errors.As(err, &api) || !strings.Contains(api.Description, "maximum messages per subject exceeded") {
 			return err //nolint:wrapcheck // Put says what it was doing
 		}
-		if _, err = s.part(ctx, digest, n); !errors.Is(err, jetstream.ErrMsgNotFound) {
+		if _, err = s.leaders(ctx, to); !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return err //nolint:wrapcheck // as above
 		}
 		select {
@@ -169,14 +169,40 @@ func (s *Store) read(ctx context.Context, digest string) ([]byte, error) {
 	return data, nil
 }
 
+// part reads one part. What is stored never changes, so any replica may say that it is there,
+// and does so without what the leader's answers cost; that it is not is for the leader to say,
+// for a read that follows a write must see it.
 func (s *Store) part(ctx context.Context, digest string, n int) (*jetstream.RawStreamMsg, error) {
 	at, err := subject(digest, n)
 	if err != nil {
 		return nil, err
 	}
-	return ask(ctx, s.patience, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+	m, err := ask(ctx, s.patience, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 		return s.stream.GetLastMsgForSubject(ctx, at)
 	})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return s.leaders(ctx, at)
+	}
+	return m, err
+}
+
+// leaders is what the stream's leader has; with the client's newer interface a stream is read
+// in one way alone.
+func (s *Store) leaders(ctx context.Context, at string) (*jetstream.RawStreamMsg, error) {
+	js, err := s.js.Conn().JetStream()
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	m, err := ask(ctx, s.patience, func(ctx context.Context) (*nats.RawStreamMsg, error) {
+		return js.GetLastMsg(stream, at, nats.Context(ctx))
+	})
+	switch {
+	case errors.Is(err, nats.ErrMsgNotFound):
+		return nil, jetstream.ErrMsgNotFound
+	case err != nil:
+		return nil, err
+	}
+	return &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Sequence, Header: m.Header, Data: m.Data, Time: m.Time}, nil
 }
 
 // How long one request waits for an answer, and how often it is made.

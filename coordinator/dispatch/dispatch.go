@@ -29,6 +29,9 @@ const (
 	margin = 8
 	// sweep is how long a hint may be out before it is published again.
 	sweep = 5 * time.Second
+	// ripe is how long a hint may be out before it is given to a slot that asks this coordinator
+	// for its next task.
+	ripe = 50 * time.Millisecond
 	// nobody is how long tasks may wait with no worker for them before the log says so, and says it again.
 	nobody = time.Minute
 )
@@ -63,6 +66,9 @@ type lane struct {
 	out      map[string]hint // published and not leased
 	hints    map[string]int  // of those, by team
 	slots    map[string]int  // by worker
+	leased   map[int]int     // by partition
+	ripe     []string        // hints that were out for long when Take looked, the oldest last
+	looked   time.Time       // when it did
 	consumer bool
 	// idle is since when tasks wait and nobody can carry them out, or when that was last
 	// logged; zero: it is not so.
@@ -134,9 +140,7 @@ func (d *Dispatcher) Place(capability string) (position map[string]int, slots in
 	if !ok {
 		return nil, 0, nil
 	}
-	for _, n := range l.slots {
-		slots += n
-	}
+	slots = l.all()
 	out := slices.SortedFunc(maps.Keys(l.out), func(a, b string) int { return cmp.Or(l.out[a].at.Compare(l.out[b].at), cmp.Compare(a, b)) })
 	position = make(map[string]int, len(out)+l.waiting.Len())
 	for _, t := range append(out, l.waiting.Order()...) {
@@ -148,7 +152,7 @@ func (d *Dispatcher) Place(capability string) (position map[string]int, slots in
 func (d *Dispatcher) lane(capability string) *lane {
 	l, ok := d.lanes[capability]
 	if !ok {
-		l = &lane{out: map[string]hint{}, hints: map[string]int{}, slots: map[string]int{}}
+		l = &lane{out: map[string]hint{}, hints: map[string]int{}, slots: map[string]int{}, leased: map[int]int{}}
 		d.lanes[capability] = l
 		for name := range d.teams {
 			d.weigh(l, name)
@@ -275,10 +279,7 @@ func (d *Dispatcher) due() map[string][]string {
 	now := d.cfg.Now()
 	out := map[string][]string{}
 	for c, l := range d.lanes {
-		slots := 0
-		for _, n := range l.slots {
-			slots += n
-		}
+		slots := l.all()
 		var tokens []string
 		for t, h := range l.out {
 			if now.Sub(h.at) >= sweep && !planted.LostHintStaysLost.On() {
@@ -286,22 +287,91 @@ func (d *Dispatcher) due() map[string][]string {
 				l.out[t] = hint{now, h.team}
 			}
 		}
-		for len(l.out) < slots+margin {
-			next, ok := l.waiting.Next()
+		for len(l.out) < max(0, slots-l.taking())+margin {
+			token, ok := d.next(l, now)
 			if !ok {
 				break
 			}
-			l.published(next.Token, next.Team, now)
-			if next.Team != "" {
-				d.weigh(l, next.Team)
-			}
-			tokens = append(tokens, next.Token)
+			tokens = append(tokens, token)
 		}
 		if len(tokens) > 0 || !l.consumer && slots > 0 {
 			out[c] = tokens
 		}
 	}
 	return out
+}
+
+// next takes the task that is next in the order out of those that wait; mu is held.
+func (d *Dispatcher) next(l *lane, now time.Time) (token string, ok bool) {
+	next, ok := l.waiting.Next()
+	if !ok {
+		return "", false
+	}
+	l.published(next.Token, next.Team, now)
+	if next.Team != "" {
+		d.weigh(l, next.Team)
+	}
+	return next.Token, true
+}
+
+// Take answers the task that a slot which has just become free is to ask for; not ok: none
+// waits. It goes on as if its hint had been published: one that nobody leases is published.
+// A hint that nobody has pulled for a while comes first, for it was first in the order, and
+// those who pull have no slot.
+func (d *Dispatcher) Take(capability string) (token string, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l, ok := d.lanes[capability]
+	if !ok {
+		return "", false
+	}
+	now := d.cfg.Now()
+	if now.Sub(l.looked) >= ripe/4 {
+		l.looked, l.ripe = now, l.ripe[:0]
+		for t, h := range l.out {
+			if now.Sub(h.at) >= ripe {
+				l.ripe = append(l.ripe, t)
+			}
+		}
+		slices.SortFunc(l.ripe, func(a, b string) int { return l.out[b].at.Compare(l.out[a].at) })
+	}
+	for len(l.ripe) > 0 {
+		token = l.ripe[len(l.ripe)-1]
+		l.ripe = l.ripe[:len(l.ripe)-1]
+		if h, out := l.out[token]; out {
+			l.out[token] = hint{now, h.team}
+			return token, true
+		}
+	}
+	return d.next(l, now)
+}
+
+// all slots of the workers that are connected.
+func (l *lane) all() (n int) {
+	for _, k := range l.slots {
+		n += k
+	}
+	return n
+}
+
+// taking is how many of them have a task of a partition of this process.
+func (l *lane) taking() (n int) {
+	for _, k := range l.leased {
+		n += k
+	}
+	return n
+}
+
+// Leased says how many tasks of a capability a partition has leased.
+func (d *Dispatcher) Leased(number int, capability string, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lane(capability)
+	if n == 0 {
+		delete(l.leased, number)
+	} else {
+		l.leased[number] = n
+	}
 }
 
 // unsent lets the next round publish again.

@@ -89,3 +89,40 @@ func (h *hints) take() []string {
 	h.sent = nil
 	return out
 }
+
+// TestASlotTakesWhatComesNext: in the order of the queue, and before it what was published
+// and nobody has pulled.
+func TestASlotTakesWhatComesNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, q := running(t)
+		if token, ok := d.Take("build"); ok {
+			t.Errorf("where nothing waits: %q", token)
+		}
+		d.Worker("build", "w0", 2)
+		d.Leased(0, "build", 2) // both slots
+		for i := range 20 {
+			d.Ready("build", fmt.Sprintf("0_shop-1-x_%02d", i), partition.Priority{Project: "shop", Run: "shop-1", Index: i})
+		}
+		synctest.Wait()
+		out := q.take()
+		if len(out) == 0 || len(out) > 10 {
+			t.Fatalf("%d of 20 were published for no free slot", len(out))
+		}
+		if token, ok := d.Take("build"); !ok || token != fmt.Sprintf("0_shop-1-x_%02d", len(out)) {
+			t.Errorf("took %q, want the first that was not published", token)
+		}
+		time.Sleep(time.Second) //nolint:forbidigo // the bubble's clock
+		if token, ok := d.Take("build"); !ok || !slices.Contains(out, token) {
+			t.Errorf("took %q, want one of those that were published long ago: %v", token, out)
+		}
+		taken := map[string]bool{}
+		for range 18 {
+			token, ok := d.Take("build")
+			if !ok || taken[token] {
+				t.Errorf("took %q, %v", token, ok)
+			}
+			taken[token] = true
+			d.Gone("build", token)
+		}
+	})
+}

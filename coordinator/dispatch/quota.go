@@ -55,6 +55,7 @@ func (d *Dispatcher) Left(number int) {
 		return err == nil && home == number
 	}
 	for _, l := range d.lanes {
+		delete(l.leased, number)
 		for _, token := range slices.Collect(l.waiting.Tokens()) {
 			if of(token) {
 				l.waiting.Remove(token)

@@ -103,6 +103,8 @@ func (b *board) Gone(_, token string) {
 	delete(b.ready, token)
 }
 
+func (b *board) Leased(int, string, int) {}
+
 func (b *board) Running(_ int, team string, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -24,18 +24,20 @@ const (
 
 // owner is a partition between a claim and the loss of it.
 type owner struct {
-	cfg    Config
-	lease  Lease
-	ctx    context.Context //nolint:containedctx // lives exactly as long as the owner
-	cancel context.CancelFunc
-	late   context.Context //nolint:containedctx // of appends: lives a little longer, so that the last batch is not in doubt
-	end    context.CancelFunc
-	st     *project.State
-	j      Journal
-	epoch  uint64
-	count  uint64 // of fences
-	leases map[string]*lease
-	teams  map[string]int // of the leases, those of each team's tasks
+	cfg     Config
+	lease   Lease
+	ctx     context.Context //nolint:containedctx // lives exactly as long as the owner
+	cancel  context.CancelFunc
+	late    context.Context //nolint:containedctx // of appends: lives a little longer, so that the last batch is not in doubt
+	end     context.CancelFunc
+	st      *project.State
+	j       Journal
+	epoch   uint64
+	count   uint64 // of fences
+	leases  map[string]*lease
+	teams   map[string]int  // of the leases, those of each team's tasks
+	leased  map[string]int  // of the leases, those of each capability
+	recount map[string]bool // of those, what dispatch was not told
 	// quiet: until then no task is released that was ready at that journal time, when the
 	// partition was claimed, for its lease may be somebody's. claimed is zero when the owner
 	// before left in order.
@@ -87,7 +89,7 @@ func newOwner(ctx context.Context, cfg Config, l Lease, st *project.State, j Jou
 	})
 	return &owner{
 		cfg: cfg, lease: l, ctx: ctx, cancel: cancel, late: late, end: end, st: st, j: j, epoch: epoch,
-		leases: map[string]*lease{}, teams: map[string]int{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
+		leases: map[string]*lease{}, teams: map[string]int{}, leased: map[string]int{}, recount: map[string]bool{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
 		submit: submit, touched: map[string]int{}, moved: map[string]bool{}, dirty: map[string]bool{},
 	}
 }
@@ -214,6 +216,7 @@ func (o *owner) commit() error {
 		a.reply(a.err)
 	}
 	failpoint.Hit(failpoint.BatchAnswered)
+	o.recounted()
 	for _, f := range after {
 		f()
 	}

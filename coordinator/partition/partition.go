@@ -42,6 +42,8 @@ type Dispatcher interface {
 	Gone(capability, token string)
 	// Running says how many tasks of a team a partition has leased.
 	Running(partition int, team string, n int)
+	// Leased says how many tasks of a capability a partition has leased.
+	Leased(partition int, capability string, n int)
 	// Left: this process is not the owner any more, and what it said of that partition's
 	// tasks is not its to say.
 	Left(partition int)
@@ -195,6 +197,20 @@ func (p *Partition) Do(ctx context.Context, do func(*Tx) error) error {
 	}
 }
 
+// Try is Go that does not wait for room, and answers ErrBusy instead: for those who are called
+// by a partition themselves.
+func (p *Partition) Try(do func(*Tx) error, reply func(error)) error {
+	t := p.current()
+	if t == nil {
+		return ErrElsewhere
+	}
+	room, err := t.in.try(command{do, reply})
+	if room != nil {
+		return ErrBusy
+	}
+	return err
+}
+
 // Go is Do that waits for room, and calls reply instead of waiting for the answer: once, if Go answers nil, and never
 // otherwise. reply must not block: it is called from the partition's goroutine, or, when
 // the partition ends, from whichever notices.
@@ -257,6 +273,7 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 	}
 	var o *owner
 	var loaded map[string]*plan.Plan // of a snapshot
+	ahead := newAhead(p.cfg.Plans)
 	plans := func(hash string) (*plan.Plan, error) {
 		if o != nil && o.plan != nil && o.planHash == hash {
 			return o.plan, nil
@@ -264,13 +281,20 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 		if l := loaded[hash]; l != nil {
 			return l, nil
 		}
-		return p.cfg.Plans(ctx, hash)
+		return ahead.plan(ctx, hash)
 	}
 	st := project.New(plans)
 	records, saved := 0, 0
+	fold := func(rec journal.Record) error {
+		if err := st.Fold(rec.Events, rec.Time); err != nil {
+			return fmt.Errorf("record %d: %w", rec.Sequence, err)
+		}
+		return nil
+	}
 	var left, last bool // of the record before the claim, and of the claim
 	start := p.cfg.Now()
 	epoch, err := j.Resume(ctx, func(s project.Saved) (err error) {
+		ahead.forget()
 		if loaded, err = p.load(ctx, s); err == nil {
 			saved = len(s.Runs)
 			st, err = project.Restore(s, plans)
@@ -279,8 +303,11 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 	}, func(rec journal.Record) error {
 		records++
 		left, last = last, rec.Last
-		return st.Fold(rec.Events, rec.Time)
+		return ahead.add(ctx, rec, fold)
 	})
+	if err == nil {
+		err = ahead.flush(fold)
+	}
 	loaded = nil
 	if err != nil {
 		return fmt.Errorf("claim: %w", err)

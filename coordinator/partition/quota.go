@@ -12,13 +12,32 @@ import (
 func (o *owner) take(l *lease) {
 	o.leases[l.ref.Token] = l
 	o.tally(l.t, 1)
+	o.tallied(l.t.Spec.Can, 1)
 }
 
 func (o *owner) drop(token string) {
 	if l, ok := o.leases[token]; ok {
 		delete(o.leases, token)
 		o.tally(l.t, -1)
+		o.tallied(l.t.Spec.Can, -1)
 	}
+}
+
+// tallied counts a lease of a capability. Dispatch hears of the sum once a batch.
+func (o *owner) tallied(capability string, by int) {
+	o.leased[capability] += by
+	o.recount[capability] = true
+}
+
+// recounted tells dispatch what changed.
+func (o *owner) recounted() {
+	for c := range o.recount {
+		o.cfg.Dispatch.Leased(o.cfg.Number, c, o.leased[c])
+		if o.leased[c] == 0 {
+			delete(o.leased, c)
+		}
+	}
+	clear(o.recount)
 }
 
 // tally counts a task of a team that is leased, or is no more.

@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -65,6 +66,14 @@ type Options struct {
 
 // Run serves until the context ends.
 func Run(ctx context.Context, o Options) error {
+	err := start(ctx, o)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // told to stop while it started
+	}
+	return err
+}
+
+func start(ctx context.Context, o Options) error {
 	cfg, log := o.Config, o.Log
 	tokens, err := cfg.Credentials()
 	if err != nil {

@@ -20,30 +20,39 @@ type ending struct {
 	part *partition.Partition
 	c    *pb.Completion
 	rep  run.Report
+	err  error  // of the owner
+	next string // capability of the slot that waits for another task; empty: none does any more
 }
 
 // complete ends attempts, each once its log is durable: those whose logs are, together.
 func (st *stream) complete(list []*pb.Completion) error {
-	now := make([]ending, 0, len(list))
+	now := make([]*ending, 0, len(list))
 	for _, c := range list {
 		part, err := st.cfg.Partitions.Of(c.GetLease().GetToken())
 		if err != nil {
 			return status.Errorf(codes.InvalidArgument, "completion: %v", err) //nolint:wrapcheck // the edge
 		}
 		failpoint.Hit(failpoint.CompleteReceived)
-		e := ending{part, c, st.report(c)}
+		e := &ending{part: part, c: c, rep: st.report(c), next: c.GetNext()}
+		c.Next = "" // it is for this coordinator to answer, and once
 		if st.missed(c.GetLease()) {
+			st.pass(e)
 			continue // its log was not taken either: both come again
 		}
 		st.mu.Lock()
 		st.ending[c.GetLease().GetToken()] = c
 		st.mu.Unlock()
-		if st.cfg.Logs.Flushed(key(c.GetLease()), st.hello.GetSession(), c.GetLogSize(), func() { st.conclude(part, []ending{e}) }) {
+		next := e.next
+		e.next = ""
+		if st.cfg.Logs.Flushed(key(c.GetLease()), st.hello.GetSession(), c.GetLogSize(), func() { st.conclude(part, []*ending{e}) }) {
+			e.next = next
 			now = append(now, e)
+		} else if next != "" { // its slot need not wait for the log
+			st.nextOf(part, []*ending{{next: next}})
 		}
 	}
 	for len(now) > 0 {
-		var same, others []ending
+		var same, others []*ending
 		for _, e := range now {
 			if e.part == now[0].part {
 				same = append(same, e)
@@ -71,13 +80,15 @@ func (st *stream) report(c *pb.Completion) run.Report {
 
 // conclude has the owner of a partition end attempts, and asks again until it has answered
 // for each or the stream ends; then the worker says it again in its next session.
-func (st *stream) conclude(part *partition.Partition, list []ending) {
+func (st *stream) conclude(part *partition.Partition, list []*ending) {
 	up, err := st.elsewhere(part.Number())
 	switch {
 	case err != nil:
+		st.pass(list...)
 		st.again(part, list)
 		return
 	case up != nil:
+		st.pass(list...)
 		up.later(func(m *pb.SessionRequest) {
 			for _, e := range list {
 				m.Completions = append(m.Completions, e.c)
@@ -86,25 +97,32 @@ func (st *stream) conclude(part *partition.Partition, list []ending) {
 		st.again(part, list) // unless it has answered by then
 		return
 	}
-	ends := make([]error, len(list))
+	var late answers
 	end := func(tx *partition.Tx) error {
-		for i, e := range list {
-			ends[i] = tx.End(fromRef(e.c.GetLease()), st.worker, st, e.rep)
+		for _, e := range list {
+			e.err = tx.End(fromRef(e.c.GetLease()), st.worker, st, e.rep)
+		}
+		for _, e := range list {
+			st.next(tx, part, e, &late)
 		}
 		return nil
 	}
-	if err := part.Go(st.ctx, end, func(err error) { st.settled(part, list, ends, err) }); err != nil {
+	if err := part.Go(st.ctx, end, func(err error) {
+		late.send(err)
+		st.settled(part, list, err)
+	}); err != nil {
+		st.pass(list...)
 		st.again(part, list)
 	}
 }
 
 // settled answers for attempts that their owner has decided about; err: it is not durable.
-func (st *stream) settled(part *partition.Partition, list []ending, ends []error, err error) {
-	var open []ending
+func (st *stream) settled(part *partition.Partition, list []*ending, err error) {
+	var open []*ending
 	acks := make([]*pb.CompletionAck, 0, len(list))
-	for i, e := range list {
-		refused := ends[i] != nil
-		if err != nil || refused && !errors.Is(ends[i], partition.ErrAborted) && !errors.Is(ends[i], partition.ErrNotFound) {
+	for _, e := range list {
+		refused := e.err != nil
+		if err != nil || refused && !errors.Is(e.err, partition.ErrAborted) && !errors.Is(e.err, partition.ErrNotFound) {
 			open = append(open, e)
 			continue
 		}
@@ -118,17 +136,18 @@ func (st *stream) settled(part *partition.Partition, list []ending, ends []error
 	if len(open) > 0 {
 		st.again(part, open)
 	}
+	st.nextOf(part, list)
 }
 
 // again concludes what nobody has answered by then.
-func (st *stream) again(part *partition.Partition, list []ending) {
+func (st *stream) again(part *partition.Partition, list []*ending) {
 	st.beside(func() {
 		select {
 		case <-time.After(retry):
 		case <-st.ctx.Done():
 			return
 		}
-		open := slices.DeleteFunc(slices.Clone(list), func(e ending) bool { return !st.open(e.c) })
+		open := slices.DeleteFunc(slices.Clone(list), func(e *ending) bool { return !st.open(e.c) })
 		if len(open) > 0 {
 			st.conclude(part, open)
 		}
@@ -220,40 +239,58 @@ func (st *stream) owner(token string) *partition.Partition {
 
 // ask asks one partition for leases.
 func (st *stream) ask(part *partition.Partition, tokens []string) {
-	var late []func()
+	var late answers
 	grant := func(tx *partition.Tx) error {
 		for _, token := range tokens {
-			w, early, err := tx.Lease(token, st.worker, st)
-			if err != nil {
-				late = append(late, func() { st.refuse(token, err.Error()) })
-				continue
-			}
-			st.note(toRef(w.Ref), held{run: w.Run, task: w.Task.ID})
-			g := toGrant(w, st.cfg.Traceparent(w.TraceID, w.Task.ID, w.Ref.Attempt))
-			if early {
-				st.grant(part, w, g)
-				failpoint.Hit(failpoint.LeaseAnswered)
-			} else {
-				late = append(late, func() { st.grant(part, w, g) })
+			if err := st.give(tx, part, token, "", &late); err != nil {
+				late.add(func(error) { st.refuse(token, err.Error()) })
 			}
 		}
 		return nil
 	}
-	refuse := func(err error) {
+	err := part.Go(st.ctx, grant, late.send)
+	if err != nil {
 		for _, token := range tokens {
 			st.refuse(token, err.Error())
 		}
 	}
-	err := part.Go(st.ctx, grant, func(err error) {
-		if err != nil {
-			refuse(err)
-			return
-		}
-		for _, answer := range late {
-			answer()
+}
+
+// answers are given once what they rest on is durable, or is not: with the error.
+type answers []func(error)
+
+func (a *answers) add(f func(error)) { *a = append(*a, f) }
+
+func (a *answers) send(err error) {
+	for _, answer := range *a {
+		answer(err)
+	}
+}
+
+// give leases a task to the worker, and answers as early as the partition allows. next is the
+// capability of the slot that waits for it; empty: the worker has asked for this task.
+func (st *stream) give(tx *partition.Tx, part *partition.Partition, token, next string, late *answers) error {
+	w, early, err := tx.Lease(token, st.worker, st)
+	if err != nil {
+		return err //nolint:wrapcheck // what the worker is told
+	}
+	st.note(toRef(w.Ref), held{run: w.Run, task: w.Task.ID})
+	g := toGrant(w, st.cfg.Traceparent(w.TraceID, w.Task.ID, w.Ref.Attempt))
+	g.Capability = next
+	if early {
+		st.grant(part, w, g)
+		failpoint.Hit(failpoint.LeaseAnswered)
+		return nil
+	}
+	late.add(func(err error) {
+		switch {
+		case err == nil:
+			st.grant(part, w, g)
+		case next == "":
+			st.refuse(token, err.Error())
+		default:
+			st.passed(next, 1)
 		}
 	})
-	if err != nil {
-		refuse(err)
-	}
+	return nil
 }

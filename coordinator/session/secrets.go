@@ -29,7 +29,7 @@ func (st *stream) grant(part *partition.Partition, w partition.Work, g *pb.Grant
 		defer cancel()
 		values, err := st.cfg.Secrets.Resolve(ctx, w.Task, w.Project, w.Trusted)
 		if err != nil {
-			st.withhold(part, w, err)
+			st.withhold(part, w, g.GetCapability(), err)
 			return
 		}
 		for _, name := range slices.Sorted(maps.Keys(values)) {
@@ -43,7 +43,7 @@ func needsSecrets(t *plan.Task) bool { return len(secret.Uses(t)) > 0 }
 
 // withhold ends an attempt that cannot have its secrets. That one cannot be read is the
 // farm's fault, and tried again within its budget; that the task may not have it is not.
-func (st *stream) withhold(part *partition.Partition, w partition.Work, why error) {
+func (st *stream) withhold(part *partition.Partition, w partition.Work, next string, why error) {
 	if st.ctx.Err() != nil {
 		return // the worker is gone: its lease runs out
 	}
@@ -55,12 +55,19 @@ func (st *stream) withhold(part *partition.Partition, w partition.Work, why erro
 	ref := toRef(w.Ref)
 	err := part.Go(st.ctx, func(tx *partition.Tx) error { return tx.Complete(w.Ref, rep) }, func(error) {
 		st.drop(ref)
+		if next != "" {
+			st.passed(next, 1)
+			return
+		}
 		st.later(func(m *pb.SessionResponse) {
 			m.Refusals = append(m.Refusals, &pb.Refusal{Token: ref.GetToken(), Reason: "its secrets cannot be given"})
 		})
 	})
 	if err != nil {
 		st.cfg.Log.WarnContext(st.ctx, "attempt without secrets not ended", "task", w.Task.ID, "err", err)
+		if next != "" {
+			st.passed(next, 1)
+		}
 	}
 }
 

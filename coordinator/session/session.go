@@ -37,6 +37,8 @@ type Change = watch.Change[[]*pb.ProgressStep]
 // Presence is told which workers are there.
 type Presence interface {
 	Worker(capability, instance string, slots int)
+	// Take answers the task that a slot which became free is to have next; not ok: none.
+	Take(capability string) (token string, ok bool)
 }
 
 // Secrets reads the values of a task's secrets, for one lease.
@@ -110,6 +112,7 @@ type stream struct {
 	relay  *relay
 	parts  sync.WaitGroup // what runs beside the reading of frames
 	ended  bool           // nothing more may begin in parts
+	row    int            // leases in a row that were given without the queue
 
 	// forwarded: another coordinator holds the worker's own session.
 	forwarded bool
@@ -284,7 +287,7 @@ func (st *stream) send(g grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionR
 
 func empty(m *pb.SessionResponse) bool {
 	return m.GetWelcome() == nil && m.GetHeartbeatAck() == nil &&
-		len(m.GetGrants())+len(m.GetRefusals())+len(m.GetCompletionAcks())+len(m.GetLogAcks())+len(m.GetRevocations())+len(m.GetOffers()) == 0
+		len(m.GetGrants())+len(m.GetRefusals())+len(m.GetCompletionAcks())+len(m.GetLogAcks())+len(m.GetRevocations())+len(m.GetOffers())+len(m.GetPassed()) == 0
 }
 
 // frame turns what a worker says into commands, in the order that the protocol needs:

@@ -31,7 +31,14 @@ func Start(tb testing.TB) *Server {
 // Memory streams are gone after it.
 func (s *Server) Restart(tb testing.TB) {
 	tb.Helper()
+	s.Without(tb, func() {})
+}
+
+// Without stops the server, does something, and starts it again with the same store and address.
+func (s *Server) Without(tb testing.TB, do func()) {
+	tb.Helper()
 	s.stop()
+	do()
 	s.start(tb)
 }
 

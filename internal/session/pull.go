@@ -106,13 +106,18 @@ func (s *Session) answer(token string, g *pb.Grant) *queue.Hint {
 		return nil
 	}
 	delete(s.waiting, token)
-	// One that comes so late that somebody else may have the lease by now is not begun.
-	if g != nil && s.cfg.Now().Before(r.at.Add(s.ttl-2*look)) {
+	if g != nil && !s.late(r.at) {
 		s.start(g, r.capability, r.at)
 	} else {
 		s.pools[r.capability].free(1)
 	}
 	return r.hint
+}
+
+// late: a grant that was asked for then comes so late that somebody else may have the lease
+// by now. s.mu is held.
+func (s *Session) late(asked time.Time) bool {
+	return !s.cfg.Now().Before(asked.Add(s.ttl - 2*look))
 }
 
 // unanswered gives hints back whose requests nobody has answered for too long: at most

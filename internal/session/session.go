@@ -66,6 +66,8 @@ type Session struct {
 	out      outbox
 	held     map[string]*Lease      // by token, until the completion is acknowledged
 	waiting  map[string]*request    // lease requests that were not answered, by token
+	next     bool                   // the coordinator gives slots their next task
+	asked    map[string][]time.Time // when a slot asked for its next task, oldest first, by capability
 	ttl      time.Duration          // from the last welcome
 	beats    map[uint64]time.Time   // when a heartbeat was sent, by sequence
 	beat     uint64                 // sequence of the last heartbeat
@@ -100,7 +102,7 @@ func New(cfg Config, h Handler) *Session {
 		cfg.Spool = 4 << 20
 	}
 	s := &Session{
-		cfg: cfg, handle: h, pools: map[string]*pool{}, held: map[string]*Lease{}, waiting: map[string]*request{},
+		cfg: cfg, handle: h, pools: map[string]*pool{}, held: map[string]*Lease{}, waiting: map[string]*request{}, asked: map[string][]time.Time{},
 		beats: map[uint64]time.Time{}, wake: make(chan struct{}, 1), idle: make(chan struct{}), offers: map[string]chan string{},
 		link: newLink(),
 	}
@@ -172,7 +174,7 @@ func (s *Session) waitIdle(conn context.Context, limit time.Duration) bool {
 	defer timeout.Stop()
 	for {
 		s.mu.Lock()
-		left, idle := len(s.held), s.idle
+		left, idle := len(s.held)+s.asking(), s.idle
 		s.mu.Unlock()
 		if left == 0 {
 			return true
@@ -260,9 +262,14 @@ func (s *Session) overdue(ctx context.Context) {
 func (s *Session) forget(token string) {
 	if _, ok := s.held[token]; ok {
 		delete(s.held, token)
-		close(s.idle)
-		s.idle = make(chan struct{})
+		s.less()
 	}
+}
+
+// less: less is held, or asked for, than before; mu is held.
+func (s *Session) less() {
+	close(s.idle)
+	s.idle = make(chan struct{})
 }
 
 func (s *Session) signal() {

@@ -50,6 +50,7 @@ func (s *Session) stream(ctx context.Context) error {
 		return fmt.Errorf("wait for welcome: %w", err)
 	}
 	s.welcome(ctx, first.GetWelcome())
+	defer s.unheard()
 	var sender sync.WaitGroup
 	sender.Go(func() {
 		if err := s.send(ctx, st); err != nil {
@@ -113,7 +114,7 @@ func (s *Session) capacity(n func(*pool) int) []*pb.Capacity {
 func (s *Session) welcome(ctx context.Context, w *pb.Welcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ttl = w.GetTtl().AsDuration()
+	s.ttl, s.next = w.GetTtl().AsDuration(), w.GetNext()
 	for _, ref := range w.GetRejected() {
 		s.lose(ref, ErrLost)
 	}
@@ -189,6 +190,7 @@ func (s *Session) frame() (m *pb.SessionRequest, more bool) {
 			later = append(later, l)
 			continue
 		}
+		l.completion.Next = l.askNext()
 		m.Completions = append(m.Completions, l.completion)
 	}
 	s.out.done = later
@@ -246,6 +248,10 @@ func (s *Session) understand(ctx context.Context, m *pb.SessionResponse) (settle
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, g := range m.GetGrants() {
+		if g.GetCapability() != "" {
+			s.given(g)
+			continue
+		}
 		settled = append(settled, s.answer(g.GetLease().GetToken(), g))
 	}
 	for _, r := range m.GetRefusals() {
@@ -284,6 +290,9 @@ func (s *Session) understand(ctx context.Context, m *pb.SessionResponse) (settle
 				s.again(l)
 			}
 		}
+	}
+	for _, c := range m.GetPassed() {
+		s.passed(c)
 	}
 	for _, r := range m.GetRevocations() {
 		cause := fmt.Errorf("%w: %s", ErrCanceled, r.GetMessage())

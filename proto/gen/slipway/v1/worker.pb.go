@@ -171,8 +171,11 @@ type SessionResponse struct {
 	LogAcks        []*LogAck        `protobuf:"bytes,6,rep,name=log_acks,json=logAcks,proto3" json:"log_acks,omitempty"`
 	Revocations    []*Revocation    `protobuf:"bytes,7,rep,name=revocations,proto3" json:"revocations,omitempty"`
 	Offers         []*Offer         `protobuf:"bytes,8,rep,name=offers,proto3" json:"offers,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Of so many Completions with next there is nothing to give: their slots are free, for
+	// the queue.
+	Passed        []*Capacity `protobuf:"bytes,9,rep,name=passed,proto3" json:"passed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SessionResponse) Reset() {
@@ -257,6 +260,13 @@ func (x *SessionResponse) GetRevocations() []*Revocation {
 func (x *SessionResponse) GetOffers() []*Offer {
 	if x != nil {
 		return x.Offers
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetPassed() []*Capacity {
+	if x != nil {
+		return x.Passed
 	}
 	return nil
 }
@@ -422,7 +432,9 @@ type Welcome struct {
 	Rejected []*LeaseRef `protobuf:"bytes,2,rep,name=rejected,proto3" json:"rejected,omitempty"`
 	// Leases of Hello.running of which nobody can tell now, since their owner is being
 	// replaced: they last as long as they did before, and the next heartbeats ask again.
-	Unconfirmed   []*LeaseRef `protobuf:"bytes,3,rep,name=unconfirmed,proto3" json:"unconfirmed,omitempty"`
+	Unconfirmed []*LeaseRef `protobuf:"bytes,3,rep,name=unconfirmed,proto3" json:"unconfirmed,omitempty"`
+	// The coordinator answers Completion.next.
+	Next          bool `protobuf:"varint,4,opt,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -476,6 +488,13 @@ func (x *Welcome) GetUnconfirmed() []*LeaseRef {
 		return x.Unconfirmed
 	}
 	return nil
+}
+
+func (x *Welcome) GetNext() bool {
+	if x != nil {
+		return x.Next
+	}
+	return false
 }
 
 // LeaseRef names one lease.
@@ -1074,7 +1093,11 @@ type Completion struct {
 	LogSize int64 `protobuf:"varint,9,opt,name=log_size,json=logSize,proto3" json:"log_size,omitempty"`
 	// Of an apply that did not succeed: it changed nothing at its target, e.g. since the
 	// cluster did not answer. When no attempt changed anything, nothing is rolled back.
-	Untouched     bool `protobuf:"varint,10,opt,name=untouched,proto3" json:"untouched,omitempty"`
+	Untouched bool `protobuf:"varint,10,opt,name=untouched,proto3" json:"untouched,omitempty"`
+	// The capability whose slot the attempt had, when that slot waits for another task: the
+	// answer is a Grant with that capability, or that it was passed. Empty: the slot is free
+	// already. Only where Welcome.next is set.
+	Next          string `protobuf:"bytes,11,opt,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1179,6 +1202,13 @@ func (x *Completion) GetUntouched() bool {
 	return false
 }
 
+func (x *Completion) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
 type CompletionAck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lease *LeaseRef              `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
@@ -1255,7 +1285,9 @@ type Grant struct {
 	Work isGrant_Work `protobuf_oneof:"work"`
 	// The values of the secrets that work names. They exist in this message and in the
 	// memory of its two ends, for the length of the attempt, and nowhere else.
-	Secrets       []*SecretValue `protobuf:"bytes,14,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	Secrets []*SecretValue `protobuf:"bytes,14,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// Set: the answer to a Completion.next of that capability.
+	Capability    string `protobuf:"bytes,16,opt,name=capability,proto3" json:"capability,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1412,6 +1444,13 @@ func (x *Grant) GetSecrets() []*SecretValue {
 		return x.Secrets
 	}
 	return nil
+}
+
+func (x *Grant) GetCapability() string {
+	if x != nil {
+		return x.Capability
+	}
+	return ""
 }
 
 type isGrant_Work interface {
@@ -2646,7 +2685,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\theartbeat\x18\x03 \x01(\v2\x15.slipway.v1.HeartbeatR\theartbeat\x125\n" +
 	"\bprogress\x18\x04 \x03(\v2\x19.slipway.v1.LeaseProgressR\bprogress\x12(\n" +
 	"\x04logs\x18\x05 \x03(\v2\x14.slipway.v1.LogChunkR\x04logs\x128\n" +
-	"\vcompletions\x18\x06 \x03(\v2\x16.slipway.v1.CompletionR\vcompletions\"\xb3\x03\n" +
+	"\vcompletions\x18\x06 \x03(\v2\x16.slipway.v1.CompletionR\vcompletions\"\xe1\x03\n" +
 	"\x0fSessionResponse\x12-\n" +
 	"\awelcome\x18\x01 \x01(\v2\x13.slipway.v1.WelcomeR\awelcome\x12)\n" +
 	"\x06grants\x18\x02 \x03(\v2\x11.slipway.v1.GrantR\x06grants\x12/\n" +
@@ -2655,7 +2694,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x0fcompletion_acks\x18\x05 \x03(\v2\x19.slipway.v1.CompletionAckR\x0ecompletionAcks\x12-\n" +
 	"\blog_acks\x18\x06 \x03(\v2\x12.slipway.v1.LogAckR\alogAcks\x128\n" +
 	"\vrevocations\x18\a \x03(\v2\x16.slipway.v1.RevocationR\vrevocations\x12)\n" +
-	"\x06offers\x18\b \x03(\v2\x11.slipway.v1.OfferR\x06offers\"\x88\x02\n" +
+	"\x06offers\x18\b \x03(\v2\x11.slipway.v1.OfferR\x06offers\x12,\n" +
+	"\x06passed\x18\t \x03(\v2\x14.slipway.v1.CapacityR\x06passed\"\x88\x02\n" +
 	"\x05Hello\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x12%\n" +
@@ -2671,11 +2711,12 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"capability\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,99}$R\n" +
 	"capability\x12 \n" +
 	"\x05slots\x18\x02 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x05slots\"\xa0\x01\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x05slots\"\xb4\x01\n" +
 	"\aWelcome\x12+\n" +
 	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x120\n" +
 	"\brejected\x18\x02 \x03(\v2\x14.slipway.v1.LeaseRefR\brejected\x126\n" +
-	"\vunconfirmed\x18\x03 \x03(\v2\x14.slipway.v1.LeaseRefR\vunconfirmed\"o\n" +
+	"\vunconfirmed\x18\x03 \x03(\v2\x14.slipway.v1.LeaseRefR\vunconfirmed\x12\x12\n" +
+	"\x04next\x18\x04 \x01(\bR\x04next\"o\n" +
 	"\bLeaseRef\x12 \n" +
 	"\x05token\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x05token\x12\x18\n" +
@@ -2721,7 +2762,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1e\n" +
 	"\n" +
 	"capability\x18\x02 \x01(\tR\n" +
-	"capability\"\xc5\x03\n" +
+	"capability\"\xe2\x03\n" +
 	"\n" +
 	"Completion\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12-\n" +
@@ -2736,10 +2777,11 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x05steps\x18\b \x03(\v2\x10.slipway.v1.StepR\x05steps\x12\x19\n" +
 	"\blog_size\x18\t \x01(\x03R\alogSize\x12\x1c\n" +
 	"\tuntouched\x18\n" +
-	" \x01(\bR\tuntouched\"U\n" +
+	" \x01(\bR\tuntouched\x12\x1b\n" +
+	"\x04next\x18\v \x01(\tB\a\xbaH\x04r\x02\x18dR\x04next\"U\n" +
 	"\rCompletionAck\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x18\n" +
-	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xdc\x04\n" +
+	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xfc\x04\n" +
 	"\x05Grant\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x17\n" +
@@ -2756,7 +2798,10 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x05apply\x18\f \x01(\v2\x15.slipway.v1.ApplyWorkH\x00R\x05apply\x126\n" +
 	"\brollback\x18\r \x01(\v2\x18.slipway.v1.RollbackWorkH\x00R\brollback\x12*\n" +
 	"\x04diff\x18\x0f \x01(\v2\x14.slipway.v1.DiffWorkH\x00R\x04diff\x121\n" +
-	"\asecrets\x18\x0e \x03(\v2\x17.slipway.v1.SecretValueR\asecretsB\x06\n" +
+	"\asecrets\x18\x0e \x03(\v2\x17.slipway.v1.SecretValueR\asecrets\x12\x1e\n" +
+	"\n" +
+	"capability\x18\x10 \x01(\tR\n" +
+	"capabilityB\x06\n" +
 	"\x04work\"<\n" +
 	"\vSecretValue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
@@ -2967,71 +3012,72 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	13, // 11: slipway.v1.SessionResponse.log_acks:type_name -> slipway.v1.LogAck
 	14, // 12: slipway.v1.SessionResponse.revocations:type_name -> slipway.v1.Revocation
 	15, // 13: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
-	4,  // 14: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
-	6,  // 15: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	45, // 16: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
-	6,  // 17: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
-	6,  // 18: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	46, // 19: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
-	4,  // 20: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
-	6,  // 21: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
-	6,  // 22: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
-	6,  // 23: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	47, // 24: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
-	6,  // 25: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
-	6,  // 26: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
-	6,  // 27: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
-	0,  // 28: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
-	6,  // 29: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	48, // 30: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	49, // 31: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	50, // 32: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	51, // 33: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	51, // 34: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	52, // 35: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
-	6,  // 36: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
-	6,  // 37: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	45, // 38: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
-	20, // 39: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
-	21, // 40: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	23, // 41: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	27, // 42: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	29, // 43: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	28, // 44: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	19, // 45: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	36, // 46: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	37, // 47: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	38, // 48: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	20, // 49: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	39, // 50: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	40, // 51: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	22, // 52: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	41, // 53: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	42, // 54: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	43, // 55: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	25, // 56: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	24, // 57: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	44, // 58: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	25, // 59: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	26, // 60: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	45, // 61: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	25, // 62: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	25, // 63: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	26, // 64: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	6,  // 65: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 66: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	30, // 67: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	32, // 68: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	34, // 69: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 70: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	31, // 71: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	33, // 72: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	35, // 73: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	70, // [70:74] is the sub-list for method output_type
-	66, // [66:70] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	4,  // 14: slipway.v1.SessionResponse.passed:type_name -> slipway.v1.Capacity
+	4,  // 15: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
+	6,  // 16: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
+	45, // 17: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	6,  // 18: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
+	6,  // 19: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
+	46, // 20: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	4,  // 21: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
+	6,  // 22: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
+	6,  // 23: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
+	6,  // 24: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
+	47, // 25: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	6,  // 26: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
+	6,  // 27: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
+	6,  // 28: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
+	0,  // 29: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
+	6,  // 30: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
+	48, // 31: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	49, // 32: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	50, // 33: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	51, // 34: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	51, // 35: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	52, // 36: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	6,  // 37: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
+	6,  // 38: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
+	45, // 39: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	20, // 40: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
+	21, // 41: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
+	23, // 42: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	27, // 43: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	29, // 44: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	28, // 45: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	19, // 46: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
+	36, // 47: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	37, // 48: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	38, // 49: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	20, // 50: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
+	39, // 51: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	40, // 52: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	22, // 53: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	41, // 54: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	42, // 55: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	43, // 56: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	25, // 57: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	24, // 58: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	44, // 59: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	25, // 60: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	26, // 61: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	45, // 62: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	25, // 63: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	25, // 64: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	26, // 65: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	6,  // 66: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 67: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	30, // 68: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	32, // 69: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	34, // 70: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	2,  // 71: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	31, // 72: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	33, // 73: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	35, // 74: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	71, // [71:75] is the sub-list for method output_type
+	67, // [67:71] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }

@@ -50,6 +50,8 @@ type WorkerServiceClient interface {
 	//	←  Revocation      stop: canceled, or no longer yours
 	//	→  Completion      repeated until acknowledged
 	//	←  CompletionAck   durable (or ABORTED: the fence is old, the result is not used)
+	//	←  Grant or Passed to the slot of a Completion with next: another task at once, or the
+	//	                   slot is free for hints
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error)
 	// FetchSource streams a tar of the repository at a commit, cut down to paths, from
 	// the coordinator's mirror. The caller must hold a lease of a task of that run.
@@ -157,6 +159,8 @@ type WorkerServiceServer interface {
 	//	←  Revocation      stop: canceled, or no longer yours
 	//	→  Completion      repeated until acknowledged
 	//	←  CompletionAck   durable (or ABORTED: the fence is old, the result is not used)
+	//	←  Grant or Passed to the slot of a Completion with next: another task at once, or the
+	//	                   slot is free for hints
 	Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error
 	// FetchSource streams a tar of the repository at a commit, cut down to paths, from
 	// the coordinator's mirror. The caller must hold a lease of a task of that run.
