@@ -20,6 +20,8 @@ const (
 	lately = time.Minute
 	// overtime is how long an owner that was told to leave may take to make its last batch durable.
 	overtime = time.Second
+	// linger is how long events that nobody waits for may wait for those that somebody does.
+	linger = 5 * time.Millisecond
 )
 
 // owner is a partition between a claim and the loss of it.
@@ -65,6 +67,7 @@ type owner struct {
 	moved   map[string]bool   // runs with events other than AttemptStarted
 	left    []run.RolloutLeft // locks that became free
 	broken  error             // state and event do not fit: a defect
+	patient int               // commands whose answers nobody waits for
 }
 
 type answer struct {
@@ -113,6 +116,7 @@ func (o *owner) serve(in *inbox) error {
 			return err
 		}
 		o.gather(in)
+		o.await(in)
 		if err := o.commit(); err != nil {
 			return err
 		}
@@ -173,6 +177,33 @@ func (o *owner) gather(in *inbox) {
 	}
 }
 
+// await lets commands join a batch of which nobody waits to hear: leases that were given
+// already. Their notes are rarely worth an append of their own, and the end of an attempt
+// that comes meanwhile would wait for it.
+func (o *owner) await(in *inbox) {
+	if !o.unhurried() {
+		return
+	}
+	t := time.NewTimer(linger)
+	defer t.Stop()
+	for o.unhurried() {
+		select {
+		case <-in.some:
+			o.gather(in)
+		case <-t.C:
+			return
+		case <-o.ctx.Done():
+			return
+		}
+	}
+}
+
+// unhurried: all that the batch decided is leases, and all that was to be said about them is
+// said.
+func (o *owner) unhurried() bool {
+	return len(o.events) > 0 && len(o.moved) == 0 && o.patient == len(o.replies) && o.size < maxBatch && o.broken == nil
+}
+
 // run runs one command and keeps its answer until the batch is durable.
 func (o *owner) run(c command) {
 	err := o.command(c.do)
@@ -188,7 +219,7 @@ func (o *owner) command(do func(*Tx) error) error {
 // commit appends the batch, then acts. After an error nothing of the batch is true.
 func (o *owner) commit() error {
 	events, replies, after := o.events, o.replies, o.after
-	o.events, o.replies, o.after, o.size = nil, nil, nil, 0
+	o.events, o.replies, o.after, o.size, o.patient = nil, nil, nil, 0, 0
 	clear(o.moved)
 	err := o.broken
 	if planted.AnswerBeforeDurable.On() && err == nil {

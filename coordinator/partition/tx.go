@@ -25,6 +25,10 @@ func (tx *Tx) State() *project.State { return tx.o.st }
 // it here then.
 func (tx *Tx) Until() context.Context { return tx.o.ctx }
 
+// Unhurried: nobody waits for the answer to this command, which did nothing but give leases
+// early.
+func (tx *Tx) Unhurried() { tx.o.patient++ }
+
 // Worker is a process that holds leases.
 type Worker struct {
 	Name     string

@@ -246,6 +246,9 @@ func (st *stream) ask(part *partition.Partition, tokens []string) {
 				late.add(func(error) { st.refuse(token, err.Error()) })
 			}
 		}
+		if len(late) == 0 {
+			tx.Unhurried()
+		}
 		return nil
 	}
 	err := part.Go(st.ctx, grant, late.send)

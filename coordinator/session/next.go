@@ -65,8 +65,13 @@ func (st *stream) nextOf(part *partition.Partition, list []*ending) {
 	}
 	var late answers
 	give := func(tx *partition.Tx) error {
+		waiting := false
 		for _, e := range slots {
 			st.next(tx, part, e, &late)
+			waiting = waiting || e.next != ""
+		}
+		if !waiting && len(late) == 0 {
+			tx.Unhurried()
 		}
 		return nil
 	}
@@ -85,6 +90,9 @@ func (st *stream) nextAt(home *partition.Partition, token, next string) {
 	var refused error
 	give := func(tx *partition.Tx) error {
 		refused = st.give(tx, home, token, next, &late)
+		if refused == nil && len(late) == 0 {
+			tx.Unhurried()
+		}
 		return nil
 	}
 	done := func(err error) {
