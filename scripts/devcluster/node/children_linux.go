@@ -24,8 +24,8 @@ type children struct {
 	// did so too often.
 	again func(string)
 	died  func(error)
-	quit chan struct{}
-	done chan struct{}
+	quit  chan struct{}
+	done  chan struct{}
 }
 
 type child struct {
