@@ -11,7 +11,6 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
@@ -370,7 +369,7 @@ func (o *owner) lost(token string, l *lease) {
 // nothing away that was not journalled.
 func (o *owner) inherit(left bool) {
 	if !planted.NoQuietPeriod.On() {
-		o.quiet = o.cfg.Now().Add(o.cfg.TTL + time.Second)
+		o.quiet = o.cfg.Now().Add(o.cfg.TTL + o.cfg.TTL/10) // clocks do not run alike
 	}
 	o.at = o.j.Now()
 	if !left {

@@ -35,6 +35,9 @@ func (st *stream) complete(list []*pb.Completion) error {
 		failpoint.Hit(failpoint.CompleteReceived)
 		e := &ending{part: part, c: c, rep: st.report(c), next: c.GetNext()}
 		c.Next = "" // it is for this coordinator to answer, and once
+		if !st.can(e.next) {
+			e.next = ""
+		}
 		if st.missed(c.GetLease()) {
 			st.pass(e)
 			continue // its log was not taken either: both come again

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"github.com/slipway-build/slipway/coordinator/partition"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -37,6 +39,11 @@ func (st *stream) next(tx *partition.Tx, part *partition.Partition, e *ending, l
 		}
 	}
 	st.pass(e)
+}
+
+// can: the worker has slots of a capability.
+func (st *stream) can(capability string) bool {
+	return slices.ContainsFunc(st.hello.GetCapacity(), func(c *pb.Capacity) bool { return c.GetCapability() == capability })
 }
 
 // ours: the worker may have a task of this coordinator's again.

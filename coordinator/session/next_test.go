@@ -67,7 +67,11 @@ func TestASlotIsAnsweredOnce(t *testing.T) {
 	if got := len(all(a, (*pb.SessionResponse).GetGrants)); got != 2 {
 		t.Errorf("%d grants, want the one that was asked for and one more", got)
 	}
-	if g := a.ends(first, "nonsense"); g != nil {
-		t.Errorf("of a capability that nobody has: %v", g)
+	second := all(a, (*pb.SessionResponse).GetGrants)[1].GetLease()
+	a.send(&pb.SessionRequest{Completions: []*pb.Completion{{Lease: second, Outcome: pb.Outcome_OUTCOME_SUCCEEDED, Result: &pb.Result{Image: "i"}, Next: "render"}}})
+	a.until("acknowledgment", func(*pb.SessionResponse) bool { return len(all(a, (*pb.SessionResponse).GetCompletionAcks)) == 3 })
+	a.holding()
+	if got := len(all(a, (*pb.SessionResponse).GetGrants)) + len(all(a, (*pb.SessionResponse).GetPassed)); got != 2 {
+		t.Errorf("%d answers; of a capability that the worker does not have there is none", got)
 	}
 }
