@@ -199,7 +199,9 @@ func inFarms(ctx context.Context, e *Env, x Experiment, n int) (*Outcome, error)
 			return nil, err
 		}
 		all.add(o)
-		n -= k
+		if n -= k; n > 0 {
+			fmt.Fprintf(e.Out, "%s: %d more %s to go, %d violations so far\n", x.Name, n, x.What, len(all.Verdict.Wrong))
+		}
 	}
 	for name, t := range all.times {
 		t.into(all.Figures, name)

@@ -234,12 +234,13 @@ func outcome(o run.Outcome, c run.Class) string {
 
 // attributes adds pairs of key and value to a list, leaves out empty strings, and sorts.
 func attributes(list []span.Attribute, pairs ...any) []span.Attribute {
-	list = slices.Clone(list)
+	list = append(make([]span.Attribute, 0, len(list)+len(pairs)/2), list...)
 	for i := 0; i+1 < len(pairs); i += 2 {
 		if s, ok := pairs[i+1].(string); ok && s == "" {
 			continue
 		}
-		list = append(list, span.Attribute{Key: fmt.Sprint(pairs[i]), Value: pairs[i+1]})
+		key, _ := pairs[i].(string)
+		list = append(list, span.Attribute{Key: key, Value: pairs[i+1]})
 	}
 	slices.SortStableFunc(list, func(a, b span.Attribute) int { return strings.Compare(a.Key, b.Key) })
 	return list
