@@ -117,6 +117,8 @@ func TestASlotTakesWhatComesNext(t *testing.T) {
 		}
 		taken := map[string]bool{}
 		for range 18 {
+			synctest.Wait()
+			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // what was published meanwhile is there for long, too
 			token, ok := d.Take("build")
 			if !ok || taken[token] {
 				t.Errorf("took %q, %v", token, ok)

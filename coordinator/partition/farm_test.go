@@ -75,17 +75,18 @@ func (l *leased) Valid() bool { return !l.gone.Load() }
 
 // farm is one partition over a real journal, whose owner can be changed.
 type farm struct {
-	t       tb
-	number  int
-	js      *wires
-	clock   *clock
-	plans   map[string]*plan.Plan
-	board   *board
-	effects *effects
-	shown   *shown
-	blobs   *snapshottest.Blobs
-	upkeep  partition.Upkeep // of the next owner
-	ids     int
+	t        tb
+	number   int
+	js       *wires
+	clock    *clock
+	planning sync.Mutex
+	plans    map[string]*plan.Plan
+	board    *board
+	effects  *effects
+	shown    *shown
+	blobs    *snapshottest.Blobs
+	upkeep   partition.Upkeep // of the next owner
+	ids      int
 	*owner
 }
 
@@ -108,8 +109,12 @@ func (f *farm) start() *owner {
 			return journal.Open(ctx, f.js, journal.Config{Partition: number, Owner: "test", Snapshots: f.blobs, Log: slog.New(slog.DiscardHandler), Now: f.clock.Now})
 		},
 		Dispatch: f.board, Effects: f.effects, Listener: f.shown, Upkeep: f.upkeep,
-		Plans: func(_ context.Context, hash string) (*plan.Plan, error) { return f.plans[hash], nil },
-		Log:   slog.New(slog.DiscardHandler), Now: f.clock.Now, Suffix: func() string { f.ids++; return fmt.Sprint("x", f.ids) },
+		Plans: func(_ context.Context, hash string) (*plan.Plan, error) {
+			f.planning.Lock()
+			defer f.planning.Unlock()
+			return f.plans[hash], nil
+		},
+		Log: slog.New(slog.DiscardHandler), Now: f.clock.Now, Suffix: func() string { f.ids++; return fmt.Sprint("x", f.ids) },
 	})
 	ctx, cancel := context.WithCancel(f.t.Context())
 	held := &leased{}
@@ -243,7 +248,9 @@ func (f *farm) submission(p *plan.Plan, key, request string) partition.Submissio
 	if err != nil {
 		f.t.Fatalf("%v", err)
 	}
+	f.planning.Lock()
 	f.plans[hash] = p
+	f.planning.Unlock()
 	return partition.Submission{Plan: p, PlanHash: hash, Key: key, RequestHash: request, SubmittedBy: "anna", TraceID: func(id string) string { return "trace of " + id }}
 }
 

@@ -87,6 +87,27 @@ func TestALeaseThatNobodyTakesBackIsGivenAgain(t *testing.T) {
 	f.audit(id, run.Succeeded)
 }
 
+// TestOnlyTheNextOwnerTakesBackWhatWasNotWrittenDown: one between the two may have answered that
+// the lease is nobody's, and a copy of that end may come late (R4).
+func TestOnlyTheNextOwnerTakesBackWhatWasNotWrittenDown(t *testing.T) {
+	f, id, ref := unnoted(t)
+	f.js.kill()
+	<-f.done
+	f.owner = f.start()
+	f.must(nothing) // it has claimed
+	err := f.Do(t.Context(), func(tx *partition.Tx) error {
+		return tx.End(ref, worker("first"), nil, run.Report{Attempt: run.Attempt{Outcome: run.OutcomeSucceeded}})
+	})
+	if !errors.Is(err, partition.ErrAborted) {
+		t.Errorf("the end of a lease that the owner before the last gave: %v, want ErrAborted", err)
+	}
+	if err := f.tick(2 * ttl); err != nil {
+		t.Fatal(err)
+	}
+	f.do(id, "build/s0")
+	f.audit(id, run.Succeeded)
+}
+
 // What became ready under the new owner was never anybody's: it does not wait for those who
 // may still hold what was ready before.
 func TestWhatIsReadySinceIsGivenAtOnce(t *testing.T) {

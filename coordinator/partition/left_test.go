@@ -46,6 +46,28 @@ func TestTheNextOwnerOfOneThatLeftInOrderWaitsForNobody(t *testing.T) {
 	f.audit(id, run.Succeeded)
 }
 
+// TestWhoLeavesBeforeItKnowsSaysNothing: what the owner before it may have given away may still be
+// somebody's.
+func TestWhoLeavesBeforeItKnowsSaysNothing(t *testing.T) {
+	f, id, _ := unnoted(t)
+	if err := f.stop(); err != nil {
+		t.Fatal(err)
+	}
+	f.owner = f.start()
+	if _, err := f.lease(id, "build/s0", nil); !errors.Is(err, partition.ErrAborted) {
+		t.Errorf("what the first owner gave away is leased by the third: %v", err)
+	}
+	if err := f.tick(2 * ttl); err != nil {
+		t.Fatal(err)
+	}
+	f.do(id, "build/s0")
+	if err := f.stop(); err != nil { // now it knows
+		t.Fatal(err)
+	}
+	f.owner = f.start()
+	f.audit(id, run.Succeeded)
+}
+
 // TestOnlyTheOwnerBeforeCountsAsLeft: one that left in order, and after it one that was killed.
 func TestOnlyTheOwnerBeforeCountsAsLeft(t *testing.T) {
 	f := open(t)

@@ -124,9 +124,10 @@ func (o *owner) serve(in *inbox) error {
 }
 
 // leave says that all that was given away is in the journal: whoever is next need not wait for
-// what it does not know of.
+// what it does not know of. An owner that itself still waits for what the one before may have
+// given away cannot say so.
 func (o *owner) leave() {
-	if !o.lease.Valid() {
+	if !o.lease.Valid() || !o.claimed.IsZero() && o.cfg.Now().Before(o.quiet) {
 		return
 	}
 	if err := o.j.Leave(o.late); err != nil {

@@ -278,8 +278,9 @@ func (tx *Tx) Reclaim(ref Ref, w Worker, sink Sink) bool {
 	if completed(t, ref) {
 		return true
 	}
-	// Given by the owner before, whose note of it was not durable.
-	if t.State == run.TaskReady && t.Spec.Can != plan.CapabilityCoordinator && ref.Attempt == len(t.Attempts)+1 && ref.Fence.Epoch < o.epoch && o.somebodys(t) {
+	// Given by the owner just before, whose note of it was not durable. One between the two may
+	// have said of it that it is nobody's.
+	if t.State == run.TaskReady && t.Spec.Can != plan.CapabilityCoordinator && ref.Attempt == len(t.Attempts)+1 && ref.Fence.Epoch == o.epoch-1 && o.somebodys(t) {
 		o.emit(run.AttemptStarted{Run: r.ID, Task: t.Spec.ID, Attempt: ref.Attempt, Worker: w.Name, Fence: ref.Fence, LeasedAt: o.at})
 		o.take(&lease{r: r, t: t, ref: ref, worker: w, sink: sink, deadline: o.cfg.Now().Add(o.cfg.TTL)})
 		return true

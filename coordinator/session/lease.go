@@ -142,8 +142,12 @@ func (st *stream) settled(part *partition.Partition, list []*ending, err error) 
 	st.nextOf(part, list)
 }
 
-// again concludes what nobody has answered by then.
+// again concludes what nobody has answered by then. What another coordinator hands on, that
+// one says again, to whoever is the owner then.
 func (st *stream) again(part *partition.Partition, list []*ending) {
+	if st.forwarded {
+		return
+	}
 	st.beside(func() {
 		select {
 		case <-time.After(retry):

@@ -149,19 +149,20 @@ func (m *Memory) Read(ctx context.Context, from uint64, each func(uint64, []byte
 }
 
 // Bounds implements journal.Stream.
-func (m *Memory) Bounds(ctx context.Context) (first, last uint64, err error) {
-	var mu sync.Mutex
-	err = m.call(ctx, "bounds", func() error {
+func (m *Memory) Bounds(ctx context.Context) (uint64, uint64, error) {
+	type bounds struct{ first, last uint64 }
+	found := make(chan bounds, 1) // what is late is nobody's
+	err := m.call(ctx, "bounds", func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		mu.Lock()
-		defer mu.Unlock()
-		first, last = m.purged+1, uint64(len(m.frames))
+		found <- bounds{m.purged + 1, uint64(len(m.frames))}
 		return nil
 	})
-	mu.Lock()
-	defer mu.Unlock()
-	return first, last, err
+	if err != nil {
+		return 0, 0, err
+	}
+	b := <-found
+	return b.first, b.last, nil
 }
 
 // Purge implements journal.Stream. Whole still has what it takes away.
