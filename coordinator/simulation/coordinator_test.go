@@ -77,6 +77,9 @@ func (w *world) start() {
 		Suffix: func() string { c.ids++; return fmt.Sprint(c.name, "x", c.ids) },
 	})
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if w.chance(15) { // in order, while it may still wait for the leases of the one before
+		w.later(w.between(0, ttl), func() { w.drain(c) })
+	}
 	go func() {
 		defer close(c.done)
 		var side sync.WaitGroup

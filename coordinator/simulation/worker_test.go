@@ -91,7 +91,7 @@ func (k *worker) fetch() {
 			w.bad("I5: %s of %s is given with fence %v after %v", work.Task.ID, work.Run, work.Ref.Fence, w.newest)
 		}
 		w.newest = work.Ref.Fence
-		*j = job{by: by, ref: work.Ref, run: work.Run, task: work.Task, until: asked.Add(ttl)}
+		j = &job{by: by, ref: work.Ref, run: work.Run, task: work.Task, until: asked.Add(ttl)} // another, if the request comes twice and late
 		if work.Task.Target != nil {
 			j.object = work.Project + " " + work.Task.Service + "@" + work.Task.Target.Environment + "/" + work.Task.Target.Cluster
 		}
