@@ -221,10 +221,13 @@ func (b before) wroteOnce(t *testing.T, cluster string) {
 	}
 }
 
-// written waits until the API server has accepted the Deployment of this release.
-func written(t *testing.T, before int) {
+// written waits until every API server has accepted the Deployment of this release: of a write
+// whose client is killed before it has the answer the audit log may not say that it was accepted.
+func written(t *testing.T, was map[string]before) {
 	t.Helper()
-	must(t, until("the Deployment to be written", func() bool { return writes(t, "eu", deployer, "one") > before }))
+	for _, cluster := range clusters {
+		must(t, until("the Deployment to be written", func() bool { return writes(t, cluster, deployer, "one") > was[cluster].writes }))
+	}
 }
 
 // TestAKilledProgram kills one program in the middle of a run. What was written to the
@@ -234,41 +237,41 @@ func TestAKilledProgram(t *testing.T) {
 	first.succeeds(first.submit(), func(run *pb.Run) { traced(t, run) })
 	for _, c := range []struct {
 		name string
-		kill func(t *testing.T, run string, before int) (undo func())
+		kill func(t *testing.T, run string, was map[string]before) (undo func())
 		// again is the task that the kill interrupted, so that somebody had to begin it anew.
 		again string
 		// whole: nothing of the trace is lost. What a killed worker had not sent is.
 		whole bool
 	}{
-		{"coordinator while a build runs", func(t *testing.T, run string, _ int) func() {
+		{"coordinator while a build runs", func(t *testing.T, run string, _ map[string]before) func() {
 			t.Helper()
 			holder(t, run, "build/one")
 			shared.programs["coordinator"].Kill()
 			must(t, shared.programs["coordinator"].Start())
 			return nil
 		}, "", true},
-		{"coordinator after an apply wrote", func(t *testing.T, run string, before int) func() {
+		{"coordinator after an apply wrote", func(t *testing.T, run string, was map[string]before) func() {
 			t.Helper()
 			holder(t, run, apply)
-			written(t, before)
+			written(t, was)
 			shared.programs["coordinator"].Kill()
 			must(t, shared.programs["coordinator"].Start())
 			return nil
 		}, "", true},
-		{"worker", func(t *testing.T, run string, _ int) func() {
+		{"worker", func(t *testing.T, run string, _ map[string]before) func() {
 			t.Helper()
 			p := shared.programs[holder(t, run, "build/one")]
 			p.Kill()
 			return func() { must(t, p.Start()) }
 		}, "build/one", false},
-		{"deployer after it wrote", func(t *testing.T, run string, before int) func() {
+		{"deployer after it wrote", func(t *testing.T, run string, was map[string]before) func() {
 			t.Helper()
 			p := shared.programs[holder(t, run, apply)]
-			written(t, before)
+			written(t, was)
 			p.Kill()
 			return func() { must(t, p.Start()) }
 		}, apply, false},
-		{"BuildKit", func(t *testing.T, run string, _ int) func() {
+		{"BuildKit", func(t *testing.T, run string, _ map[string]before) func() {
 			t.Helper()
 			holder(t, run, "build/one")
 			pid := shared.buildkit.PID()
@@ -288,7 +291,7 @@ func TestAKilledProgram(t *testing.T) {
 				was[cluster] = look(t, cluster)
 			}
 			run := r.submit()
-			undo := c.kill(t, run, was["eu"].writes)
+			undo := c.kill(t, run, was)
 			r.succeeds(run, func(run *pb.Run) {
 				for _, id := range []string{"build/one", apply} {
 					for _, a := range task(run, id).GetAttempts() {
