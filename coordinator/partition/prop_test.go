@@ -120,7 +120,9 @@ func (w *world) beat() {
 	name := rapid.SampledFrom([]string{"w1", "w2", "w3"}).Draw(w.t, "worker")
 	sent := w.clock.Now()
 	kept := map[*grip]bool{}
+	var epoch uint64
 	err := w.Do(w.t.Context(), func(tx *partition.Tx) error {
+		epoch = tx.Epoch()
 		for _, g := range w.grips {
 			if g.worker.Name == name && g.until.After(sent) {
 				kept[g] = tx.Renew(g.ref, g.worker) || tx.Reclaim(g.ref, g.worker, g)
@@ -135,6 +137,7 @@ func (w *world) beat() {
 		t, _ := w.run(g.run).Find(g.task)
 		switch {
 		case t.State.Ended():
+		case !ok && g.forgotten(t, epoch):
 		case !ok:
 			w.t.Fatalf("%s of %s was renewed in time and is lost; %s is %s", g.ref.Token, name, g.task, t.State)
 		case t.Revoked != g.told.Load():
@@ -144,6 +147,12 @@ func (w *world) beat() {
 			w.drop(g)
 		}
 	}
+}
+
+// forgotten: the lease is in no record, and the owner after the one that gave it, which would
+// have taken it back, has been replaced.
+func (g *grip) forgotten(t *run.Task, epoch uint64) bool {
+	return epoch > g.ref.Fence.Epoch+1 && !slices.ContainsFunc(t.Attempts, func(a run.Attempt) bool { return a.Fence == g.ref.Fence })
 }
 
 func (w *world) begin() {
@@ -191,7 +200,9 @@ func (w *world) complete(g *grip, o run.Outcome) {
 	if o = rep.Attempt.Outcome; o == run.OutcomeLost || o == "" {
 		o = run.OutcomeErrored // what it is taken for
 	}
+	var epoch uint64
 	err := w.Do(w.t.Context(), func(tx *partition.Tx) error {
+		epoch = tx.Epoch()
 		if g.until.After(w.clock.Now()) && slices.Contains(w.grips, g) && !tx.Renew(g.ref, g.worker) { // as the hello of a new session does
 			tx.Reclaim(g.ref, g.worker, g)
 		}
@@ -200,7 +211,7 @@ func (w *world) complete(g *grip, o run.Outcome) {
 	was, ended := w.done[g.ref.Fence]
 	switch {
 	case errors.Is(err, partition.ErrAborted):
-		if t, _ := w.run(g.run).Find(g.task); ended || g.until.After(w.clock.Now()) && slices.Contains(w.grips, g) && !t.State.Ended() {
+		if t, _ := w.run(g.run).Find(g.task); ended || g.until.After(w.clock.Now()) && slices.Contains(w.grips, g) && !t.State.Ended() && !g.forgotten(t, epoch) {
 			w.t.Fatalf("the end of %s (fence %v) is refused and was told before as %q", g.ref.Token, g.ref.Fence, was)
 		}
 		w.refused[g.ref.Fence] = true

@@ -25,6 +25,9 @@ func (tx *Tx) State() *project.State { return tx.o.st }
 // it here then.
 func (tx *Tx) Until() context.Context { return tx.o.ctx }
 
+// Epoch of the partition under this owner.
+func (tx *Tx) Epoch() uint64 { return tx.o.epoch }
+
 // Unhurried: nobody waits for the answer to this command, which did nothing but give leases
 // early.
 func (tx *Tx) Unhurried() { tx.o.patient++ }
