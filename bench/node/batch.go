@@ -108,7 +108,7 @@ func (p *parts) there(ctx context.Context, slots int) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	return nil, until(ctx, func() bool {
-		_, n, _ := p.dispatch.Place(plan.CapabilityBuild)
+		n := p.dispatch.Place(plan.CapabilityBuild).Slots
 		return n == slots
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/peer"
+	"github.com/slipway-build/slipway/coordinator/pool"
 	"github.com/slipway-build/slipway/coordinator/readmodel"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/session"
@@ -43,6 +44,7 @@ type Config struct {
 	Logs      *logstore.Store
 	Blobs     *artifact.Store
 	Mirror    *source.Mirror
+	Pool      *pool.Pool
 	// Model answers lists when it can; nil: the partitions do.
 	Model *readmodel.Model
 	// Go runs f outside the call; the program waits for it when it stops.
@@ -57,11 +59,12 @@ type Services struct {
 	Logs    pb.LogServiceServer
 	Workers pb.WorkerServiceServer
 	Peers   pb.PeerServiceServer
+	Shares  pb.ShareServiceServer
 }
 
 // New makes the services.
 func New(cfg Config) Services {
-	return Services{Runs: &runs{cfg: cfg, codec: wire.NewCodec()}, Logs: &logs{cfg: cfg}, Workers: &workers{cfg: cfg}, Peers: &home.Service{Homes: cfg.Homes, Status: toStatus}}
+	return Services{Runs: &runs{cfg: cfg, codec: wire.NewCodec()}, Logs: &logs{cfg: cfg}, Workers: &workers{cfg: cfg}, Peers: &home.Service{Homes: cfg.Homes, Status: toStatus}, Shares: &pool.Service{Pool: cfg.Pool, Status: toStatus}}
 }
 
 // Register adds the services to a server.
@@ -70,6 +73,7 @@ func (s Services) Register(to grpc.ServiceRegistrar) {
 	pb.RegisterLogServiceServer(to, s.Logs)
 	pb.RegisterWorkerServiceServer(to, s.Workers)
 	pb.RegisterPeerServiceServer(to, s.Peers)
+	pb.RegisterShareServiceServer(to, s.Shares)
 }
 
 type runs struct {

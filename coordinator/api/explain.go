@@ -20,7 +20,7 @@ import (
 type Queue interface {
 	// Place answers positions from 1 by token, the slots of the capability, and the teams of
 	// which no more tasks may run.
-	Place(capability string) (position map[string]int, slots int, full map[string]dispatch.Quota)
+	Place(capability string) dispatch.Place
 }
 
 func (s *runs) Explain(ctx context.Context, req *pb.ExplainRequest) (*pb.ExplainResponse, error) {
@@ -49,8 +49,7 @@ func (s *runs) Explain(ctx context.Context, req *pb.ExplainRequest) (*pb.Explain
 	return s.explained(facts, req.GetTask()), nil
 }
 
-// lanes are what the tasks of a run wait in. Of slots that are taken, those are known whose
-// leases this coordinator gave.
+// lanes are what the tasks of a run wait in.
 func (s *runs) lanes(ctx context.Context, r *run.Run, tokens map[string]int) (map[string]explain.Lane, error) {
 	taken := map[string]int{}
 	for _, p := range s.cfg.Partitions.All() {
@@ -72,13 +71,13 @@ func (s *runs) lanes(ctx context.Context, r *run.Run, tokens map[string]int) (ma
 		if _, have := lanes[c]; have || c == plan.CapabilityCoordinator {
 			continue
 		}
-		all, slots, full := s.cfg.Queue.Place(c)
-		l := explain.Lane{Slots: slots, Taken: taken[c], Position: map[int]int{}, Full: map[string]explain.Quota{}}
-		for team, q := range full {
+		place := s.cfg.Queue.Place(c)
+		l := explain.Lane{Slots: place.Slots, Taken: taken[c] + place.OthersRun, Others: place.OthersWait, Position: map[int]int{}, Full: map[string]explain.Quota{}}
+		for team, q := range place.Full {
 			l.Full[team] = explain.Quota(q)
 		}
 		for token, i := range tokens {
-			if p, ok := all[token]; ok {
+			if p, ok := place.Position[token]; ok {
 				l.Position[i] = p
 			}
 		}

@@ -8,6 +8,7 @@ package dispatch
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"maps"
@@ -16,8 +17,8 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
-	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/schedule"
+	"github.com/slipway-build/slipway/coordinator/share"
 	"github.com/slipway-build/slipway/internal/failpoint"
 	"github.com/slipway-build/slipway/internal/planted"
 	"github.com/slipway-build/slipway/internal/queue"
@@ -46,8 +47,11 @@ type Queue interface {
 type Config struct {
 	// Open makes the queue, at the start and whenever it is gone.
 	Open func(ctx context.Context) (Queue, error)
-	Log  *slog.Logger
-	Now  func() time.Time
+	// Shared: there may be other coordinators, and what this one may have of workers and limits
+	// is what Allot says. Without it everything is this one's.
+	Shared bool
+	Log    *slog.Logger
+	Now    func() time.Time
 }
 
 // Dispatcher publishes hints while Run runs.
@@ -58,6 +62,13 @@ type Dispatcher struct {
 	mu    sync.Mutex
 	lanes map[string]*lane
 	teams map[string]*team
+	// Of what coordinators share:
+	serves   map[int]bool  // partitions of which all leases are known here
+	life     string        // of this process
+	moves    int           // how many partitions have left, and how many had at the last report
+	reported int           //
+	allotted time.Time     // when Allot was last called
+	urge     chan struct{} // something waits that an answer may free
 }
 
 // lane is one capability.
@@ -66,9 +77,11 @@ type lane struct {
 	out      map[string]hint // published and not leased
 	hints    map[string]int  // of those, by team
 	slots    map[string]int  // by worker
-	leased   map[int]int     // by partition
-	ripe     []string        // hints that were out for long when Take looked, the oldest last
-	looked   time.Time       // when it did
+	leased   map[load]int
+	busy     int // of those, all
+	lot      share.Lot
+	ripe     []string  // hints that were out for long when Take looked, the oldest last
+	looked   time.Time // when it did
 	consumer bool
 	// idle is since when tasks wait and nobody can carry them out, or when that was last
 	// logged; zero: it is not so.
@@ -77,7 +90,10 @@ type lane struct {
 
 // New makes a dispatcher.
 func New(cfg Config) *Dispatcher {
-	return &Dispatcher{cfg: cfg, wake: make(chan struct{}, 1), lanes: map[string]*lane{}, teams: map[string]*team{}}
+	return &Dispatcher{
+		cfg: cfg, wake: make(chan struct{}, 1), urge: make(chan struct{}, 1),
+		lanes: map[string]*lane{}, teams: map[string]*team{}, serves: map[int]bool{}, life: rand.Text(),
+	}
 }
 
 // Ready says that a task may be leased.
@@ -87,6 +103,9 @@ func (d *Dispatcher) Ready(capability, token string, p partition.Priority) {
 	l := d.lane(capability)
 	if p.Team != "" {
 		d.limit(p.Team, p.Running)
+		if t := d.team(p.Team); t.limit > 0 && t.leased() >= d.may(t) {
+			d.urgent(t)
+		}
 	}
 	if _, out := l.out[token]; !out {
 		l.waiting.Add(task(token, p))
@@ -130,29 +149,39 @@ func (d *Dispatcher) Depth() map[string]int {
 	return out
 }
 
-// Place answers the position, from 1, of each task of a capability that waits for a worker,
-// by token; the slots of the workers that are connected; and the teams of which no more
-// tasks may run, by what they use. It costs a copy of the queue.
-func (d *Dispatcher) Place(capability string) (position map[string]int, slots int, full map[string]Quota) {
+// Place is what the tasks of a capability that wait here wait among.
+type Place struct {
+	Position map[string]int   // from 1, by token
+	Slots    int              // of the workers that are connected
+	Full     map[string]Quota // teams of which no more tasks may run
+	// What other coordinators have of the same workers, where there are others.
+	OthersRun, OthersWait int
+}
+
+// Place answers for a capability. It costs a copy of the queue.
+func (d *Dispatcher) Place(capability string) Place {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l, ok := d.lanes[capability]
 	if !ok {
-		return nil, 0, nil
+		return Place{}
 	}
-	slots = l.all()
+	p := Place{Slots: l.all(), Full: d.full()}
+	if lot, ok := d.lot(l); ok {
+		p.OthersRun, p.OthersWait = max(0, lot.Running-l.busy), max(0, lot.Waiting-l.waiting.Len()-len(l.out))
+	}
 	out := slices.SortedFunc(maps.Keys(l.out), func(a, b string) int { return cmp.Or(l.out[a].at.Compare(l.out[b].at), cmp.Compare(a, b)) })
-	position = make(map[string]int, len(out)+l.waiting.Len())
+	p.Position = make(map[string]int, len(out)+l.waiting.Len())
 	for _, t := range append(out, l.waiting.Order()...) {
-		position[t] = len(position) + 1
+		p.Position[t] = len(p.Position) + 1
 	}
-	return position, slots, d.full()
+	return p
 }
 
 func (d *Dispatcher) lane(capability string) *lane {
 	l, ok := d.lanes[capability]
 	if !ok {
-		l = &lane{out: map[string]hint{}, hints: map[string]int{}, slots: map[string]int{}, leased: map[int]int{}}
+		l = &lane{out: map[string]hint{}, hints: map[string]int{}, slots: map[string]int{}, leased: map[load]int{}}
 		d.lanes[capability] = l
 		for name := range d.teams {
 			d.weigh(l, name)
@@ -213,7 +242,7 @@ func (d *Dispatcher) lost() {
 	for _, l := range d.lanes {
 		l.consumer = false
 		for t, h := range l.out {
-			l.out[t] = hint{team: h.team}
+			l.out[t] = hint{who: h.who}
 		}
 	}
 }
@@ -279,22 +308,21 @@ func (d *Dispatcher) due() map[string][]string {
 	now := d.cfg.Now()
 	out := map[string][]string{}
 	for c, l := range d.lanes {
-		slots := l.all()
 		var tokens []string
 		for t, h := range l.out {
 			if now.Sub(h.at) >= sweep && !planted.LostHintStaysLost.On() {
 				tokens = append(tokens, t)
-				l.out[t] = hint{now, h.team}
+				l.out[t] = hint{now, h.who}
 			}
 		}
-		for len(l.out) < max(0, slots-l.taking())+margin {
+		for room := d.room(l); len(l.out) < room; {
 			token, ok := d.next(l, now)
 			if !ok {
 				break
 			}
 			tokens = append(tokens, token)
 		}
-		if len(tokens) > 0 || !l.consumer && slots > 0 {
+		if len(tokens) > 0 || !l.consumer && l.all() > 0 {
 			out[c] = tokens
 		}
 	}
@@ -307,7 +335,7 @@ func (d *Dispatcher) next(l *lane, now time.Time) (token string, ok bool) {
 	if !ok {
 		return "", false
 	}
-	l.published(next.Token, next.Team, now)
+	l.published(next, now)
 	if next.Team != "" {
 		d.weigh(l, next.Team)
 	}
@@ -339,9 +367,12 @@ func (d *Dispatcher) Take(capability string) (token string, ok bool) {
 		token = l.ripe[len(l.ripe)-1]
 		l.ripe = l.ripe[:len(l.ripe)-1]
 		if h, out := l.out[token]; out {
-			l.out[token] = hint{now, h.team}
+			l.out[token] = hint{now, h.who}
 			return token, true
 		}
+	}
+	if d.passes(l) {
+		return "", false
 	}
 	return d.next(l, now)
 }
@@ -354,23 +385,23 @@ func (l *lane) all() (n int) {
 	return n
 }
 
-// taking is how many of them have a task of a partition of this process.
-func (l *lane) taking() (n int) {
-	for _, k := range l.leased {
-		n += k
-	}
-	return n
+// load is what a partition has leased.
+type load struct {
+	number int
+	who    share.Who
 }
 
-// Leased says how many tasks of a capability a partition has leased.
-func (d *Dispatcher) Leased(number int, capability string, n int) {
+// Leased says how many tasks of a kind a partition has leased.
+func (d *Dispatcher) Leased(number int, of partition.Load, n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	l := d.lane(capability)
+	l := d.lane(of.Capability)
+	k := load{number, share.Who{Class: schedule.ClassOf(of.Class), Team: of.Team, Share: of.Share, Project: of.Project}}
+	l.busy += n - l.leased[k]
 	if n == 0 {
-		delete(l.leased, number)
+		delete(l.leased, k)
 	} else {
-		l.leased[number] = n
+		l.leased[k] = n
 	}
 }
 
@@ -381,19 +412,14 @@ func (d *Dispatcher) unsent(capability string, tokens []string) {
 	l := d.lane(capability)
 	for _, t := range tokens {
 		if h, ok := l.out[t]; ok {
-			l.out[t] = hint{team: h.team}
+			l.out[t] = hint{who: h.who}
 		}
 	}
 }
 
 // task is what schedule wants to know of a task.
 func task(token string, p partition.Priority) schedule.Task {
-	t := schedule.Task{Token: token, Team: p.Team, Share: p.Share, Project: p.Project, Run: p.Run, Since: p.Since, Bottom: int64(p.Bottom), Index: p.Index}
-	switch p.Class {
-	case plan.ClassUrgent:
-		t.Class = schedule.Urgent
-	case plan.ClassLow:
-		t.Class = schedule.Low
+	return schedule.Task{
+		Token: token, Team: p.Team, Share: p.Share, Project: p.Project, Run: p.Run, Class: schedule.ClassOf(p.Class), Since: p.Since, Bottom: int64(p.Bottom), Index: p.Index,
 	}
-	return t
 }

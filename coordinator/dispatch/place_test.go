@@ -17,8 +17,8 @@ import (
 
 func TestPlacesAreInTheOrderOfTheQueue(t *testing.T) {
 	d := dispatch.New(dispatch.Config{Now: time.Now})
-	if got, slots, _ := d.Place("build"); len(got) != 0 || slots != 0 {
-		t.Errorf("where nothing waits: %v, %d slots", got, slots)
+	if p := d.Place("build"); len(p.Position) != 0 || p.Slots != 0 {
+		t.Errorf("where nothing waits: %+v", p)
 	}
 	d.Worker("build", "w0", 2)
 	d.Worker("build", "w1", 3)
@@ -28,9 +28,8 @@ func TestPlacesAreInTheOrderOfTheQueue(t *testing.T) {
 	}
 	d.Ready("render", "d", partition.Priority{Project: "shop", Run: "shop-1"})
 	d.Gone("build", "b")
-	got, slots, _ := d.Place("build")
-	if d := cmp.Diff(map[string]int{"a": 1, "c": 2}, got); d != "" || slots != 5 {
-		t.Errorf("%d slots, want 5; places (-want +got):\n%s", slots, d)
+	if d := cmp.Diff(dispatch.Place{Position: map[string]int{"a": 1, "c": 2}, Slots: 5, Full: map[string]dispatch.Quota{}}, d.Place("build")); d != "" {
+		t.Errorf("places (-want +got):\n%s", d)
 	}
 }
 
@@ -99,7 +98,7 @@ func TestASlotTakesWhatComesNext(t *testing.T) {
 			t.Errorf("where nothing waits: %q", token)
 		}
 		d.Worker("build", "w0", 2)
-		d.Leased(0, "build", 2) // both slots
+		d.Leased(0, partition.Load{Capability: "build"}, 2) // both slots
 		for i := range 20 {
 			d.Ready("build", fmt.Sprintf("0_shop-1-x_%02d", i), partition.Priority{Project: "shop", Run: "shop-1", Index: i})
 		}

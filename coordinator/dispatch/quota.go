@@ -5,16 +5,20 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/schedule"
+	"github.com/slipway-build/slipway/coordinator/share"
 )
 
-// Quota is how much of its limit a team uses.
-type Quota struct{ Running, Limit int }
+// Quota is how much of its limit a team uses, and what this process may have of it.
+type Quota = partition.Room
 
 // team is what is known of a team: its limit as the newest word of a partition has it, and
 // how many of its tasks each partition has leased.
 type team struct {
 	limit   int // 0: none
 	running map[int]int
+	may     int // of the limit, where it is shared
+	others  int // how many of its tasks others have leased, as far as is known
 }
 
 func (t *team) leased() (n int) {
@@ -26,8 +30,8 @@ func (t *team) leased() (n int) {
 
 // hint is a task that was published and is not leased.
 type hint struct {
-	at   time.Time
-	team string
+	at  time.Time
+	who share.Who
 }
 
 // Running says how many tasks of a team a partition has leased.
@@ -54,8 +58,15 @@ func (d *Dispatcher) Left(number int) {
 		home, err := partition.Home(token)
 		return err == nil && home == number
 	}
+	delete(d.serves, number)
+	d.moves++
 	for _, l := range d.lanes {
-		delete(l.leased, number)
+		for k, n := range l.leased {
+			if k.number == number {
+				l.busy -= n
+				delete(l.leased, k)
+			}
+		}
 		for _, token := range slices.Collect(l.waiting.Tokens()) {
 			if of(token) {
 				l.waiting.Remove(token)
@@ -68,6 +79,9 @@ func (d *Dispatcher) Left(number int) {
 		}
 	}
 	for name, t := range d.teams {
+		if t.may = max(0, t.may-t.running[number]); len(d.serves) == 0 { // they go with the partition
+			t.may = 0
+		}
 		delete(t.running, number)
 		d.weighAll(name)
 	}
@@ -105,7 +119,7 @@ func (d *Dispatcher) weighAll(name string) {
 // than may become leases; the partition refuses those, and says of them that they wait.
 func (d *Dispatcher) weigh(l *lane, name string) {
 	t, ok := d.teams[name]
-	if ok && t.limit > 0 && t.leased()+l.hints[name] >= t.limit {
+	if ok && t.limit > 0 && t.leased()+l.hints[name] >= d.may(t) {
 		l.waiting.Hold(name)
 	} else {
 		l.waiting.Free(name)
@@ -116,18 +130,18 @@ func (d *Dispatcher) weigh(l *lane, name string) {
 func (d *Dispatcher) full() map[string]Quota {
 	out := map[string]Quota{}
 	for name, t := range d.teams {
-		if n := t.leased(); t.limit > 0 && n >= t.limit {
-			out[name] = Quota{n, t.limit}
+		if n := t.leased(); t.limit > 0 && n >= d.may(t) {
+			out[name] = d.quota(t)
 		}
 	}
 	return out
 }
 
 // published notes that a hint is out.
-func (l *lane) published(token, team string, now time.Time) {
-	l.out[token] = hint{now, team}
-	if team != "" {
-		l.hints[team]++
+func (l *lane) published(t schedule.Task, now time.Time) {
+	l.out[t.Token] = hint{now, share.Who{Class: t.Class, Team: t.Team, Share: t.Share, Project: t.Project}}
+	if t.Team != "" {
+		l.hints[t.Team]++
 	}
 }
 
@@ -138,8 +152,8 @@ func (l *lane) taken(token string) (team string) {
 		return ""
 	}
 	delete(l.out, token)
-	if h.team != "" {
-		l.hints[h.team]--
+	if h.who.Team != "" {
+		l.hints[h.who.Team]--
 	}
-	return h.team
+	return h.who.Team
 }

@@ -19,8 +19,14 @@ import (
 // running is a dispatcher that runs in the bubble of a test, and what it publishes.
 func running(t *testing.T) (*dispatch.Dispatcher, *hints) {
 	t.Helper()
+	return runningWith(t, dispatch.Config{})
+}
+
+func runningWith(t *testing.T, cfg dispatch.Config) (*dispatch.Dispatcher, *hints) {
+	t.Helper()
 	q := &hints{}
-	d := dispatch.New(dispatch.Config{Now: time.Now, Log: slog.New(slog.DiscardHandler), Open: func(context.Context) (dispatch.Queue, error) { return q, nil }})
+	cfg.Now, cfg.Log, cfg.Open = time.Now, slog.New(slog.DiscardHandler), func(context.Context) (dispatch.Queue, error) { return q, nil }
+	d := dispatch.New(cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
@@ -56,8 +62,9 @@ func TestATeamThatIsFullGetsNoHints(t *testing.T) {
 		if got := q.take(); len(got) > 0 {
 			t.Errorf("with three that run, %v are published", got)
 		}
-		position, _, full := d.Place("build")
-		if d := cmp.Diff(map[string]dispatch.Quota{"core": {Running: 3, Limit: 3}}, full); d != "" {
+		place := d.Place("build")
+		position := place.Position
+		if d := cmp.Diff(map[string]dispatch.Quota{"core": {Running: 3, Limit: 3, May: 3}}, place.Full); d != "" {
 			t.Errorf("full teams (-want +got):\n%s", d)
 		}
 		if position["0_b_0"] != 1 || position["0_a_3"] != 2 || position["0_a_9"] != 8 {

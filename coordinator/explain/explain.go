@@ -48,12 +48,14 @@ type Wait struct {
 type Lane struct {
 	Slots    int // of the workers that are connected
 	Taken    int // of those
+	Others   int // tasks that wait for them at other coordinators, and take turns with these
 	Position map[int]int
 	Full     map[string]Quota // teams of which no more tasks may run
 }
 
-// Quota is how many tasks of a team run, of how many may.
-type Quota struct{ Running, Limit int }
+// Quota is how many tasks of a team run, of how many may, and how many may of what the
+// coordinator has to do with.
+type Quota struct{ Running, Limit, May int }
 
 // Facts are what the engine knows of a run.
 type Facts struct {
@@ -163,6 +165,9 @@ func (f Facts) queued(t *run.Task) Wait {
 	case full && f.Run.Plan.ClassOf(t.Spec) != plan.ClassUrgent:
 		w.Reason = TeamQuota
 		w.Message = fmt.Sprintf("quota of %s: %d of %s run", t.Spec.Team, quota.Running, count(quota.Limit, "task"))
+		if quota.Running < quota.Limit {
+			w.Message += fmt.Sprintf("; of those that may run, %d are this coordinator's to give now, and it asks the others for more", quota.May)
+		}
 	case free > 0 && w.Position <= free:
 		w.Reason = Offered
 		w.Message = "a worker with a free slot is about to take it"
@@ -171,6 +176,9 @@ func (f Facts) queued(t *run.Task) Wait {
 		w.Message = fmt.Sprintf("all %s for %q are taken", count(l.Slots, "slot"), t.Spec.Can)
 		if n := w.Position - 1; n > 0 {
 			w.Message += fmt.Sprintf(", and %s before it", count(n, "task"))
+		}
+		if l.Others > 0 {
+			w.Message += fmt.Sprintf("; other coordinators have %s more that take turns with them", count(l.Others, "task"))
 		}
 		if class := f.Run.Plan.ClassOf(t.Spec); class != plan.ClassNormal {
 			w.Message += "; it is of the class " + class

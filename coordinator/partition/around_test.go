@@ -83,6 +83,8 @@ type board struct {
 	ready map[string]string // token → capability
 	said  map[string][]partition.Priority
 	left  int
+	// serves is how often it was said that all leases are known.
+	serves int
 
 	running map[string]int // by team
 }
@@ -103,7 +105,20 @@ func (b *board) Gone(_, token string) {
 	delete(b.ready, token)
 }
 
-func (b *board) Leased(int, string, int) {}
+func (b *board) Leased(int, partition.Load, int) {}
+
+func (b *board) Room(_ int, team string, limit int) (partition.Room, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.running[team]
+	return partition.Room{Running: n, Limit: limit, May: limit}, n < limit
+}
+
+func (b *board) Serves(int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.serves++
+}
 
 func (b *board) Running(_ int, team string, n int) {
 	b.mu.Lock()

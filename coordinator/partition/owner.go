@@ -37,9 +37,10 @@ type owner struct {
 	epoch   uint64
 	count   uint64 // of fences
 	leases  map[string]*lease
-	teams   map[string]int  // of the leases, those of each team's tasks
-	leased  map[string]int  // of the leases, those of each capability
-	recount map[string]bool // of those, what dispatch was not told
+	teams   map[string]int // of the leases, those of each team's tasks
+	leased  map[Load]int   // of the leases, those of each kind
+	recount map[Load]bool  // of those, what dispatch was not told
+	counted bool           // dispatch was told that it knows of all leases
 	// quiet: until then no task is released that was ready at that journal time, when the
 	// partition was claimed, for its lease may be somebody's. claimed is zero when the owner
 	// before left in order.
@@ -92,7 +93,7 @@ func newOwner(ctx context.Context, cfg Config, l Lease, st *project.State, j Jou
 	})
 	return &owner{
 		cfg: cfg, lease: l, ctx: ctx, cancel: cancel, late: late, end: end, st: st, j: j, epoch: epoch,
-		leases: map[string]*lease{}, teams: map[string]int{}, leased: map[string]int{}, recount: map[string]bool{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
+		leases: map[string]*lease{}, teams: map[string]int{}, leased: map[Load]int{}, recount: map[Load]bool{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
 		submit: submit, touched: map[string]int{}, moved: map[string]bool{}, dirty: map[string]bool{},
 	}
 }
@@ -110,6 +111,7 @@ func (o *owner) serve(in *inbox) error {
 	if err := o.commit(); err != nil { // what inheriting decided, at its time
 		return err
 	}
+	o.complete()
 	for {
 		if err := o.begin(in, t.C); err != nil {
 			o.leave()
@@ -120,6 +122,15 @@ func (o *owner) serve(in *inbox) error {
 		if err := o.commit(); err != nil {
 			return err
 		}
+	}
+}
+
+// complete tells dispatch that it knows of all leases, once nobody can take one back any more that
+// is not in the journal.
+func (o *owner) complete() {
+	if !o.counted && (o.claimed.IsZero() || !o.cfg.Now().Before(o.quiet)) {
+		o.counted = true
+		o.cfg.Dispatch.Serves(o.cfg.Number)
 	}
 }
 
@@ -159,6 +170,7 @@ func (o *owner) begin(in *inbox, ticks <-chan time.Time) error {
 	}
 	o.at = o.j.Now()
 	if tick {
+		o.complete()
 		o.command(func(*Tx) error { o.expire(); o.upkeep(); return nil }) //nolint:errcheck // it answers none
 	}
 	return nil

@@ -40,13 +40,40 @@ var (
 type Dispatcher interface {
 	Ready(capability, token string, priority Priority)
 	Gone(capability, token string)
-	// Running says how many tasks of a team a partition has leased.
-	Running(partition int, team string, n int)
-	// Leased says how many tasks of a capability a partition has leased.
-	Leased(partition int, capability string, n int)
+	Counter
 	// Left: this process is not the owner any more, and what it said of that partition's
 	// tasks is not its to say.
 	Left(partition int)
+}
+
+// Counter knows how much is leased in all partitions of this process.
+type Counter interface {
+	// Running says how many tasks of a team a partition has leased.
+	Running(partition int, team string, n int)
+	// Room asks whether one more task of a team may be leased, of those that the limit of its
+	// plan leaves to this process, and says how many are and may be if not. One that may counts
+	// until Running says otherwise.
+	Room(partition int, team string, limit int) (room Room, ok bool)
+	// Leased says how many tasks of a kind a partition has leased.
+	Leased(partition int, l Load, n int)
+	// Serves: all leases of the partition are known here, and were said.
+	Serves(partition int)
+}
+
+// Load is what leases are counted by: the workers that they take, and for whom.
+type Load struct {
+	Capability string
+	Class      string // of plan.Class…
+	Team       string // empty: nobody's
+	Share      int    // of the team
+	Project    string
+}
+
+// Room is how many tasks of a team are leased, and may be.
+type Room struct {
+	Running int // in the farm, as far as is known
+	Limit   int // of the farm
+	May     int // of this process; less than Limit where there are others
 }
 
 // Priority is what the order of ready tasks of a capability is decided from.

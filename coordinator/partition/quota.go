@@ -12,43 +12,45 @@ import (
 func (o *owner) take(l *lease) {
 	o.leases[l.ref.Token] = l
 	o.tally(l.t, 1)
-	o.tallied(l.t.Spec.Can, 1)
+	o.tallied(l, 1)
 }
 
 func (o *owner) drop(token string) {
 	if l, ok := o.leases[token]; ok {
 		delete(o.leases, token)
 		o.tally(l.t, -1)
-		o.tallied(l.t.Spec.Can, -1)
+		o.tallied(l, -1)
 	}
 }
 
-// tallied counts a lease of a capability. Dispatch hears of the sum once a batch.
-func (o *owner) tallied(capability string, by int) {
-	o.leased[capability] += by
-	o.recount[capability] = true
+// tallied counts a lease by what it takes. Dispatch hears of the sum once a batch.
+func (o *owner) tallied(l *lease, by int) {
+	q := l.r.Plan.Quota(l.t.Spec.Team)
+	load := Load{Capability: l.t.Spec.Can, Class: l.r.Plan.ClassOf(l.t.Spec), Team: q.Name, Share: q.Share, Project: l.r.Project}
+	o.leased[load] += by
+	o.recount[load] = true
 }
 
 // recounted tells dispatch what changed.
 func (o *owner) recounted() {
-	for c := range o.recount {
-		o.cfg.Dispatch.Leased(o.cfg.Number, c, o.leased[c])
-		if o.leased[c] == 0 {
-			delete(o.leased, c)
+	for l := range o.recount {
+		o.cfg.Dispatch.Leased(o.cfg.Number, l, o.leased[l])
+		if o.leased[l] == 0 {
+			delete(o.leased, l)
 		}
 	}
 	clear(o.recount)
 }
 
-// tally counts a task of a team that is leased, or is no more.
+// tally counts a task of a team that is leased, or is no more. Dispatch hears of it at once:
+// partitions share what a team may have.
 func (o *owner) tally(t *run.Task, by int) {
 	team := t.Spec.Team
 	if team == "" {
 		return
 	}
 	o.teams[team] += by
-	n := o.teams[team]
-	o.after = append(o.after, func() { o.cfg.Dispatch.Running(o.cfg.Number, team, n) })
+	o.cfg.Dispatch.Running(o.cfg.Number, team, o.teams[team])
 }
 
 // full is the error of a lease that the quota of the task's team does not allow now.
@@ -59,10 +61,14 @@ func (o *owner) full(r *run.Run, t *run.Task) error {
 		return nil
 	}
 	q := r.Plan.Quota(t.Spec.Team)
-	if q.Running == 0 || o.teams[q.Name] < q.Running {
+	if q.Running == 0 {
+		return nil
+	}
+	room, ok := o.cfg.Dispatch.Room(o.cfg.Number, q.Name, q.Running)
+	if ok {
 		return nil
 	}
 	o.forget(r.ID, t.Spec.ID)
 	o.release(r, t)
-	return fmt.Errorf("task %s: quota of %s: %d of %d tasks run: %w", t.Spec.ID, q.Name, o.teams[q.Name], q.Running, ErrAborted)
+	return fmt.Errorf("task %s: quota of %s: %d of %d tasks run, and this coordinator may have %d: %w", t.Spec.ID, q.Name, room.Running, room.Limit, room.May, ErrAborted)
 }

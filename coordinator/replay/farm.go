@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/schedule"
 )
 
@@ -96,20 +95,9 @@ func (f *farm) ready(t *task) {
 	l.tasks[token] = t
 	quota := t.run.Plan.Quota(t.spec.Team)
 	l.waiting.Add(schedule.Task{
-		Token: token, Team: quota.Name, Share: quota.Share, Project: t.run.Plan.Project, Run: t.run.ID, Class: class(t),
+		Token: token, Team: quota.Name, Share: quota.Share, Project: t.run.Plan.Project, Run: t.run.ID, Class: schedule.ClassOf(t.run.Plan.ClassOf(t.spec)),
 		Since: uint64(t.run.At), Bottom: int64(t.bottom), Index: t.index,
 	})
-}
-
-func class(t *task) schedule.Class {
-	switch t.run.Plan.ClassOf(t.spec) {
-	case plan.ClassUrgent:
-		return schedule.Urgent
-	case plan.ClassLow:
-		return schedule.Low
-	default:
-		return schedule.Normal
-	}
 }
 
 func (f *farm) lane(capability string) *lane {

@@ -34,8 +34,31 @@ const (
 	Low
 )
 
-// weight is how many tasks of a class are taken for one of Low, while all of them wait.
-func (c Class) weight() int64 {
+// ClassOf is the class of a name; one that it does not know, and none, is Normal.
+func ClassOf(name string) Class {
+	switch name {
+	case "urgent":
+		return Urgent
+	case "low":
+		return Low
+	}
+	return Normal
+}
+
+// String is the name of a class.
+func (c Class) String() string {
+	switch c {
+	case Urgent:
+		return "urgent"
+	case Low:
+		return "low"
+	case Normal:
+	}
+	return "normal"
+}
+
+// Weight is how many tasks of a class are taken for one of Low, while all of them wait.
+func (c Class) Weight() int64 {
 	switch c {
 	case Urgent:
 		return 64
@@ -83,7 +106,7 @@ func (q *Queue) Add(t Task) {
 	if q.tasks == nil {
 		q.tasks = map[string]*leaf{}
 	}
-	class := q.root.child(strconv.Itoa(int(t.Class)), t.Class.weight(), 0)
+	class := q.root.child(strconv.Itoa(int(t.Class)), t.Class.Weight(), 0)
 	team := class.child(t.Team, 1, 0)
 	team.weight = int64(min(max(1, t.Share), MaxShare))
 	team.held = t.Class != Urgent && q.held[t.Team]
@@ -166,6 +189,40 @@ func (q *Queue) Next() (Task, bool) {
 	}
 	n.rest()
 	return l.Task, true
+}
+
+// Waiting is how many tasks of a project wait in a class.
+type Waiting struct {
+	Class   Class
+	Team    string
+	Share   int // of the team
+	Project string
+	Tasks   int
+}
+
+// Sums are how many tasks wait, held or not, by class, team and project, in this order. They
+// cost a walk over the runs that wait.
+func (q *Queue) Sums() []Waiting {
+	var out []Waiting
+	for _, class := range []Class{Normal, Urgent, Low} {
+		c, ok := q.root.kids[strconv.Itoa(int(class))]
+		if !ok {
+			continue
+		}
+		for _, team := range slices.Sorted(maps.Keys(c.kids)) {
+			t := c.kids[team]
+			for _, project := range slices.Sorted(maps.Keys(t.kids)) {
+				w := Waiting{Class: class, Team: team, Share: int(t.weight), Project: project}
+				for _, run := range t.kids[project].kids {
+					w.Tasks += run.leaves.Len()
+				}
+				if w.Tasks > 0 {
+					out = append(out, w)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // Order is the tokens in the order in which Next would give them out now, and behind them

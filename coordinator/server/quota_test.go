@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"context"
+	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,13 +23,14 @@ func TestAQuotaHoldsAndIsExplained(t *testing.T) {
 	write(t, f.dir, "targets.yaml", targetsFile+"quotas: { core: { running: 1 } }\nclasses: [{ event: manual, class: low }]\n")
 
 	var running, most atomic.Int32
-	release := make(chan struct{})
+	begun, release := make(chan struct{}, 10), make(chan struct{})
 	var once sync.Once
 	stop := f.work(t, func(ctx context.Context, l *session.Lease) *pb.Completion {
 		n := running.Add(1)
 		defer running.Add(-1)
 		for was := most.Load(); n > was && !most.CompareAndSwap(was, n); was = most.Load() {
 		}
+		begun <- struct{}{}
 		select {
 		case <-release:
 		case <-ctx.Done():
@@ -40,6 +43,7 @@ func TestAQuotaHoldsAndIsExplained(t *testing.T) {
 	if r.GetClass() != "low" {
 		t.Errorf("class %q, want low", r.GetClass())
 	}
+	<-begun
 	first, second := "build/api", "build/web"
 	if w := f.waits(t, r.GetId(), pb.WaitReason_WAIT_REASON_QUOTA); w.GetTask() == first {
 		first, second = second, first
@@ -50,6 +54,50 @@ func TestAQuotaHoldsAndIsExplained(t *testing.T) {
 	}
 	once.Do(func() { close(release) })
 	f.end(t, r.GetId())
+	if n := most.Load(); n != 1 {
+		t.Errorf("%d tasks of the team ran at once, want 1", n)
+	}
+}
+
+// TestAQuotaHoldsOverCoordinators: of a team that may have one task running no two ever do, though
+// its projects are owned by two coordinators; and neither is kept from it.
+func TestAQuotaHoldsOverCoordinators(t *testing.T) {
+	a := start(t)
+	b := a.beside(t)
+	of := a.owners(t, 2)
+	homes := map[string]*farm{} // by the coordinator that owns its project
+	var runs []string
+	var running, most atomic.Int32
+	for i := 0; len(homes) < 2; i++ {
+		f := *a
+		project := fmt.Sprint("shop", i)
+		f.repo = filepath.Join(t.TempDir(), "repo")
+		git(t, filepath.Dir(f.repo), "clone", "-q", a.repo, f.repo)
+		write(t, f.repo, "slipway.yaml", strings.NewReplacer("    path: services/", "    owner: core\n    path: services/", "project: shop", "project: "+project).Replace(pipelineFile))
+		git(t, f.repo, "commit", "-q", "-a", "-m", project)
+		for _, c := range []*farm{a, b} {
+			write(t, c.dir, "targets.yaml", strings.Replace(targetsFile, "project: shop", "project: "+project, 1)+"quotas: { core: { running: 1 } }\n")
+		}
+		runs = append(runs, f.submit(t, project).GetId())
+		homes[of["partition."+homeOf(t, a, project)]] = &f
+	}
+	stop := b.work(t, func(ctx context.Context, l *session.Lease) *pb.Completion {
+		n := running.Add(1)
+		defer running.Add(-1)
+		for was := most.Load(); n > was && !most.CompareAndSwap(was, n); was = most.Load() {
+		}
+		select { // so that another would be seen beside it
+		case <-time.After(30 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		return good(ctx, l)
+	})
+	defer stop()
+	for _, id := range runs {
+		if r := a.follow(t, id); r.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
+			t.Errorf("run %s is %s: %s\n%s", id, r.GetState(), r.GetMessage(), states(r))
+		}
+	}
 	if n := most.Load(); n != 1 {
 		t.Errorf("%d tasks of the team ran at once, want 1", n)
 	}

@@ -56,6 +56,15 @@ func newReplica(ctx context.Context, cfg config.Config, js jetstream.JetStream, 
 	return r, nil
 }
 
+// there are the ids of the coordinators that are alive.
+func (r *replica) there() []string {
+	var ids []string
+	for _, o := range r.keeper.Replicas() {
+		ids = append(ids, o.ID)
+	}
+	return ids
+}
+
 // knows reports that a secret is another coordinator's.
 func (r *replica) knows(secret string) bool {
 	key := rpc.HashToken(secret)

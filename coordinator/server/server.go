@@ -30,6 +30,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/pool"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/readmodel"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -118,7 +119,7 @@ func start(ctx context.Context, o Options) error {
 	}
 	hub := newHub(observe, model)
 	dispatcher := dispatch.New(dispatch.Config{
-		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Log: log, Now: time.Now,
+		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Shared: true, Log: log, Now: time.Now,
 	})
 	parts, err := newPartitions(ctx, cfg, js, partition.Config{
 		Plans: blobs.Plan, Upkeep: newUpkeep(cfg, blobs), Dispatch: dispatcher, Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Log: log, Yield: runtime.Gosched,
@@ -132,8 +133,9 @@ func start(ctx context.Context, o Options) error {
 	defer peers.Close()
 	homes := &home.Homes{Partitions: parts, Peers: peers, Plans: blobs.Plan, TraceID: trace.ID}
 	submitter := newSubmitter(cfg, mirror, homes, blobs)
+	shares := pool.New(pool.Config{Self: self.keeper.Self().ID, There: self.there, Peers: peers, Partitions: parts, Dispatch: dispatcher, Log: log, Now: time.Now})
 	services := api.New(api.Config{
-		Partitions: parts, Peers: peers, Homes: homes, Hub: hub, Queue: dispatcher, Logs: logs, Blobs: blobs, Mirror: mirror, Model: model, Go: side.Go, Log: log,
+		Partitions: parts, Peers: peers, Homes: homes, Hub: hub, Queue: dispatcher, Logs: logs, Blobs: blobs, Mirror: mirror, Pool: shares, Model: model, Go: side.Go, Log: log,
 		Submitter: submitter,
 		Sessions: session.New(session.Config{
 			Partitions: parts, Peers: peers, Presence: dispatcher, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
@@ -146,14 +148,15 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	observe.hooks, observe.polls = newHooks(cfg, submitter, observe.checks, log), newPolls(cfg, js, mirror, parts, services.Runs, log).run
-	return serve(ctx, o, tokens, parts, self, dispatcher, model, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
+	return serve(ctx, o, tokens, parts, self, dispatcher, shares, model, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
 }
 
 // serve runs the parts until the context ends or one of them cannot go on.
-func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.Set, self *replica, d *dispatch.Dispatcher, model *readmodel.Model, observe *observer, requests func(context.Context) error, address string) error {
+func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.Set, self *replica, d *dispatch.Dispatcher, shares *pool.Pool, model *readmodel.Model, observe *observer, requests func(context.Context) error, address string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return self.run(ctx, parts, model) })
 	g.Go(func() error { return d.Run(ctx) })
+	g.Go(func() error { return shares.Run(ctx) })
 	if model != nil {
 		g.Go(func() error {
 			return model.Run(ctx, func(ctx context.Context, limit int) ([]*run.Run, error) { return parts.List(ctx, "", limit) })
@@ -199,7 +202,7 @@ func newHub(observe *observer, model *readmodel.Model) *watch.Hub[[]*pb.Progress
 func listen(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, peers func(string) bool, log *slog.Logger) (*rpc.Server, net.Listener, error) {
 	o := rpc.ServerOptions{
 		Tokens: tokens, Peers: peers, Log: log,
-		Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto, pb.File_slipway_v1_peer_proto},
+		Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto, pb.File_slipway_v1_peer_proto, pb.File_slipway_v1_share_proto},
 	}
 	var err error
 	if o.TLS, err = cfg.TLS.Load(); err != nil {

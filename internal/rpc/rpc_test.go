@@ -37,7 +37,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func files() []protoreflect.FileDescriptor {
-	return []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto, pb.File_slipway_v1_peer_proto}
+	return []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto, pb.File_slipway_v1_peer_proto, pb.File_slipway_v1_share_proto}
 }
 
 // runs answers Get with who called.
@@ -82,6 +82,7 @@ func start(t *testing.T, conf *tls.Config) farm {
 	pb.RegisterLogServiceServer(s.GRPC(), pb.UnimplementedLogServiceServer{})
 	pb.RegisterWorkerServiceServer(s.GRPC(), pb.UnimplementedWorkerServiceServer{})
 	pb.RegisterPeerServiceServer(s.GRPC(), pb.UnimplementedPeerServiceServer{})
+	pb.RegisterShareServiceServer(s.GRPC(), pb.UnimplementedShareServiceServer{})
 	channelz.RegisterChannelzServiceToServer(s.GRPC()) // a service whose methods carry no role
 	l, err := s.Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
