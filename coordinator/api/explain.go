@@ -126,6 +126,8 @@ func reason(r explain.Reason) pb.WaitReason {
 		return pb.WaitReason_WAIT_REASON_TAKEOVER
 	case explain.TeamQuota:
 		return pb.WaitReason_WAIT_REASON_QUOTA
+	case explain.Group:
+		return pb.WaitReason_WAIT_REASON_GROUP
 	default:
 		return pb.WaitReason_WAIT_REASON_UNSPECIFIED
 	}

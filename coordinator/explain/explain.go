@@ -29,6 +29,7 @@ const (
 	Coordinator                   // the coordinator carries it out itself
 	Takeover                      // the coordinator was replaced, and a worker may still have it
 	TeamQuota                     // as many tasks of its team run as may
+	Group                         // as many tasks of its group run, or are about to, as may
 )
 
 // Wait is the answer for one task.
@@ -70,8 +71,17 @@ type Facts struct {
 	InTheWay map[string]string
 	// Took is how long tasks of a kind ran lately in this project, in the mean.
 	Took map[plan.Kind]time.Duration
+	// Groups are those that tasks wait for, by index of the task.
+	Groups map[int]InGroup
 	// Lanes by capability. Position in them by the index of a task of this run.
 	Lanes map[string]Lane
+}
+
+// InGroup is what a task of a group waits behind.
+type InGroup struct {
+	Room     int      // how many may run at once
+	In       []string // those that do, or are about to, and their runs
+	Position int      // among those that wait, from 1
 }
 
 // Waits says it of every task, in the order of the run.
@@ -116,12 +126,17 @@ func (f Facts) needs(t *run.Task) Wait {
 		w.On = append(w.On, id)
 		states = append(states, id+" is "+string(n.State))
 	}
-	const shown = 3
-	if more := len(states) - shown; more > 0 {
-		states = append(states[:shown:shown], fmt.Sprintf("and %d more", more))
-	}
-	w.Message = "tasks that it needs are not done: " + strings.Join(states, ", ")
+	w.Message = "tasks that it needs are not done: " + some(states)
 	return w
+}
+
+// some of a list, for people.
+func some(list []string) string {
+	const shown = 3
+	if more := len(list) - shown; more > 0 {
+		list = append(list[:shown:shown], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(list, ", ")
 }
 
 func (f Facts) ready(t *run.Task) Wait {
@@ -139,6 +154,13 @@ func (f Facts) ready(t *run.Task) Wait {
 	}
 	if f.Quiet.After(f.At) && !t.ReadyAt.After(f.Claimed) {
 		return Wait{Reason: Takeover, NotBefore: f.Quiet, Message: "the coordinator was replaced, and a worker may have it that has not spoken yet"}
+	}
+	if g, ok := f.Groups[t.Index]; ok {
+		w := Wait{Reason: Group, Position: g.Position, Slots: g.Room, On: g.In, Message: fmt.Sprintf("group %s has room for %d at once, and in it are: %s", t.Spec.Group, g.Room, some(g.In))}
+		if n := g.Position - 1; n > 0 {
+			w.Message += fmt.Sprintf("; %s before it", count(n, "task"))
+		}
+		return w
 	}
 	return f.queued(t)
 }

@@ -55,6 +55,9 @@ func TestEveryReason(t *testing.T) {
 		}, explain.Wait{Reason: explain.BackOff, NotBefore: now.Add(time.Minute), Estimate: time.Minute}, "(registry: 503); the next one is not before 12:01:00 UTC"},
 		"a pause that is over": {0, func(_ *explain.Facts, t *run.Task) { t.NotBefore = now },
 			explain.Wait{Reason: explain.Offered, Position: 1, Slots: 2}, "about to take it"},
+		"its group is full": {0, func(f *explain.Facts, _ *run.Task) {
+			f.Groups = map[int]explain.InGroup{0: {Room: 1, In: []string{"test/web/e2e of shop-2"}, Position: 2}}
+		}, explain.Wait{Reason: explain.Group, Position: 2, Slots: 1, On: []string{"test/web/e2e of shop-2"}}, "has room for 1 at once, and in it are: test/web/e2e of shop-2; 1 task before it"},
 		"nobody can": {0, func(f *explain.Facts, _ *run.Task) { f.Lanes = nil }, explain.Wait{Reason: explain.NoWorker}, `can carry out "build"`},
 		"all slots are taken, and others are first": {0, func(f *explain.Facts, _ *run.Task) {
 			f.Lanes[plan.CapabilityBuild] = explain.Lane{Slots: 2, Taken: 2, Position: map[int]int{0: 4}}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/coordinator/run"
 )
@@ -23,8 +24,13 @@ func (f *farm) reclaim(ref partition.Ref, w partition.Worker) (kept bool) {
 // unnoted is a lease that an owner gave and did not live to write down, with the next owner.
 func unnoted(t *testing.T) (f *farm, id string, ref partition.Ref) {
 	t.Helper()
+	return unnotedOf(t, plantest.Shop("shop", 1, 0, nil))
+}
+
+func unnotedOf(t *testing.T, p *plan.Plan) (f *farm, id string, ref partition.Ref) {
+	t.Helper()
 	f = open(t)
-	id = f.submit(plantest.Shop("shop", 1, 0, nil))
+	id = f.submit(p)
 	token := f.board.tokens()[0]
 	f.js.arm(killedBefore)
 	err := f.Do(t.Context(), func(tx *partition.Tx) error {

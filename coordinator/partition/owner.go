@@ -40,7 +40,9 @@ type owner struct {
 	teams   map[string]int // of the leases, those of each team's tasks
 	leased  map[Load]int   // of the leases, those of each kind
 	recount map[Load]bool  // of those, what dispatch was not told
-	counted bool           // dispatch was told that it knows of all leases
+	groups  map[string]*group
+	regroup map[*group]bool // in which there may be room
+	counted bool            // dispatch was told that it knows of all leases
 	// quiet: until then no task is released that was ready at that journal time, when the
 	// partition was claimed, for its lease may be somebody's. claimed is zero when the owner
 	// before left in order.
@@ -93,7 +95,7 @@ func newOwner(ctx context.Context, cfg Config, l Lease, st *project.State, j Jou
 	})
 	return &owner{
 		cfg: cfg, lease: l, ctx: ctx, cancel: cancel, late: late, end: end, st: st, j: j, epoch: epoch,
-		leases: map[string]*lease{}, teams: map[string]int{}, leased: map[Load]int{}, recount: map[Load]bool{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
+		leases: map[string]*lease{}, teams: map[string]int{}, leased: map[Load]int{}, recount: map[Load]bool{}, groups: map[string]*group{}, regroup: map[*group]bool{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
 		submit: submit, touched: map[string]int{}, moved: map[string]bool{}, dirty: map[string]bool{},
 	}
 }
@@ -170,7 +172,6 @@ func (o *owner) begin(in *inbox, ticks <-chan time.Time) error {
 	}
 	o.at = o.j.Now()
 	if tick {
-		o.complete()
 		o.command(func(*Tx) error { o.expire(); o.upkeep(); return nil }) //nolint:errcheck // it answers none
 	}
 	return nil

@@ -11,6 +11,9 @@ import (
 // the counts of teams are those of the leases.
 func (o *owner) take(l *lease) {
 	o.leases[l.ref.Token] = l
+	if l.t.Spec.Group != "" {
+		o.group(l.r, l.t).in[l.ref.Token] = true
+	}
 	o.tally(l.t, 1)
 	o.tallied(l, 1)
 }
@@ -18,6 +21,7 @@ func (o *owner) take(l *lease) {
 func (o *owner) drop(token string) {
 	if l, ok := o.leases[token]; ok {
 		delete(o.leases, token)
+		o.regroups(l.r, l.t)
 		o.tally(l.t, -1)
 		o.tallied(l, -1)
 	}

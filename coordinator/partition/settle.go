@@ -78,6 +78,7 @@ func (o *owner) settle() {
 		}
 		again = len(o.dirty) > 0 || len(o.left) > 0
 	}
+	o.regrouped()
 }
 
 // oldestFirst: of runs that may go on in the same moment, the older one is asked first.
@@ -156,6 +157,9 @@ func (o *owner) somebodys(t *run.Task) bool {
 }
 
 func (o *owner) release(r *run.Run, t *run.Task) {
+	if o.queues(r, t) {
+		return
+	}
 	token := o.token(r, t)
 	quota := r.Plan.Quota(t.Spec.Team)
 	p := Priority{
@@ -173,6 +177,7 @@ func (o *owner) forget(id, task string) {
 	}
 	if t, ok := r.Find(task); ok && t.Spec.Can != plan.CapabilityCoordinator {
 		token := o.token(r, t)
+		o.regroups(r, t)
 		o.after = append(o.after, func() { o.cfg.Dispatch.Gone(t.Spec.Can, token) })
 	}
 }
@@ -321,6 +326,7 @@ func release(r *run.Run) []byte {
 
 // expire ends leases whose time is over, and releases what waited for a time.
 func (o *owner) expire() {
+	o.complete()
 	now := o.cfg.Now()
 	for _, token := range slices.Sorted(maps.Keys(o.leases)) { // in one order, so that a simulation replays
 		l := o.leases[token]

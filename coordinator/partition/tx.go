@@ -205,6 +205,9 @@ func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, e
 	case o.somebodys(t) || t.NotBefore.After(o.at):
 		return Work{}, true, fmt.Errorf("task %s is not released yet: %w", t.Spec.ID, ErrAborted)
 	}
+	if err := o.outside(r, t); err != nil {
+		return Work{}, true, err
+	}
 	if err := o.full(r, t); err != nil {
 		return Work{}, true, err
 	}

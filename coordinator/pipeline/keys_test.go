@@ -42,6 +42,7 @@ func TestReferencesHaveEveryKey(t *testing.T) {
 		{1, "", true, "pools:\n  default:\n    KEY", []string{"properties", "pools", "properties", "default"}},
 		{1, "## Classes", false, "classes:\n  - x-a: 1\n    KEY", []string{"properties", "classes", "items"}},
 		{1, "## Quotas", false, "quotas:\n  t:\n    KEY", []string{"properties", "quotas", "additionalProperties"}},
+		{1, "## Groups", false, "groups:\n  g:\n    KEY", []string{"properties", "groups", "additionalProperties"}},
 		{1, "## An environment", false, "environments:\n  e:\n    KEY", []string{"$defs", "environment"}},
 		{1, "## An environment", true, "environments:\n  e:\n    after:\n      KEY", []string{"$defs", "environment", "properties", "after"}},
 		{1, "## An environment", true, "environments:\n  e:\n    on_failure:\n      KEY", []string{"$defs", "environment", "properties", "on_failure"}},

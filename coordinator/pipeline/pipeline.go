@@ -162,6 +162,7 @@ type Test struct {
 	RetryOOM     int `json:"retry_oom,omitempty"`
 
 	Sidecars []SidecarRef `json:"sidecars,omitempty"` // beside Run, in the order in which they are started
+	Group    string       `json:"group,omitempty"`    // of tests of the project that are not all carried out at once
 }
 
 // Sidecar is a container beside a test, which shares its network: a database, a queue.

@@ -21,6 +21,29 @@ const (
 	maxRunning = 100_000
 )
 
+// Group is how many tests of a group of the project are carried out at once: those that need
+// the same thing outside the farm. One that the file does not have has room for one.
+type Group struct {
+	Name    string `json:"name"` // as group of tests calls it
+	Running int    `json:"running"`
+	Pos     Pos    `json:"-"`
+}
+
+func (d *decoder) groups(n strictyaml.Node) []*Group {
+	var out []*Group
+	n.Entries("groups", func(key strictyaml.Key, v strictyaml.Node) {
+		if d.over(v, len(out)+1, maxList, "groups") {
+			return
+		}
+		d.checkName(key.Text, key.Pos)
+		g := &Group{Name: key.Text, Running: 1, Pos: key.Pos}
+		out = append(out, g)
+		v.Fields("group "+strictyaml.Quote(key.Text), strictyaml.Fields{"running": func(n strictyaml.Node) { g.Running = n.Int(1, maxRunning) }})
+	})
+	slices.SortFunc(out, func(a, b *Group) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
 func (d *decoder) quotas(n strictyaml.Node) []*Quota {
 	var out []*Quota
 	n.Entries("quotas", func(key strictyaml.Key, v strictyaml.Node) {

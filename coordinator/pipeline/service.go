@@ -194,6 +194,7 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 	}
 	fields["shards"] = later
 	fields["sidecars"] = func(n strictyaml.Node) { t.Sidecars = d.sidecarRefs(n) }
+	fields["group"] = func(n strictyaml.Node) { t.Group = d.name(n) }
 	fields["if"] = later
 	what := "test " + strictyaml.Quote(service+"/"+key.Text)
 	before := d.report.Count()
@@ -214,6 +215,8 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		d.report.Add(key.Pos, "write run: with a command, and in: for its stage", "%s has sidecars, and nothing that could reach them: a stage is built alone", what)
 	case t.At == AtDeploy && len(t.Sidecars) > 0:
 		d.report.Add(key.Pos, "deploy what it needs", "%s has sidecars, which are not supported yet when at is deploy", what)
+	case t.At == AtDeploy && t.Group != "":
+		d.report.Add(key.Pos, "remove group", "%s has a group, which is for tests before a rollout: one run at a time rolls out to an environment anyway", what)
 	case t.At == AtDeploy && t.Name == MigrateName:
 		d.report.Add(key.Pos, "give it another name", "%s has the name of the service's migration", what)
 	case t.At == AtDeploy && len(t.Secrets) > 0:

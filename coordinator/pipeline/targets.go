@@ -9,6 +9,7 @@ type Targets struct {
 	Pools        []*Pool        `json:"pools,omitempty"`
 	Classes      []Class        `json:"classes,omitempty"` // the first that is for a run counts
 	Quotas       []*Quota       `json:"quotas,omitempty"`  // sorted by team
+	Groups       []*Group       `json:"groups,omitempty"`  // sorted by name
 	Secrets      []*Secret      `json:"secrets,omitempty"` // sorted by name
 	ProjectPos   Pos            `json:"-"`
 }

@@ -34,6 +34,7 @@ func (d *decoder) targets(root strictyaml.Node, t *Targets) {
 		"pools":        func(n strictyaml.Node) { t.Pools = d.pools(n) },
 		"classes":      func(n strictyaml.Node) { t.Classes = d.classes(n) },
 		"quotas":       func(n strictyaml.Node) { t.Quotas = d.quotas(n) },
+		"groups":       func(n strictyaml.Node) { t.Groups = d.groups(n) },
 		"secrets":      func(n strictyaml.Node) { t.Secrets = d.secretDefinitions(n) },
 		"services":     hint("services belong to the code", "move them to slipway.yaml"),
 		"triggers":     hint("triggers belong to the code", "move them to slipway.yaml"),

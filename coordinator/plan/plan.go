@@ -79,9 +79,10 @@ type Plan struct {
 	Line       string    `json:"line,omitempty"`      // the branch or pull request whose event began it: of its runs the newest counts
 	Supersede  string    `json:"supersede,omitempty"` // which older runs of the line it ends; empty: none
 	Timeout    int       `json:"timeout_seconds,omitempty"`
-	Class      string    `json:"class,omitempty"` // urgent or low, as the platform decided; empty: normal
-	Teams      []Team    `json:"teams,omitempty"` // quotas of those that have tasks here, sorted by name; who has none is not there
-	Rollbacks  []Task    `json:"compensation"`    // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
+	Class      string    `json:"class,omitempty"`  // urgent or low, as the platform decided; empty: normal
+	Teams      []Team    `json:"teams,omitempty"`  // quotas of those that have tasks here, sorted by name; who has none is not there
+	Groups     []Group   `json:"groups,omitempty"` // of those that tasks here are in, the ones with room for more than one, sorted by name
+	Rollbacks  []Task    `json:"compensation"`     // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
 }
 
 // Values of Plan.Supersede.
@@ -122,6 +123,23 @@ func (p *Plan) Quota(team string) Team {
 	return p.Teams[i]
 }
 
+// Group is how many tasks of a group are leased at once, of all runs of the project: the
+// platform's word when the plan was made.
+type Group struct {
+	Name    string `json:"name"`
+	Running int    `json:"running"`
+}
+
+// Room of a group: one, if the platform says nothing.
+func (p *Plan) Room(group string) int {
+	for _, g := range p.Groups {
+		if g.Name == group {
+			return max(1, g.Running)
+		}
+	}
+	return 1
+}
+
 // Service says what became of one service in this plan, and why.
 type Service struct {
 	Name     string   `json:"name"`
@@ -149,6 +167,7 @@ type Task struct {
 	Needs   []string `json:"needs,omitempty"`           // task ids that must have succeeded (or been reused) before; sorted
 	Can     string   `json:"capability,omitempty"`      // who may lease it
 	Team    string   `json:"team,omitempty"`            // whose share of them it takes; empty: nobody's
+	Group   string   `json:"group,omitempty"`           // of the project's tasks that are not all leased at once; empty: none
 	Digest  string   `json:"digest,omitempty"`          // content identity; empty: never reused
 	Reuse   *Reuse   `json:"reuse,omitempty"`           // set: the task is reused, not run
 	Reason  string   `json:"reason"`                    // why it runs or is reused, for people

@@ -233,7 +233,7 @@ func (p *planner) result() plan.Plan {
 		Commit: p.in.Commit, Base: p.in.Base, Dirty: p.in.Dirty, Untrusted: p.in.Untrusted, Registry: p.in.Registry,
 		Services: make([]plan.Service, 0, len(p.in.Pipeline.Services)), Tasks: p.tasks, Rollbacks: p.rolls,
 		Line: p.in.Line, Supersede: p.in.Supersede, Timeout: int(p.in.Pipeline.Timeout / time.Second),
-		Teams: p.teams(), Class: p.in.Class,
+		Teams: p.teams(), Groups: p.groups(), Class: p.in.Class,
 	}
 	for _, s := range p.in.Pipeline.Services {
 		out.Services = append(out.Services, p.service(s))

@@ -219,7 +219,7 @@ func (p *planner) tests(s *pipeline.Service) {
 		})
 		p.add(plan.Task{
 			ID: plan.TestID(s.Name, t.Name), Kind: plan.KindTest, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
-			Digest: digest, Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra, Flaky: t.Flaky, RetryTimeout: t.RetryTimeout, RetryOOM: t.RetryOOM,
+			Group: t.Group, Digest: digest, Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra, Flaky: t.Flaky, RetryTimeout: t.RetryTimeout, RetryOOM: t.RetryOOM,
 			Test: &plan.Test{Name: t.Name, Build: b, Run: t.Run, Env: maps.Clone(t.Env), Secret: env, Report: t.Report, Sidecars: sidecars},
 		})
 	}

@@ -38,3 +38,22 @@ func (p *planner) teams() []plan.Team {
 	}
 	return out
 }
+
+// groups are those with room for more than one task, of those that tasks of the plan are in, in
+// the order of targets.yaml, which is by name.
+func (p *planner) groups() []plan.Group {
+	if p.in.Targets == nil {
+		return nil
+	}
+	has := map[string]bool{}
+	for i := range p.tasks {
+		has[p.tasks[i].Group] = true
+	}
+	var out []plan.Group
+	for _, g := range p.in.Targets.Groups {
+		if has[g.Name] && g.Running > 1 {
+			out = append(out, plan.Group{Name: g.Name, Running: g.Running})
+		}
+	}
+	return out
+}

@@ -54,7 +54,7 @@ that is the busiest.
 
 Each capability (build, which tests use too, render, and deploy_CLUSTER) has that many
 slots; --keep holds some of them at another number. Tasks that never began are left out.
-Quotas of teams, the locks of environments and what made attempts fail are not replayed,
+Quotas of teams, groups, the locks of environments and what made attempts fail are not replayed,
 and messages take no time.`,
 		Example: "  slipway simulate --last 20 --slots 2,4,8 --keep deploy_prod-eu=1",
 		Args:    between(0, "RUN"),
