@@ -52,6 +52,7 @@ coordinator:
   storage: { class: fast }
   publicURL: https://slipway.example.com
   journal: { snapshot_records: 5000 }
+  logs: { max_gib: 20, archive_after: 5m }
   retention: { runs: 168h, runs_per_project: 200 }
   webhookSecret: webhooks
   webhooks:

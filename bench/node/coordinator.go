@@ -76,7 +76,7 @@ func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error
 	if p.blobs, err = artifact.Open(ctx, js, 1); err != nil {
 		return err
 	}
-	logs, err := logstore.Open(ctx, js, 1, log)
+	logs, err := logstore.Open(ctx, js, 1, logstore.MaxBytes, log)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/source"
 	"github.com/slipway-build/slipway/coordinator/submit"
@@ -20,6 +21,10 @@ func toStatus(err error) error {
 	var problems *submit.ProblemsError
 	if errors.As(err, &problems) {
 		return withProblems(problems)
+	}
+	var missing *logstore.MissingError
+	if errors.As(err, &missing) {
+		return status.Error(codes.DataLoss, err.Error()) //nolint:wrapcheck // the edge
 	}
 	table := []struct {
 		is   error

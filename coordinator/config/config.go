@@ -45,6 +45,7 @@ type Config struct {
 	// LeaseTTL is how long a worker may be silent before its tasks are given to another.
 	LeaseTTL  time.Duration `yaml:"lease_ttl"`
 	Journal   Journal       `yaml:"journal"`
+	Logs      Logs          `yaml:"logs"`
 	Retention Retention     `yaml:"retention"`
 	Tokens    []Token       `yaml:"tokens,required"`
 	Webhooks  []Webhook     `yaml:"webhooks"`

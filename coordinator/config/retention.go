@@ -10,6 +10,15 @@ type Journal struct {
 	SnapshotMiB     int `yaml:"snapshot_mib"`
 }
 
+// Logs is where what attempts write is until it is archived.
+type Logs struct {
+	// MaxGiB bounds the stream of logs: the oldest are dropped beyond it. The same in the
+	// whole farm.
+	MaxGiB int `yaml:"max_gib"`
+	// ArchiveAfter is how long after the end of a run its logs are archived.
+	ArchiveAfter time.Duration `yaml:"archive_after"`
+}
+
 // Retention is how long what has ended is kept.
 type Retention struct {
 	// Runs stay in memory and in snapshots for so long after their end, and so many of a
@@ -18,6 +27,8 @@ type Retention struct {
 	RunsPerProject int           `yaml:"runs_per_project"`
 	// Archives of runs, after their end.
 	Archives time.Duration `yaml:"archives"`
+	// Logs that are archived, after the end of their run; at most as long as archives.
+	Logs time.Duration `yaml:"logs"`
 	// Results that may be reused, since they were made, and last green commits of refs.
 	Results time.Duration `yaml:"results"`
 	// Keys of requests, since they were used.
@@ -32,6 +43,8 @@ const (
 	minRetention = time.Hour
 	// minRuns is how many runs of a project say how long its tasks take.
 	minRuns = 20
+	// minArchiveAfter is longer than the last frames of an attempt are under way.
+	minArchiveAfter = time.Second
 )
 
 func (c *Config) defaultRetention() {
@@ -49,7 +62,10 @@ func (c *Config) defaultRetention() {
 	number(&c.Journal.SnapshotMiB, 64)
 	period(&c.Retention.Runs, 30*day)
 	number(&c.Retention.RunsPerProject, 1000)
+	number(&c.Logs.MaxGiB, 8)
+	period(&c.Logs.ArchiveAfter, time.Minute)
 	period(&c.Retention.Archives, 365*day)
+	period(&c.Retention.Logs, c.Retention.Archives)
 	period(&c.Retention.Results, 90*day)
 	period(&c.Retention.Keys, 30*day)
 }
@@ -65,7 +81,7 @@ func (c *Config) validateRetention(bad func(format string, args ...any)) {
 		key string
 		is  time.Duration
 	}{
-		{"runs", c.Retention.Runs}, {"archives", c.Retention.Archives}, {"results", c.Retention.Results}, {"keys", c.Retention.Keys},
+		{"runs", c.Retention.Runs}, {"archives", c.Retention.Archives}, {"logs", c.Retention.Logs}, {"results", c.Retention.Results}, {"keys", c.Retention.Keys},
 	} {
 		if p.is < minRetention {
 			bad("retention.%s: %s, want at least %s", p.key, p.is, minRetention)
@@ -73,6 +89,15 @@ func (c *Config) validateRetention(bad func(format string, args ...any)) {
 	}
 	if c.Retention.RunsPerProject < minRuns {
 		bad("retention.runs_per_project: %d, want at least %d", c.Retention.RunsPerProject, minRuns)
+	}
+	if c.Logs.MaxGiB < 1 {
+		bad("logs.max_gib: %d, want at least 1", c.Logs.MaxGiB)
+	}
+	if c.Logs.ArchiveAfter < minArchiveAfter {
+		bad("logs.archive_after: %s, want at least %s", c.Logs.ArchiveAfter, minArchiveAfter)
+	}
+	if c.Retention.Logs > c.Retention.Archives {
+		bad("retention.logs: %s is more than retention.archives, %s", c.Retention.Logs, c.Retention.Archives)
 	}
 	if c.Retention.Archives < c.Retention.Runs {
 		bad("retention.archives: %s is less than retention.runs, %s", c.Retention.Archives, c.Retention.Runs)

@@ -1,12 +1,11 @@
 // Package logstore keeps what attempts write: frames with byte offsets on a JetStream
 // stream, one subject per attempt. A writer is told when bytes are durable; a reader
 // gets them by offset, without gap or repeat, while they are written or later. Whose
-// log it is, and when it ends, is known to the callers.
+// log it is, when it ends, and that it was moved elsewhere, is known to the callers.
 package logstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -24,10 +23,8 @@ import (
 const (
 	stream = "SLIPWAY_LOGS"
 	// frame is how much is gathered before it is stored, and flush how long at most.
-	frame = 256 << 10
-	flush = 150 * time.Millisecond
-	// MaxBytes bounds the stream: the oldest logs are dropped beyond it.
-	MaxBytes = 8 << 30
+	frame    = 256 << 10
+	flush    = 150 * time.Millisecond
 	offsetOf = "Slipway-Offset"
 )
 
@@ -71,11 +68,14 @@ type waiter struct {
 	f      func()
 }
 
-// Open makes the stream if it is not there.
-func Open(ctx context.Context, js jetstream.JetStream, replicas int, log *slog.Logger) (*Store, error) {
+// MaxBytes is what the stream is bounded by where nothing else is said.
+const MaxBytes = 8 << 30
+
+// Open makes the stream if it is not there. The oldest frames are dropped beyond so many bytes.
+func Open(ctx context.Context, js jetstream.JetStream, replicas int, maxBytes int64, log *slog.Logger) (*Store, error) {
 	s, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: stream, Description: "What attempts wrote", Subjects: []string{"logs.*.*"}, Storage: jetstream.FileStorage, Replicas: max(1, replicas),
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxBytes: MaxBytes, MaxMsgSize: 1 << 20, Duplicates: time.Second,
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxBytes: maxBytes, MaxMsgSize: 1 << 20, Duplicates: time.Second,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open log store: %w", err)
@@ -220,68 +220,6 @@ func (s *Store) stored(k Key, w *writer, n int) {
 	for _, f := range due {
 		f()
 	}
-}
-
-// Read calls each for the bytes of a log from an offset on, in order. It ends after the
-// size that end answers with ok, or with the context; without ok there may be more.
-func (s *Store) Read(ctx context.Context, k Key, offset int64, end func() (size int64, ok bool), each func(offset int64, data []byte) error) error {
-	cons, err := s.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{k.subject()}, DeliverPolicy: jetstream.DeliverAllPolicy})
-	if err != nil {
-		return fmt.Errorf("read log %s: %w", k.Token, err)
-	}
-	idle := 0
-	for {
-		size, ended := end()
-		if ended && offset >= size {
-			return nil
-		}
-		m, err := cons.Next(jetstream.FetchMaxWait(250 * time.Millisecond))
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil {
-			if !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, jetstream.ErrNoMessages) {
-				return fmt.Errorf("read log %s: %w", k.Token, err)
-			}
-			if idle++; ended && idle > 8 {
-				return fmt.Errorf("read log %s: it ends at byte %d of %d: the rest was dropped by the limit of the log stream", k.Token, offset, size)
-			}
-			continue
-		}
-		idle = 0
-		from, err := strconv.ParseInt(m.Headers().Get(offsetOf), 10, 64)
-		if err != nil {
-			return fmt.Errorf("read log %s: bad offset: %w", k.Token, err)
-		}
-		data := m.Data()
-		if skip := offset - from; skip >= int64(len(data)) {
-			continue
-		} else if skip > 0 {
-			data = data[skip:]
-		} else if skip < 0 {
-			return fmt.Errorf("read log %s: bytes %d to %d were dropped by the limit of the log stream", k.Token, offset, from)
-		}
-		if err := each(offset, data); err != nil {
-			return err
-		}
-		offset += int64(len(data))
-	}
-}
-
-// Size is how many bytes of a log are stored.
-func (s *Store) Size(ctx context.Context, k Key) (int64, error) {
-	m, err := s.stream.GetLastMsgForSubject(ctx, k.subject())
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return 0, nil
-	case err != nil:
-		return 0, fmt.Errorf("size of log %s: %w", k.Token, err)
-	}
-	from, err := strconv.ParseInt(m.Header.Get(offsetOf), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("size of log %s: bad offset: %w", k.Token, err)
-	}
-	return from + int64(len(m.Data)), nil
 }
 
 // Valid reports that a token can stand in a subject.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/journal/journaltest"
+	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/plan/plantest"
@@ -33,7 +34,7 @@ var update = flag.Bool("update", false, "write the journal of the current schema
 // golden is a journal that a program of some schema wrote, and what it adds up to. Only
 // that of the current schema is ever written again.
 const (
-	goldenSchema  = 2
+	goldenSchema  = 3
 	goldenFrames  = "testdata/journals/schema%d.frames"     // base64, one frame a line, an empty one for each that is gone
 	goldenBlobs   = "testdata/journals/schema%d.blobs"      // base64, one blob a line; since schema 2
 	goldenPlans   = "testdata/journals/schema%d.plans.json" // by hash
@@ -297,10 +298,14 @@ func (f *farm) everything() {
 	f.hold(accept(plantest.Shop("bank", 2, 0, nil), "k3"), "build/s1")
 }
 
-// archives has snapshots taken, and what has ended archived and forgotten.
+// archives has snapshots taken, and what has ended archived and forgotten, logs too.
 func (f *farm) archives() {
 	f.t.Helper()
-	f.upkeep = partition.Upkeep{Blobs: f.blobs, Records: 5, Keep: project.Retention{PerProject: 3, Keys: time.Hour, Results: time.Hour}}
+	logs := &frames{purged: map[logstore.Key]bool{}}
+	f.upkeep = partition.Upkeep{
+		Blobs: f.blobs, Records: 5, Keep: project.Retention{PerProject: 3, Keys: time.Hour, Results: time.Hour, Logs: time.Hour},
+		Logs: logs.archiver(f.blobs), LogsAfter: time.Millisecond,
+	}
 	f.again()
 	if err := f.tick(2 * time.Hour); err != nil {
 		f.t.Fatalf("%v", err)

@@ -40,6 +40,8 @@ func (o *owner) emit(events ...run.Event) {
 		case run.AttemptStarted:
 			o.touch(id, e.Task)
 			continue
+		case run.LogsArchived: // nobody is shown it: the run is as it was
+			continue
 		case run.AttemptFinished:
 			task = e.Task
 		case run.TaskFinished:

@@ -136,7 +136,7 @@ func (tx *Tx) Run(name string) (*run.Run, error) {
 		}
 	}
 	if a, ok := tx.o.st.Archive(name); ok {
-		return nil, &ArchivedError{Run: a.Run, Blob: a.Blob}
+		return nil, &ArchivedError{Run: a.Run, Blob: a.Blob, Logs: a.Logs}
 	}
 	return nil, fmt.Errorf("run %q: %w", name, ErrNotFound)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +26,9 @@ type Upkeep struct {
 	Bytes   int64
 	// Keep is how long what has ended is.
 	Keep project.Retention
+	// Logs of runs are archived so long after their end; nil: they stay where they were written to.
+	Logs      Logs
+	LogsAfter time.Duration
 }
 
 // Snapshots is the part of a Journal that keeps its replay short.
@@ -38,7 +42,10 @@ type Snapshots interface {
 }
 
 // ArchivedError: the run has ended, and left the state.
-type ArchivedError struct{ Run, Blob string }
+type ArchivedError struct {
+	Run, Blob string
+	Logs      string // blob of the archive of its logs; empty: there is none
+}
 
 func (e *ArchivedError) Error() string {
 	return fmt.Sprintf("run %s has ended long ago and was archived", e.Run)
@@ -56,11 +63,13 @@ const (
 type upkeep struct {
 	busy                       bool
 	snapshot, archives, forget time.Time // not before
+	logs                       logkeep
 }
 
 // upkeep begins what is due.
 func (o *owner) upkeep() {
 	keep := o.cfg.Upkeep
+	o.keepLogs()
 	if o.up.busy || o.broken != nil {
 		return
 	}
@@ -72,7 +81,11 @@ func (o *owner) upkeep() {
 	if keep.Blobs == nil || o.at.Before(o.up.archives) {
 		return
 	}
-	if ripe := o.st.Ripe(keep.Keep, o.at, archiveAtOnce); len(ripe) > 0 {
+	ripe := o.st.Ripe(keep.Keep, o.at, archiveAtOnce)
+	if keep.Logs != nil { // they come first: the archive of the run names theirs
+		ripe = slices.DeleteFunc(ripe, (*run.Run).OwesLogs)
+	}
+	if len(ripe) > 0 {
 		o.archive(ripe)
 		return
 	}
@@ -87,9 +100,10 @@ func (o *owner) upkeep() {
 	}
 }
 
-// beside runs work outside the goroutine of the partition, and what it answers inside.
-func (o *owner) beside(work func(ctx context.Context) (then func())) {
-	o.up.busy = true
+// beside runs work outside the goroutine of the partition, and what it answers inside. Until
+// then it is busy.
+func (o *owner) beside(busy *bool, work func(ctx context.Context) (then func())) {
+	*busy = true
 	o.side.Go(func() {
 		then := work(o.ctx)
 		if o.ctx.Err() != nil {
@@ -97,7 +111,7 @@ func (o *owner) beside(work func(ctx context.Context) (then func())) {
 		}
 		end := func(tx *Tx) error {
 			if tx.o == o { // not another, who came after it
-				o.up.busy = false
+				*busy = false
 				then()
 			}
 			return nil
@@ -111,7 +125,7 @@ func (o *owner) beside(work func(ctx context.Context) (then func())) {
 // snapshot takes one from the journal, while the partition goes on.
 func (o *owner) snapshot() {
 	draft, known, start := o.j.Draft(), o.st.Plans(), o.cfg.Now()
-	o.beside(func(ctx context.Context) func() {
+	o.beside(&o.up.busy, func(ctx context.Context) func() {
 		taken, err := draft.Take(ctx, func(hash string) (*plan.Plan, error) {
 			if p, ok := known[hash]; ok {
 				return p, nil
@@ -141,7 +155,7 @@ func (o *owner) took(t journal.Taken) {
 	if !o.lease.Valid() {
 		return
 	}
-	o.beside(func(ctx context.Context) func() {
+	o.beside(&o.up.busy, func(ctx context.Context) func() {
 		if err := trim(ctx); err != nil && ctx.Err() == nil {
 			o.cfg.Log.WarnContext(ctx, "what a snapshot made surplus is still there", "partition", o.cfg.Number, "err", err)
 		}
@@ -152,7 +166,7 @@ func (o *owner) took(t journal.Taken) {
 // archive stores runs that have ended, which nothing changes any more, and then lets them
 // leave the state.
 func (o *owner) archive(runs []*run.Run) {
-	o.beside(func(ctx context.Context) func() {
+	o.beside(&o.up.busy, func(ctx context.Context) func() {
 		var events []run.Event
 		var err error
 		for _, r := range runs {
@@ -174,17 +188,18 @@ func (o *owner) archive(runs []*run.Run) {
 
 // forgetOld lets go what is too old, and then the archives with it.
 func (o *owner) forgetOld() {
-	e, archives, some := o.st.Forget(o.cfg.Upkeep.Keep, o.at)
+	e, gone, some := o.st.Forget(o.cfg.Upkeep.Keep, o.at)
 	if !some {
 		return
 	}
 	o.emit(e)
-	if len(archives) == 0 {
+	if len(gone.Archives)+len(gone.Logs) == 0 {
 		return
 	}
 	o.after = append(o.after, func() {
-		o.beside(func(ctx context.Context) func() {
-			for _, a := range archives {
+		o.beside(&o.up.busy, func(ctx context.Context) func() {
+			o.removeLogs(ctx, gone.Logs)
+			for _, a := range gone.Archives {
 				if err := o.cfg.Upkeep.Blobs.Delete(ctx, a.Blob); err != nil && ctx.Err() == nil {
 					o.cfg.Log.WarnContext(ctx, "an archive that nobody knows is still there", "run", a.Run, "err", err)
 				}
@@ -235,6 +250,9 @@ func (p *Partition) Archived(ctx context.Context, e *ArchivedError) (*run.Run, e
 	r, err := snapshot.Run(ctx, p.cfg.Upkeep.Blobs, e.Blob, func(hash string) (*plan.Plan, error) { return p.cfg.Plans(ctx, hash) })
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", e, err)
+	}
+	if r.Logs != "" && e.Logs == "" { // the archive is from before that
+		r.Logs, r.LogsForgotten = "", true
 	}
 	return r, nil
 }

@@ -18,6 +18,7 @@ type Archive struct {
 	Project    string
 	Blob       string
 	FinishedAt time.Time
+	Logs       string `json:",omitempty"` // blob of the archive of its logs; empty: there is none
 }
 
 // Archive finds a run that was archived, by its id or by "<project>-<number>".
@@ -43,6 +44,7 @@ type Retention struct {
 	Runs       time.Duration // in the state, after its end
 	PerProject int           // so many of them at most, the newest
 	Archives   time.Duration // of runs, after their end
+	Logs       time.Duration // archives of logs, after the end of their run
 	Results    time.Duration // since they were made
 	Keys       time.Duration // since the run was accepted
 }
@@ -67,6 +69,21 @@ func (s *State) Ripe(keep Retention, at time.Time, most int) []*run.Run {
 	return out[:min(len(out), most)]
 }
 
+// Written are runs that ended before a time and whose logs are not archived, oldest first, at
+// most so many, but for those that are to wait.
+func (s *State) Written(ended time.Time, most int, wait func(id string) bool) []*run.Run {
+	var out []*run.Run
+	for _, id := range s.order {
+		if len(out) == most {
+			break
+		}
+		if r := s.runs[id]; r.State.Ended() && !r.FinishedAt.After(ended) && r.OwesLogs() && !wait(id) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
 func (s *State) archive(e run.Archived) error {
 	r, ok := s.runs[e.Run]
 	switch {
@@ -79,7 +96,7 @@ func (s *State) archive(e run.Archived) error {
 	if i := slices.Index(s.order, e.Run); i >= 0 {
 		s.order = slices.Delete(s.order, i, i+1)
 	}
-	s.keep(Archive{Run: r.ID, Number: r.Number, Project: r.Project, Blob: e.Blob, FinishedAt: r.FinishedAt})
+	s.keep(Archive{Run: r.ID, Number: r.Number, Project: r.Project, Blob: e.Blob, FinishedAt: r.FinishedAt, Logs: r.Logs})
 	return nil
 }
 
@@ -88,16 +105,22 @@ func (s *State) keep(a Archive) {
 	s.Project(a.Project).gone[a.Number] = a.Run
 }
 
+// Gone are the blobs that nobody knows once the state has forgotten them.
+type Gone struct {
+	Archives []Archive
+	Logs     []string // archives of logs
+}
+
 // Forget decides what is too old to be known. The last green commit of a project stays,
 // whatever its age: what has changed is measured against it.
-func (s *State) Forget(keep Retention, at time.Time) (e run.Forgotten, archives []Archive, some bool) {
+func (s *State) Forget(keep Retention, at time.Time) (e run.Forgotten, gone Gone, some bool) {
 	before := func(d time.Duration) time.Time {
 		if d == 0 {
 			return time.Time{}
 		}
 		return at.Add(-d)
 	}
-	limit := run.Forgotten{Keys: before(keep.Keys), Results: before(keep.Results), Archives: before(keep.Archives)}
+	limit := run.Forgotten{Keys: before(keep.Keys), Results: before(keep.Results), Archives: before(keep.Archives), Logs: before(keep.Logs)}
 	for _, p := range s.projects {
 		for _, k := range p.keys {
 			if k.At.Before(limit.Keys) {
@@ -125,12 +148,26 @@ func (s *State) Forget(keep Retention, at time.Time) (e run.Forgotten, archives 
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.archives)) {
-		if a := s.archives[id]; a.FinishedAt.Before(limit.Archives) {
+		a := s.archives[id]
+		old := a.FinishedAt.Before(limit.Archives)
+		if old {
 			e.Archives = limit.Archives
-			archives = append(archives, a)
+			gone.Archives = append(gone.Archives, a)
+		}
+		if a.Logs != "" && a.FinishedAt.Before(limit.Logs) {
+			e.Logs = limit.Logs
+			gone.Logs = append(gone.Logs, a.Logs)
+		} else if a.Logs != "" && old {
+			gone.Logs = append(gone.Logs, a.Logs)
 		}
 	}
-	return e, archives, e != run.Forgotten{}
+	for _, id := range s.order {
+		if r := s.runs[id]; r.Logs != "" && r.FinishedAt.Before(limit.Logs) {
+			e.Logs = limit.Logs
+			gone.Logs = append(gone.Logs, r.Logs)
+		}
+	}
+	return e, gone, e != run.Forgotten{}
 }
 
 func (s *State) forget(e run.Forgotten) {
@@ -144,6 +181,12 @@ func (s *State) forget(e run.Forgotten) {
 		if a.FinishedAt.Before(e.Archives) {
 			delete(s.archives, id)
 			delete(s.projects[a.Project].gone, a.Number)
+		} else if a.FinishedAt.Before(e.Logs) {
+			a.Logs = ""
+			s.archives[id] = a
 		}
+	}
+	for _, r := range s.runs {
+		r.ForgetLogs(e.Logs)
 	}
 }

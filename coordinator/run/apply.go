@@ -99,6 +99,11 @@ func (r *Run) Apply(e Event, at time.Time) error {
 		r.entered[e.Environment] = r.countOpen(e.Environment)
 	case RolloutLeft:
 		delete(r.entered, e.Environment)
+	case LogsArchived:
+		if !r.State.Ended() || r.Logs != "" {
+			return fmt.Errorf("the logs of run %s are archived; it is %s, and they were archived as %q", r.ID, r.State, r.Logs)
+		}
+		r.Logs = e.Blob
 	case Promoted, Archived, Forgotten:
 		// The project's state, not the run's.
 	case Accepted:
@@ -107,6 +112,13 @@ func (r *Run) Apply(e Event, at time.Time) error {
 		return fmt.Errorf("run %s: unknown event %T", r.ID, e)
 	}
 	return nil
+}
+
+// ForgetLogs lets the archive of the logs go, if the run ended before a time.
+func (r *Run) ForgetLogs(before time.Time) {
+	if r.Logs != "" && r.FinishedAt.Before(before) {
+		r.Logs, r.LogsForgotten = "", true
+	}
 }
 
 func (r *Run) with(id string, f func(*Task) error) error {

@@ -118,12 +118,20 @@ type Archived struct {
 	Blob string
 }
 
+// LogsArchived says that the logs of a run that has ended are kept as a blob, and may be gone
+// from where they were written to.
+type LogsArchived struct {
+	Run  string
+	Blob string
+}
+
 // Forgotten says what the state does not know any more. The zero time: nothing of that
 // kind. It belongs to no run.
 type Forgotten struct {
 	Keys     time.Time // idempotency keys that came before
 	Results  time.Time // results, and last green commits, that are older
 	Archives time.Time // archives of runs that ended before
+	Logs     time.Time // archives of the logs of runs that ended before
 }
 
 // RunID is the run that the event belongs to.
@@ -139,4 +147,5 @@ func (e RolloutEntered) RunID() string      { return e.Run } //nolint:revive // 
 func (e Promoted) RunID() string            { return e.Run } //nolint:revive // as above
 func (e RolloutLeft) RunID() string         { return e.Run } //nolint:revive // as above
 func (e Archived) RunID() string            { return e.Run } //nolint:revive // as above
+func (e LogsArchived) RunID() string        { return e.Run } //nolint:revive // as above
 func (e Forgotten) RunID() string           { return "" }    //nolint:revive // as above

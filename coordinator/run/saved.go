@@ -12,14 +12,16 @@ import (
 // Saved is what of a run's state its plan does not say. With the plan it is the run again:
 // Restore.
 type Saved struct {
-	Accepted   Accepted // without key and hash of the request, which are the project's
-	AcceptedAt time.Time
-	State      State
-	Message    string
-	FinishedAt time.Time
-	Release    string
-	Canceled   bool
-	Entered    []string // environments whose rollout was begun and not left; sorted
+	Accepted      Accepted // without key and hash of the request, which are the project's
+	AcceptedAt    time.Time
+	State         State
+	Message       string
+	FinishedAt    time.Time
+	Release       string
+	Canceled      bool
+	Logs          string // blob of the archive of its logs
+	LogsForgotten bool
+	Entered       []string // environments whose rollout was begun and not left; sorted
 	// Of a run that goes on, positions of tasks: those whose consequences Next has not said,
 	// and those that are ready, the longest first. A run that has ended has none. Who is to be told
 	// to stop is not in it: Revoked says so to whoever takes the lease back.
@@ -50,6 +52,7 @@ func (r *Run) Save() Saved {
 			PlanHash: r.PlanHash, SubmittedBy: r.SubmittedBy, TraceID: r.TraceID, Origin: r.Origin,
 		},
 		AcceptedAt: r.AcceptedAt, State: r.State, Message: r.Message, FinishedAt: r.FinishedAt, Release: r.Release, Canceled: r.canceled,
+		Logs: r.Logs, LogsForgotten: r.LogsForgotten,
 		Entered: slices.Sorted(maps.Keys(r.entered)), Tasks: make([]SavedTask, len(r.Tasks)),
 	}
 	for i, t := range r.Tasks {
@@ -92,6 +95,7 @@ func Restore(s Saved, p *plan.Plan) (*Run, error) {
 		return nil, fmt.Errorf("run %s: %d tasks were saved, and its plan has %d", r.ID, len(s.Tasks), len(r.Tasks))
 	}
 	r.State, r.Message, r.FinishedAt, r.Release, r.canceled = s.State, s.Message, s.FinishedAt, s.Release, s.Canceled
+	r.Logs, r.LogsForgotten = s.Logs, s.LogsForgotten
 	for i, saved := range s.Tasks {
 		if i >= len(p.Tasks) {
 			if err := r.compensation(saved.ID); err != nil {

@@ -162,8 +162,11 @@ type Run struct {
 	State       State
 	Message     string
 	Release     string // hash of the release, once there is one
-	Plan        *plan.Plan
-	Tasks       []*Task
+	// Logs is the blob of the archive of its logs; empty: there is none yet, or none any more.
+	Logs          string `json:",omitempty"`
+	LogsForgotten bool   `json:",omitempty"` // they were archived
+	Plan          *plan.Plan
+	Tasks         []*Task
 
 	byID     map[string]int
 	open     int            // tasks that have not ended
@@ -172,6 +175,27 @@ type Run struct {
 	ready    []int          // tasks that became ready and were not taken yet
 	revoke   []int          // tasks that must be told to stop and were not taken yet
 	canceled bool
+}
+
+// Written are the attempts that may have written a log: not those of the coordinator itself.
+func (r *Run) Written(each func(*Task, Attempt)) {
+	for _, t := range r.Tasks {
+		if t.Spec.Can == plan.CapabilityCoordinator {
+			continue
+		}
+		for _, a := range t.Attempts {
+			each(t, a)
+		}
+	}
+}
+
+// OwesLogs reports that the run has ended, and its logs are where they were written to.
+func (r *Run) OwesLogs() bool {
+	owes := false
+	if r.State.Ended() && r.Logs == "" && !r.LogsForgotten {
+		r.Written(func(*Task, Attempt) { owes = true })
+	}
+	return owes
 }
 
 // Find returns a task by its id in the plan.

@@ -29,7 +29,7 @@ func TestAnArchivedRunStillAnswers(t *testing.T) {
 	was := f.end(t, f.submit(t, "k1").GetId())
 	stop()
 	f.stop()
-	f.keep = time.Millisecond
+	f.keep, f.moves = time.Millisecond, time.Millisecond
 	f.run(t)
 	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)

@@ -34,6 +34,7 @@ type observer struct {
 	tasks   *prometheus.HistogramVec
 	waits   *prometheus.HistogramVec
 	runs    *prometheus.CounterVec
+	logs    logMetrics
 	pages   *web.Web
 	hooks   api.WebhookConfig
 	polls   func(ctx context.Context, hooks *api.Webhooks) error // until the context ends
@@ -61,6 +62,7 @@ func newObserver(ctx context.Context, cfg config.Config, version string, memory 
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "slipway_runs_total", Help: "Runs that ended, by state."}, []string{"state"}),
 	}
 	o.metrics.MustRegister(o.tasks, o.waits, o.runs)
+	o.logs = newLogMetrics(o.metrics)
 	return o, nil
 }
 

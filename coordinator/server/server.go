@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/dispatch"
 	"github.com/slipway-build/slipway/coordinator/home"
 	"github.com/slipway-build/slipway/coordinator/journal"
+	"github.com/slipway-build/slipway/coordinator/logarchive"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/pool"
@@ -99,7 +100,9 @@ func start(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	logs, err := opened(ctx, log, func(ctx context.Context) (*logstore.Store, error) { return logstore.Open(ctx, js, cfg.Replicas, log) })
+	logs, err := opened(ctx, log, func(ctx context.Context) (*logstore.Store, error) {
+		return logstore.Open(ctx, js, cfg.Replicas, int64(cfg.Logs.MaxGiB)<<30, log)
+	})
 	if err != nil {
 		return err
 	}
@@ -122,7 +125,7 @@ func start(ctx context.Context, o Options) error {
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Shared: true, Log: log, Now: time.Now,
 	})
 	parts, err := newPartitions(ctx, cfg, js, partition.Config{
-		Plans: blobs.Plan, Upkeep: newUpkeep(cfg, blobs), Dispatch: dispatcher, Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Log: log, Yield: runtime.Gosched,
+		Plans: blobs.Plan, Upkeep: newUpkeep(cfg, blobs, newArchiver(blobs, logs, observe, log)), Dispatch: dispatcher, Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Log: log, Yield: runtime.Gosched,
 	})
 	if err != nil {
 		return err
@@ -148,11 +151,11 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	observe.hooks, observe.polls = newHooks(cfg, submitter, observe.checks, log), newPolls(cfg, js, mirror, parts, services.Runs, log).run
-	return serve(ctx, o, tokens, parts, self, dispatcher, shares, model, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
+	return serve(ctx, o, tokens, parts, self, dispatcher, shares, model, logs, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
 }
 
 // serve runs the parts until the context ends or one of them cannot go on.
-func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.Set, self *replica, d *dispatch.Dispatcher, shares *pool.Pool, model *readmodel.Model, observe *observer, requests func(context.Context) error, address string) error {
+func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.Set, self *replica, d *dispatch.Dispatcher, shares *pool.Pool, model *readmodel.Model, logs *logstore.Store, observe *observer, requests func(context.Context) error, address string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return self.run(ctx, parts, model) })
 	g.Go(func() error { return d.Run(ctx) })
@@ -164,6 +167,7 @@ func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.
 	}
 	g.Go(func() error { return observe.checks.Run(ctx, journalled{parts}) })
 	g.Go(func() error { return observe.serve(ctx, o.Config, tokens, d) })
+	g.Go(func() error { return observe.watchLogs(ctx, logs) })
 	g.Go(func() error { return requests(ctx) })
 	if o.Ready != nil {
 		g.Go(func() error { whenServed(ctx, parts, self, func() { o.Ready(address) }); return nil })
@@ -181,11 +185,12 @@ func newPartitions(ctx context.Context, cfg config.Config, js jetstream.JetStrea
 	return opened(ctx, c.Log, func(ctx context.Context) (*partition.Set, error) { return partition.NewSet(ctx, cfg.Partitions, c) })
 }
 
-func newUpkeep(cfg config.Config, blobs *artifact.Store) partition.Upkeep {
+func newUpkeep(cfg config.Config, blobs *artifact.Store, logs *logarchive.Archiver) partition.Upkeep {
 	keep := cfg.Retention
 	return partition.Upkeep{
 		Blobs: blobs, Records: uint64(cfg.Journal.SnapshotRecords), Bytes: int64(cfg.Journal.SnapshotMiB) << 20,
-		Keep: project.Retention{Runs: keep.Runs, PerProject: keep.RunsPerProject, Archives: keep.Archives, Results: keep.Results, Keys: keep.Keys},
+		Keep: project.Retention{Runs: keep.Runs, PerProject: keep.RunsPerProject, Archives: keep.Archives, Logs: keep.Logs, Results: keep.Results, Keys: keep.Keys},
+		Logs: logs, LogsAfter: cfg.Logs.ArchiveAfter,
 	}
 }
 

@@ -47,6 +47,7 @@ type farm struct {
 	forks   bool          // webhooks run strangers' pull requests
 	poll    time.Duration // webhooks look at their repositories; 0: they do not
 	keep    time.Duration // runs stay for so long after their end; 0: as by default
+	moves   time.Duration // logs are archived so long after the end of their run; 0: as by default
 	silent  bool          // hosts of webhooks that check never call
 	hosts   map[webhook.Kind]*githosttest.Host
 	admin   string
@@ -144,6 +145,7 @@ func (f *farm) run(t *testing.T) {
 	if f.keep > 0 {
 		cfg.Retention.Runs = f.keep
 	}
+	cfg.Logs.ArchiveAfter = cmp.Or(f.moves, cfg.Logs.ArchiveAfter)
 	ctx, cancel := context.WithCancel(context.Background())
 	ready := make(chan string, 1)
 	done := make(chan error, 1)

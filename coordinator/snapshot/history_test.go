@@ -69,13 +69,16 @@ func (w *world) act() {
 		w.accept()
 		return
 	case n < 10:
-		w.emit(run.Forgotten{Keys: w.at.Add(-time.Minute), Results: w.at.Add(-2 * time.Minute), Archives: w.at.Add(-3 * time.Minute)})
+		w.emit(run.Forgotten{Keys: w.at.Add(-time.Minute), Results: w.at.Add(-2 * time.Minute), Archives: w.at.Add(-3 * time.Minute), Logs: w.at.Add(-2 * time.Minute)})
 		return
 	}
 	r := rapid.SampledFrom(runs).Draw(w.t, "run")
 	switch {
 	case r.State.Ended():
-		if n < 40 {
+		switch {
+		case n < 30 && r.OwesLogs():
+			w.emit(run.LogsArchived{Run: r.ID, Blob: "blob of the logs of " + r.ID})
+		case n < 50:
 			w.emit(run.Archived{Run: r.ID, Blob: "blob of " + r.ID})
 		}
 	case n < 12:

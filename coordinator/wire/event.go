@@ -42,8 +42,10 @@ func (c *Codec) Event(e run.Event) (*pb.Event, error) {
 		}}}, nil
 	case run.Archived:
 		return &pb.Event{Kind: &pb.Event_RunArchived{RunArchived: &pb.RunArchived{Run: e.Run, Blob: e.Blob}}}, nil
+	case run.LogsArchived:
+		return &pb.Event{Kind: &pb.Event_LogsArchived{LogsArchived: &pb.LogsArchived{Run: e.Run, Blob: e.Blob}}}, nil
 	case run.Forgotten:
-		return &pb.Event{Kind: &pb.Event_Forgotten{Forgotten: &pb.Forgotten{Keys: Time(e.Keys), Results: Time(e.Results), Archives: Time(e.Archives)}}}, nil
+		return &pb.Event{Kind: &pb.Event_Forgotten{Forgotten: &pb.Forgotten{Keys: Time(e.Keys), Results: Time(e.Results), Archives: Time(e.Archives), Logs: Time(e.Logs)}}}, nil
 	}
 	return nil, fmt.Errorf("encode event: unknown type %T", e)
 }
@@ -92,9 +94,11 @@ func (c *Codec) FromEvent(m *pb.Event) (run.Event, error) {
 		}, nil
 	case *pb.Event_RunArchived:
 		return run.Archived{Run: k.RunArchived.GetRun(), Blob: k.RunArchived.GetBlob()}, nil
+	case *pb.Event_LogsArchived:
+		return run.LogsArchived{Run: k.LogsArchived.GetRun(), Blob: k.LogsArchived.GetBlob()}, nil
 	case *pb.Event_Forgotten:
 		e := k.Forgotten
-		return run.Forgotten{Keys: FromTime(e.GetKeys()), Results: FromTime(e.GetResults()), Archives: FromTime(e.GetArchives())}, nil
+		return run.Forgotten{Keys: FromTime(e.GetKeys()), Results: FromTime(e.GetResults()), Archives: FromTime(e.GetArchives()), Logs: FromTime(e.GetLogs())}, nil
 	}
 	return nil, fmt.Errorf("decode event: unknown kind %T: it was written by a newer program", m.GetKind())
 }

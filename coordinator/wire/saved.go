@@ -11,9 +11,9 @@ import (
 // The format of journals and snapshots.
 const (
 	// Schema is the one that this program writes.
-	Schema = 2
+	Schema = 3
 	// LeastReader is the schema of the oldest program that still understands it.
-	LeastReader = 2
+	LeastReader = 3
 )
 
 // SavedRun is a run without its tasks.
@@ -21,6 +21,7 @@ func (c *Codec) SavedRun(s run.Saved) *pb.SavedRun {
 	return &pb.SavedRun{
 		Accepted: accepted(s.Accepted), AcceptedAt: Time(s.AcceptedAt), State: c.runState.to[s.State], Message: s.Message, FinishedAt: Time(s.FinishedAt),
 		Release: s.Release, Canceled: s.Canceled, Entered: s.Entered, Work: positions(s.Work), Ready: positions(s.Ready),
+		Logs: s.Logs, LogsForgotten: s.LogsForgotten,
 	}
 }
 
@@ -30,6 +31,7 @@ func (c *Codec) FromSavedRun(m *pb.SavedRun) run.Saved {
 		Accepted: fromAccepted(m.GetAccepted()), AcceptedAt: FromTime(m.GetAcceptedAt()), State: c.runState.from[m.GetState()], Message: m.GetMessage(),
 		FinishedAt: FromTime(m.GetFinishedAt()), Release: m.GetRelease(), Canceled: m.GetCanceled(), Entered: m.GetEntered(),
 		Work: fromPositions(m.GetWork()), Ready: fromPositions(m.GetReady()),
+		Logs: m.GetLogs(), LogsForgotten: m.GetLogsForgotten(),
 	}
 }
 
@@ -83,7 +85,7 @@ func SavedProject(p project.SavedProject) []*pb.SnapshotItem {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Environment{Environment: &pb.SavedEnvironment{Name: e.Name, Holder: e.Holder, Newest: e.Newest, By: e.By}}})
 	}
 	for _, a := range p.Archives {
-		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Archive{Archive: &pb.SavedArchive{Run: a.Run, Number: a.Number, Blob: a.Blob, FinishedAt: Time(a.FinishedAt)}}})
+		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Archive{Archive: &pb.SavedArchive{Run: a.Run, Number: a.Number, Blob: a.Blob, FinishedAt: Time(a.FinishedAt), Logs: a.Logs}}})
 	}
 	return out
 }
@@ -112,7 +114,7 @@ func FromSavedItem(p *project.SavedProject, m *pb.SnapshotItem) bool {
 		p.Environments = append(p.Environments, project.SavedEnvironment{Name: e.GetName(), Holder: e.GetHolder(), Newest: e.GetNewest(), By: e.GetBy()})
 	case *pb.SnapshotItem_Archive:
 		e := k.Archive
-		p.Archives = append(p.Archives, project.Archive{Run: e.GetRun(), Number: e.GetNumber(), Project: p.Name, Blob: e.GetBlob(), FinishedAt: FromTime(e.GetFinishedAt())})
+		p.Archives = append(p.Archives, project.Archive{Run: e.GetRun(), Number: e.GetNumber(), Project: p.Name, Blob: e.GetBlob(), FinishedAt: FromTime(e.GetFinishedAt()), Logs: e.GetLogs()})
 	default:
 		return false
 	}

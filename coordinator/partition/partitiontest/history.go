@@ -31,6 +31,7 @@ type History struct {
 	Wrong  []string
 
 	Archived map[string]string // run → blob
+	Logs     map[string]string // run → blob of the archive of its logs
 }
 
 // Past is what became of one run.
@@ -47,7 +48,7 @@ type Past struct {
 func ReadHistory(records []journal.Record, plans map[string]*plan.Plan) *History {
 	h := &History{
 		plans: plans, Runs: map[string]*Past{}, Keys: map[string]string{}, number: map[string]uint64{}, holder: map[string]string{},
-		newest: map[string]uint64{}, Ended: map[string]run.State{}, Archived: map[string]string{},
+		newest: map[string]uint64{}, Ended: map[string]run.State{}, Archived: map[string]string{}, Logs: map[string]string{},
 	}
 	for i, rec := range records {
 		if i > 0 && (rec.Epoch < records[i-1].Epoch || rec.Time.Before(records[i-1].Time)) {
@@ -71,6 +72,12 @@ func (h *History) event(e run.Event) {
 		return
 	case run.Archived:
 		h.archived(e)
+		return
+	case run.LogsArchived:
+		if _, ok := h.Ended[e.Run]; !ok || h.Logs[e.Run] != "" || h.Archived[e.Run] != "" {
+			h.bad("the logs of %s are archived; it has ended: %t, they were archived before as %q, and it as %q", e.Run, ok, h.Logs[e.Run], h.Archived[e.Run])
+		}
+		h.Logs[e.Run] = e.Blob
 		return
 	case run.Forgotten:
 		return

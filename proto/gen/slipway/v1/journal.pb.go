@@ -140,6 +140,7 @@ type Event struct {
 	//	*Event_SnapshotTaken
 	//	*Event_RunArchived
 	//	*Event_Forgotten
+	//	*Event_LogsArchived
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -317,6 +318,15 @@ func (x *Event) GetForgotten() *Forgotten {
 	return nil
 }
 
+func (x *Event) GetLogsArchived() *LogsArchived {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_LogsArchived); ok {
+			return x.LogsArchived
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -382,6 +392,11 @@ type Event_Forgotten struct {
 	Forgotten *Forgotten `protobuf:"bytes,15,opt,name=forgotten,proto3,oneof"`
 }
 
+type Event_LogsArchived struct {
+	// Since schema 3.
+	LogsArchived *LogsArchived `protobuf:"bytes,16,opt,name=logs_archived,json=logsArchived,proto3,oneof"`
+}
+
 func (*Event_EpochClaimed) isEvent_Kind() {}
 
 func (*Event_RunAccepted) isEvent_Kind() {}
@@ -411,6 +426,8 @@ func (*Event_SnapshotTaken) isEvent_Kind() {}
 func (*Event_RunArchived) isEvent_Kind() {}
 
 func (*Event_Forgotten) isEvent_Kind() {}
+
+func (*Event_LogsArchived) isEvent_Kind() {}
 
 // EpochClaimed is the first event of an owner.
 type EpochClaimed struct {
@@ -608,7 +625,9 @@ type Forgotten struct {
 	// Results, and last green commits of refs, that are older.
 	Results *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=results,proto3" json:"results,omitempty"`
 	// Archives of runs that ended before.
-	Archives      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=archives,proto3" json:"archives,omitempty"`
+	Archives *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=archives,proto3" json:"archives,omitempty"`
+	// Archives of the logs of runs that ended before.
+	Logs          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -664,6 +683,68 @@ func (x *Forgotten) GetArchives() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Forgotten) GetLogs() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+// LogsArchived: the logs of a run that has ended are kept as blobs, and were read back.
+// Their frames may be gone from the stream of logs.
+type LogsArchived struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Hash of the blob of LogArchive.
+	Blob          string `protobuf:"bytes,2,opt,name=blob,proto3" json:"blob,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogsArchived) Reset() {
+	*x = LogsArchived{}
+	mi := &file_slipway_v1_journal_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogsArchived) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogsArchived) ProtoMessage() {}
+
+func (x *LogsArchived) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_journal_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogsArchived.ProtoReflect.Descriptor instead.
+func (*LogsArchived) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LogsArchived) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *LogsArchived) GetBlob() string {
+	if x != nil {
+		return x.Blob
+	}
+	return ""
+}
+
 type RunAccepted struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Run        string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -688,7 +769,7 @@ type RunAccepted struct {
 
 func (x *RunAccepted) Reset() {
 	*x = RunAccepted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[6]
+	mi := &file_slipway_v1_journal_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +781,7 @@ func (x *RunAccepted) String() string {
 func (*RunAccepted) ProtoMessage() {}
 
 func (x *RunAccepted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[6]
+	mi := &file_slipway_v1_journal_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +794,7 @@ func (x *RunAccepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunAccepted.ProtoReflect.Descriptor instead.
 func (*RunAccepted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{6}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RunAccepted) GetRun() string {
@@ -823,7 +904,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[7]
+	mi := &file_slipway_v1_journal_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +916,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[7]
+	mi := &file_slipway_v1_journal_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +929,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{7}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Origin) GetWebhook() string {
@@ -886,7 +967,7 @@ type AttemptStarted struct {
 
 func (x *AttemptStarted) Reset() {
 	*x = AttemptStarted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[8]
+	mi := &file_slipway_v1_journal_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +979,7 @@ func (x *AttemptStarted) String() string {
 func (*AttemptStarted) ProtoMessage() {}
 
 func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[8]
+	mi := &file_slipway_v1_journal_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +992,7 @@ func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptStarted.ProtoReflect.Descriptor instead.
 func (*AttemptStarted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AttemptStarted) GetRun() string {
@@ -971,7 +1052,7 @@ type AttemptFinished struct {
 
 func (x *AttemptFinished) Reset() {
 	*x = AttemptFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	mi := &file_slipway_v1_journal_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1064,7 @@ func (x *AttemptFinished) String() string {
 func (*AttemptFinished) ProtoMessage() {}
 
 func (x *AttemptFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	mi := &file_slipway_v1_journal_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1077,7 @@ func (x *AttemptFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptFinished.ProtoReflect.Descriptor instead.
 func (*AttemptFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AttemptFinished) GetRun() string {
@@ -1051,7 +1132,7 @@ type TaskFinished struct {
 
 func (x *TaskFinished) Reset() {
 	*x = TaskFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	mi := &file_slipway_v1_journal_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1144,7 @@ func (x *TaskFinished) String() string {
 func (*TaskFinished) ProtoMessage() {}
 
 func (x *TaskFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	mi := &file_slipway_v1_journal_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1157,7 @@ func (x *TaskFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskFinished.ProtoReflect.Descriptor instead.
 func (*TaskFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TaskFinished) GetRun() string {
@@ -1141,7 +1222,7 @@ type TaskRetried struct {
 
 func (x *TaskRetried) Reset() {
 	*x = TaskRetried{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[11]
+	mi := &file_slipway_v1_journal_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1153,7 +1234,7 @@ func (x *TaskRetried) String() string {
 func (*TaskRetried) ProtoMessage() {}
 
 func (x *TaskRetried) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[11]
+	mi := &file_slipway_v1_journal_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1166,7 +1247,7 @@ func (x *TaskRetried) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskRetried.ProtoReflect.Descriptor instead.
 func (*TaskRetried) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TaskRetried) GetRun() string {
@@ -1209,7 +1290,7 @@ type CompensationStarted struct {
 
 func (x *CompensationStarted) Reset() {
 	*x = CompensationStarted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[12]
+	mi := &file_slipway_v1_journal_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1302,7 @@ func (x *CompensationStarted) String() string {
 func (*CompensationStarted) ProtoMessage() {}
 
 func (x *CompensationStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[12]
+	mi := &file_slipway_v1_journal_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1315,7 @@ func (x *CompensationStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensationStarted.ProtoReflect.Descriptor instead.
 func (*CompensationStarted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CompensationStarted) GetRun() string {
@@ -1270,7 +1351,7 @@ type RunStopping struct {
 
 func (x *RunStopping) Reset() {
 	*x = RunStopping{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[13]
+	mi := &file_slipway_v1_journal_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1363,7 @@ func (x *RunStopping) String() string {
 func (*RunStopping) ProtoMessage() {}
 
 func (x *RunStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[13]
+	mi := &file_slipway_v1_journal_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1376,7 @@ func (x *RunStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStopping.ProtoReflect.Descriptor instead.
 func (*RunStopping) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RunStopping) GetRun() string {
@@ -1330,7 +1411,7 @@ type RunFinished struct {
 
 func (x *RunFinished) Reset() {
 	*x = RunFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[14]
+	mi := &file_slipway_v1_journal_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1423,7 @@ func (x *RunFinished) String() string {
 func (*RunFinished) ProtoMessage() {}
 
 func (x *RunFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[14]
+	mi := &file_slipway_v1_journal_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1436,7 @@ func (x *RunFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinished.ProtoReflect.Descriptor instead.
 func (*RunFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RunFinished) GetRun() string {
@@ -1390,7 +1471,7 @@ type RolloutEntered struct {
 
 func (x *RolloutEntered) Reset() {
 	*x = RolloutEntered{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[15]
+	mi := &file_slipway_v1_journal_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1483,7 @@ func (x *RolloutEntered) String() string {
 func (*RolloutEntered) ProtoMessage() {}
 
 func (x *RolloutEntered) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[15]
+	mi := &file_slipway_v1_journal_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1496,7 @@ func (x *RolloutEntered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutEntered.ProtoReflect.Descriptor instead.
 func (*RolloutEntered) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RolloutEntered) GetRun() string {
@@ -1447,7 +1528,7 @@ type Promoted struct {
 
 func (x *Promoted) Reset() {
 	*x = Promoted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[16]
+	mi := &file_slipway_v1_journal_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1540,7 @@ func (x *Promoted) String() string {
 func (*Promoted) ProtoMessage() {}
 
 func (x *Promoted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[16]
+	mi := &file_slipway_v1_journal_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1553,7 @@ func (x *Promoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promoted.ProtoReflect.Descriptor instead.
 func (*Promoted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Promoted) GetRun() string {
@@ -1528,7 +1609,7 @@ type RolloutLeft struct {
 
 func (x *RolloutLeft) Reset() {
 	*x = RolloutLeft{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[17]
+	mi := &file_slipway_v1_journal_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1621,7 @@ func (x *RolloutLeft) String() string {
 func (*RolloutLeft) ProtoMessage() {}
 
 func (x *RolloutLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[17]
+	mi := &file_slipway_v1_journal_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1634,7 @@ func (x *RolloutLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutLeft.ProtoReflect.Descriptor instead.
 func (*RolloutLeft) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RolloutLeft) GetRun() string {
@@ -1582,7 +1663,7 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12)\n" +
 	"\x06events\x18\x04 \x03(\v2\x11.slipway.v1.EventR\x06events\x12\x1a\n" +
 	"\bsnapshot\x18\x05 \x01(\x04R\bsnapshot\x12\x12\n" +
-	"\x04last\x18\x06 \x01(\bR\x04last\"\xe2\a\n" +
+	"\x04last\x18\x06 \x01(\bR\x04last\"\xa3\b\n" +
 	"\x05Event\x12?\n" +
 	"\repoch_claimed\x18\x01 \x01(\v2\x18.slipway.v1.EpochClaimedH\x00R\fepochClaimed\x12<\n" +
 	"\frun_accepted\x18\x02 \x01(\v2\x17.slipway.v1.RunAcceptedH\x00R\vrunAccepted\x12E\n" +
@@ -1599,7 +1680,8 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\frollout_left\x18\f \x01(\v2\x17.slipway.v1.RolloutLeftH\x00R\vrolloutLeft\x12B\n" +
 	"\x0esnapshot_taken\x18\r \x01(\v2\x19.slipway.v1.SnapshotTakenH\x00R\rsnapshotTaken\x12<\n" +
 	"\frun_archived\x18\x0e \x01(\v2\x17.slipway.v1.RunArchivedH\x00R\vrunArchived\x125\n" +
-	"\tforgotten\x18\x0f \x01(\v2\x15.slipway.v1.ForgottenH\x00R\tforgottenB\x06\n" +
+	"\tforgotten\x18\x0f \x01(\v2\x15.slipway.v1.ForgottenH\x00R\tforgotten\x12?\n" +
+	"\rlogs_archived\x18\x10 \x01(\v2\x18.slipway.v1.LogsArchivedH\x00R\flogsArchivedB\x06\n" +
 	"\x04kind\"u\n" +
 	"\fEpochClaimed\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
@@ -1612,11 +1694,15 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x04blob\x18\x03 \x01(\tR\x04blob\"3\n" +
 	"\vRunArchived\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x12\n" +
-	"\x04blob\x18\x02 \x01(\tR\x04blob\"\xa9\x01\n" +
+	"\x04blob\x18\x02 \x01(\tR\x04blob\"\xd9\x01\n" +
 	"\tForgotten\x12.\n" +
 	"\x04keys\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04keys\x124\n" +
 	"\aresults\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aresults\x126\n" +
-	"\barchives\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\barchives\"\x84\x03\n" +
+	"\barchives\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\barchives\x12.\n" +
+	"\x04logs\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04logs\"4\n" +
+	"\fLogsArchived\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x12\n" +
+	"\x04blob\x18\x02 \x01(\tR\x04blob\"\x84\x03\n" +
 	"\vRunAccepted\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -1704,7 +1790,7 @@ func file_slipway_v1_journal_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_journal_proto_rawDescData
 }
 
-var file_slipway_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_slipway_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_slipway_v1_journal_proto_goTypes = []any{
 	(*Record)(nil),                // 0: slipway.v1.Record
 	(*Event)(nil),                 // 1: slipway.v1.Event
@@ -1712,61 +1798,64 @@ var file_slipway_v1_journal_proto_goTypes = []any{
 	(*SnapshotTaken)(nil),         // 3: slipway.v1.SnapshotTaken
 	(*RunArchived)(nil),           // 4: slipway.v1.RunArchived
 	(*Forgotten)(nil),             // 5: slipway.v1.Forgotten
-	(*RunAccepted)(nil),           // 6: slipway.v1.RunAccepted
-	(*Origin)(nil),                // 7: slipway.v1.Origin
-	(*AttemptStarted)(nil),        // 8: slipway.v1.AttemptStarted
-	(*AttemptFinished)(nil),       // 9: slipway.v1.AttemptFinished
-	(*TaskFinished)(nil),          // 10: slipway.v1.TaskFinished
-	(*TaskRetried)(nil),           // 11: slipway.v1.TaskRetried
-	(*CompensationStarted)(nil),   // 12: slipway.v1.CompensationStarted
-	(*RunStopping)(nil),           // 13: slipway.v1.RunStopping
-	(*RunFinished)(nil),           // 14: slipway.v1.RunFinished
-	(*RolloutEntered)(nil),        // 15: slipway.v1.RolloutEntered
-	(*Promoted)(nil),              // 16: slipway.v1.Promoted
-	(*RolloutLeft)(nil),           // 17: slipway.v1.RolloutLeft
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*Fence)(nil),                 // 19: slipway.v1.Fence
-	(*Attempt)(nil),               // 20: slipway.v1.Attempt
-	(TaskState)(0),                // 21: slipway.v1.TaskState
-	(FailureClass)(0),             // 22: slipway.v1.FailureClass
-	(*Result)(nil),                // 23: slipway.v1.Result
-	(RunState)(0),                 // 24: slipway.v1.RunState
+	(*LogsArchived)(nil),          // 6: slipway.v1.LogsArchived
+	(*RunAccepted)(nil),           // 7: slipway.v1.RunAccepted
+	(*Origin)(nil),                // 8: slipway.v1.Origin
+	(*AttemptStarted)(nil),        // 9: slipway.v1.AttemptStarted
+	(*AttemptFinished)(nil),       // 10: slipway.v1.AttemptFinished
+	(*TaskFinished)(nil),          // 11: slipway.v1.TaskFinished
+	(*TaskRetried)(nil),           // 12: slipway.v1.TaskRetried
+	(*CompensationStarted)(nil),   // 13: slipway.v1.CompensationStarted
+	(*RunStopping)(nil),           // 14: slipway.v1.RunStopping
+	(*RunFinished)(nil),           // 15: slipway.v1.RunFinished
+	(*RolloutEntered)(nil),        // 16: slipway.v1.RolloutEntered
+	(*Promoted)(nil),              // 17: slipway.v1.Promoted
+	(*RolloutLeft)(nil),           // 18: slipway.v1.RolloutLeft
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*Fence)(nil),                 // 20: slipway.v1.Fence
+	(*Attempt)(nil),               // 21: slipway.v1.Attempt
+	(TaskState)(0),                // 22: slipway.v1.TaskState
+	(FailureClass)(0),             // 23: slipway.v1.FailureClass
+	(*Result)(nil),                // 24: slipway.v1.Result
+	(RunState)(0),                 // 25: slipway.v1.RunState
 }
 var file_slipway_v1_journal_proto_depIdxs = []int32{
-	18, // 0: slipway.v1.Record.time:type_name -> google.protobuf.Timestamp
+	19, // 0: slipway.v1.Record.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: slipway.v1.Record.events:type_name -> slipway.v1.Event
 	2,  // 2: slipway.v1.Event.epoch_claimed:type_name -> slipway.v1.EpochClaimed
-	6,  // 3: slipway.v1.Event.run_accepted:type_name -> slipway.v1.RunAccepted
-	8,  // 4: slipway.v1.Event.attempt_started:type_name -> slipway.v1.AttemptStarted
-	9,  // 5: slipway.v1.Event.attempt_finished:type_name -> slipway.v1.AttemptFinished
-	10, // 6: slipway.v1.Event.task_finished:type_name -> slipway.v1.TaskFinished
-	11, // 7: slipway.v1.Event.task_retried:type_name -> slipway.v1.TaskRetried
-	12, // 8: slipway.v1.Event.compensation_started:type_name -> slipway.v1.CompensationStarted
-	13, // 9: slipway.v1.Event.run_stopping:type_name -> slipway.v1.RunStopping
-	14, // 10: slipway.v1.Event.run_finished:type_name -> slipway.v1.RunFinished
-	15, // 11: slipway.v1.Event.rollout_entered:type_name -> slipway.v1.RolloutEntered
-	16, // 12: slipway.v1.Event.promoted:type_name -> slipway.v1.Promoted
-	17, // 13: slipway.v1.Event.rollout_left:type_name -> slipway.v1.RolloutLeft
+	7,  // 3: slipway.v1.Event.run_accepted:type_name -> slipway.v1.RunAccepted
+	9,  // 4: slipway.v1.Event.attempt_started:type_name -> slipway.v1.AttemptStarted
+	10, // 5: slipway.v1.Event.attempt_finished:type_name -> slipway.v1.AttemptFinished
+	11, // 6: slipway.v1.Event.task_finished:type_name -> slipway.v1.TaskFinished
+	12, // 7: slipway.v1.Event.task_retried:type_name -> slipway.v1.TaskRetried
+	13, // 8: slipway.v1.Event.compensation_started:type_name -> slipway.v1.CompensationStarted
+	14, // 9: slipway.v1.Event.run_stopping:type_name -> slipway.v1.RunStopping
+	15, // 10: slipway.v1.Event.run_finished:type_name -> slipway.v1.RunFinished
+	16, // 11: slipway.v1.Event.rollout_entered:type_name -> slipway.v1.RolloutEntered
+	17, // 12: slipway.v1.Event.promoted:type_name -> slipway.v1.Promoted
+	18, // 13: slipway.v1.Event.rollout_left:type_name -> slipway.v1.RolloutLeft
 	3,  // 14: slipway.v1.Event.snapshot_taken:type_name -> slipway.v1.SnapshotTaken
 	4,  // 15: slipway.v1.Event.run_archived:type_name -> slipway.v1.RunArchived
 	5,  // 16: slipway.v1.Event.forgotten:type_name -> slipway.v1.Forgotten
-	18, // 17: slipway.v1.Forgotten.keys:type_name -> google.protobuf.Timestamp
-	18, // 18: slipway.v1.Forgotten.results:type_name -> google.protobuf.Timestamp
-	18, // 19: slipway.v1.Forgotten.archives:type_name -> google.protobuf.Timestamp
-	7,  // 20: slipway.v1.RunAccepted.origin:type_name -> slipway.v1.Origin
-	19, // 21: slipway.v1.AttemptStarted.fence:type_name -> slipway.v1.Fence
-	18, // 22: slipway.v1.AttemptStarted.leased_at:type_name -> google.protobuf.Timestamp
-	20, // 23: slipway.v1.AttemptFinished.attempt:type_name -> slipway.v1.Attempt
-	21, // 24: slipway.v1.TaskFinished.state:type_name -> slipway.v1.TaskState
-	22, // 25: slipway.v1.TaskFinished.failure_class:type_name -> slipway.v1.FailureClass
-	23, // 26: slipway.v1.TaskFinished.result:type_name -> slipway.v1.Result
-	18, // 27: slipway.v1.TaskRetried.at:type_name -> google.protobuf.Timestamp
-	24, // 28: slipway.v1.RunFinished.state:type_name -> slipway.v1.RunState
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	6,  // 17: slipway.v1.Event.logs_archived:type_name -> slipway.v1.LogsArchived
+	19, // 18: slipway.v1.Forgotten.keys:type_name -> google.protobuf.Timestamp
+	19, // 19: slipway.v1.Forgotten.results:type_name -> google.protobuf.Timestamp
+	19, // 20: slipway.v1.Forgotten.archives:type_name -> google.protobuf.Timestamp
+	19, // 21: slipway.v1.Forgotten.logs:type_name -> google.protobuf.Timestamp
+	8,  // 22: slipway.v1.RunAccepted.origin:type_name -> slipway.v1.Origin
+	20, // 23: slipway.v1.AttemptStarted.fence:type_name -> slipway.v1.Fence
+	19, // 24: slipway.v1.AttemptStarted.leased_at:type_name -> google.protobuf.Timestamp
+	21, // 25: slipway.v1.AttemptFinished.attempt:type_name -> slipway.v1.Attempt
+	22, // 26: slipway.v1.TaskFinished.state:type_name -> slipway.v1.TaskState
+	23, // 27: slipway.v1.TaskFinished.failure_class:type_name -> slipway.v1.FailureClass
+	24, // 28: slipway.v1.TaskFinished.result:type_name -> slipway.v1.Result
+	19, // 29: slipway.v1.TaskRetried.at:type_name -> google.protobuf.Timestamp
+	25, // 30: slipway.v1.RunFinished.state:type_name -> slipway.v1.RunState
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_journal_proto_init() }
@@ -1791,6 +1880,7 @@ func file_slipway_v1_journal_proto_init() {
 		(*Event_SnapshotTaken)(nil),
 		(*Event_RunArchived)(nil),
 		(*Event_Forgotten)(nil),
+		(*Event_LogsArchived)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1798,7 +1888,7 @@ func file_slipway_v1_journal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_journal_proto_rawDesc), len(file_slipway_v1_journal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

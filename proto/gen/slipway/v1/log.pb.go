@@ -30,8 +30,11 @@ type TailRequest struct {
 	// 0: the last one, and with follow the ones after it.
 	Attempt int32 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// First byte wanted; needs attempt > 0 unless it is 0.
-	Offset        int64 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
-	Follow        bool  `protobuf:"varint,5,opt,name=follow,proto3" json:"follow,omitempty"`
+	Offset int64 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
+	Follow bool  `protobuf:"varint,5,opt,name=follow,proto3" json:"follow,omitempty"`
+	// How many bytes are wanted at most, from the offset on; 0: all. Needs attempt > 0 unless
+	// it is 0.
+	Bytes         int64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -101,6 +104,13 @@ func (x *TailRequest) GetFollow() bool {
 	return false
 }
 
+func (x *TailRequest) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 type TailResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Attempt int32                  `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
@@ -162,12 +172,135 @@ func (x *TailResponse) GetData() []byte {
 	return nil
 }
 
+type StatRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Task  string                 `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	// 0: the last one.
+	Attempt       int32 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatRequest) Reset() {
+	*x = StatRequest{}
+	mi := &file_slipway_v1_log_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatRequest) ProtoMessage() {}
+
+func (x *StatRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_log_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatRequest.ProtoReflect.Descriptor instead.
+func (*StatRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_log_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *StatRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *StatRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *StatRequest) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+type StatResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Attempt int32                  `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Bytes of its log so far.
+	Size int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// It has ended: the log grows no more.
+	Ended         bool `protobuf:"varint,3,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatResponse) Reset() {
+	*x = StatResponse{}
+	mi := &file_slipway_v1_log_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatResponse) ProtoMessage() {}
+
+func (x *StatResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_log_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatResponse.ProtoReflect.Descriptor instead.
+func (*StatResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_log_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *StatResponse) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *StatResponse) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *StatResponse) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
 var File_slipway_v1_log_proto protoreflect.FileDescriptor
 
 const file_slipway_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"\x14slipway/v1/log.proto\x12\n" +
-	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x15slipway/v1/auth.proto\"\xa7\x01\n" +
+	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x15slipway/v1/auth.proto\"\xc6\x01\n" +
 	"\vTailRequest\x12\x1c\n" +
 	"\x03run\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\x1e\n" +
@@ -175,14 +308,26 @@ const file_slipway_v1_log_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04task\x12!\n" +
 	"\aattempt\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aattempt\x12\x1f\n" +
 	"\x06offset\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06offset\x12\x16\n" +
-	"\x06follow\x18\x05 \x01(\bR\x06follow\"T\n" +
+	"\x06follow\x18\x05 \x01(\bR\x06follow\x12\x1d\n" +
+	"\x05bytes\x18\x06 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05bytes\"T\n" +
 	"\fTailResponse\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x05R\aattempt\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data2O\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"n\n" +
+	"\vStatRequest\x12\x1c\n" +
+	"\x03run\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\x1e\n" +
+	"\x04task\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04task\x12!\n" +
+	"\aattempt\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aattempt\"R\n" +
+	"\fStatResponse\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x05R\aattempt\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x14\n" +
+	"\x05ended\x18\x03 \x01(\bR\x05ended2\x90\x01\n" +
 	"\n" +
 	"LogService\x12A\n" +
-	"\x04Tail\x12\x17.slipway.v1.TailRequest\x1a\x18.slipway.v1.TailResponse\"\x04\xb0\xe3\x18\x010\x01BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
+	"\x04Tail\x12\x17.slipway.v1.TailRequest\x1a\x18.slipway.v1.TailResponse\"\x04\xb0\xe3\x18\x010\x01\x12?\n" +
+	"\x04Stat\x12\x17.slipway.v1.StatRequest\x1a\x18.slipway.v1.StatResponse\"\x04\xb0\xe3\x18\x01BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
 	file_slipway_v1_log_proto_rawDescOnce sync.Once
@@ -196,16 +341,20 @@ func file_slipway_v1_log_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_log_proto_rawDescData
 }
 
-var file_slipway_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_slipway_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_slipway_v1_log_proto_goTypes = []any{
 	(*TailRequest)(nil),  // 0: slipway.v1.TailRequest
 	(*TailResponse)(nil), // 1: slipway.v1.TailResponse
+	(*StatRequest)(nil),  // 2: slipway.v1.StatRequest
+	(*StatResponse)(nil), // 3: slipway.v1.StatResponse
 }
 var file_slipway_v1_log_proto_depIdxs = []int32{
 	0, // 0: slipway.v1.LogService.Tail:input_type -> slipway.v1.TailRequest
-	1, // 1: slipway.v1.LogService.Tail:output_type -> slipway.v1.TailResponse
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
+	2, // 1: slipway.v1.LogService.Stat:input_type -> slipway.v1.StatRequest
+	1, // 2: slipway.v1.LogService.Tail:output_type -> slipway.v1.TailResponse
+	3, // 3: slipway.v1.LogService.Stat:output_type -> slipway.v1.StatResponse
+	2, // [2:4] is the sub-list for method output_type
+	0, // [0:2] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -223,7 +372,7 @@ func file_slipway_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_log_proto_rawDesc), len(file_slipway_v1_log_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	LogService_Tail_FullMethodName = "/slipway.v1.LogService/Tail"
+	LogService_Stat_FullMethodName = "/slipway.v1.LogService/Stat"
 )
 
 // LogServiceClient is the client API for LogService service.
@@ -28,11 +29,15 @@ const (
 //
 // LogService reads what attempts wrote. Offsets are bytes from the start of an
 // attempt's log: a reader that was cut off asks again from where it stopped and
-// gets no gap and no repeat.
+// gets no gap and no repeat. Bytes that are not there any more are DATA_LOSS, with a message
+// that names them; what is behind them can be asked for.
 type LogServiceClient interface {
 	// Tail answers the log of one attempt from an offset. With follow it goes on until
 	// the attempt has ended and everything was answered.
 	Tail(ctx context.Context, in *TailRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailResponse], error)
+	// Stat answers how long the log of one attempt is: what a reader of a range or of the end
+	// asks first. It waits for nothing.
+	Stat(ctx context.Context, in *StatRequest, opts ...grpc.CallOption) (*StatResponse, error)
 }
 
 type logServiceClient struct {
@@ -62,17 +67,31 @@ func (c *logServiceClient) Tail(ctx context.Context, in *TailRequest, opts ...gr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LogService_TailClient = grpc.ServerStreamingClient[TailResponse]
 
+func (c *logServiceClient) Stat(ctx context.Context, in *StatRequest, opts ...grpc.CallOption) (*StatResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StatResponse)
+	err := c.cc.Invoke(ctx, LogService_Stat_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LogServiceServer is the server API for LogService service.
 // All implementations must embed UnimplementedLogServiceServer
 // for forward compatibility.
 //
 // LogService reads what attempts wrote. Offsets are bytes from the start of an
 // attempt's log: a reader that was cut off asks again from where it stopped and
-// gets no gap and no repeat.
+// gets no gap and no repeat. Bytes that are not there any more are DATA_LOSS, with a message
+// that names them; what is behind them can be asked for.
 type LogServiceServer interface {
 	// Tail answers the log of one attempt from an offset. With follow it goes on until
 	// the attempt has ended and everything was answered.
 	Tail(*TailRequest, grpc.ServerStreamingServer[TailResponse]) error
+	// Stat answers how long the log of one attempt is: what a reader of a range or of the end
+	// asks first. It waits for nothing.
+	Stat(context.Context, *StatRequest) (*StatResponse, error)
 	mustEmbedUnimplementedLogServiceServer()
 }
 
@@ -85,6 +104,9 @@ type UnimplementedLogServiceServer struct{}
 
 func (UnimplementedLogServiceServer) Tail(*TailRequest, grpc.ServerStreamingServer[TailResponse]) error {
 	return status.Error(codes.Unimplemented, "method Tail not implemented")
+}
+func (UnimplementedLogServiceServer) Stat(context.Context, *StatRequest) (*StatResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Stat not implemented")
 }
 func (UnimplementedLogServiceServer) mustEmbedUnimplementedLogServiceServer() {}
 func (UnimplementedLogServiceServer) testEmbeddedByValue()                    {}
@@ -118,13 +140,36 @@ func _LogService_Tail_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LogService_TailServer = grpc.ServerStreamingServer[TailResponse]
 
+func _LogService_Stat_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StatRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LogServiceServer).Stat(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LogService_Stat_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LogServiceServer).Stat(ctx, req.(*StatRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // LogService_ServiceDesc is the grpc.ServiceDesc for LogService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var LogService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "slipway.v1.LogService",
 	HandlerType: (*LogServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Stat",
+			Handler:    _LogService_Stat_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Tail",

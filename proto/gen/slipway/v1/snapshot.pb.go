@@ -885,11 +885,13 @@ func (x *SavedEnvironment) GetBy() string {
 
 // SavedArchive is where a run is kept that left the state.
 type SavedArchive struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
-	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
-	Blob          string                 `protobuf:"bytes,3,opt,name=blob,proto3" json:"blob,omitempty"`
-	FinishedAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Run        string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Number     uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Blob       string                 `protobuf:"bytes,3,opt,name=blob,proto3" json:"blob,omitempty"`
+	FinishedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
+	// Hash of the blob of LogArchive; empty: its logs were not archived, or are forgotten.
+	Logs          string `protobuf:"bytes,5,opt,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -952,6 +954,13 @@ func (x *SavedArchive) GetFinishedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *SavedArchive) GetLogs() string {
+	if x != nil {
+		return x.Logs
+	}
+	return ""
+}
+
 // SavedRun is what of a run its plan does not say. The plan is a blob of its own.
 type SavedRun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -968,8 +977,12 @@ type SavedRun struct {
 	Entered []string `protobuf:"bytes,8,rep,name=entered,proto3" json:"entered,omitempty"`
 	// Of a run that goes on, positions of tasks: whose end has consequences that the
 	// journal may not name yet; and that are ready. Each in the order in which that came about.
-	Work          []uint32 `protobuf:"varint,9,rep,packed,name=work,proto3" json:"work,omitempty"`
-	Ready         []uint32 `protobuf:"varint,10,rep,packed,name=ready,proto3" json:"ready,omitempty"`
+	Work  []uint32 `protobuf:"varint,9,rep,packed,name=work,proto3" json:"work,omitempty"`
+	Ready []uint32 `protobuf:"varint,10,rep,packed,name=ready,proto3" json:"ready,omitempty"`
+	// Hash of the blob of LogArchive; empty: its logs were not archived, or are forgotten.
+	Logs string `protobuf:"bytes,11,opt,name=logs,proto3" json:"logs,omitempty"`
+	// Its logs were archived, and are forgotten.
+	LogsForgotten bool `protobuf:"varint,12,opt,name=logs_forgotten,json=logsForgotten,proto3" json:"logs_forgotten,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1072,6 +1085,20 @@ func (x *SavedRun) GetReady() []uint32 {
 		return x.Ready
 	}
 	return nil
+}
+
+func (x *SavedRun) GetLogs() string {
+	if x != nil {
+		return x.Logs
+	}
+	return ""
+}
+
+func (x *SavedRun) GetLogsForgotten() bool {
+	if x != nil {
+		return x.LogsForgotten
+	}
+	return false
 }
 
 // SavedTask is a task of the run before it: those of the plan in its order, then the
@@ -1335,6 +1362,236 @@ func (x *RunArchive) GetTasks() []*SavedTask {
 	return nil
 }
 
+// LogArchive is where the logs of a run that has ended are kept: a blob named by its hash,
+// which LogsArchived in the journal names.
+type LogArchive struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Schema      int32                  `protobuf:"varint,1,opt,name=schema,proto3" json:"schema,omitempty"`
+	LeastReader int32                  `protobuf:"varint,2,opt,name=least_reader,json=leastReader,proto3" json:"least_reader,omitempty"`
+	Run         string                 `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	// Hashes of the blobs that hold the chunks. Each is a zstd stream that names the run in a
+	// skippable frame, so that no two runs share one: it is removed with its archive.
+	Packs         []string       `protobuf:"bytes,4,rep,name=packs,proto3" json:"packs,omitempty"`
+	Logs          []*ArchivedLog `protobuf:"bytes,5,rep,name=logs,proto3" json:"logs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogArchive) Reset() {
+	*x = LogArchive{}
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogArchive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogArchive) ProtoMessage() {}
+
+func (x *LogArchive) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogArchive.ProtoReflect.Descriptor instead.
+func (*LogArchive) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *LogArchive) GetSchema() int32 {
+	if x != nil {
+		return x.Schema
+	}
+	return 0
+}
+
+func (x *LogArchive) GetLeastReader() int32 {
+	if x != nil {
+		return x.LeastReader
+	}
+	return 0
+}
+
+func (x *LogArchive) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *LogArchive) GetPacks() []string {
+	if x != nil {
+		return x.Packs
+	}
+	return nil
+}
+
+func (x *LogArchive) GetLogs() []*ArchivedLog {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+// ArchivedLog is what one attempt wrote.
+type ArchivedLog struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Position of the task in the run.
+	Task    uint32 `protobuf:"varint,1,opt,name=task,proto3" json:"task,omitempty"`
+	Attempt int32  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Bytes of the log.
+	Size int64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	// In the order of their offsets. What none of them holds was lost before it was archived.
+	Chunks        []*ArchivedChunk `protobuf:"bytes,4,rep,name=chunks,proto3" json:"chunks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchivedLog) Reset() {
+	*x = ArchivedLog{}
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchivedLog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchivedLog) ProtoMessage() {}
+
+func (x *ArchivedLog) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchivedLog.ProtoReflect.Descriptor instead.
+func (*ArchivedLog) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ArchivedLog) GetTask() uint32 {
+	if x != nil {
+		return x.Task
+	}
+	return 0
+}
+
+func (x *ArchivedLog) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *ArchivedLog) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ArchivedLog) GetChunks() []*ArchivedChunk {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
+// ArchivedChunk is a stretch of a log that can be read alone: one zstd frame.
+type ArchivedChunk struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Offset int64                  `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
+	Size   uint32                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// Which pack holds the frame, and which of its bytes.
+	Pack          uint32 `protobuf:"varint,3,opt,name=pack,proto3" json:"pack,omitempty"`
+	At            uint32 `protobuf:"varint,4,opt,name=at,proto3" json:"at,omitempty"`
+	Length        uint32 `protobuf:"varint,5,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchivedChunk) Reset() {
+	*x = ArchivedChunk{}
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchivedChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchivedChunk) ProtoMessage() {}
+
+func (x *ArchivedChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchivedChunk.ProtoReflect.Descriptor instead.
+func (*ArchivedChunk) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ArchivedChunk) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ArchivedChunk) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ArchivedChunk) GetPack() uint32 {
+	if x != nil {
+		return x.Pack
+	}
+	return 0
+}
+
+func (x *ArchivedChunk) GetAt() uint32 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *ArchivedChunk) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
 var File_slipway_v1_snapshot_proto protoreflect.FileDescriptor
 
 const file_slipway_v1_snapshot_proto_rawDesc = "" +
@@ -1401,13 +1658,14 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x16\n" +
 	"\x06newest\x18\x03 \x01(\x04R\x06newest\x12\x0e\n" +
-	"\x02by\x18\x04 \x01(\tR\x02by\"\x89\x01\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\"\x9d\x01\n" +
 	"\fSavedArchive\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04blob\x18\x03 \x01(\tR\x04blob\x12;\n" +
 	"\vfinished_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"finishedAt\"\xf9\x02\n" +
+	"finishedAt\x12\x12\n" +
+	"\x04logs\x18\x05 \x01(\tR\x04logs\"\xb4\x03\n" +
 	"\bSavedRun\x123\n" +
 	"\baccepted\x18\x01 \x01(\v2\x17.slipway.v1.RunAcceptedR\baccepted\x12;\n" +
 	"\vaccepted_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -1421,7 +1679,9 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\aentered\x18\b \x03(\tR\aentered\x12\x12\n" +
 	"\x04work\x18\t \x03(\rR\x04work\x12\x14\n" +
 	"\x05ready\x18\n" +
-	" \x03(\rR\x05ready\"\x81\x04\n" +
+	" \x03(\rR\x05ready\x12\x12\n" +
+	"\x04logs\x18\v \x01(\tR\x04logs\x12%\n" +
+	"\x0elogs_forgotten\x18\f \x01(\bR\rlogsForgotten\"\x81\x04\n" +
 	"\tSavedTask\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x15.slipway.v1.TaskStateR\x05state\x124\n" +
@@ -1446,7 +1706,25 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\x06schema\x18\x01 \x01(\x05R\x06schema\x12!\n" +
 	"\fleast_reader\x18\x02 \x01(\x05R\vleastReader\x12&\n" +
 	"\x03run\x18\x03 \x01(\v2\x14.slipway.v1.SavedRunR\x03run\x12+\n" +
-	"\x05tasks\x18\x04 \x03(\v2\x15.slipway.v1.SavedTaskR\x05tasksBAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
+	"\x05tasks\x18\x04 \x03(\v2\x15.slipway.v1.SavedTaskR\x05tasks\"\x9c\x01\n" +
+	"\n" +
+	"LogArchive\x12\x16\n" +
+	"\x06schema\x18\x01 \x01(\x05R\x06schema\x12!\n" +
+	"\fleast_reader\x18\x02 \x01(\x05R\vleastReader\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\tR\x03run\x12\x14\n" +
+	"\x05packs\x18\x04 \x03(\tR\x05packs\x12+\n" +
+	"\x04logs\x18\x05 \x03(\v2\x17.slipway.v1.ArchivedLogR\x04logs\"\x82\x01\n" +
+	"\vArchivedLog\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\rR\x04task\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x121\n" +
+	"\x06chunks\x18\x04 \x03(\v2\x19.slipway.v1.ArchivedChunkR\x06chunks\"w\n" +
+	"\rArchivedChunk\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\rR\x04size\x12\x12\n" +
+	"\x04pack\x18\x03 \x01(\rR\x04pack\x12\x0e\n" +
+	"\x02at\x18\x04 \x01(\rR\x02at\x12\x16\n" +
+	"\x06length\x18\x05 \x01(\rR\x06lengthBAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
 	file_slipway_v1_snapshot_proto_rawDescOnce sync.Once
@@ -1460,7 +1738,7 @@ func file_slipway_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_snapshot_proto_rawDescData
 }
 
-var file_slipway_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_slipway_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*Snapshot)(nil),              // 0: slipway.v1.Snapshot
 	(*SnapshotPart)(nil),          // 1: slipway.v1.SnapshotPart
@@ -1477,17 +1755,20 @@ var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*SavedTask)(nil),             // 12: slipway.v1.SavedTask
 	(*SavedAttempt)(nil),          // 13: slipway.v1.SavedAttempt
 	(*RunArchive)(nil),            // 14: slipway.v1.RunArchive
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(*Result)(nil),                // 16: slipway.v1.Result
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
-	(*RunAccepted)(nil),           // 18: slipway.v1.RunAccepted
-	(RunState)(0),                 // 19: slipway.v1.RunState
-	(TaskState)(0),                // 20: slipway.v1.TaskState
-	(FailureClass)(0),             // 21: slipway.v1.FailureClass
-	(*Attempt)(nil),               // 22: slipway.v1.Attempt
+	(*LogArchive)(nil),            // 15: slipway.v1.LogArchive
+	(*ArchivedLog)(nil),           // 16: slipway.v1.ArchivedLog
+	(*ArchivedChunk)(nil),         // 17: slipway.v1.ArchivedChunk
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*Result)(nil),                // 19: slipway.v1.Result
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(*RunAccepted)(nil),           // 21: slipway.v1.RunAccepted
+	(RunState)(0),                 // 22: slipway.v1.RunState
+	(TaskState)(0),                // 23: slipway.v1.TaskState
+	(FailureClass)(0),             // 24: slipway.v1.FailureClass
+	(*Attempt)(nil),               // 25: slipway.v1.Attempt
 }
 var file_slipway_v1_snapshot_proto_depIdxs = []int32{
-	15, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	18, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
 	2,  // 1: slipway.v1.SnapshotPart.items:type_name -> slipway.v1.SnapshotItem
 	3,  // 2: slipway.v1.SnapshotItem.project:type_name -> slipway.v1.SavedProject
 	4,  // 3: slipway.v1.SnapshotItem.key:type_name -> slipway.v1.SavedKey
@@ -1499,33 +1780,35 @@ var file_slipway_v1_snapshot_proto_depIdxs = []int32{
 	11, // 9: slipway.v1.SnapshotItem.run:type_name -> slipway.v1.SavedRun
 	12, // 10: slipway.v1.SnapshotItem.task:type_name -> slipway.v1.SavedTask
 	8,  // 11: slipway.v1.SnapshotItem.time:type_name -> slipway.v1.SavedTime
-	15, // 12: slipway.v1.SavedKey.at:type_name -> google.protobuf.Timestamp
-	16, // 13: slipway.v1.SavedResult.result:type_name -> slipway.v1.Result
-	15, // 14: slipway.v1.SavedResult.at:type_name -> google.protobuf.Timestamp
-	15, // 15: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
-	17, // 16: slipway.v1.SavedTime.took:type_name -> google.protobuf.Duration
-	15, // 17: slipway.v1.SavedTime.at:type_name -> google.protobuf.Timestamp
-	15, // 18: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
-	18, // 19: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
-	15, // 20: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
-	19, // 21: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
-	15, // 22: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
-	20, // 23: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
+	18, // 12: slipway.v1.SavedKey.at:type_name -> google.protobuf.Timestamp
+	19, // 13: slipway.v1.SavedResult.result:type_name -> slipway.v1.Result
+	18, // 14: slipway.v1.SavedResult.at:type_name -> google.protobuf.Timestamp
+	18, // 15: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
+	20, // 16: slipway.v1.SavedTime.took:type_name -> google.protobuf.Duration
+	18, // 17: slipway.v1.SavedTime.at:type_name -> google.protobuf.Timestamp
+	18, // 18: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
+	21, // 19: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
+	18, // 20: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
+	22, // 21: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
+	18, // 22: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
+	23, // 23: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
 	13, // 24: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
-	15, // 25: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
-	15, // 26: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
-	15, // 27: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
-	21, // 28: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
-	16, // 29: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
-	17, // 30: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
-	22, // 31: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
+	18, // 25: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
+	18, // 26: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
+	18, // 27: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
+	24, // 28: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
+	19, // 29: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
+	20, // 30: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
+	25, // 31: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
 	11, // 32: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
 	12, // 33: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	16, // 34: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
+	17, // 35: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_snapshot_proto_init() }
@@ -1553,7 +1836,7 @@ func file_slipway_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_snapshot_proto_rawDesc), len(file_slipway_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
