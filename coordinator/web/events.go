@@ -187,6 +187,7 @@ type logView struct {
 	Run, Task, Path string
 	Mark            mark
 	Message         string
+	Raw             []rawLink
 }
 
 func (w *Web) logPage(out http.ResponseWriter, r *http.Request) {
@@ -197,7 +198,7 @@ func (w *Web) logPage(out http.ResponseWriter, r *http.Request) {
 	}
 	for _, t := range run.GetTasks() {
 		if t.GetId() == r.URL.Query().Get("task") {
-			v := logView{Run: run.GetId(), Task: t.GetId(), Mark: taskMark(t.GetState()), Message: t.GetMessage()}
+			v := logView{Run: run.GetId(), Task: t.GetId(), Mark: taskMark(t.GetState()), Message: t.GetMessage(), Raw: rawLinks(run.GetId(), t)}
 			v.Path = "/events/runs/" + run.GetId() + "/log?task=" + queryEscape(t.GetId())
 			w.render(out, r, http.StatusOK, "log.html", page{Title: t.GetId(), Tab: "runs", Body: v})
 			return
@@ -236,7 +237,7 @@ func (t *tail) Send(m *pb.TailResponse) error {
 	t.sent += cut
 	text := plain(data[:cut])
 	if t.sent > maxLog {
-		text += "\n… the page shows no more of this log: slipway logs has the rest\n"
+		text += "\n… the page shows no more of this log: the raw log and slipway logs have the rest\n"
 	}
 	return t.s.send("log", logPart{t.attempt, text})
 }

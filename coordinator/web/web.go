@@ -35,6 +35,7 @@ type Runs interface {
 // Logs are what attempts wrote.
 type Logs interface {
 	Tail(req *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailResponse]) error
+	Stat(ctx context.Context, req *pb.StatRequest) (*pb.StatResponse, error)
 }
 
 // Config of the dashboard.
@@ -87,6 +88,7 @@ func (w *Web) Routes(mux *http.ServeMux) error {
 		"GET /{$}":                   w.listPage,
 		"GET /runs/{run}":            w.runPage,
 		"GET /runs/{run}/log":        w.logPage,
+		"GET /runs/{run}/log/raw":    w.rawLog,
 		"GET /services":              w.fleetPage,
 		"GET /events/runs":           w.listEvents,
 		"GET /events/runs/{run}":     w.runEvents,

@@ -35,6 +35,8 @@ type farm struct {
 	runs  []*pb.Run
 	steps chan *pb.Run // each is committed and shown to watchers
 	log   []*pb.TailResponse
+	raw   []byte // the log of attempt 2
+	gone  int64  // its rest from there on is lost
 }
 
 func (f *farm) List(context.Context, *pb.ListRequest) (*pb.ListResponse, error) {
@@ -70,7 +72,23 @@ func (f *farm) Watch(_ *pb.WatchRequest, out grpc.ServerStreamingServer[pb.Watch
 	}
 }
 
-func (f *farm) Tail(_ *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailResponse]) error {
+// Stat says that raw is the second attempt.
+func (f *farm) Stat(_ context.Context, req *pb.StatRequest) (*pb.StatResponse, error) {
+	if n := req.GetAttempt(); n != 0 && n != 2 || req.GetTask() != "test/api/unit" {
+		return nil, status.Errorf(codes.NotFound, "task %s has no attempt %d", req.GetTask(), n)
+	}
+	return &pb.StatResponse{Attempt: 2, Size: int64(len(f.raw)), Ended: true}, nil
+}
+
+func (f *farm) Tail(req *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailResponse]) error {
+	for at := req.GetOffset(); req.GetAttempt() == 2 && at < req.GetOffset()+req.GetBytes(); at += 1000 {
+		if f.gone > 0 && at >= f.gone {
+			return status.Error(codes.DataLoss, "the rest was dropped")
+		}
+		if err := out.Send(&pb.TailResponse{Attempt: 2, Offset: at, Data: f.raw[at:min(at+1000, req.GetOffset()+req.GetBytes())]}); err != nil {
+			return err
+		}
+	}
 	for _, m := range f.log {
 		if err := out.Send(m); err != nil {
 			return err

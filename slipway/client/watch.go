@@ -84,9 +84,24 @@ func (c *Client) watchOnce(ctx context.Context, run *string, b *Backoff, yield f
 // Tail hands the log of a task to yield, each byte once, whatever breaks meanwhile.
 // With follow it goes on until the task has ended.
 func (c *Client) Tail(ctx context.Context, req *pb.TailRequest, yield func(attempt int32, data []byte) error) error {
+	return c.tail(ctx, req, req, position{}, yield)
+}
+
+// TailFrom is Tail, but that of one attempt the bytes before an offset are not wanted. With
+// follow it goes on with those after it, unless the request names one. The request has no
+// range of its own.
+func (c *Client) TailFrom(ctx context.Context, req *pb.TailRequest, attempt int32, offset int64, yield func(attempt int32, data []byte) error) error {
+	at := position{attempt, offset}
+	ask := at.rest(req)
+	if req.GetAttempt() > 0 || !req.GetFollow() {
+		req = ask
+	}
+	return c.tail(ctx, req, ask, at, yield)
+}
+
+// tail asks for a part first, and then for the whole of what is wanted.
+func (c *Client) tail(ctx context.Context, req, ask *pb.TailRequest, at position, yield func(attempt int32, data []byte) error) error {
 	b := &Backoff{Limit: patience}
-	at := position{}
-	ask := req
 	for {
 		err := c.tailOnce(ctx, ask, &at, b, yield)
 		var stop stopError
@@ -106,10 +121,14 @@ func (c *Client) Tail(ctx context.Context, req *pb.TailRequest, yield func(attem
 			return err
 		}
 		if at.attempt > 0 {
-			ask = &pb.TailRequest{Run: req.GetRun(), Task: req.GetTask(), Attempt: at.attempt, Offset: at.next, Follow: req.GetFollow()}
+			again := at.rest(req)
 			if req.GetAttempt() > 0 {
-				req = ask // one attempt was asked for, and its rest is all that is missing
+				req = again // one attempt was asked for, and its rest is all that is missing
+				if ask.GetBytes() > 0 && again.GetBytes() == 0 {
+					return nil // and nothing is
+				}
 			}
+			ask = again
 		}
 	}
 }
@@ -118,6 +137,15 @@ func (c *Client) Tail(ctx context.Context, req *pb.TailRequest, yield func(attem
 type position struct {
 	attempt int32
 	next    int64
+}
+
+// rest asks for what of an attempt was not read.
+func (p position) rest(req *pb.TailRequest) *pb.TailRequest {
+	out := &pb.TailRequest{Run: req.GetRun(), Task: req.GetTask(), Attempt: p.attempt, Offset: p.next, Follow: req.GetFollow()}
+	if n := req.GetBytes(); n > 0 {
+		out.Bytes = max(0, req.GetOffset()+n-p.next)
+	}
+	return out
 }
 
 // fresh is the part of an answer that was not seen before.

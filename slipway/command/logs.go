@@ -19,20 +19,34 @@ import (
 func (a *app) logs() *cobra.Command {
 	var followed bool
 	var attempt int32
+	part := part{}
 	c := &cobra.Command{
 		Use:   "logs RUN [TASK]",
 		Short: "Show what tasks wrote",
 		Long: `Logs shows the log of a task, or of every task of the run with the task's name before
 each line. RUN may be "latest". With -f it goes on until the task, or the run, has ended;
-a connection that breaks is made again, and nothing is missing or repeated.`,
-		Example: "  slipway logs latest test/api/unit\n  slipway logs -f shop-12",
+a connection that breaks is made again, and nothing is missing or repeated.
+
+Of one task it shows a part of the log: its last lines (--tail) or bytes (--last), or bytes
+from an offset on (--offset, --bytes), without what is before them being read.`,
+		Example: "  slipway logs latest test/api/unit\n  slipway logs latest test/api/unit --tail 100\n  slipway logs -f shop-12",
 		Args:    between(1, "RUN", "[TASK]"),
 	}
 	c.ValidArgsFunction = a.completeTask
 	c.Flags().BoolVarP(&followed, "follow", "f", false, "go on until the end")
 	c.Flags().Int32Var(&attempt, "attempt", 0, "which attempt of the task, from 1; 0: the last one")
+	c.Flags().Int64Var(&part.offset, "offset", 0, "begin with this byte of the log, from 0")
+	c.Flags().Int64Var(&part.bytes, "bytes", 0, "show so many bytes at most; 0: all")
+	c.Flags().Int64Var(&part.last, "last", -1, "begin so many bytes before the end of the log")
+	c.Flags().Int64Var(&part.tail, "tail", -1, "begin so many lines before the end of the log")
+	for _, pair := range [][2]string{{"tail", "last"}, {"tail", "offset"}, {"last", "offset"}} {
+		c.MarkFlagsMutuallyExclusive(pair[0], pair[1])
+	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		ctx := c.Context()
+		if part.offset < 0 || part.bytes < 0 || c.Flags().Changed("last") && part.last < 0 || c.Flags().Changed("tail") && part.tail < 0 {
+			return usage("--offset, --bytes, --last and --tail are not negative")
+		}
 		return a.dial(ctx, func(cl *client.Client) error {
 			if len(args) == 2 {
 				res, err := cl.Runs.Get(ctx, &pb.GetRequest{Run: args[0]})
@@ -45,10 +59,10 @@ a connection that breaks is made again, and nothing is missing or repeated.`,
 				w := &logWriter{a: a}
 				// By its id: there may be a newer one when the connection is made again.
 				req := &pb.TailRequest{Run: res.GetRun().GetId(), Task: args[1], Attempt: attempt, Follow: followed}
-				return cl.Tail(ctx, req, w.write("", len(args[1])))
+				return part.show(ctx, cl, res.GetRun(), req, w.write("", len(args[1])))
 			}
-			if attempt != 0 {
-				return usage("--attempt needs the name of a task")
+			if attempt != 0 || part.some() {
+				return usage("--attempt and parts of a log need the name of a task")
 			}
 			if followed {
 				return a.followLogs(ctx, cl, args[0])
