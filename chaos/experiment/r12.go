@@ -11,16 +11,21 @@ import (
 )
 
 // r12: the connections of workers and readers are reset while attempts write their logs, and
-// some readers are slow. Each log that is read is what was written, line by line.
+// some readers are slow. Soon after the end of a run its logs are archived and taken out of the
+// stream. Each log that is read is what was written, line by line.
 func r12() Experiment {
 	return Experiment{
 		Name: "R12", What: "resets of every connection of a coordinator", Counts: [3]int{8, 60, 1000}, PerFarm: 100,
 		Run: func(ctx context.Context, e *Env, n int) (*Outcome, error) {
-			return resets(ctx, e, written(e, "R12"), n, false)
+			cfg := written(e, "R12")
+			cfg.LogsAfter = time.Second
+			return resets(ctx, e, cfg, n, false)
 		},
 		Mistake: "a reader that does not trim what was stored twice",
 		Control: func(ctx context.Context, e *Env) (*Outcome, error) {
-			return resets(ctx, e, written(e, "R12-control"), 20, true)
+			cfg := written(e, "R12-control")
+			cfg.LogsAfter = 24 * time.Hour // frames are read as they are stored
+			return resets(ctx, e, cfg, 20, true)
 		},
 	}
 }

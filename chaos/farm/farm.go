@@ -28,6 +28,7 @@ type Config struct {
 	Partitions   int
 	Projects     int           // with one there are deployments too
 	TTL          time.Duration // of leases, and of the ownership of partitions
+	LogsAfter    time.Duration // logs are archived so long after the end of their run; 0: as by default
 	Env          []string      // of coordinators
 	Worker       node.Worker   // as every worker is; names and addresses are filled in
 	Blind        int           // how many of the workers are
@@ -190,6 +191,10 @@ func (f *Farm) startCoordinators() error {
 		}
 		deploys = "targets: " + file
 	}
+	logs := ""
+	if f.LogsAfter > 0 {
+		logs = fmt.Sprintf("logs: { archive_after: %s }", f.LogsAfter)
+	}
 	var front []string
 	for i := range f.Config.Coordinators {
 		name := fmt.Sprintf("coordinator-%d", i)
@@ -206,6 +211,7 @@ nats: { url: %q }
 replicas: %d
 partitions: %d
 %s
+%s
 registry: registry.invalid/chaos
 local_repositories: [%s]
 lease_ttl: %s
@@ -214,7 +220,7 @@ journal: { snapshot_records: 1000000 } # so that the judge can read all of it
 tokens:
   - { name: admin, hash: %q, role: administer }
   - { name: worker, hash: %q, role: worker }
-`, name, local(f.ports.api[i]), local(f.ports.http[i]), filepath.Join(f.Dir, name), f.NATSURL(i), replicas, f.Partitions, deploys,
+`, name, local(f.ports.api[i]), local(f.ports.http[i]), filepath.Join(f.Dir, name), f.NATSURL(i), replicas, f.Partitions, deploys, logs,
 			f.Dir, f.TTL, f.TTL, rpc.HashToken(f.Token), rpc.HashToken(f.worker))
 		if err := write(file, text); err != nil {
 			return err
