@@ -86,7 +86,7 @@ type writer struct {
 }
 
 func newWriter(ctx context.Context, blobs Blobs, run string) (*writer, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(chunk))
 	if err != nil {
 		return nil, fmt.Errorf("compress: %w", err)
 	}

@@ -137,12 +137,18 @@ func TestEveryCoordinatorAnswersForAll(t *testing.T) {
 		if _, err := f.runs.Cancel(t.Context(), &pb.CancelRequest{Run: ids[0]}); err != nil {
 			t.Errorf("coordinator %d: cancel a run that has ended: %v", i, err)
 		}
-		log, err := pb.NewLogServiceClient(f.dial(t, f.admin)).Tail(t.Context(), &pb.TailRequest{Run: ids[0], Task: "build/api"})
-		if err != nil {
-			t.Fatal(err)
+		logs := pb.NewLogServiceClient(f.dial(t, f.admin))
+		for bytes, want := range map[int64]string{0: "says hello\n", 4: "says"} {
+			in, err := logs.Tail(t.Context(), &pb.TailRequest{Run: ids[0], Task: "build/api", Attempt: 1, Offset: 10, Bytes: bytes})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := rest(t, in, 10); string(got) != want {
+				t.Errorf("coordinator %d: %d bytes of the log: %q", i, bytes, got)
+			}
 		}
-		if m, err := log.Recv(); err != nil || string(m.GetData()) != "build/api says hello\n" {
-			t.Errorf("coordinator %d: log: %q, %v", i, m.GetData(), err)
+		if s, err := logs.Stat(t.Context(), &pb.StatRequest{Run: ids[0], Task: "build/api"}); err != nil || s.GetSize() != 21 || !s.GetEnded() {
+			t.Errorf("coordinator %d: stat of the log: %v, %v", i, s, err)
 		}
 	}
 }

@@ -305,6 +305,7 @@ func (w *world) judge() {
 		}
 	}
 	w.archived, w.purged = len(h.Archived), w.disk.Purged()
+	w.logged(h, st)
 	w.harm()
 	w.harmSnapshot(st)
 }

@@ -70,9 +70,9 @@ func (w *world) start() {
 	c.part = partition.New(partition.Config{
 		TTL: ttl, Dispatch: c.dispatch, Effects: c, Listener: c, Inherited: func(r *run.Run) { c.Changed(r, r.Tasks) }, Log: log, Now: now,
 		Journal: func(context.Context, int) (partition.Journal, error) {
-			return journal.New(disk{w.disk, c}, journal.Config{Owner: c.name, Resend: 500 * time.Millisecond, Snapshots: blobs{w.blobs, c}, Log: log, Now: now}), nil
+			return journal.New(disk{w.disk, c}, journal.Config{Owner: c.name, Resend: 500 * time.Millisecond, Snapshots: blobs{w.blobs, c, ""}, Log: log, Now: now}), nil
 		},
-		Upkeep: partition.Upkeep{Blobs: blobs{w.blobs, c}, Records: w.every, Keep: project.Retention{Runs: kept}},
+		Upkeep: partition.Upkeep{Blobs: blobs{w.blobs, c, ""}, Records: w.every, Keep: project.Retention{Runs: kept}, Logs: w.archiver(c), LogsAfter: moved},
 		Plans:  func(_ context.Context, hash string) (*plan.Plan, error) { return w.plans.find(hash) },
 		Suffix: func() string { c.ids++; return fmt.Sprint(c.name, "x", c.ids) },
 	})

@@ -47,25 +47,26 @@ func (d disk) Purge(ctx context.Context, before uint64) error {
 // blobs are those of all, as a coordinator reaches them.
 type blobs struct {
 	*snapshottest.Blobs
-	c *coordinator
+	c  *coordinator
+	of string // what they are used for, for two uses at the same time take other times
 }
 
 func (b blobs) Put(ctx context.Context, data []byte) (string, error) {
-	if err := b.c.pause(ctx, "put"); err != nil {
+	if err := b.c.pause(ctx, b.of+"put"); err != nil {
 		return "", err
 	}
 	return b.Blobs.Put(ctx, data)
 }
 
 func (b blobs) Get(ctx context.Context, digest string) ([]byte, error) {
-	if err := b.c.pause(ctx, "get "+digest); err != nil {
+	if err := b.c.pause(ctx, b.of+"get "+digest); err != nil {
 		return nil, err
 	}
 	return b.Blobs.Get(ctx, digest)
 }
 
 func (b blobs) Delete(ctx context.Context, digest string) error {
-	if err := b.c.pause(ctx, "delete "+digest); err != nil {
+	if err := b.c.pause(ctx, b.of+"delete "+digest); err != nil {
 		return err
 	}
 	return b.Blobs.Delete(ctx, digest)

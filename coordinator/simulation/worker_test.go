@@ -180,7 +180,7 @@ func (k *worker) finish(j *job) {
 	}
 	w.write(j)
 	j.over = true
-	j.report = &run.Report{Attempt: run.Attempt{Outcome: outcome, Message: "so it ended"}}
+	j.report = &run.Report{Attempt: run.Attempt{Outcome: outcome, Message: "so it ended", LogSize: logSize}}
 	if outcome == run.OutcomeSucceeded {
 		j.report.Result = plan.Result{Image: "image of " + j.task.ID, Manifests: "manifests of " + j.ref.Token}
 	}
@@ -334,7 +334,7 @@ func (k *worker) obey() {
 		for _, j := range k.jobs {
 			if j.ref == ref && !j.over {
 				j.over = true
-				j.report = &run.Report{Attempt: run.Attempt{Outcome: run.OutcomeCanceled, Message: "told to stop"}}
+				j.report = &run.Report{Attempt: run.Attempt{Outcome: run.OutcomeCanceled, Message: "told to stop", LogSize: logSize}}
 				k.complete(j)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/coordinator/journal/journaltest"
+	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -27,20 +28,21 @@ var errGone = errors.New("nobody answers")
 // nothing in it happens at the same nanosecond as something else; mu is for the race
 // detector, and for the engine's own goroutines.
 type world struct {
-	mu      sync.Mutex
-	rng     *rand.Rand
-	faults  bool // the network, the disk and the workers may fail
-	began   time.Time
-	disk    *journaltest.Memory
-	blobs   *snapshottest.Blobs
-	every   uint64 // records until a snapshot is taken
-	plans   plans
-	queue   map[string]map[string]bool // capability → hints
-	now     *coordinator               // that requests reach; nil: none
-	all     []*coordinator
-	workers []*worker
-	sink    map[string]run.Fence // what changed an object last
-	undone  []context.CancelFunc // timers
+	mu       sync.Mutex
+	rng      *rand.Rand
+	faults   bool // the network, the disk and the workers may fail
+	began    time.Time
+	disk     *journaltest.Memory
+	blobs    *snapshottest.Blobs
+	every    uint64 // records until a snapshot is taken
+	plans    plans
+	queue    map[string]map[string]bool // capability → hints
+	now      *coordinator               // that requests reach; nil: none
+	all      []*coordinator
+	workers  []*worker
+	sink     map[string]run.Fence  // what changed an object last
+	undone   []context.CancelFunc  // timers
+	unlogged map[logstore.Key]bool // logs that were purged
 
 	accepted                  map[string]string         // runs that were acknowledged, by id → project
 	keys                      map[string]string         // "project key" → run
@@ -55,6 +57,7 @@ type world struct {
 	told                      bool // the story is over
 	grants, restarts, doubled int
 	archived                  int    // runs, at the end
+	moved                     int    // runs whose logs are archived, at the end
 	purged                    uint64 // records
 }
 
@@ -85,7 +88,7 @@ type hashed struct {
 func newWorld(seed uint64) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 14)), faults: true, began: time.Now(), disk: &journaltest.Memory{}, blobs: &snapshottest.Blobs{}, plans: plans{known: map[string]*plan.Plan{}},
-		queue: map[string]map[string]bool{}, sink: map[string]run.Fence{}, accepted: map[string]string{}, keys: map[string]string{},
+		queue: map[string]map[string]bool{}, sink: map[string]run.Fence{}, accepted: map[string]string{}, keys: map[string]string{}, unlogged: map[logstore.Key]bool{},
 		done: map[run.Fence]run.Outcome{}, refused: map[run.Fence]bool{}, given: map[string][]*job{}, ended: map[string]run.State{}, tasks: map[string]run.TaskState{},
 	}
 	w.disk.Fault = w.disturb
