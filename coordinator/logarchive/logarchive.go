@@ -93,11 +93,16 @@ func (a *Archiver) Archive(ctx context.Context, run string, logs []Log) (digest 
 	if err != nil {
 		return "", fmt.Errorf("archive the logs of run %s: %w", run, err)
 	}
-	for _, m := range missing {
-		a.cfg.Log.ErrorContext(ctx, "part of a log was dropped by the limit of the log stream before it was archived: raise logs.max_gib",
-			"run", run, "task", m.Log.Task, "attempt", m.Log.Attempt, "from", m.From, "to", m.To)
+	if len(missing) > 0 {
+		lost := int64(0)
+		for _, m := range missing {
+			lost += m.To - m.From
+		}
+		m := missing[0]
+		a.cfg.Log.ErrorContext(ctx, "logs were dropped by the limit of the log stream before they were archived: raise logs.max_gib",
+			"run", run, "bytes", lost, "stretches", len(missing), "first", fmt.Sprintf("task %d, attempt %d, bytes %d to %d", m.Log.Task, m.Log.Attempt, m.From, m.To))
 		if a.cfg.Lost != nil {
-			a.cfg.Lost(m.To - m.From)
+			a.cfg.Lost(lost)
 		}
 	}
 	return digest, nil

@@ -283,3 +283,43 @@ func TestALogMovesFromTheStreamIntoTheArchive(t *testing.T) {
 		t.Errorf("what is missing is read: %v", err)
 	}
 }
+
+// TestWhatTheLimitDroppedIsNamed: the stream is too small for what is written, so that the
+// archive has the newest of it, and says what it lacks.
+func TestWhatTheLimitDroppedIsNamed(t *testing.T) {
+	js := natstest.Start(t).JetStream(t)
+	s, err := logstore.Open(t.Context(), js, 1, 1<<20, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	want := text(2 << 20)
+	l := logarchive.Log{Task: 1, Attempt: 1, Key: logstore.Key{Token: "a"}, Size: int64(len(want))}
+	if err := s.Append(l.Key, 1, 0, want, func(int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	flushed := make(chan struct{})
+	if !s.Flushed(l.Key, 1, l.Size, func() { close(flushed) }) {
+		<-flushed
+	}
+	if used, limit, err := s.Usage(t.Context()); err != nil || limit != 1<<20 || used > limit || used < limit/2 {
+		t.Errorf("%d bytes of %d are used, %v", used, limit, err)
+	}
+	blobs := &snapshottest.Blobs{}
+	digest, missing, err := logarchive.Write(t.Context(), blobs, s, "shop-1", []logarchive.Log{l})
+	if err != nil || len(missing) != 1 || missing[0].From != 0 || missing[0].To <= 1<<20 || missing[0].To >= l.Size {
+		t.Fatalf("missing is %v, %v", missing, err)
+	}
+	a, err := logarchive.Open(t.Context(), blobs, digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := missing[0].To
+	if got, err := read(t, a, l, from, l.Size); err != nil || !bytes.Equal(got, want[from:]) {
+		t.Errorf("%d bytes from %d, %v", len(got), from, err)
+	}
+	var lost *logstore.MissingError
+	if _, err := read(t, a, l, 0, l.Size); !errors.As(err, &lost) || lost.From != 0 || lost.To != from {
+		t.Errorf("the whole of it: %v", err)
+	}
+}

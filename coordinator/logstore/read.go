@@ -36,11 +36,15 @@ func (e *MissingError) Error() string {
 // size that end answers with ok, or with the context; without ok there may be more. Bytes
 // that are gone are a MissingError.
 func (s *Store) Read(ctx context.Context, k Key, offset int64, end func() (size int64, ok bool), each func(offset int64, data []byte) error) error {
-	woken, stop, err := s.wake(k)
-	if err != nil {
-		return err
+	var woken <-chan struct{}
+	if _, ended := end(); !ended {
+		some, stop, err := s.wake(k)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		woken = some
 	}
-	defer stop()
 	seq, err := s.seek(ctx, k, offset)
 	if err != nil {
 		return err

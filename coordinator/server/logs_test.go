@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/slipway-build/slipway/coordinator/server"
 	"github.com/slipway-build/slipway/internal/session"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -169,4 +170,15 @@ func TestARangeOfALogThatIsWritten(t *testing.T) {
 	goOn()
 	f.end(t, id)
 	f.ranges(t, logs, id, want)
+}
+
+func TestAStreamThatIsNearlyFullIsSaidToBe(t *testing.T) {
+	for _, c := range []struct {
+		used, limit int64
+		want        bool
+	}{{0, 8 << 30, false}, {6 << 30, 8 << 30, false}, {7 << 30, 8 << 30, true}, {9 << 30, 8 << 30, true}, {1 << 40, -1, false}} {
+		if got := server.Nearly(c.used, c.limit); got != c.want {
+			t.Errorf("%d of %d: %t", c.used, c.limit, got)
+		}
+	}
 }
