@@ -53,12 +53,12 @@ func frames(t *rapid.T, size int) (out [][2]int) {
 
 func TestARangeIsASliceOfTheWhole(t *testing.T) {
 	s := opened(t, natstest.Start(t).JetStream(t))
-	whole := noise(5 << 20)
+	whole := noise(2 << 20)
 	n := uint64(0)
 	rapid.Check(t, func(rt *rapid.T) {
 		n++
 		k := logstore.Key{Token: "a", Epoch: 1, Counter: n}
-		want := whole[:rapid.SampledFrom([]int{0, 1, 1000, 2 << 20, 5 << 20}).Draw(rt, "size")]
+		want := whole[:rapid.SampledFrom([]int{0, 1, 1000, 1000, 50_000, 50_000, 2 << 20}).Draw(rt, "size")]
 		for _, f := range frames(rt, len(want)) {
 			if !s.Put(k, int64(f[0]), want[f[0]:f[1]]) {
 				rt.Fatal("a frame was not stored")
@@ -92,14 +92,14 @@ func TestARangeIsASliceOfTheWhole(t *testing.T) {
 func TestAFarOffsetIsSought(t *testing.T) {
 	js := natstest.Start(t).JetStream(t)
 	s := opened(t, js)
-	whole := noise(1000 * 8192)
+	whole := noise(400 * 4096)
 	k := logstore.Key{Token: "a", Epoch: 1, Counter: 1}
-	for i := range 1000 {
-		s.Put(k, int64(i*8192), whole[i*8192:(i+1)*8192])
+	for i := range 400 {
+		s.Put(k, int64(i*4096), whole[i*4096:(i+1)*4096])
 		s.Put(logstore.Key{Token: "b", Epoch: 1, Counter: 1}, int64(i), []byte{1})
 	}
 	before := js.Conn().Stats()
-	offset := int64(900 * 8192)
+	offset := int64(360 * 4096)
 	got := 0
 	err := s.Read(t.Context(), k, offset, func() (int64, bool) { return offset + 10, true }, func(at int64, data []byte) error {
 		got += len(data)
@@ -112,7 +112,7 @@ func TestAFarOffsetIsSought(t *testing.T) {
 		t.Errorf("%d bytes, %v", got, err)
 	}
 	if n := js.Conn().Stats().InMsgs - before.InMsgs; n > 30 {
-		t.Errorf("%d frames were read to find one of 1000", n)
+		t.Errorf("%d frames were read to find one of 400", n)
 	}
 }
 
