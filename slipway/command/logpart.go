@@ -12,10 +12,12 @@ import (
 // part is what of the log of an attempt is wanted.
 type part struct {
 	offset, bytes int64
-	last, tail    int64 // bytes and lines before the end; -1: it begins with the offset
+	last, tail    int64 // bytes and lines before the end
+	// It begins there, and not with the offset.
+	fromLast, fromTail bool
 }
 
-func (p part) some() bool { return p.offset > 0 || p.bytes > 0 || p.last >= 0 || p.tail >= 0 }
+func (p part) some() bool { return p.offset > 0 || p.bytes > 0 || p.fromLast || p.fromTail }
 
 // show hands the part to yield. An attempt that has not begun has no end to count from: it
 // is shown whole.
@@ -30,9 +32,9 @@ func (p part) show(ctx context.Context, c *client.Client, r *pb.Run, req *pb.Tai
 	}
 	offset := p.offset
 	switch {
-	case p.last >= 0:
+	case p.fromLast:
 		offset = max(0, s.GetSize()-p.last)
-	case p.tail >= 0:
+	case p.fromTail:
 		if offset, err = lastLines(s.GetSize(), p.tail, reader(ctx, c, req, s.GetAttempt())); err != nil {
 			return err
 		}

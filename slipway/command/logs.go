@@ -37,14 +37,15 @@ from an offset on (--offset, --bytes), without what is before them being read.`,
 	c.Flags().Int32Var(&attempt, "attempt", 0, "which attempt of the task, from 1; 0: the last one")
 	c.Flags().Int64Var(&part.offset, "offset", 0, "begin with this byte of the log, from 0")
 	c.Flags().Int64Var(&part.bytes, "bytes", 0, "show so many bytes at most; 0: all")
-	c.Flags().Int64Var(&part.last, "last", -1, "begin so many bytes before the end of the log")
-	c.Flags().Int64Var(&part.tail, "tail", -1, "begin so many lines before the end of the log")
+	c.Flags().Int64Var(&part.last, "last", 0, "begin so many bytes before the end of the log")
+	c.Flags().Int64Var(&part.tail, "tail", 0, "begin so many lines before the end of the log")
 	for _, pair := range [][2]string{{"tail", "last"}, {"tail", "offset"}, {"last", "offset"}} {
 		c.MarkFlagsMutuallyExclusive(pair[0], pair[1])
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		ctx := c.Context()
-		if part.offset < 0 || part.bytes < 0 || c.Flags().Changed("last") && part.last < 0 || c.Flags().Changed("tail") && part.tail < 0 {
+		part.fromLast, part.fromTail = c.Flags().Changed("last"), c.Flags().Changed("tail")
+		if min(part.offset, part.bytes, part.last, part.tail) < 0 {
 			return usage("--offset, --bytes, --last and --tail are not negative")
 		}
 		return a.dial(ctx, func(cl *client.Client) error {
