@@ -74,9 +74,10 @@ type Dispatcher struct {
 // lane is one capability.
 type lane struct {
 	waiting  schedule.Queue
-	out      map[string]hint // published and not leased
-	hints    map[string]int  // of those, by team
-	slots    map[string]int  // by worker
+	out      map[string]hint   // published and not leased
+	hints    map[string]int    // of those, by team
+	slots    map[string]int    // by worker
+	aside    map[string]string // why workers that have slots take no task, by worker
 	leased   map[load]int
 	busy     int // of those, all
 	lot      share.Lot
@@ -181,7 +182,7 @@ func (d *Dispatcher) Place(capability string) Place {
 func (d *Dispatcher) lane(capability string) *lane {
 	l, ok := d.lanes[capability]
 	if !ok {
-		l = &lane{out: map[string]hint{}, hints: map[string]int{}, slots: map[string]int{}, leased: map[load]int{}}
+		l = &lane{out: map[string]hint{}, hints: map[string]int{}, slots: map[string]int{}, aside: map[string]string{}, leased: map[load]int{}}
 		d.lanes[capability] = l
 		for name := range d.teams {
 			d.weigh(l, name)
@@ -263,25 +264,6 @@ func (d *Dispatcher) publish(ctx context.Context, q Queue) error {
 		}
 	}
 	return nil
-}
-
-// unserved logs capabilities that tasks wait for and nobody has.
-func (d *Dispatcher) unserved(ctx context.Context) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := d.cfg.Now()
-	for c, l := range d.lanes {
-		waiting := l.waiting.Len() + len(l.out)
-		switch {
-		case waiting == 0 || len(l.slots) > 0:
-			l.idle = time.Time{}
-		case l.idle.IsZero():
-			l.idle = now
-		case now.Sub(l.idle) >= nobody:
-			l.idle = now
-			d.cfg.Log.WarnContext(ctx, "tasks wait, and no worker that is connected can carry them out", "capability", c, "tasks", waiting)
-		}
-	}
 }
 
 func (d *Dispatcher) ensure(ctx context.Context, q Queue, capability string) error {

@@ -65,6 +65,16 @@ func TestTasksThatNobodyCanCarryOut(t *testing.T) {
 		d.Worker("build", "w1", 0)
 		said(30*time.Second, 2)
 		said(31*time.Second, 3)
+		// Those that are there and take nothing are named.
+		d.Aside("build", "w2", "w2 is cordoned (its disk is slow)")
+		time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
+		synctest.Wait()
+		if want := `could carry them out is held back" capability=build tasks=2 workers="[w2 is cordoned (its disk is slow)]"`; !strings.Contains(log.String(), want) {
+			t.Errorf("no %s in the log:\n%s", want, log.String())
+		}
+		if got := d.HeldBack("build"); len(got) != 1 || len(d.HeldBack("render"))+len(d.HeldBack("none")) > 0 {
+			t.Errorf("held back: %q", got)
+		}
 		if strings.Contains(log.String(), "capability=render") {
 			t.Errorf("a capability that has a worker is in the log:\n%s", log.String())
 		}

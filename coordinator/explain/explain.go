@@ -52,6 +52,9 @@ type Lane struct {
 	Others   int // tasks that wait for them at other coordinators, and take turns with these
 	Position map[int]int
 	Full     map[string]Quota // teams of which no more tasks may run
+	// HeldBack says of workers that are connected and take no task why they do not. Slots has
+	// none of theirs.
+	HeldBack []string
 }
 
 // Quota is how many tasks of a team run, of how many may, and how many may of what the
@@ -181,6 +184,9 @@ func (f Facts) queued(t *run.Task) Wait {
 	free := max(0, l.Slots-l.Taken)
 	quota, full := l.Full[t.Spec.Team]
 	switch {
+	case l.Slots == 0 && len(l.HeldBack) > 0:
+		w.Reason = NoWorker
+		w.Message = fmt.Sprintf("every worker that is connected and can carry out %q is held back: %s", t.Spec.Can, some(l.HeldBack))
 	case l.Slots == 0:
 		w.Reason = NoWorker
 		w.Message = fmt.Sprintf("no worker that is connected can carry out %q: start one with slots for it, or see why the ones there are cannot connect", t.Spec.Can)
@@ -201,6 +207,9 @@ func (f Facts) queued(t *run.Task) Wait {
 		}
 		if l.Others > 0 {
 			w.Message += fmt.Sprintf("; other coordinators have %s more that take turns with them", count(l.Others, "task"))
+		}
+		if len(l.HeldBack) > 0 {
+			w.Message += "; held back: " + some(l.HeldBack)
 		}
 		if class := f.Run.Plan.ClassOf(t.Spec); class != plan.ClassNormal {
 			w.Message += "; it is of the class " + class

@@ -59,6 +59,12 @@ func TestEveryReason(t *testing.T) {
 			f.Groups = map[int]explain.InGroup{0: {Room: 1, In: []string{"test/web/e2e of shop-2"}, Position: 2}}
 		}, explain.Wait{Reason: explain.Group, Position: 2, Slots: 1, On: []string{"test/web/e2e of shop-2"}}, "has room for 1 at once, and in it are: test/web/e2e of shop-2; 1 task before it"},
 		"nobody can": {0, func(f *explain.Facts, _ *run.Task) { f.Lanes = nil }, explain.Wait{Reason: explain.NoWorker}, `can carry out "build"`},
+		"all who can are held back": {0, func(f *explain.Facts, _ *run.Task) {
+			f.Lanes = map[string]explain.Lane{plan.CapabilityBuild: {HeldBack: []string{"a is cordoned", "b is pressed (3 % of memory is free)", "c is cordoned", "d is cordoned"}}}
+		}, explain.Wait{Reason: explain.NoWorker}, `can carry out "build" is held back: a is cordoned, b is pressed (3 % of memory is free), c is cordoned, and 1 more`},
+		"some who can are held back": {0, func(f *explain.Facts, _ *run.Task) {
+			f.Lanes[plan.CapabilityBuild] = explain.Lane{Slots: 2, Taken: 2, Position: map[int]int{0: 1}, HeldBack: []string{"b is pressed (3 % of memory is free)"}}
+		}, explain.Wait{Reason: explain.Queue, Position: 1, Slots: 2, Estimate: 30 * time.Second}, "are taken; held back: b is pressed (3 % of memory is free)"},
 		"all slots are taken, and others are first": {0, func(f *explain.Facts, _ *run.Task) {
 			f.Lanes[plan.CapabilityBuild] = explain.Lane{Slots: 2, Taken: 2, Position: map[int]int{0: 4}}
 		}, explain.Wait{Reason: explain.Queue, Position: 4, Slots: 2, Estimate: 2 * time.Minute}, `all 2 slots for "build" are taken, and 3 tasks before it`},
