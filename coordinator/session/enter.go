@@ -26,7 +26,8 @@ func (st *stream) enter() bool {
 		st.alone = make(chan struct{})
 		go st.follow(st.alone)
 	}
-	st.present(true)
+	st.stood = st.standing()
+	st.place()
 	return true
 }
 
@@ -40,17 +41,10 @@ func (st *stream) leave() {
 			close(st.alone)
 			st.alone = nil
 		}
-		st.present(false)
-	}
-}
-
-func (st *stream) present(there bool) {
-	for _, c := range st.hello.GetCapacity() {
-		n := 0
-		if there {
-			n = int(c.GetSlots())
+		for _, c := range st.hello.GetCapacity() {
+			st.cfg.Presence.Worker(c.GetCapability(), st.worker.Instance, 0)
+			st.cfg.Presence.Aside(c.GetCapability(), st.worker.Instance, "")
 		}
-		st.cfg.Presence.Worker(c.GetCapability(), st.worker.Instance, n)
 	}
 }
 
@@ -87,6 +81,9 @@ func (st *stream) welcome() error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.out.Welcome = w
+	if c, ok := st.cordon(); ok && !st.forwarded {
+		st.out.Standing = &pb.Standing{Cordoned: true, Reason: c.Reason}
+	}
 	return nil
 }
 

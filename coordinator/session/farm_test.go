@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/slipway-build/slipway/coordinator/cordon"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logstore"
@@ -50,6 +51,7 @@ type farm struct {
 	hub      *session.Hub
 	sessions *session.Server
 	presence *presence
+	cordons  *cordons
 	client   pb.WorkerServiceClient
 	clock    atomic.Int64 // nanoseconds since began
 	began    time.Time
@@ -63,6 +65,42 @@ type presence struct {
 
 	mu    sync.Mutex
 	slots map[string]int
+}
+
+// cordons is what people have decided.
+type cordons struct {
+	mu      sync.Mutex
+	known   map[string]cordon.Cordon
+	changed chan struct{}
+}
+
+func (c *cordons) Of(name string) (cordon.Cordon, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	got, ok := c.known[name]
+	return got, ok
+}
+
+func (c *cordons) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}
+
+func (c *cordons) change(f func(map[string]cordon.Cordon)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(c.known)
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (c *cordons) set(name, reason string) {
+	c.change(func(known map[string]cordon.Cordon) { known[name] = cordon.Cordon{Name: name, Reason: reason} })
+}
+
+func (c *cordons) lift(name string) {
+	c.change(func(known map[string]cordon.Cordon) { delete(known, name) })
 }
 
 func (p *presence) Worker(capability, instance string, slots int) {
@@ -125,8 +163,9 @@ func newFarmOf(t *testing.T, p *plan.Plan, secrets session.Secrets) *farm {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.cordons = &cordons{known: map[string]cordon.Cordon{}, changed: make(chan struct{})}
 	f.sessions = session.New(session.Config{
-		Partitions: f.parts, Presence: f.presence, Logs: f.logs, Hub: f.hub, TTL: ttl, Log: log,
+		Partitions: f.parts, Presence: f.presence, Cordons: f.cordons, Logs: f.logs, Hub: f.hub, TTL: ttl, Log: log,
 		Puller:      func(capability string) *queue.Puller { return queue.NewPuller(f.js, capability) },
 		Secrets:     secrets,
 		Traceparent: func(id, task string, attempt int) string { return fmt.Sprintf("%s/%s/%d", id, task, attempt) },
@@ -154,6 +193,7 @@ func (f *farm) serve() {
 		}
 	}
 	parts.Go(func() { _ = f.presence.Run(ctx) })
+	parts.Go(func() { _ = f.sessions.Steer(ctx) })
 	parts.Go(func() { _ = srv.Serve(l) })
 	cc, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

@@ -13,15 +13,13 @@ import (
 
 // heartbeat renews what the worker holds, and tells it what it does not hold.
 func (st *stream) heartbeat(h *pb.Heartbeat) error {
+	st.mu.Lock()
+	st.held = len(h.GetHeld())
+	st.says = standing{draining: h.GetDraining(), pressed: h.GetPressed()}
+	st.mu.Unlock()
+	st.stand()
 	if st.relay != nil {
-		if h.GetDraining() {
-			st.relay.drain()
-		} else {
-			st.relay.free(h.GetFree())
-		}
-	}
-	if h.GetDraining() && st.ctx.Err() == nil {
-		st.present(false)
+		st.relay.free(h.GetFree())
 	}
 	byPart := map[*partition.Partition][]*pb.LeaseRef{}
 	byUp := st.upstreams()
@@ -42,7 +40,7 @@ func (st *stream) heartbeat(h *pb.Heartbeat) error {
 	}
 	st.expect(h.GetSequence(), byPart, byUp, unsure)
 	for up, refs := range byUp {
-		beat := &pb.Heartbeat{Sequence: h.GetSequence(), Free: h.GetFree(), Held: refs, Draining: h.GetDraining()}
+		beat := &pb.Heartbeat{Sequence: h.GetSequence(), Free: h.GetFree(), Held: refs, Draining: h.GetDraining(), Pressed: h.GetPressed()}
 		if !up.later(func(m *pb.SessionRequest) { m.Heartbeat = beat }) {
 			st.beaten(h.GetSequence(), up.place.ID, refs)
 		}

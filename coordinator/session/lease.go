@@ -37,6 +37,8 @@ func (st *stream) complete(list []*pb.Completion) error {
 		c.Next = "" // it is for this coordinator to answer, and once
 		if !st.can(e.next) {
 			e.next = ""
+		} else if st.standing().aside() {
+			st.pass(e)
 		}
 		if st.missed(c.GetLease()) {
 			st.pass(e)
@@ -199,8 +201,21 @@ func (st *stream) refuse(token, reason string) {
 	})
 }
 
+// refused says of a lease why the worker does not get it.
+func (st *stream) refused(token string, err error) {
+	st.later(func(m *pb.SessionResponse) {
+		m.Refusals = append(m.Refusals, &pb.Refusal{Token: token, Reason: err.Error(), Others: errors.Is(err, errCordoned)})
+	})
+}
+
 // lease asks for the leases of a frame, and answers as early as each partition allows.
 func (st *stream) lease(list []*pb.LeaseRequest) {
+	if err := st.cordoned(); err != nil && len(list) > 0 {
+		for _, r := range list {
+			st.refused(r.GetToken(), err)
+		}
+		return
+	}
 	var parts []*partition.Partition // in the order of the frame
 	tokens := map[*partition.Partition][]string{}
 	for _, r := range list {
@@ -250,7 +265,7 @@ func (st *stream) ask(part *partition.Partition, tokens []string) {
 	grant := func(tx *partition.Tx) error {
 		for _, token := range tokens {
 			if err := st.give(tx, part, token, "", &late); err != nil {
-				late.add(func(error) { st.refuse(token, err.Error()) })
+				late.add(func(error) { st.refused(token, err) })
 			}
 		}
 		if len(late) == 0 {
@@ -280,6 +295,9 @@ func (a *answers) send(err error) {
 // give leases a task to the worker, and answers as early as the partition allows. next is the
 // capability of the slot that waits for it; empty: the worker has asked for this task.
 func (st *stream) give(tx *partition.Tx, part *partition.Partition, token, next string, late *answers) error {
+	if err := st.cordoned(); err != nil {
+		return err
+	}
 	w, early, err := tx.Lease(token, st.worker, st)
 	if err != nil {
 		return err //nolint:wrapcheck // what the worker is told

@@ -17,7 +17,7 @@ const inRow = 4
 func (st *stream) next(tx *partition.Tx, part *partition.Partition, e *ending, late *answers) {
 	const tries = 3
 	for range tries {
-		if e.next == "" || !st.ours() {
+		if e.next == "" || st.standing().aside() || !st.ours() {
 			break
 		}
 		token, ok := st.cfg.Presence.Take(e.next)

@@ -20,8 +20,8 @@ type relay struct {
 	slots map[string]int // free by the last heartbeat, less what was offered since
 	open  map[string]offer
 	wake  map[string]chan struct{}
-	// drained: the worker answers no more offers.
-	drained bool
+	// held: the worker takes no task now.
+	held bool
 }
 
 type offer struct {
@@ -42,6 +42,9 @@ func newRelay(st *stream) *relay {
 func (r *relay) free(free []*pb.Capacity) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.held {
+		return
+	}
 	clear(r.slots)
 	for _, o := range r.open { // the worker does not count what it has not answered yet
 		r.slots[o.capability]--
@@ -55,14 +58,15 @@ func (r *relay) free(free []*pb.Capacity) {
 	}
 }
 
-// drain gives back what the worker has not asked for: it takes nothing new, but may go
-// on for long with what it has.
-func (r *relay) drain() {
+// hold gives back what the worker has not asked for: it takes nothing new, but may go
+// on for long with what it has. When it takes tasks again, its next heartbeat says how many.
+func (r *relay) hold(held bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.drained = true
-	clear(r.slots)
-	r.giveBack()
+	if r.held = held; held {
+		clear(r.slots)
+		r.giveBack()
+	}
 }
 
 // giveBack what is open; r.mu is held.
@@ -124,7 +128,7 @@ func (r *relay) lane(ctx context.Context, capability string, wake <-chan struct{
 func (r *relay) offer(capability string, h queue.Hint) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.drained {
+	if r.held {
 		_ = h.Nak() // the queue gives it out again by itself otherwise
 		return
 	}

@@ -37,6 +37,8 @@ type Change = watch.Change[[]*pb.ProgressStep]
 // Presence is told which workers are there.
 type Presence interface {
 	Worker(capability, instance string, slots int)
+	// Aside says why a worker takes no task, in words that begin with its name; empty: it does.
+	Aside(capability, instance, why string)
 	// Take answers the task that a slot which became free is to have next; not ok: none.
 	Take(capability string) (token string, ok bool)
 }
@@ -52,8 +54,10 @@ type Config struct {
 	// Peers own what this coordinator does not; nil: there are none.
 	Peers    Peers
 	Presence Presence
-	Logs     *logstore.Store
-	Hub      *Hub
+	// Cordons are the workers that are given nothing; nil: there are none.
+	Cordons Cordons
+	Logs    *logstore.Store
+	Hub     *Hub
 	// Puller of hints, for workers without a connection to the queue.
 	Puller  func(capability string) *queue.Puller
 	TTL     time.Duration
@@ -113,6 +117,10 @@ type stream struct {
 	parts  sync.WaitGroup // what runs beside the reading of frames
 	ended  bool           // nothing more may begin in parts
 	row    int            // leases in a row that were given without the queue
+	since  time.Time
+	held   int      // leases that the worker says it has
+	says   standing // what it says of itself
+	stood  standing // what others were told; guarded by Server.mu
 
 	// forwarded: another coordinator holds the worker's own session.
 	forwarded bool
@@ -143,6 +151,10 @@ func (s *Server) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 		Server: s, ctx: ctx, cancel: cancel, hello: first.GetHello(), out: &pb.SessionResponse{}, wake: make(chan struct{}, 1), tasks: map[string]held{},
 		forwarded: rpc.Forwarded(ctx), ups: map[string]*upstream{}, doubt: map[string]*doubt{}, ending: map[string]*pb.Completion{},
 		worker: partition.Worker{Name: first.GetHello().GetName(), Instance: first.GetHello().GetInstance()},
+		since:  time.Now(), held: len(first.GetHello().GetRunning()),
+	}
+	if st.hello.GetOffers() {
+		st.relay = newRelay(st)
 	}
 	if !st.enter() {
 		return status.Error(codes.Aborted, "the worker has a newer session") //nolint:wrapcheck // the edge
@@ -157,8 +169,7 @@ func (s *Server) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 	if !st.forwarded {
 		log.InfoContext(ctx, "worker connected", "capacity", capacity(st.hello.GetCapacity()), "running", len(st.hello.GetRunning()))
 	}
-	if st.hello.GetOffers() {
-		st.relay = newRelay(st)
+	if st.relay != nil {
 		st.parts.Go(st.relay.run)
 	}
 	if st.follows() {
@@ -286,7 +297,7 @@ func (st *stream) send(g grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionR
 }
 
 func empty(m *pb.SessionResponse) bool {
-	return m.GetWelcome() == nil && m.GetHeartbeatAck() == nil &&
+	return m.GetWelcome() == nil && m.GetHeartbeatAck() == nil && m.GetStanding() == nil &&
 		len(m.GetGrants())+len(m.GetRefusals())+len(m.GetCompletionAcks())+len(m.GetLogAcks())+len(m.GetRevocations())+len(m.GetOffers())+len(m.GetPassed()) == 0
 }
 

@@ -3,8 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -47,10 +45,7 @@ type upstream struct {
 func (s *Server) follow(alone <-chan struct{}) {
 	for {
 		changed := s.cfg.Peers.Changed()
-		s.mu.Lock()
-		all := slices.Collect(maps.Values(s.streams))
-		s.mu.Unlock()
-		for _, st := range all {
+		for _, st := range s.all() {
 			if st.follows() {
 				st.meet()
 			}

@@ -30,6 +30,8 @@ const (
 	// another may have it: one that died with it, or whose last pull it answered. That two ask
 	// for a lease is harmless; that nobody does is not, for the sweeper cannot help.
 	ackWait = 3 * time.Second
+	// nakWait is how long one is with nobody that was given back with NakLater.
+	nakWait = time.Second
 )
 
 // ErrGone: the stream or consumer is not there (the server lost its memory, or nobody
@@ -102,6 +104,9 @@ func (h Hint) Ack() error { return h.msg.Ack() }
 
 // Nak gives the hint to somebody else.
 func (h Hint) Nak() error { return h.msg.Nak() }
+
+// NakLater gives the hint to somebody after a while: who gives it back may be the next to get it.
+func (h Hint) NakLater() error { return h.msg.NakWithDelay(nakWait) }
 
 // Puller is a worker's end for one capability.
 type Puller struct {

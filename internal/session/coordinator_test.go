@@ -292,9 +292,10 @@ func (w *work) handle(ctx context.Context, l *session.Lease) *pb.Completion {
 type worker struct {
 	*work
 
-	stop  func() // what SIGTERM does
-	done  chan error
-	clock atomic.Int64 // nanoseconds since the test began
+	session *session.Session
+	stop    func() // what SIGTERM does
+	done    chan error
+	clock   atomic.Int64 // nanoseconds since the test began
 }
 
 func run(t *testing.T, c *coordinator, change func(*session.Config)) *worker {
@@ -313,6 +314,7 @@ func run(t *testing.T, c *coordinator, change func(*session.Config)) *worker {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	w.stop = cancel
 	s := session.New(cfg, w.handle)
+	w.session = s
 	ended := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() {

@@ -5,15 +5,15 @@ import (
 	"sync"
 )
 
-// link says whether a stream is open, and lets others wait until it is.
+// link says whether a stream, or anything else, is open, and lets others wait until it is.
 type link struct {
 	mu sync.Mutex
-	up chan struct{} // closed while a stream is open
+	up chan struct{} // closed while it is open
 }
 
 func newLink() *link { return &link{up: make(chan struct{})} }
 
-// open is told that a stream is open, and lost that it no longer is, by turns.
+// open is told that it is open, and lost that it no longer is, by turns.
 func (l *link) open() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -26,14 +26,14 @@ func (l *link) lost() {
 	l.up = make(chan struct{})
 }
 
-// opened is closed while a stream is open.
+// opened is closed while it is open.
 func (l *link) opened() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.up
 }
 
-// wait until a stream is open; false: ctx ended first.
+// wait until it is open; false: ctx ended first.
 func (l *link) wait(ctx context.Context) bool {
 	select {
 	case <-l.opened():

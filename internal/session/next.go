@@ -12,7 +12,7 @@ import (
 // askNext answers for which capability the slot of an attempt asks, whose completion goes into
 // the next frame; empty: it is free when that was sent. mu is held.
 func (l *Lease) askNext() string {
-	if !l.s.next || l.s.draining || l.sent {
+	if !l.s.next || l.s.draining || l.s.aside() || l.sent {
 		return ""
 	}
 	l.sent = true

@@ -40,7 +40,7 @@ func (s *Session) pull(ctx context.Context, capability string) {
 	}
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = 100*time.Millisecond, 5*time.Second
-	for s.link.wait(ctx) && ctx.Err() == nil {
+	for s.taking.wait(ctx) && s.link.wait(ctx) && ctx.Err() == nil {
 		n, ok := p.take(ctx, cap(p.slots))
 		if !ok {
 			return
@@ -85,7 +85,7 @@ func (s *Session) ask(ctx context.Context, capability, token string, hint *queue
 	s.mu.Lock()
 	_, twice := s.waiting[token]
 	_, have := s.held[token]
-	if twice || have || s.draining {
+	if twice || have || s.draining || s.aside() {
 		s.pools[capability].free(1)
 		s.mu.Unlock()
 		s.reply(ctx, hint, twice || have)

@@ -74,12 +74,15 @@ type Session struct {
 	opened   time.Time              // when the last hello was sent
 	hellos   uint64                 // how many were
 	draining bool                   //
+	cordoned bool                   // the coordinator gives nothing
+	pressed  string                 // why nothing is taken for now; empty: it is
 	wake     chan struct{}          // the outbox has something
 	idle     chan struct{}          // closed and made anew when held shrinks
 	attempts sync.WaitGroup         // handlers
 	offers   map[string]chan string // by capability
 	link     *link
-	down     int // how often in a row it was looked at while no stream was open
+	taking   *link // open while new tasks are taken
+	down     int   // how often in a row it was looked at while no stream was open
 }
 
 // maxProgress bounds what waits while there is no stream; it is not durable anyway.
@@ -104,8 +107,9 @@ func New(cfg Config, h Handler) *Session {
 	s := &Session{
 		cfg: cfg, handle: h, pools: map[string]*pool{}, held: map[string]*Lease{}, waiting: map[string]*request{}, asked: map[string][]time.Time{},
 		beats: map[uint64]time.Time{}, wake: make(chan struct{}, 1), idle: make(chan struct{}), offers: map[string]chan string{},
-		link: newLink(),
+		link: newLink(), taking: newLink(),
 	}
+	s.taking.open()
 	for c, n := range cfg.Slots {
 		s.pools[c] = newPool(n)
 		s.offers[c] = make(chan string, 1024)

@@ -49,7 +49,7 @@ func (s *Session) stream(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("wait for welcome: %w", err)
 	}
-	s.welcome(ctx, first.GetWelcome())
+	s.welcome(ctx, first.GetWelcome(), first.GetStanding())
 	defer s.unheard()
 	var sender sync.WaitGroup
 	sender.Go(func() {
@@ -111,9 +111,10 @@ func (s *Session) capacity(n func(*pool) int) []*pb.Capacity {
 	return out
 }
 
-func (s *Session) welcome(ctx context.Context, w *pb.Welcome) {
+func (s *Session) welcome(ctx context.Context, w *pb.Welcome, as *pb.Standing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stand(ctx, as)
 	s.ttl, s.next = w.GetTtl().AsDuration(), w.GetNext()
 	for _, ref := range w.GetRejected() {
 		s.lose(ref, ErrLost)
@@ -214,7 +215,7 @@ func (q *spool) unsent() bool {
 func (s *Session) heartbeat() *pb.Heartbeat {
 	s.beat++
 	s.beats[s.beat] = s.cfg.Now()
-	h := &pb.Heartbeat{Sequence: s.beat, Draining: s.draining, Free: s.capacity((*pool).unused)}
+	h := &pb.Heartbeat{Sequence: s.beat, Draining: s.draining, Pressed: s.pressed, Free: s.capacity((*pool).unused)}
 	for _, l := range s.held {
 		if !l.lost {
 			h.Held = append(h.Held, l.Grant.GetLease())
@@ -238,15 +239,23 @@ func (s *Session) sentFrame(m *pb.SessionRequest) {
 }
 
 func (s *Session) handleResponse(ctx context.Context, m *pb.SessionResponse) {
-	for _, h := range s.understand(ctx, m) {
+	settled, others := s.understand(ctx, m)
+	for _, h := range settled {
 		s.reply(ctx, h, true)
+	}
+	for _, h := range others {
+		s.leave(ctx, h)
 	}
 }
 
-// understand does what a frame says, and returns the hints that it settles.
-func (s *Session) understand(ctx context.Context, m *pb.SessionResponse) (settled []*queue.Hint) {
+// understand does what a frame says, and returns the hints that it settles, and those that
+// are for others.
+func (s *Session) understand(ctx context.Context, m *pb.SessionResponse) (settled, others []*queue.Hint) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if m.GetStanding() != nil && m.GetWelcome() == nil {
+		s.stand(ctx, m.GetStanding())
+	}
 	for _, g := range m.GetGrants() {
 		if g.GetCapability() != "" {
 			s.given(g)
@@ -256,7 +265,11 @@ func (s *Session) understand(ctx context.Context, m *pb.SessionResponse) (settle
 	}
 	for _, r := range m.GetRefusals() {
 		s.cfg.Log.DebugContext(ctx, "lease refused", "token", r.GetToken(), "reason", r.GetReason())
-		settled = append(settled, s.answer(r.GetToken(), nil))
+		if h := s.answer(r.GetToken(), nil); r.GetOthers() {
+			others = append(others, h)
+		} else {
+			settled = append(settled, h)
+		}
 	}
 	if a := m.GetHeartbeatAck(); a != nil {
 		if sent, ok := s.beats[a.GetSequence()]; ok {
@@ -307,7 +320,7 @@ func (s *Session) understand(ctx context.Context, m *pb.SessionResponse) (settle
 		default: // it comes again
 		}
 	}
-	return settled
+	return settled, others
 }
 
 // again sends what was not taken: the log from its last acknowledged byte on, and then

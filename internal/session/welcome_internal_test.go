@@ -37,7 +37,7 @@ func TestAWelcomeConfirmsWhatTheHelloNamed(t *testing.T) {
 	}
 	s.start(grant("unnamed"), "build", began)
 	now = began.Add(7 * time.Second)
-	s.welcome(t.Context(), &pb.Welcome{Ttl: durationpb.New(ttl)})
+	s.welcome(t.Context(), &pb.Welcome{Ttl: durationpb.New(ttl)}, nil)
 	for token, want := range map[string]time.Duration{"named": 16 * time.Second, "unnamed": 10 * time.Second} {
 		if got := s.held[token].deadline.Sub(began); got != want {
 			t.Errorf("%s is believed for %s, want %s", token, got, want)

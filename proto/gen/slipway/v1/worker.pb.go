@@ -72,7 +72,7 @@ func (x Revocation_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Revocation_Cause.Descriptor instead.
 func (Revocation_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{13, 0}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{14, 0}
 }
 
 type SessionRequest struct {
@@ -173,7 +173,10 @@ type SessionResponse struct {
 	Offers         []*Offer         `protobuf:"bytes,8,rep,name=offers,proto3" json:"offers,omitempty"`
 	// Of so many Completions with next there is nothing to give: their slots are free, for
 	// the queue.
-	Passed        []*Capacity `protobuf:"bytes,9,rep,name=passed,proto3" json:"passed,omitempty"`
+	Passed []*Capacity `protobuf:"bytes,9,rep,name=passed,proto3" json:"passed,omitempty"`
+	// Whether the process is given tasks: with the Welcome if it is given none, and whenever
+	// that changes. A process that does not know this field is refused what it asks for.
+	Standing      *Standing `protobuf:"bytes,10,opt,name=standing,proto3" json:"standing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -271,6 +274,68 @@ func (x *SessionResponse) GetPassed() []*Capacity {
 	return nil
 }
 
+func (x *SessionResponse) GetStanding() *Standing {
+	if x != nil {
+		return x.Standing
+	}
+	return nil
+}
+
+// Standing is what people have decided of a process.
+type Standing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// It is given no task: it leaves hints and offers to others. What it carries out goes on.
+	Cordoned bool `protobuf:"varint,1,opt,name=cordoned,proto3" json:"cordoned,omitempty"`
+	// Why, for its log.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Standing) Reset() {
+	*x = Standing{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Standing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Standing) ProtoMessage() {}
+
+func (x *Standing) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Standing.ProtoReflect.Descriptor instead.
+func (*Standing) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Standing) GetCordoned() bool {
+	if x != nil {
+		return x.Cordoned
+	}
+	return false
+}
+
+func (x *Standing) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name for people, stable over restarts: "builder-eu-3".
@@ -293,7 +358,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[2]
+	mi := &file_slipway_v1_worker_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -305,7 +370,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[2]
+	mi := &file_slipway_v1_worker_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -318,7 +383,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{2}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Hello) GetName() string {
@@ -382,7 +447,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[3]
+	mi := &file_slipway_v1_worker_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +459,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[3]
+	mi := &file_slipway_v1_worker_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +472,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{3}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Capacity) GetCapability() string {
@@ -441,7 +506,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[4]
+	mi := &file_slipway_v1_worker_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +518,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[4]
+	mi := &file_slipway_v1_worker_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +531,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{4}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Welcome) GetTtl() *durationpb.Duration {
@@ -510,7 +575,7 @@ type LeaseRef struct {
 
 func (x *LeaseRef) Reset() {
 	*x = LeaseRef{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[5]
+	mi := &file_slipway_v1_worker_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +587,7 @@ func (x *LeaseRef) String() string {
 func (*LeaseRef) ProtoMessage() {}
 
 func (x *LeaseRef) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[5]
+	mi := &file_slipway_v1_worker_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +600,7 @@ func (x *LeaseRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRef.ProtoReflect.Descriptor instead.
 func (*LeaseRef) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{5}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LeaseRef) GetToken() string {
@@ -568,7 +633,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[6]
+	mi := &file_slipway_v1_worker_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +645,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[6]
+	mi := &file_slipway_v1_worker_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +658,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{6}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LeaseRequest) GetToken() string {
@@ -607,14 +672,16 @@ type Refusal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	// For logs: "already leased", "not ready", "unknown".
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The task still waits, for others: its hint is to be given back.
+	Others        bool `protobuf:"varint,3,opt,name=others,proto3" json:"others,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[7]
+	mi := &file_slipway_v1_worker_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +693,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[7]
+	mi := &file_slipway_v1_worker_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +706,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{7}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Refusal) GetToken() string {
@@ -656,6 +723,13 @@ func (x *Refusal) GetReason() string {
 	return ""
 }
 
+func (x *Refusal) GetOthers() bool {
+	if x != nil {
+		return x.Others
+	}
+	return false
+}
+
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Increases by one; echoed.
@@ -665,14 +739,16 @@ type Heartbeat struct {
 	// Leases that the process holds. One that the coordinator does not know is revoked.
 	Held []*LeaseRef `protobuf:"bytes,3,rep,name=held,proto3" json:"held,omitempty"`
 	// It takes no new tasks: it is about to stop.
-	Draining      bool `protobuf:"varint,4,opt,name=draining,proto3" json:"draining,omitempty"`
+	Draining bool `protobuf:"varint,4,opt,name=draining,proto3" json:"draining,omitempty"`
+	// Why it takes no new tasks for now, since its machine lacks something; empty: it takes them.
+	Pressed       string `protobuf:"bytes,5,opt,name=pressed,proto3" json:"pressed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[8]
+	mi := &file_slipway_v1_worker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +760,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[8]
+	mi := &file_slipway_v1_worker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +773,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Heartbeat) GetSequence() uint64 {
@@ -728,6 +804,13 @@ func (x *Heartbeat) GetDraining() bool {
 	return false
 }
 
+func (x *Heartbeat) GetPressed() string {
+	if x != nil {
+		return x.Pressed
+	}
+	return ""
+}
+
 type HeartbeatAck struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Sequence uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -739,7 +822,7 @@ type HeartbeatAck struct {
 
 func (x *HeartbeatAck) Reset() {
 	*x = HeartbeatAck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[9]
+	mi := &file_slipway_v1_worker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +834,7 @@ func (x *HeartbeatAck) String() string {
 func (*HeartbeatAck) ProtoMessage() {}
 
 func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[9]
+	mi := &file_slipway_v1_worker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +847,7 @@ func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatAck.ProtoReflect.Descriptor instead.
 func (*HeartbeatAck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *HeartbeatAck) GetSequence() uint64 {
@@ -793,7 +876,7 @@ type LeaseProgress struct {
 
 func (x *LeaseProgress) Reset() {
 	*x = LeaseProgress{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[10]
+	mi := &file_slipway_v1_worker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +888,7 @@ func (x *LeaseProgress) String() string {
 func (*LeaseProgress) ProtoMessage() {}
 
 func (x *LeaseProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[10]
+	mi := &file_slipway_v1_worker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +901,7 @@ func (x *LeaseProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseProgress.ProtoReflect.Descriptor instead.
 func (*LeaseProgress) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LeaseProgress) GetLease() *LeaseRef {
@@ -854,7 +937,7 @@ type LogChunk struct {
 
 func (x *LogChunk) Reset() {
 	*x = LogChunk{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[11]
+	mi := &file_slipway_v1_worker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +949,7 @@ func (x *LogChunk) String() string {
 func (*LogChunk) ProtoMessage() {}
 
 func (x *LogChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[11]
+	mi := &file_slipway_v1_worker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +962,7 @@ func (x *LogChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogChunk.ProtoReflect.Descriptor instead.
 func (*LogChunk) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LogChunk) GetLease() *LeaseRef {
@@ -916,7 +999,7 @@ type LogAck struct {
 
 func (x *LogAck) Reset() {
 	*x = LogAck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[12]
+	mi := &file_slipway_v1_worker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1011,7 @@ func (x *LogAck) String() string {
 func (*LogAck) ProtoMessage() {}
 
 func (x *LogAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[12]
+	mi := &file_slipway_v1_worker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1024,7 @@ func (x *LogAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogAck.ProtoReflect.Descriptor instead.
 func (*LogAck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LogAck) GetLease() *LeaseRef {
@@ -976,7 +1059,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[13]
+	mi := &file_slipway_v1_worker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1071,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[13]
+	mi := &file_slipway_v1_worker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1084,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Revocation) GetLease() *LeaseRef {
@@ -1035,7 +1118,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[14]
+	mi := &file_slipway_v1_worker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1130,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[14]
+	mi := &file_slipway_v1_worker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1143,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Offer) GetToken() string {
@@ -1104,7 +1187,7 @@ type Completion struct {
 
 func (x *Completion) Reset() {
 	*x = Completion{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[15]
+	mi := &file_slipway_v1_worker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1199,7 @@ func (x *Completion) String() string {
 func (*Completion) ProtoMessage() {}
 
 func (x *Completion) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[15]
+	mi := &file_slipway_v1_worker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1212,7 @@ func (x *Completion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Completion.ProtoReflect.Descriptor instead.
 func (*Completion) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Completion) GetLease() *LeaseRef {
@@ -1220,7 +1303,7 @@ type CompletionAck struct {
 
 func (x *CompletionAck) Reset() {
 	*x = CompletionAck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[16]
+	mi := &file_slipway_v1_worker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1315,7 @@ func (x *CompletionAck) String() string {
 func (*CompletionAck) ProtoMessage() {}
 
 func (x *CompletionAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[16]
+	mi := &file_slipway_v1_worker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1328,7 @@ func (x *CompletionAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompletionAck.ProtoReflect.Descriptor instead.
 func (*CompletionAck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CompletionAck) GetLease() *LeaseRef {
@@ -1294,7 +1377,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[17]
+	mi := &file_slipway_v1_worker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1306,7 +1389,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[17]
+	mi := &file_slipway_v1_worker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1319,7 +1402,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Grant) GetLease() *LeaseRef {
@@ -1504,7 +1587,7 @@ type SecretValue struct {
 
 func (x *SecretValue) Reset() {
 	*x = SecretValue{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[18]
+	mi := &file_slipway_v1_worker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1599,7 @@ func (x *SecretValue) String() string {
 func (*SecretValue) ProtoMessage() {}
 
 func (x *SecretValue) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[18]
+	mi := &file_slipway_v1_worker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1612,7 @@ func (x *SecretValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretValue.ProtoReflect.Descriptor instead.
 func (*SecretValue) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SecretValue) GetName() string {
@@ -1568,7 +1651,7 @@ type BuildWork struct {
 
 func (x *BuildWork) Reset() {
 	*x = BuildWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[19]
+	mi := &file_slipway_v1_worker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1663,7 @@ func (x *BuildWork) String() string {
 func (*BuildWork) ProtoMessage() {}
 
 func (x *BuildWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[19]
+	mi := &file_slipway_v1_worker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1676,7 @@ func (x *BuildWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildWork.ProtoReflect.Descriptor instead.
 func (*BuildWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *BuildWork) GetPaths() []string {
@@ -1683,7 +1766,7 @@ type TestWork struct {
 
 func (x *TestWork) Reset() {
 	*x = TestWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[20]
+	mi := &file_slipway_v1_worker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +1778,7 @@ func (x *TestWork) String() string {
 func (*TestWork) ProtoMessage() {}
 
 func (x *TestWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[20]
+	mi := &file_slipway_v1_worker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +1791,7 @@ func (x *TestWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestWork.ProtoReflect.Descriptor instead.
 func (*TestWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TestWork) GetName() string {
@@ -1779,7 +1862,7 @@ type SidecarWork struct {
 
 func (x *SidecarWork) Reset() {
 	*x = SidecarWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1874,7 @@ func (x *SidecarWork) String() string {
 func (*SidecarWork) ProtoMessage() {}
 
 func (x *SidecarWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1887,7 @@ func (x *SidecarWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SidecarWork.ProtoReflect.Descriptor instead.
 func (*SidecarWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SidecarWork) GetName() string {
@@ -1871,7 +1954,7 @@ type RenderWork struct {
 
 func (x *RenderWork) Reset() {
 	*x = RenderWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1883,7 +1966,7 @@ func (x *RenderWork) String() string {
 func (*RenderWork) ProtoMessage() {}
 
 func (x *RenderWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1896,7 +1979,7 @@ func (x *RenderWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderWork.ProtoReflect.Descriptor instead.
 func (*RenderWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RenderWork) GetPath() string {
@@ -1974,7 +2057,7 @@ type RenderJob struct {
 
 func (x *RenderJob) Reset() {
 	*x = RenderJob{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1986,7 +2069,7 @@ func (x *RenderJob) String() string {
 func (*RenderJob) ProtoMessage() {}
 
 func (x *RenderJob) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1999,7 +2082,7 @@ func (x *RenderJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderJob.ProtoReflect.Descriptor instead.
 func (*RenderJob) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RenderJob) GetName() string {
@@ -2055,7 +2138,7 @@ type DeployTarget struct {
 
 func (x *DeployTarget) Reset() {
 	*x = DeployTarget{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2150,7 @@ func (x *DeployTarget) String() string {
 func (*DeployTarget) ProtoMessage() {}
 
 func (x *DeployTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2163,7 @@ func (x *DeployTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployTarget.ProtoReflect.Descriptor instead.
 func (*DeployTarget) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeployTarget) GetEnvironment() string {
@@ -2114,7 +2197,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2126,7 +2209,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2139,7 +2222,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HealthCheck) GetPath() string {
@@ -2173,7 +2256,7 @@ type ApplyWork struct {
 
 func (x *ApplyWork) Reset() {
 	*x = ApplyWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2268,7 @@ func (x *ApplyWork) String() string {
 func (*ApplyWork) ProtoMessage() {}
 
 func (x *ApplyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2281,7 @@ func (x *ApplyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyWork.ProtoReflect.Descriptor instead.
 func (*ApplyWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ApplyWork) GetTarget() *DeployTarget {
@@ -2257,7 +2340,7 @@ type DiffWork struct {
 
 func (x *DiffWork) Reset() {
 	*x = DiffWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +2352,7 @@ func (x *DiffWork) String() string {
 func (*DiffWork) ProtoMessage() {}
 
 func (x *DiffWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +2365,7 @@ func (x *DiffWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
 func (*DiffWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DiffWork) GetTarget() *DeployTarget {
@@ -2322,7 +2405,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2334,7 +2417,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2347,7 +2430,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -2404,7 +2487,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +2499,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +2512,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -2462,7 +2545,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2474,7 +2557,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2487,7 +2570,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -2506,7 +2589,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +2601,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +2614,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -2550,7 +2633,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2562,7 +2645,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2575,7 +2658,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -2594,7 +2677,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2606,7 +2689,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2619,7 +2702,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -2638,7 +2721,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +2733,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +2746,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -2685,7 +2768,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\theartbeat\x18\x03 \x01(\v2\x15.slipway.v1.HeartbeatR\theartbeat\x125\n" +
 	"\bprogress\x18\x04 \x03(\v2\x19.slipway.v1.LeaseProgressR\bprogress\x12(\n" +
 	"\x04logs\x18\x05 \x03(\v2\x14.slipway.v1.LogChunkR\x04logs\x128\n" +
-	"\vcompletions\x18\x06 \x03(\v2\x16.slipway.v1.CompletionR\vcompletions\"\xe1\x03\n" +
+	"\vcompletions\x18\x06 \x03(\v2\x16.slipway.v1.CompletionR\vcompletions\"\x93\x04\n" +
 	"\x0fSessionResponse\x12-\n" +
 	"\awelcome\x18\x01 \x01(\v2\x13.slipway.v1.WelcomeR\awelcome\x12)\n" +
 	"\x06grants\x18\x02 \x03(\v2\x11.slipway.v1.GrantR\x06grants\x12/\n" +
@@ -2695,7 +2778,12 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\blog_acks\x18\x06 \x03(\v2\x12.slipway.v1.LogAckR\alogAcks\x128\n" +
 	"\vrevocations\x18\a \x03(\v2\x16.slipway.v1.RevocationR\vrevocations\x12)\n" +
 	"\x06offers\x18\b \x03(\v2\x11.slipway.v1.OfferR\x06offers\x12,\n" +
-	"\x06passed\x18\t \x03(\v2\x14.slipway.v1.CapacityR\x06passed\"\x88\x02\n" +
+	"\x06passed\x18\t \x03(\v2\x14.slipway.v1.CapacityR\x06passed\x120\n" +
+	"\bstanding\x18\n" +
+	" \x01(\v2\x14.slipway.v1.StandingR\bstanding\">\n" +
+	"\bStanding\x12\x1a\n" +
+	"\bcordoned\x18\x01 \x01(\bR\bcordoned\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x88\x02\n" +
 	"\x05Hello\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x12%\n" +
@@ -2724,15 +2812,17 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x05fence\x18\x03 \x01(\v2\x11.slipway.v1.FenceR\x05fence\"0\n" +
 	"\fLeaseRequest\x12 \n" +
 	"\x05token\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x05token\"7\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x05token\"O\n" +
 	"\aRefusal\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x97\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06others\x18\x03 \x01(\bR\x06others\"\xbb\x01\n" +
 	"\tHeartbeat\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12(\n" +
 	"\x04free\x18\x02 \x03(\v2\x14.slipway.v1.CapacityR\x04free\x12(\n" +
 	"\x04held\x18\x03 \x03(\v2\x14.slipway.v1.LeaseRefR\x04held\x12\x1a\n" +
-	"\bdraining\x18\x04 \x01(\bR\bdraining\"b\n" +
+	"\bdraining\x18\x04 \x01(\bR\bdraining\x12\"\n" +
+	"\apressed\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\apressed\"b\n" +
 	"\fHeartbeatAck\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x126\n" +
 	"\vunconfirmed\x18\x02 \x03(\v2\x14.slipway.v1.LeaseRefR\vunconfirmed\"\x85\x01\n" +
@@ -2941,143 +3031,145 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(*SessionRequest)(nil),        // 1: slipway.v1.SessionRequest
 	(*SessionResponse)(nil),       // 2: slipway.v1.SessionResponse
-	(*Hello)(nil),                 // 3: slipway.v1.Hello
-	(*Capacity)(nil),              // 4: slipway.v1.Capacity
-	(*Welcome)(nil),               // 5: slipway.v1.Welcome
-	(*LeaseRef)(nil),              // 6: slipway.v1.LeaseRef
-	(*LeaseRequest)(nil),          // 7: slipway.v1.LeaseRequest
-	(*Refusal)(nil),               // 8: slipway.v1.Refusal
-	(*Heartbeat)(nil),             // 9: slipway.v1.Heartbeat
-	(*HeartbeatAck)(nil),          // 10: slipway.v1.HeartbeatAck
-	(*LeaseProgress)(nil),         // 11: slipway.v1.LeaseProgress
-	(*LogChunk)(nil),              // 12: slipway.v1.LogChunk
-	(*LogAck)(nil),                // 13: slipway.v1.LogAck
-	(*Revocation)(nil),            // 14: slipway.v1.Revocation
-	(*Offer)(nil),                 // 15: slipway.v1.Offer
-	(*Completion)(nil),            // 16: slipway.v1.Completion
-	(*CompletionAck)(nil),         // 17: slipway.v1.CompletionAck
-	(*Grant)(nil),                 // 18: slipway.v1.Grant
-	(*SecretValue)(nil),           // 19: slipway.v1.SecretValue
-	(*BuildWork)(nil),             // 20: slipway.v1.BuildWork
-	(*TestWork)(nil),              // 21: slipway.v1.TestWork
-	(*SidecarWork)(nil),           // 22: slipway.v1.SidecarWork
-	(*RenderWork)(nil),            // 23: slipway.v1.RenderWork
-	(*RenderJob)(nil),             // 24: slipway.v1.RenderJob
-	(*DeployTarget)(nil),          // 25: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 26: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 27: slipway.v1.ApplyWork
-	(*DiffWork)(nil),              // 28: slipway.v1.DiffWork
-	(*RollbackWork)(nil),          // 29: slipway.v1.RollbackWork
-	(*FetchSourceRequest)(nil),    // 30: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 31: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 32: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 33: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 34: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 35: slipway.v1.PutBlobResponse
-	nil,                           // 36: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 37: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 38: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 39: slipway.v1.TestWork.EnvEntry
-	nil,                           // 40: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 41: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 42: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 43: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 44: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
-	(*Fence)(nil),                 // 46: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 47: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 48: slipway.v1.Outcome
-	(FailureClass)(0),             // 49: slipway.v1.FailureClass
-	(*Result)(nil),                // 50: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
-	(*Step)(nil),                  // 52: slipway.v1.Step
+	(*Standing)(nil),              // 3: slipway.v1.Standing
+	(*Hello)(nil),                 // 4: slipway.v1.Hello
+	(*Capacity)(nil),              // 5: slipway.v1.Capacity
+	(*Welcome)(nil),               // 6: slipway.v1.Welcome
+	(*LeaseRef)(nil),              // 7: slipway.v1.LeaseRef
+	(*LeaseRequest)(nil),          // 8: slipway.v1.LeaseRequest
+	(*Refusal)(nil),               // 9: slipway.v1.Refusal
+	(*Heartbeat)(nil),             // 10: slipway.v1.Heartbeat
+	(*HeartbeatAck)(nil),          // 11: slipway.v1.HeartbeatAck
+	(*LeaseProgress)(nil),         // 12: slipway.v1.LeaseProgress
+	(*LogChunk)(nil),              // 13: slipway.v1.LogChunk
+	(*LogAck)(nil),                // 14: slipway.v1.LogAck
+	(*Revocation)(nil),            // 15: slipway.v1.Revocation
+	(*Offer)(nil),                 // 16: slipway.v1.Offer
+	(*Completion)(nil),            // 17: slipway.v1.Completion
+	(*CompletionAck)(nil),         // 18: slipway.v1.CompletionAck
+	(*Grant)(nil),                 // 19: slipway.v1.Grant
+	(*SecretValue)(nil),           // 20: slipway.v1.SecretValue
+	(*BuildWork)(nil),             // 21: slipway.v1.BuildWork
+	(*TestWork)(nil),              // 22: slipway.v1.TestWork
+	(*SidecarWork)(nil),           // 23: slipway.v1.SidecarWork
+	(*RenderWork)(nil),            // 24: slipway.v1.RenderWork
+	(*RenderJob)(nil),             // 25: slipway.v1.RenderJob
+	(*DeployTarget)(nil),          // 26: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 27: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 28: slipway.v1.ApplyWork
+	(*DiffWork)(nil),              // 29: slipway.v1.DiffWork
+	(*RollbackWork)(nil),          // 30: slipway.v1.RollbackWork
+	(*FetchSourceRequest)(nil),    // 31: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 32: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 33: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 34: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 35: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 36: slipway.v1.PutBlobResponse
+	nil,                           // 37: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 38: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 39: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 40: slipway.v1.TestWork.EnvEntry
+	nil,                           // 41: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 42: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 43: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 44: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 45: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
+	(*Fence)(nil),                 // 47: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 48: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 49: slipway.v1.Outcome
+	(FailureClass)(0),             // 50: slipway.v1.FailureClass
+	(*Result)(nil),                // 51: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 52: google.protobuf.Timestamp
+	(*Step)(nil),                  // 53: slipway.v1.Step
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
-	3,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
-	7,  // 1: slipway.v1.SessionRequest.lease_requests:type_name -> slipway.v1.LeaseRequest
-	9,  // 2: slipway.v1.SessionRequest.heartbeat:type_name -> slipway.v1.Heartbeat
-	11, // 3: slipway.v1.SessionRequest.progress:type_name -> slipway.v1.LeaseProgress
-	12, // 4: slipway.v1.SessionRequest.logs:type_name -> slipway.v1.LogChunk
-	16, // 5: slipway.v1.SessionRequest.completions:type_name -> slipway.v1.Completion
-	5,  // 6: slipway.v1.SessionResponse.welcome:type_name -> slipway.v1.Welcome
-	18, // 7: slipway.v1.SessionResponse.grants:type_name -> slipway.v1.Grant
-	8,  // 8: slipway.v1.SessionResponse.refusals:type_name -> slipway.v1.Refusal
-	10, // 9: slipway.v1.SessionResponse.heartbeat_ack:type_name -> slipway.v1.HeartbeatAck
-	17, // 10: slipway.v1.SessionResponse.completion_acks:type_name -> slipway.v1.CompletionAck
-	13, // 11: slipway.v1.SessionResponse.log_acks:type_name -> slipway.v1.LogAck
-	14, // 12: slipway.v1.SessionResponse.revocations:type_name -> slipway.v1.Revocation
-	15, // 13: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
-	4,  // 14: slipway.v1.SessionResponse.passed:type_name -> slipway.v1.Capacity
-	4,  // 15: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
-	6,  // 16: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	45, // 17: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
-	6,  // 18: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
-	6,  // 19: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	46, // 20: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
-	4,  // 21: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
-	6,  // 22: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
-	6,  // 23: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
-	6,  // 24: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	47, // 25: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
-	6,  // 26: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
-	6,  // 27: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
-	6,  // 28: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
-	0,  // 29: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
-	6,  // 30: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	48, // 31: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	49, // 32: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	50, // 33: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	51, // 34: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	51, // 35: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	52, // 36: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
-	6,  // 37: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
-	6,  // 38: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	45, // 39: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
-	20, // 40: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
-	21, // 41: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	23, // 42: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	27, // 43: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	29, // 44: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	28, // 45: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	19, // 46: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	36, // 47: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	37, // 48: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	38, // 49: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	20, // 50: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	39, // 51: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	40, // 52: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	22, // 53: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	41, // 54: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	42, // 55: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	43, // 56: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	25, // 57: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	24, // 58: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	44, // 59: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	25, // 60: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	26, // 61: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	45, // 62: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	25, // 63: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	25, // 64: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	26, // 65: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	6,  // 66: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 67: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	30, // 68: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	32, // 69: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	34, // 70: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 71: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	31, // 72: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	33, // 73: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	35, // 74: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	71, // [71:75] is the sub-list for method output_type
-	67, // [67:71] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	4,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
+	8,  // 1: slipway.v1.SessionRequest.lease_requests:type_name -> slipway.v1.LeaseRequest
+	10, // 2: slipway.v1.SessionRequest.heartbeat:type_name -> slipway.v1.Heartbeat
+	12, // 3: slipway.v1.SessionRequest.progress:type_name -> slipway.v1.LeaseProgress
+	13, // 4: slipway.v1.SessionRequest.logs:type_name -> slipway.v1.LogChunk
+	17, // 5: slipway.v1.SessionRequest.completions:type_name -> slipway.v1.Completion
+	6,  // 6: slipway.v1.SessionResponse.welcome:type_name -> slipway.v1.Welcome
+	19, // 7: slipway.v1.SessionResponse.grants:type_name -> slipway.v1.Grant
+	9,  // 8: slipway.v1.SessionResponse.refusals:type_name -> slipway.v1.Refusal
+	11, // 9: slipway.v1.SessionResponse.heartbeat_ack:type_name -> slipway.v1.HeartbeatAck
+	18, // 10: slipway.v1.SessionResponse.completion_acks:type_name -> slipway.v1.CompletionAck
+	14, // 11: slipway.v1.SessionResponse.log_acks:type_name -> slipway.v1.LogAck
+	15, // 12: slipway.v1.SessionResponse.revocations:type_name -> slipway.v1.Revocation
+	16, // 13: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
+	5,  // 14: slipway.v1.SessionResponse.passed:type_name -> slipway.v1.Capacity
+	3,  // 15: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
+	5,  // 16: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
+	7,  // 17: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
+	46, // 18: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	7,  // 19: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
+	7,  // 20: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
+	47, // 21: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	5,  // 22: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
+	7,  // 23: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
+	7,  // 24: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
+	7,  // 25: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
+	48, // 26: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	7,  // 27: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
+	7,  // 28: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
+	7,  // 29: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
+	0,  // 30: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
+	7,  // 31: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
+	49, // 32: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	50, // 33: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	51, // 34: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	52, // 35: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	52, // 36: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	53, // 37: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	7,  // 38: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
+	7,  // 39: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
+	46, // 40: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	21, // 41: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
+	22, // 42: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
+	24, // 43: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	28, // 44: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	30, // 45: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	29, // 46: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	20, // 47: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
+	37, // 48: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	38, // 49: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	39, // 50: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	21, // 51: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
+	40, // 52: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	41, // 53: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	23, // 54: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	42, // 55: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	43, // 56: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	44, // 57: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	26, // 58: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	25, // 59: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	45, // 60: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	26, // 61: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	27, // 62: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	46, // 63: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	26, // 64: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	26, // 65: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	27, // 66: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	7,  // 67: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 68: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	31, // 69: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	33, // 70: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	35, // 71: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	2,  // 72: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	32, // 73: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	34, // 74: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	36, // 75: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	72, // [72:76] is the sub-list for method output_type
+	68, // [68:72] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -3087,7 +3179,7 @@ func file_slipway_v1_worker_proto_init() {
 	}
 	file_slipway_v1_auth_proto_init()
 	file_slipway_v1_run_proto_init()
-	file_slipway_v1_worker_proto_msgTypes[17].OneofWrappers = []any{
+	file_slipway_v1_worker_proto_msgTypes[18].OneofWrappers = []any{
 		(*Grant_Build)(nil),
 		(*Grant_Test)(nil),
 		(*Grant_Render)(nil),
@@ -3101,7 +3193,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   44,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
