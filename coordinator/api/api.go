@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/cordon"
 	"github.com/slipway-build/slipway/coordinator/home"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
@@ -41,6 +43,7 @@ type Config struct {
 	Sessions  *session.Server
 	Hub       *session.Hub
 	Queue     Queue
+	Cordons   *cordon.Store
 	Logs      *logstore.Store
 	Blobs     *artifact.Store
 	Mirror    *source.Mirror
@@ -50,6 +53,7 @@ type Config struct {
 	// Go runs f outside the call; the program waits for it when it stops.
 	Go  func(f func())
 	Log *slog.Logger
+	Now func() time.Time
 }
 
 // Services are those of the API. Who calls them directly, and not over gRPC, has asked
@@ -58,13 +62,14 @@ type Services struct {
 	Runs    pb.RunServiceServer
 	Logs    pb.LogServiceServer
 	Workers pb.WorkerServiceServer
+	Farm    pb.FarmServiceServer
 	Peers   pb.PeerServiceServer
 	Shares  pb.ShareServiceServer
 }
 
 // New makes the services.
 func New(cfg Config) Services {
-	return Services{Runs: &runs{cfg: cfg, codec: wire.NewCodec()}, Logs: &logs{cfg: cfg}, Workers: &workers{cfg: cfg}, Peers: &home.Service{Homes: cfg.Homes, Status: toStatus}, Shares: &pool.Service{Pool: cfg.Pool, Status: toStatus}}
+	return Services{Runs: &runs{cfg: cfg, codec: wire.NewCodec()}, Logs: &logs{cfg: cfg}, Workers: &workers{cfg: cfg}, Farm: &farm{cfg: cfg}, Peers: &home.Service{Homes: cfg.Homes, Status: toStatus}, Shares: &pool.Service{Pool: cfg.Pool, Status: toStatus}}
 }
 
 // Register adds the services to a server.
@@ -72,6 +77,7 @@ func (s Services) Register(to grpc.ServiceRegistrar) {
 	pb.RegisterRunServiceServer(to, s.Runs)
 	pb.RegisterLogServiceServer(to, s.Logs)
 	pb.RegisterWorkerServiceServer(to, s.Workers)
+	pb.RegisterFarmServiceServer(to, s.Farm)
 	pb.RegisterPeerServiceServer(to, s.Peers)
 	pb.RegisterShareServiceServer(to, s.Shares)
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/cordon"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/source"
@@ -37,6 +38,7 @@ func toStatus(err error) error {
 		{partition.ErrAborted, codes.Aborted},
 		{partition.ErrBusy, codes.ResourceExhausted},
 		{partition.ErrUnavailable, codes.Unavailable},
+		{cordon.ErrUnavailable, codes.Unavailable},
 		{source.ErrRefNotFound, codes.NotFound},
 		{source.ErrFileNotFound, codes.FailedPrecondition},
 		{source.ErrUnreachable, codes.Unavailable},

@@ -21,6 +21,8 @@ type Queue interface {
 	// Place answers positions from 1 by token, the slots of the capability, and the teams of
 	// which no more tasks may run.
 	Place(capability string) dispatch.Place
+	// HeldBack says of workers that could carry out a capability, and take no task, why.
+	HeldBack(capability string) []string
 }
 
 func (s *runs) Explain(ctx context.Context, req *pb.ExplainRequest) (*pb.ExplainResponse, error) {
@@ -51,18 +53,23 @@ func (s *runs) Explain(ctx context.Context, req *pb.ExplainRequest) (*pb.Explain
 
 // lanes are what the tasks of a run wait in.
 func (s *runs) lanes(ctx context.Context, r *run.Run, tokens map[string]int) (map[string]explain.Lane, error) {
-	taken := map[string]int{}
+	taken, aside := map[string]int{}, map[string]bool{}
+	for _, w := range s.cfg.Sessions.Workers() {
+		aside[w.Instance] = w.Aside
+	}
 	for _, p := range s.cfg.Partitions.All() {
 		if !p.Here() {
 			continue
 		}
-		var in map[string]int
-		err := p.Do(ctx, func(tx *partition.Tx) error { in = tx.Taken(); return nil })
+		var in []partition.Held
+		err := p.Do(ctx, func(tx *partition.Tx) error { in = tx.Leases(); return nil })
 		if err != nil && !errors.Is(err, partition.ErrElsewhere) {
 			return nil, err
 		}
-		for c, n := range in {
-			taken[c] += n
+		for _, l := range in {
+			if !aside[l.Worker.Instance] { // whose slots do not count either
+				taken[l.Can]++
+			}
 		}
 	}
 	lanes := map[string]explain.Lane{}
@@ -72,7 +79,7 @@ func (s *runs) lanes(ctx context.Context, r *run.Run, tokens map[string]int) (ma
 			continue
 		}
 		place := s.cfg.Queue.Place(c)
-		l := explain.Lane{Slots: place.Slots, Taken: taken[c] + place.OthersRun, Others: place.OthersWait, Position: map[int]int{}, Full: map[string]explain.Quota{}}
+		l := explain.Lane{Slots: place.Slots, Taken: taken[c] + place.OthersRun, Others: place.OthersWait, Position: map[int]int{}, Full: map[string]explain.Quota{}, HeldBack: s.cfg.Queue.HeldBack(c)}
 		for team, q := range place.Full {
 			l.Full[team] = explain.Quota(q)
 		}

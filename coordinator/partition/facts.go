@@ -41,11 +41,24 @@ func (tx *Tx) Facts(r *run.Run) explain.Facts {
 	return f
 }
 
-// Taken is how many leases are out, by capability.
-func (tx *Tx) Taken() map[string]int {
-	out := map[string]int{}
+// Held is a lease that is out.
+type Held struct {
+	Ref       Ref
+	Run, Task string
+	Can       string // the capability that it takes a slot of
+	Worker    Worker // without an instance: it has not spoken to this owner yet
+	LeasedAt  time.Time
+}
+
+// Leases that are out.
+func (tx *Tx) Leases() []Held {
+	out := make([]Held, 0, len(tx.o.leases))
 	for _, l := range tx.o.leases {
-		out[l.t.Spec.Can]++
+		h := Held{Ref: l.ref, Run: l.r.ID, Task: l.t.Spec.ID, Can: l.t.Spec.Can, Worker: l.worker}
+		if a := l.t.Current(); a != nil {
+			h.LeasedAt = a.LeasedAt
+		}
+		out = append(out, h)
 	}
 	return out
 }

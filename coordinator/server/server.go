@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/artifact"
 	"github.com/slipway-build/slipway/coordinator/check"
 	"github.com/slipway-build/slipway/coordinator/config"
+	"github.com/slipway-build/slipway/coordinator/cordon"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
 	"github.com/slipway-build/slipway/coordinator/home"
 	"github.com/slipway-build/slipway/coordinator/journal"
@@ -100,9 +101,7 @@ func start(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	logs, err := opened(ctx, log, func(ctx context.Context) (*logstore.Store, error) {
-		return logstore.Open(ctx, js, cfg.Replicas, int64(cfg.Logs.MaxGiB)<<30, log)
-	})
+	logs, cordons, err := stores(ctx, cfg, js, log)
 	if err != nil {
 		return err
 	}
@@ -137,29 +136,30 @@ func start(ctx context.Context, o Options) error {
 	homes := &home.Homes{Partitions: parts, Peers: peers, Plans: blobs.Plan, TraceID: trace.ID}
 	submitter := newSubmitter(cfg, mirror, homes, blobs)
 	shares := pool.New(pool.Config{Self: self.keeper.Self().ID, There: self.there, Peers: peers, Partitions: parts, Dispatch: dispatcher, Log: log, Now: time.Now})
+	sessions := session.New(session.Config{
+		Partitions: parts, Peers: peers, Presence: dispatcher, Cordons: cordons, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
+		Secrets: newSecrets(o, submitter),
+		Puller:  func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
+	})
 	services := api.New(api.Config{
 		Partitions: parts, Peers: peers, Homes: homes, Hub: hub, Queue: dispatcher, Logs: logs, Blobs: blobs, Mirror: mirror, Pool: shares, Model: model, Go: side.Go, Log: log,
-		Submitter: submitter,
-		Sessions: session.New(session.Config{
-			Partitions: parts, Peers: peers, Presence: dispatcher, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
-			Secrets: newSecrets(o, submitter),
-			Puller:  func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
-		}),
+		Submitter: submitter, Sessions: sessions, Cordons: cordons, Now: time.Now,
 	})
 	services.Register(grpcServer.GRPC())
 	if observe.pages, err = web.New(web.Config{Runs: services.Runs, Logs: services.Logs, Tokens: tokens, Secure: cfg.TLS.Cert != "", Log: log, Now: time.Now}); err != nil {
 		return err
 	}
 	observe.hooks, observe.polls = newHooks(cfg, submitter, observe.checks, log), newPolls(cfg, js, mirror, parts, services.Runs, log).run
-	return serve(ctx, o, tokens, parts, self, dispatcher, shares, model, logs, observe, func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, listener.Addr().String())
+	return serve(ctx, o, tokens, parts, self, dispatcher, model, observe, listener.Addr().String(),
+		func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, cordons.Run, sessions.Steer, shares.Run,
+		func(ctx context.Context) error { return observe.watchLogs(ctx, logs) })
 }
 
 // serve runs the parts until the context ends or one of them cannot go on.
-func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.Set, self *replica, d *dispatch.Dispatcher, shares *pool.Pool, model *readmodel.Model, logs *logstore.Store, observe *observer, requests func(context.Context) error, address string) error {
+func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.Set, self *replica, d *dispatch.Dispatcher, model *readmodel.Model, observe *observer, address string, more ...func(context.Context) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return self.run(ctx, parts, model) })
 	g.Go(func() error { return d.Run(ctx) })
-	g.Go(func() error { return shares.Run(ctx) })
 	if model != nil {
 		g.Go(func() error {
 			return model.Run(ctx, func(ctx context.Context, limit int) ([]*run.Run, error) { return parts.List(ctx, "", limit) })
@@ -167,12 +167,24 @@ func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.
 	}
 	g.Go(func() error { return observe.checks.Run(ctx, journalled{parts}) })
 	g.Go(func() error { return observe.serve(ctx, o.Config, tokens, d) })
-	g.Go(func() error { return observe.watchLogs(ctx, logs) })
-	g.Go(func() error { return requests(ctx) })
+	for _, f := range more {
+		g.Go(func() error { return f(ctx) })
+	}
 	if o.Ready != nil {
 		g.Go(func() error { whenServed(ctx, parts, self, func() { o.Ready(address) }); return nil })
 	}
 	return g.Wait()
+}
+
+func stores(ctx context.Context, cfg config.Config, js jetstream.JetStream, log *slog.Logger) (*logstore.Store, *cordon.Store, error) {
+	cordons, err := opened(ctx, log, func(ctx context.Context) (*cordon.Store, error) { return cordon.Open(ctx, js, cfg.Replicas, log) })
+	if err != nil {
+		return nil, nil, err
+	}
+	logs, err := opened(ctx, log, func(ctx context.Context) (*logstore.Store, error) {
+		return logstore.Open(ctx, js, cfg.Replicas, int64(cfg.Logs.MaxGiB)<<30, log)
+	})
+	return logs, cordons, err
 }
 
 func newPartitions(ctx context.Context, cfg config.Config, js jetstream.JetStream, c partition.Config) (*partition.Set, error) {
@@ -207,7 +219,7 @@ func newHub(observe *observer, model *readmodel.Model) *watch.Hub[[]*pb.Progress
 func listen(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, peers func(string) bool, log *slog.Logger) (*rpc.Server, net.Listener, error) {
 	o := rpc.ServerOptions{
 		Tokens: tokens, Peers: peers, Log: log,
-		Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto, pb.File_slipway_v1_peer_proto, pb.File_slipway_v1_share_proto},
+		Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto, pb.File_slipway_v1_farm_proto, pb.File_slipway_v1_peer_proto, pb.File_slipway_v1_share_proto},
 	}
 	var err error
 	if o.TLS, err = cfg.TLS.Load(); err != nil {
