@@ -37,6 +37,7 @@ var ErrNoFarm = errors.New("no farm: start one on this machine with `slipway up`
 type Client struct {
 	Runs    pb.RunServiceClient
 	Logs    pb.LogServiceClient
+	Farm    pb.FarmServiceClient
 	Address string
 	conn    *grpc.ClientConn
 }
@@ -79,7 +80,7 @@ func New(ctx context.Context, c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{Runs: pb.NewRunServiceClient(conn), Logs: pb.NewLogServiceClient(conn), Address: file.Address, conn: conn}, nil
+	return &Client{Runs: pb.NewRunServiceClient(conn), Logs: pb.NewLogServiceClient(conn), Farm: pb.NewFarmServiceClient(conn), Address: file.Address, conn: conn}, nil
 }
 
 // Close ends the connection.

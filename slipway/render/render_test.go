@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
@@ -75,6 +76,12 @@ func TestGoldens(t *testing.T) {
 		golden(t, name+".color.txt", colored.Summary(r, now())+colored.Waterfall(r, 0, now()))
 	}
 	golden(t, "runs.txt", plain.Runs([]*pb.Run{load(t, "failed.json"), load(t, "good.json")}, now()))
+	golden(t, "workers.txt", plain.Workers([]*pb.Worker{
+		{Name: "builder-1", State: pb.WorkerState_WORKER_STATE_READY, Version: "1.2.3", Since: timestamppb.New(now().Add(-time.Hour)), Slots: []*pb.WorkerSlots{{Capability: "build", Slots: 4, Taken: 1}, {Capability: "render", Slots: 8}}, Held: 1},
+		{Name: "builder-2", State: pb.WorkerState_WORKER_STATE_PRESSED, Reason: "3 % of memory is free, below 5 %", Version: "1.2.3", Since: timestamppb.New(now().Add(-time.Minute)), Slots: []*pb.WorkerSlots{{Capability: "build", Slots: 4}}},
+		{Name: "builder-3", State: pb.WorkerState_WORKER_STATE_CORDONED, Reason: "its disk is slow", Cordon: &pb.WorkerCordon{Reason: "its disk is slow", By: "anna", At: timestamppb.New(now().Add(-2 * time.Minute))}, Since: timestamppb.New(now())},
+		{Name: "builder-4", State: pb.WorkerState_WORKER_STATE_AWAY, Reason: "it has no session", Cordon: &pb.WorkerCordon{Reason: "new kernel", By: "ben", At: timestamppb.New(now().Add(-26 * time.Hour))}},
+	}, now()))
 	golden(t, "problems.txt", plain.Problems([]*pb.Problem{
 		{Path: "slipway.yaml", Line: 3, Column: 5, Message: `unknown key "servces"`, Suggestion: `did you mean "services"?`, Excerpt: "    3 | servces:\n      |     ^"},
 		{Path: "slipway.yaml", Message: "project is missing"},
