@@ -55,7 +55,7 @@ func (s *runs) Explain(ctx context.Context, req *pb.ExplainRequest) (*pb.Explain
 func (s *runs) lanes(ctx context.Context, r *run.Run, tokens map[string]int) (map[string]explain.Lane, error) {
 	taken, aside := map[string]int{}, map[string]bool{}
 	for _, w := range s.cfg.Sessions.Workers() {
-		aside[w.Instance] = w.Aside
+		aside[w.Instance] = w.Aside()
 	}
 	for _, p := range s.cfg.Partitions.All() {
 		if !p.Here() {

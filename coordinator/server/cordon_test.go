@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/slipway-build/slipway/internal/queue"
+	"github.com/slipway-build/slipway/internal/rpc"
 	"github.com/slipway-build/slipway/internal/session"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -164,4 +167,39 @@ func TestWhoMaySteer(t *testing.T) {
 	if _, err := worker.Cordon(t.Context(), &pb.CordonRequest{Name: "w0"}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("a worker cordons: %v", err)
 	}
+}
+
+// A worker that says it is pressed is given nothing by any coordinator, and named by each.
+func TestAPressedWorkerIsGivenNothing(t *testing.T) {
+	a := start(t)
+	b := a.beside(t)
+	a.owners(t, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	js := a.nats.JetStream(t)
+	w := session.New(session.Config{
+		Client: b.workers, Name: "w0", Instance: rpc.NewToken()[:16], Slots: map[string]int{"build": 2, "render": 2}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: time.Now,
+		Hints: map[string]session.Hints{"build": queue.NewPuller(js, "build"), "render": queue.NewPuller(js, "render")},
+	}, good)
+	w.Press("3 % of memory is free")
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	for i, f := range []*farm{a, b} {
+		list := f.workersOf(t, "it is pressed", inState("w0", pb.WorkerState_WORKER_STATE_PRESSED))
+		if named(list, "w0").GetReason() != "3 % of memory is free" {
+			t.Errorf("coordinator %d: %v", i, list)
+		}
+	}
+	id := a.submit(t, "k").GetId()
+	if got := a.explained(t, id, "build/api", pb.WaitReason_WAIT_REASON_NO_WORKER); !strings.Contains(got.GetMessage(), "w0 is pressed (3 % of memory is free)") {
+		t.Errorf("explained: %q", got.GetMessage())
+	}
+	w.Press("")
+	a.workersOf(t, "it is ready", inState("w0", pb.WorkerState_WORKER_STATE_READY))
+	a.explained(t, id, "build/api", pb.WaitReason_WAIT_REASON_ENDED)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/dispatch"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/session"
 	"github.com/slipway-build/slipway/coordinator/trace"
 	"github.com/slipway-build/slipway/coordinator/web"
 	"github.com/slipway-build/slipway/internal/daemon"
@@ -121,8 +122,8 @@ func (o *observer) inherited(r *run.Run) {
 }
 
 // serve answers /metrics, /healthz, the dashboard and webhooks.
-func (o *observer) serve(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, d *dispatch.Dispatcher) error {
-	o.metrics.MustRegister(depth{d})
+func (o *observer) serve(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, d *dispatch.Dispatcher, sessions *session.Server) error {
+	o.metrics.MustRegister(depth{d}, census{sessions})
 	conf, err := cfg.TLS.Load()
 	if err != nil {
 		return fmt.Errorf("tls: %w", err)
@@ -156,6 +157,25 @@ func (c depth) Describe(ch chan<- *prometheus.Desc) { ch <- desc() }
 func (c depth) Collect(ch chan<- prometheus.Metric) {
 	for capability, n := range c.d.Depth() {
 		ch <- prometheus.MustNewConstMetric(desc(), prometheus.GaugeValue, float64(n), capability)
+	}
+}
+
+// census collects how many workers there are, when it is asked.
+type census struct{ sessions *session.Server }
+
+func (census) desc() *prometheus.Desc {
+	return prometheus.NewDesc("slipway_workers", "Workers and deployers that are connected to the farm, by state.", []string{"state"}, nil)
+}
+
+func (c census) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc() }
+
+func (c census) Collect(ch chan<- prometheus.Metric) {
+	count := map[string]int{"ready": 0, "cordoned": 0, "draining": 0, "pressed": 0}
+	for _, w := range c.sessions.Workers() {
+		count[w.State()]++
+	}
+	for state, n := range count {
+		ch <- prometheus.MustNewConstMetric(c.desc(), prometheus.GaugeValue, float64(n), state)
 	}
 }
 

@@ -150,13 +150,13 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	observe.hooks, observe.polls = newHooks(cfg, submitter, observe.checks, log), newPolls(cfg, js, mirror, parts, services.Runs, log).run
-	return serve(ctx, o, tokens, parts, self, dispatcher, model, observe, listener.Addr().String(),
+	return serve(ctx, o, tokens, parts, self, dispatcher, sessions, model, observe, listener.Addr().String(),
 		func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, cordons.Run, sessions.Steer, shares.Run,
 		func(ctx context.Context) error { return observe.watchLogs(ctx, logs) })
 }
 
 // serve runs the parts until the context ends or one of them cannot go on.
-func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.Set, self *replica, d *dispatch.Dispatcher, model *readmodel.Model, observe *observer, address string, more ...func(context.Context) error) error {
+func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.Set, self *replica, d *dispatch.Dispatcher, sessions *session.Server, model *readmodel.Model, observe *observer, address string, more ...func(context.Context) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return self.run(ctx, parts, model) })
 	g.Go(func() error { return d.Run(ctx) })
@@ -166,7 +166,7 @@ func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.
 		})
 	}
 	g.Go(func() error { return observe.checks.Run(ctx, journalled{parts}) })
-	g.Go(func() error { return observe.serve(ctx, o.Config, tokens, d) })
+	g.Go(func() error { return observe.serve(ctx, o.Config, tokens, d, sessions) })
 	for _, f := range more {
 		g.Go(func() error { return f(ctx) })
 	}

@@ -137,7 +137,23 @@ type Seen struct {
 	Held                    int // leases that it says it has, of those that concern this coordinator
 	Draining                bool
 	Pressed                 string // why it takes no task, as it says
-	Aside                   bool   // it is given none, for whatever reason
+	Cordoned                bool
+}
+
+// Aside: it is given no task.
+func (w Seen) Aside() bool { return w.Draining || w.Cordoned || w.Pressed != "" }
+
+// State of the worker, as a word.
+func (w Seen) State() string {
+	switch {
+	case w.Draining:
+		return "draining"
+	case w.Cordoned:
+		return "cordoned"
+	case w.Pressed != "":
+		return "pressed"
+	}
+	return "ready"
 }
 
 // Workers that have a session.
@@ -145,11 +161,11 @@ func (s *Server) Workers() []Seen {
 	all := s.all()
 	out := make([]Seen, 0, len(all))
 	for _, st := range all {
-		aside := st.standing().aside()
+		_, cordoned := st.cordon()
 		st.mu.Lock()
 		out = append(out, Seen{
 			Name: st.worker.Name, Instance: st.worker.Instance, Version: st.hello.GetVersion(), Since: st.since, Slots: capacity(st.hello.GetCapacity()),
-			Held: st.held, Draining: st.says.draining, Pressed: st.says.pressed, Aside: aside,
+			Held: st.held, Draining: st.says.draining, Pressed: st.says.pressed, Cordoned: cordoned,
 		})
 		st.mu.Unlock()
 	}
