@@ -81,6 +81,7 @@ func (p *parts) worker() (workerconfig.Config, error) {
 		Disk:         &workerconfig.Disk{Path: p.buildkitRoot()},
 		RegistryAuth: auth, Auth: login,
 		Slots:     map[string]int{workerconfig.CapabilityBuild: p.cfg.BuildSlots, workerconfig.CapabilityRender: 4},
+		Pressure:  workerconfig.DefaultPressure(),
 		State:     filepath.Join(p.cfg.State, "work"),
 		Telemetry: workerconfig.Telemetry{OTLP: p.cfg.OTLP},
 		Drain:     time.Minute, Version: p.cfg.Version,

@@ -44,7 +44,9 @@ type Config struct {
 	// InsecureRegistries are hosts that are spoken to without TLS; loopback always is.
 	InsecureRegistries []string `yaml:"insecure_registries"`
 	// Slots are how many tasks are carried out at once, by capability: build, render.
-	Slots map[string]int `yaml:"slots"`
+	Slots Slots `yaml:"slots"`
+	// Pressure is when the machine is given no new task.
+	Pressure Pressure `yaml:"pressure"`
 	// State is a folder for sources; one process at a time.
 	State string `yaml:"state,required"`
 	// Keep is how many MiB of sources that nobody uses are kept.
@@ -88,7 +90,7 @@ func Load(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
-	var c Config
+	c := Config{Pressure: DefaultPressure()}
 	if problems := strictyaml.Decode(path, data, strictyaml.DefaultLimits(), &c); len(problems) > 0 {
 		return Config{}, problems
 	}
@@ -131,7 +133,7 @@ func (c Config) Complete() (Config, error) {
 		c.Name = host
 	}
 	if len(c.Slots) == 0 {
-		c.Slots = map[string]int{CapabilityBuild: 2, CapabilityRender: 4}
+		c.Slots = Slots{CapabilityBuild: 2, CapabilityRender: 4}
 	}
 	if c.Drain == 0 {
 		c.Drain = time.Minute
@@ -160,11 +162,12 @@ func (c Config) validate() error {
 		if !slices.Contains([]string{CapabilityBuild, CapabilityRender}, name) {
 			bad("slots.%s: a worker has no such capability; expected build or render", name)
 		}
-		if n < 0 || n > 10_000 {
-			bad("slots.%s: %d is not between 0 and 10000", name, n)
+		if n != Auto && (n < 0 || n > maxSlots) {
+			bad("slots.%s: %d is not between 0 and %d", name, n, maxSlots)
 		}
 	}
-	if c.Slots[CapabilityBuild] > 0 && c.BuildKit == "" {
+	problems = append(problems, c.Pressure.validate()...)
+	if c.Slots[CapabilityBuild] != 0 && c.BuildKit == "" {
 		bad("buildkit: builds and tests need BuildKit; name its address, e.g. unix:///run/buildkit/buildkitd.sock, or set slots: { build: 0 }")
 	}
 	if c.State == "" {

@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/slipway-build/slipway/worker/config"
+	"github.com/slipway-build/slipway/worker/room"
 )
 
 func write(t *testing.T, files map[string]string) string {
@@ -57,6 +60,10 @@ func TestMistakes(t *testing.T) {
 		"unknown key": {"coordinatr: {}\nstate: w\n", []string{"worker.yaml:1:1", "coordinatr"}},
 		"several": {"coordinator: { address: nowhere }\nslots: { deploy: 1, build: 1 }\nstate: w\nhttp: { address: x, token_file: worker.yaml }\n",
 			[]string{"coordinator.address: \"nowhere\" is no host:port", "coordinator.token_file", "slots.deploy", "buildkit: builds and tests need BuildKit", "http.address: \"x\""}},
+		"slots": {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nslots: { build: many, render: -1 }\nstate: w\n", []string{"slots.build: want a whole number from 0 to 10000", "slots.render: want a whole number from 0 to 10000, got -1"}},
+		"auto":  {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nslots: automatic\nstate: w\n", []string{"slots: want auto, got"}},
+		"pressure": {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nbuildkit: b\npressure: { memory_percent: 100, disk_mib: -1 }\nstate: w\n",
+			[]string{"pressure.memory_percent: 100 is not between 0 and 90", "pressure.disk_mib: -1 is not between 0"}},
 		"missing file": {"coordinator: { address: \"a:1\", token_file: nothing }\nstate: w\n", []string{"coordinator.token_file", "no such file"}},
 		"helpers":      {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nregistry_auth: helpers.json\nstate: w\n", []string{"credsStore and credHelpers are not supported"}},
 	} {
@@ -71,5 +78,30 @@ func TestMistakes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestSlotsAndPressure(t *testing.T) {
+	size := room.Size{CPUs: 8, Memory: 16 << 30}
+	for name, c := range map[string]struct {
+		yaml     string
+		slots    map[string]int
+		pressure config.Pressure
+	}{
+		"nothing is said": {"", map[string]int{"build": 2, "render": 4}, config.DefaultPressure()},
+		"numbers":         {"slots: { build: 3, render: 0 }\n", map[string]int{"build": 3}, config.DefaultPressure()},
+		"auto":            {"slots: auto\n", map[string]int{"build": 4, "render": 16}, config.DefaultPressure()},
+		"one of them":     {"slots: { build: auto, render: 1 }\npressure: { cpu_stall_percent: 90, memory_stall_percent: 0 }\n", map[string]int{"build": 4, "render": 1}, config.Pressure{Memory: 5, Disk: 5, DiskMiB: 2048, CPUStall: 90}},
+	} {
+		got, err := config.Load(write(t, map[string]string{"worker.yaml": "coordinator: { address: \"a:1\", token_file: token }\nbuildkit: b\nstate: w\n" + c.yaml, "token": "x"}))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(c.slots, got.Slots.For(size)); diff != "" {
+			t.Errorf("%s: slots (-want +got):\n%s", name, diff)
+		}
+		if got.Pressure != c.pressure {
+			t.Errorf("%s: pressure %+v, want %+v", name, got.Pressure, c.pressure)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/slipway-build/slipway/internal/queue"
@@ -20,6 +21,7 @@ import (
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 	"github.com/slipway-build/slipway/worker/agent"
 	"github.com/slipway-build/slipway/worker/config"
+	"github.com/slipway-build/slipway/worker/machine"
 	"github.com/slipway-build/slipway/worker/runner"
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
 	"github.com/slipway-build/slipway/worker/runner/render"
@@ -76,9 +78,11 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	closers = append(closers, sources.Close)
 
+	here := machine.Machine{Root: "/", Folder: s.cfg.State, CPUs: runtime.NumCPU()}
+	slots := s.slots(ctx, here)
 	runners := runner.ByKind{runner.KindRender: render.New(agent.Blobs{Coordinator: client})}
 	var secrets []string
-	if s.cfg.Slots[config.CapabilityBuild] > 0 {
+	if slots[config.CapabilityBuild] > 0 {
 		bk, err := buildkit.Dial(ctx, buildkit.Config{
 			Address: s.cfg.BuildKit, Auth: s.cfg.Auth, Insecure: s.cfg.InsecureRegistries, Tracer: tracing.Provider(),
 		})
@@ -98,7 +102,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	hints, closeHints, err := s.hints(ctx)
+	hints, closeHints, err := s.hints(ctx, slots)
 	if err != nil {
 		return err
 	}
@@ -108,10 +112,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Coordinator: client, Runner: runners, Workspaces: sources, Log: s.log, Now: time.Now,
 		Around: []runner.Decorator{metrics.Observe(), runner.Recover(s.log), runner.Redact(secrets), runner.Recover(s.log), runner.Timeout(), runner.Tracing()},
 	})
-	return session.New(session.Config{
-		Client: client, Name: s.cfg.Name, Instance: rand.Text(), Version: s.cfg.Version, Slots: s.slots(), Hints: hints,
+	work := session.New(session.Config{
+		Client: client, Name: s.cfg.Name, Instance: rand.Text(), Version: s.cfg.Version, Slots: slots, Hints: hints,
 		Drain: s.cfg.Drain, Log: s.log, Now: time.Now,
-	}, a.Handle).Run(ctx)
+	}, a.Handle)
+	defer newWatch(registry, s.cfg.Pressure.Limits(), here.Measure, work.Press, s.log).start(ctx)()
+	return work.Run(ctx)
 }
 
 // guard watches the disk that builds and tests write to.
@@ -126,20 +132,22 @@ func (s *Server) guard(bk *buildkit.Client) ([]runner.Decorator, error) {
 	return []runner.Decorator{disk.Guard()}, nil
 }
 
-// slots without capabilities that are switched off.
-func (s *Server) slots() map[string]int {
-	out := map[string]int{}
-	for c, n := range s.cfg.Slots {
-		if n > 0 {
-			out[c] = n
+// slots that the machine has, those that are written down or those that it has room for.
+func (s *Server) slots(ctx context.Context, here machine.Machine) map[string]int {
+	size := here.Size()
+	slots := s.cfg.Slots.For(size)
+	for _, n := range s.cfg.Slots {
+		if n == config.Auto {
+			s.log.InfoContext(ctx, "slots by the size of the machine", "slots", slots, "cpus", size.CPUs, "memory_mib", size.Memory>>20)
+			break
 		}
 	}
-	return out
+	return slots
 }
 
 // hints connects to the queue. It waits for the server; later losses are made good by
 // connecting again: tasks that cannot be learned of wait, and those that run go on.
-func (s *Server) hints(ctx context.Context) (map[string]session.Hints, func(), error) {
+func (s *Server) hints(ctx context.Context, slots map[string]int) (map[string]session.Hints, func(), error) {
 	if s.cfg.NATS == nil {
 		return nil, func() {}, nil
 	}
@@ -148,7 +156,7 @@ func (s *Server) hints(ctx context.Context) (map[string]session.Hints, func(), e
 		return nil, nil, fmt.Errorf("task queue: %w", err)
 	}
 	out := map[string]session.Hints{}
-	for c := range s.slots() {
+	for c := range slots {
 		out[c] = queue.NewPuller(js, c)
 	}
 	return out, closeConn, nil
