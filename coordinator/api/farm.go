@@ -92,6 +92,9 @@ func (s *farm) others(ctx context.Context) (rows []*pb.Worker, stale bool, err e
 
 func (s *farm) Cordon(ctx context.Context, req *pb.CordonRequest) (*pb.CordonResponse, error) {
 	list, err := s.steer(ctx, req.GetName(), func() error {
+		if _, ok := s.cfg.Cordons.Of(req.GetName()); ok && req.GetReason() == "" {
+			return nil
+		}
 		return s.cfg.Cordons.Set(ctx, cordon.Cordon{Name: req.GetName(), Reason: req.GetReason(), By: caller(ctx), At: s.cfg.Now().UTC()})
 	}, func(ctx context.Context, c pb.FarmServiceClient) error {
 		_, err := c.Cordon(ctx, req)

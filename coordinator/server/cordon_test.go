@@ -87,6 +87,10 @@ func TestACordonedWorkerGetsNothingFromAnyCoordinator(t *testing.T) {
 	if w := named(res.GetWorkers(), "w0"); w.GetState() != pb.WorkerState_WORKER_STATE_CORDONED || w.GetCordon().GetBy() != "anna" || w.GetReason() != "its disk is slow" {
 		t.Errorf("cordoned: %v", w)
 	}
+	res, err = b.steers(t).Cordon(t.Context(), &pb.CordonRequest{Name: "w0"})
+	if err != nil || named(res.GetWorkers(), "w0").GetReason() != "its disk is slow" {
+		t.Errorf("cordoned again, without a reason: %v, %v", res, err)
+	}
 	id := b.submit(t, "k").GetId()
 	w := b.explained(t, id, "build/api", pb.WaitReason_WAIT_REASON_NO_WORKER)
 	if !strings.Contains(w.GetMessage(), "held back: w0 is cordoned (its disk is slow)") {

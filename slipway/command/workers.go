@@ -63,11 +63,15 @@ of it and of coordinators. What it carries out goes on.`,
 	}
 	c.ValidArgsFunction = a.completeWorker
 	c.Flags().StringVar(&reason, "reason", "", "shown to people")
+	out := outputFlag(c, "table", "json", "yaml")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return a.dial(c.Context(), func(cl *client.Client) error {
 			res, err := cl.Farm.Cordon(c.Context(), &pb.CordonRequest{Name: args[0], Reason: reason})
 			if err != nil {
 				return err
+			}
+			if *out != "table" {
+				return a.message(*out, res)
 			}
 			return a.printf("worker %s is cordoned; %s\n", render.Line(args[0]), carries(res.GetWorkers()))
 		})
@@ -80,10 +84,15 @@ func (a *app) uncordon() *cobra.Command {
 		Use: "uncordon WORKER", Short: "Give a cordoned worker tasks again", Args: exactly("WORKER"),
 	}
 	c.ValidArgsFunction = a.completeWorker
+	out := outputFlag(c, "table", "json", "yaml")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return a.dial(c.Context(), func(cl *client.Client) error {
-			if _, err := cl.Farm.Uncordon(c.Context(), &pb.UncordonRequest{Name: args[0]}); err != nil {
+			res, err := cl.Farm.Uncordon(c.Context(), &pb.UncordonRequest{Name: args[0]})
+			if err != nil {
 				return err
+			}
+			if *out != "table" {
+				return a.message(*out, res)
 			}
 			return a.printf("worker %s is not cordoned\n", render.Line(args[0]))
 		})

@@ -110,6 +110,10 @@ func TestNothingReachesTheTerminalAsACommand(t *testing.T) {
 	var style render.Style
 	for _, text := range []string{
 		style.Summary(r, now()), style.Tasks(r, now()), style.Waterfall(r, 5, now()), style.Runs([]*pb.Run{r}, now()),
+		style.Workers([]*pb.Worker{{
+			Name: evil, Version: evil, Reason: evil, Cordon: &pb.WorkerCordon{Reason: evil, By: evil}, Slots: []*pb.WorkerSlots{{Capability: evil}},
+		}}, now()),
+		strings.Join(render.Attempts([]*pb.Worker{{Attempts: []*pb.WorkerAttempt{{Run: evil, Task: evil}}}}, now()), "\n"),
 		style.Problems([]*pb.Problem{{Path: evil, Line: 1, Message: evil, Excerpt: evil, Suggestion: evil}}),
 	} {
 		if i := strings.IndexAny(text, "\x1b\a\r\u0085\u202e"); i >= 0 {

@@ -39,7 +39,7 @@ type FarmServiceClient interface {
 	// Cordon keeps new tasks from the workers of a name, which is stable over restarts, until
 	// Uncordon; what they carry out goes on. It answers when the cordon is durable and every
 	// coordinator that can be reached holds to it: from then on they give no task away. A
-	// repeat changes the reason. NOT_FOUND: no worker of that name is known.
+	// repeat changes the reason, if it has one. NOT_FOUND: no worker of that name is known.
 	Cordon(ctx context.Context, in *CordonRequest, opts ...grpc.CallOption) (*CordonResponse, error)
 	// Uncordon takes a cordon back, as Cordon makes it. A repeat changes nothing. NOT_FOUND: no
 	// worker of that name is known.
@@ -99,7 +99,7 @@ type FarmServiceServer interface {
 	// Cordon keeps new tasks from the workers of a name, which is stable over restarts, until
 	// Uncordon; what they carry out goes on. It answers when the cordon is durable and every
 	// coordinator that can be reached holds to it: from then on they give no task away. A
-	// repeat changes the reason. NOT_FOUND: no worker of that name is known.
+	// repeat changes the reason, if it has one. NOT_FOUND: no worker of that name is known.
 	Cordon(context.Context, *CordonRequest) (*CordonResponse, error)
 	// Uncordon takes a cordon back, as Cordon makes it. A repeat changes nothing. NOT_FOUND: no
 	// worker of that name is known.
