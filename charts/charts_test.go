@@ -216,6 +216,22 @@ func TestTheGuide(t *testing.T) {
 	}
 }
 
+// TestTargetsOfSeveralProjects: each has its file, in the folder that the coordinator is told.
+func TestTargetsOfSeveralProjects(t *testing.T) {
+	text, err := rendered(t, "slipway", least, "coordinator: { projects: { shop: \"project: shop\", blog: \"project: blog\" } }\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := files(t, text)
+	if got["shop.yaml"] != "project: shop\n" || got["blog.yaml"] != "project: blog\n" || !strings.Contains(got["coordinator.yaml"], "targets: /etc/slipway/targets\n") || strings.Count(text, "name: targets\n") != 2 {
+		t.Errorf("rendered:\n%s", text)
+	}
+	_, err = rendered(t, "slipway", least, "coordinator: { targets: \"project: shop\", projects: { blog: \"project: blog\" } }\n")
+	if err == nil || !strings.Contains(err.Error(), "coordinator.projects") {
+		t.Errorf("with both: %v", err)
+	}
+}
+
 // files are those of all ConfigMaps.
 func files(t *testing.T, text string) map[string]string {
 	t.Helper()

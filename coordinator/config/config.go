@@ -30,7 +30,8 @@ type Config struct {
 	// Replicas of streams and buckets: 1, or 3 with a NATS cluster.
 	Replicas   int `yaml:"replicas"`
 	Partitions int `yaml:"partitions"`
-	// Targets is the platform team's targets.yaml. Empty: nothing is deployed.
+	// Targets is the platform team's targets.yaml, or a folder with one for each project, named
+	// PROJECT.yaml. Empty: nothing is deployed.
 	Targets string `yaml:"targets"`
 	// Registry is where services push that do not say otherwise: "registry.example.com/shop".
 	Registry string `yaml:"registry"`

@@ -38,8 +38,8 @@ type Provider interface {
 
 // Config of a Store.
 type Config struct {
-	// Targets are the platform team's, read anew; nil if there are none.
-	Targets func() (*pipeline.Targets, error)
+	// Targets are the platform team's for a project, read anew; nil if there are none.
+	Targets func(project string) (*pipeline.Targets, error)
 	// LookupEnv finds a variable of the coordinator's environment.
 	LookupEnv  func(name string) (string, bool)
 	Kubernetes Kubernetes
@@ -47,7 +47,7 @@ type Config struct {
 
 // Store resolves the secrets of tasks.
 type Store struct {
-	targets               func() (*pipeline.Targets, error)
+	targets               func(project string) (*pipeline.Targets, error)
 	file, env, kubernetes Provider
 }
 
@@ -112,7 +112,7 @@ func Allowed(uses map[string][]string, trusted bool, project string, t *pipeline
 // ErrRefused do not go away by trying again.
 func (s *Store) Resolve(ctx context.Context, t *plan.Task, project string, trusted bool) (map[string][]byte, error) {
 	uses := Uses(t)
-	targets, err := s.targets()
+	targets, err := s.targets(project)
 	if err != nil {
 		return nil, fmt.Errorf("secrets of %s: %w", t.ID, err)
 	}

@@ -22,8 +22,8 @@ func TestMain(m *testing.M) { os.Exit(kubetest.Main(m)) }
 
 const value = "correct-horse-battery"
 
-func targets(defs ...*pipeline.Secret) func() (*pipeline.Targets, error) {
-	return func() (*pipeline.Targets, error) { return &pipeline.Targets{Project: "shop", Secrets: defs}, nil }
+func targets(defs ...*pipeline.Secret) func(string) (*pipeline.Targets, error) {
+	return func(string) (*pipeline.Targets, error) { return &pipeline.Targets{Project: "shop", Secrets: defs}, nil }
 }
 
 func task(name string) *plan.Task {
@@ -139,7 +139,7 @@ func TestKubernetes(t *testing.T) {
 
 // What the platform team, or where the commit comes from, does not allow is not given.
 func TestAllowed(t *testing.T) {
-	ts, _ := targets(&pipeline.Secret{Name: "b", For: []string{"build"}}, &pipeline.Secret{Name: "t", For: []string{"test"}})()
+	ts, _ := targets(&pipeline.Secret{Name: "b", For: []string{"build"}}, &pipeline.Secret{Name: "t", For: []string{"test"}})("shop")
 	for name, c := range map[string]struct {
 		uses    map[string][]string
 		trusted bool

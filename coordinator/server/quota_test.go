@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -65,7 +66,12 @@ func TestAQuotaHoldsOverCoordinators(t *testing.T) {
 	a := start(t)
 	b := a.beside(t)
 	of := a.owners(t, 2)
-	homes := map[string]*farm{} // by the coordinator that owns its project
+	homes := map[string]*farm{}       // by the coordinator that owns its project
+	for _, c := range []*farm{a, b} { // a folder in place of the file
+		if err := os.Remove(filepath.Join(c.dir, "targets.yaml")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var runs []string
 	var running, most atomic.Int32
 	for i := 0; len(homes) < 2; i++ {
@@ -76,7 +82,7 @@ func TestAQuotaHoldsOverCoordinators(t *testing.T) {
 		write(t, f.repo, "slipway.yaml", strings.NewReplacer("    path: services/", "    owner: core\n    path: services/", "project: shop", "project: "+project).Replace(pipelineFile))
 		git(t, f.repo, "commit", "-q", "-a", "-m", project)
 		for _, c := range []*farm{a, b} {
-			write(t, c.dir, "targets.yaml", strings.Replace(targetsFile, "project: shop", "project: "+project, 1)+"quotas: { core: { running: 1 } }\n")
+			write(t, c.dir, "targets.yaml/"+project+".yaml", strings.Replace(targetsFile, "project: shop", "project: "+project, 1)+"quotas: { core: { running: 1 } }\n")
 		}
 		runs = append(runs, f.submit(t, project).GetId())
 		homes[of["partition."+homeOf(t, a, project)]] = &f

@@ -24,7 +24,7 @@ func secrets(t *testing.T) session.Secrets {
 	if err := os.WriteFile(file, []byte(canary), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return secret.New(secret.Config{Targets: func() (*pipeline.Targets, error) {
+	return secret.New(secret.Config{Targets: func(string) (*pipeline.Targets, error) {
 		return &pipeline.Targets{Project: "shop", Secrets: []*pipeline.Secret{
 			{Name: "gone", For: []string{pipeline.UseBuild}, File: file + "-gone"}, {Name: "npm", For: []string{pipeline.UseBuild}, File: file},
 		}}, nil

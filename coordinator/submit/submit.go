@@ -10,8 +10,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -47,8 +49,8 @@ type Config struct {
 	Home   func(ctx context.Context, project string) (Home, error)
 	Blobs  *artifact.Store
 	Images Images
-	// TargetsFile is the platform team's file, read anew for each plan; empty: nothing
-	// is deployed.
+	// TargetsFile is the platform team's file, or a folder with one for each project, named
+	// PROJECT.yaml; read anew for each plan. Empty: nothing is deployed.
 	TargetsFile string
 	Registry    string // where services push that do not say otherwise
 	Platform    string
@@ -190,7 +192,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
-	targets, err := s.Targets()
+	targets, err := s.Targets(pipe.Project)
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
@@ -238,16 +240,24 @@ func (s *Submitter) pipeline(ctx context.Context, repository, commit string) (*p
 	return p, nil
 }
 
-// Targets is the platform team's file as it is now; nil: there is none.
-func (s *Submitter) Targets() (*pipeline.Targets, error) {
+// Targets is the platform team's file for a project as it is now; nil: there is none. Where the
+// coordinator has a folder of them, it is the one with the project's name.
+func (s *Submitter) Targets(project string) (*pipeline.Targets, error) {
 	if s.cfg.TargetsFile == "" {
 		return nil, nil //nolint:nilnil // no targets is an answer: nothing is deployed
 	}
-	data, err := os.ReadFile(s.cfg.TargetsFile)
+	name := s.cfg.TargetsFile
+	if i, err := os.Stat(name); err == nil && i.IsDir() {
+		name = filepath.Join(name, project+".yaml")
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil //nolint:nilnil // as above
+		}
+	}
+	data, err := os.ReadFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("read the coordinator's targets: %w", err)
 	}
-	t, problems := pipeline.ParseTargets(s.cfg.TargetsFile, data)
+	t, problems := pipeline.ParseTargets(name, data)
 	if len(problems) > 0 {
 		return nil, &ProblemsError{problems}
 	}
