@@ -78,7 +78,7 @@ func (f *Farm) start(ctx context.Context) (err error) {
 		return fmt.Errorf("empty the folder of the farm: %w", err)
 	}
 	for i := range f.Projects {
-		if err := repository(f.Repository(i), Project(i)); err != nil {
+		if err := repository(f.Repository(i), Project(i), f.Projects > 1); err != nil {
 			return err
 		}
 	}
@@ -183,13 +183,11 @@ func (f *Farm) NATSURL(who int) string {
 }
 
 func (f *Farm) startCoordinators() error {
-	deploys := ""
-	if f.Projects == 1 {
-		file := filepath.Join(f.Dir, "targets.yaml")
-		if err := write(file, targets); err != nil {
+	folder := filepath.Join(f.Dir, "targets")
+	for i := range f.Projects {
+		if err := write(filepath.Join(folder, Project(i)+".yaml"), targets(i, f.Projects == 1)); err != nil {
 			return err
 		}
-		deploys = "targets: " + file
 	}
 	logs := ""
 	if f.LogsAfter > 0 {
@@ -220,7 +218,7 @@ journal: { snapshot_records: 1000000 } # so that the judge can read all of it
 tokens:
   - { name: admin, hash: %q, role: administer }
   - { name: worker, hash: %q, role: worker }
-`, name, local(f.ports.api[i]), local(f.ports.http[i]), filepath.Join(f.Dir, name), f.NATSURL(i), replicas, f.Partitions, deploys, logs,
+`, name, local(f.ports.api[i]), local(f.ports.http[i]), filepath.Join(f.Dir, name), f.NATSURL(i), replicas, f.Partitions, "targets: "+folder, logs,
 			f.Dir, f.TTL, f.TTL, rpc.HashToken(f.Token), rpc.HashToken(f.worker))
 		if err := write(file, text); err != nil {
 			return err

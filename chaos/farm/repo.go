@@ -12,26 +12,34 @@ import (
 // of builds, tests, renders and a rollout.
 const services = 4
 
-// targets belong to one project, so a farm has them only if it has no other.
-const targets = `version: 1
-project: p0
-clusters:
-  one: { labels: { tier: prod } }
-environments:
-  prod: { clusters: { tier: prod }, namespace: chaos, strategy: rolling }
-`
+// targets of a project: the only one has a place to go; of several, two tasks of the team that has a
+// service in each are carried out at once in the whole farm.
+func targets(n int, only bool) string {
+	text := "version: 1\nproject: " + Project(n) + "\n"
+	if !only {
+		return text + "quotas: { crew: { running: 2 } }\n"
+	}
+	return text + "clusters: { one: { labels: { tier: prod } } }\nenvironments:\n  prod: { clusters: { tier: prod }, namespace: chaos, strategy: rolling }\n"
+}
 
 // Project names the one with a number.
 func Project(n int) string { return fmt.Sprintf("p%d", n) }
 
-// repository makes one with a pipeline.
-func repository(dir, project string) error {
+// repository makes one with a pipeline; limited: a team has a service in it, and a test is in a group.
+func repository(dir, project string, limited bool) error {
 	var pipeline strings.Builder
 	fmt.Fprintf(&pipeline, "version: 1\nproject: %s\nservices:\n", project)
 	files := map[string]string{}
 	for i := range services {
 		s := fmt.Sprintf("s%d", i)
-		fmt.Fprintf(&pipeline, "  %s:\n    path: services/%s\n    test: { unit: { run: \"true\" } }\n", s, s)
+		test := `unit: { run: "true" }`
+		if limited && i == 2 { // one at a time, of all runs of the project
+			test = `unit: { run: "true", group: db }`
+		}
+		fmt.Fprintf(&pipeline, "  %s:\n    path: services/%s\n    test: { %s }\n", s, s, test)
+		if limited && i == services-1 {
+			fmt.Fprint(&pipeline, "    owner: crew\n")
+		}
 		if i%2 == 1 {
 			fmt.Fprintf(&pipeline, "    needs: [s%d]\n    build: { contexts: { base: \"service:s%d\" } }\n", i-1, i-1)
 		}

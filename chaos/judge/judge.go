@@ -49,6 +49,7 @@ type Verdict struct {
 	Repeated  int            `json:"repeated"`  // of them: again, under a newer fence
 	Refused   int            `json:"refused"`   // that it did not make: their fence was old
 	Histories int            `json:"histories"` // of runs and leases, that were checked for an order
+	Limited   int            `json:"limited"`   // attempts that counted for a limit of a team or a group
 	Aborted   int            `json:"aborted"`   // ends of attempts that were answered ABORTED
 }
 
@@ -99,6 +100,7 @@ func Judge(ctx context.Context, e Evidence) (*Verdict, error) {
 	}
 	v.runs(all, e)
 	v.effects(all, e.Entries)
+	v.limits(all, e.Entries)
 	var wrong []string
 	v.Histories, wrong = Linear(e.Told, e.Entries)
 	v.Wrong = append(v.Wrong, wrong...)
@@ -217,5 +219,6 @@ func (v *Verdict) Add(o *Verdict) {
 	v.Repeated += o.Repeated
 	v.Refused += o.Refused
 	v.Aborted += o.Aborted
+	v.Limited += o.Limited
 	v.Histories += o.Histories
 }

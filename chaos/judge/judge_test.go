@@ -87,3 +87,39 @@ func TestEffects(t *testing.T) {
 		}
 	}
 }
+
+// TestLimits: what overlaps counts, what touches does not, and neither does what has no effect.
+func TestLimits(t *testing.T) {
+	say := func(k witness.Kind, task string, at int64) witness.Entry {
+		return witness.Entry{Kind: k, Attempt: witness.Attempt{Run: "r", Task: task, Fence: witness.Fence{Epoch: 1, Counter: 1}}, Call: at, Return: at, Done: true}
+	}
+	spec := func(id, team, group string) *run.Task {
+		return &run.Task{Spec: &plan.Task{ID: id, Team: team, Group: group}}
+	}
+	r := &run.Run{ID: "r", Project: "p", Plan: &plan.Plan{Teams: []plan.Team{{Name: "crew", Running: 2}}}, Tasks: []*run.Task{
+		spec("a", "crew", ""), spec("b", "crew", ""), spec("c", "crew", ""), spec("d", "", "db"), spec("e", "", "db"),
+	}}
+	for i, t := range r.Tasks {
+		t.Index = i
+		r.Plan.Tasks = append(r.Plan.Tasks, *t.Spec)
+	}
+	f := &facts{state: map[string]*run.Run{"r": r}}
+	two := []witness.Entry{say(witness.Begin, "a", 0), say(witness.Begin, "b", 1), say(witness.Effect, "a", 5), say(witness.Begin, "c", 5), say(witness.Effect, "b", 9), say(witness.Effect, "c", 9)}
+	for name, c := range map[string]struct {
+		entries []witness.Entry
+		want    string
+	}{
+		"two of two":                 {two, ""},
+		"three of two":               {append([]witness.Entry{say(witness.Begin, "c", 4)}, append(two[:3:3], two[4:]...)...), "3 tasks of team crew"},
+		"one that came to no effect": {append([]witness.Entry{say(witness.Begin, "c", 4)}, two[:3]...), ""},
+		"two in a group":             {[]witness.Entry{say(witness.Begin, "d", 0), say(witness.Begin, "e", 1), say(witness.Effect, "d", 2), say(witness.Effect, "e", 3)}, "2 tasks of group db of p"},
+		"one after the other":        {[]witness.Entry{say(witness.Begin, "d", 0), say(witness.Effect, "d", 2), say(witness.Begin, "e", 2), say(witness.Effect, "e", 3)}, ""},
+	} {
+		v := &Verdict{}
+		v.limits(f, c.entries)
+		said := strings.Join(v.Wrong, "\n")
+		if c.want == "" && said != "" || !strings.Contains(said, c.want) {
+			t.Errorf("%s: %q, want %q", name, said, c.want)
+		}
+	}
+}

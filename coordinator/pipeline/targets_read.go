@@ -42,7 +42,7 @@ func (d *decoder) targets(root strictyaml.Node, t *Targets) {
 	for _, key := range []string{"include", "analysis", "windows", "policies"} {
 		fields[key] = later
 	}
-	root.Fields("the file", anchors(root, fields), "version", "project", "clusters", "environments")
+	root.Fields("the file", anchors(root, fields), "version", "project")
 	d.selectClusters(t)
 	for _, e := range t.Environments {
 		d.selectWaves(e, t.Clusters)

@@ -86,7 +86,7 @@ func Plan(in Input) (plan.Plan, pipeline.Problems) {
 		}
 	}
 	switch {
-	case in.Targets == nil:
+	case in.Targets == nil || len(in.Targets.Environments) == 0:
 	case p.until >= stageRelease:
 		p.release()
 	case in.Diff:

@@ -24,6 +24,26 @@ func owned(api, extra string) commit {
 	}
 }
 
+// TestTargetsWithoutAnEnvironment: nothing is released, and quotas and groups are the platform's.
+func TestTargetsWithoutAnEnvironment(t *testing.T) {
+	p, problems := planner.Plan(input(t, owned(", owner: core, test: { unit: { run: x, group: db } }", ""), []byte("version: 1\nproject: shop\nquotas: { core: { running: 2 } }\ngroups: { db: { running: 3 }, other: { running: 9 } }\n")))
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]plan.Team{{Name: "core", Share: 1, Running: 2}}, p.Teams); d != "" {
+		t.Errorf("quotas (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]plan.Group{{Name: "db", Running: 3}}, p.Groups); d != "" {
+		t.Errorf("groups (-want +got):\n%s", d)
+	}
+	if test, ok := p.Find(plan.TestID("api", "unit")); !ok || test.Group != "db" || p.Room("db") != 3 || p.Room("web") != 1 {
+		t.Errorf("the test is in group %q, with room for %d", test.Group, p.Room("db"))
+	}
+	if _, ok := p.Find(plan.ReleaseID); ok {
+		t.Error("it has a release, and nowhere to go")
+	}
+}
+
 // TestAStrangerDoesNotChooseItsTeam: whose share a fork's commit takes is what the branch
 // says that it is to be merged into.
 func TestAStrangerDoesNotChooseItsTeam(t *testing.T) {
