@@ -92,6 +92,9 @@ func (s *farm) others(ctx context.Context) (rows []*pb.Worker, stale bool, err e
 
 func (s *farm) Cordon(ctx context.Context, req *pb.CordonRequest) (*pb.CordonResponse, error) {
 	list, err := s.steer(ctx, req.GetName(), func() error {
+		if err := s.cfg.Cordons.Refresh(ctx, req.GetName()); err != nil { // another may have taken it back just now
+			return err //nolint:wrapcheck // steer makes a status of it
+		}
 		if _, ok := s.cfg.Cordons.Of(req.GetName()); ok && req.GetReason() == "" {
 			return nil
 		}

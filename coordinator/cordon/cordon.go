@@ -246,6 +246,9 @@ func (s *Store) Set(ctx context.Context, c Cordon) error {
 
 // Lift takes the cordon of a name back, if there is one.
 func (s *Store) Lift(ctx context.Context, name string) error {
+	if err := s.Refresh(ctx, name); err != nil { // another may have set it just now
+		return err
+	}
 	if _, ok := s.Of(name); !ok {
 		return nil
 	}

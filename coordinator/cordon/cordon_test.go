@@ -114,3 +114,18 @@ func TestABucketThatIsLost(t *testing.T) {
 	}
 	until(t, s, "w", true)
 }
+
+// A cordon that this coordinator has not heard of yet is taken back all the same.
+func TestACordonOfAnotherIsTakenBack(t *testing.T) {
+	js := natstest.Start(t).JetStream(t)
+	a, b := open(t, js), open(t, js) // b hears of it late
+	if err := a.Set(t.Context(), cordon.Cordon{Name: "w"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Lift(t.Context(), "w"); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := open(t, js).Of("w"); ok {
+		t.Error("uncordon has answered, and the worker stays cordoned")
+	}
+}

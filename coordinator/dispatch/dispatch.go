@@ -63,10 +63,11 @@ type Dispatcher struct {
 	lanes map[string]*lane
 	teams map[string]*team
 	// Of what coordinators share:
-	serves   map[int]bool  // partitions of which all leases are known here
-	life     string        // of this process
-	moves    int           // how many partitions have left, and how many had at the last report
-	reported int           //
+	serves   map[int]bool // partitions of which all leases are known here
+	life     string       // of this process
+	moves    int          // how many partitions have left, and how many had at the last report
+	reported int          //
+	seq      uint64
 	allotted time.Time     // when Allot was last called
 	urge     chan struct{} // something waits that an answer may free
 }

@@ -17,15 +17,21 @@ type Quota = partition.Room
 type team struct {
 	limit   int // 0: none
 	running map[int]int
+	sum     int // of running
 	may     int // of the limit, where it is shared
 	others  int // how many of its tasks others have leased, as far as is known
 }
 
-func (t *team) leased() (n int) {
-	for _, k := range t.running {
-		n += k
+func (t *team) leased() int { return t.sum }
+
+// lease notes how many tasks a partition has leased.
+func (t *team) lease(number, n int) {
+	t.sum += n - t.running[number]
+	if n == 0 {
+		delete(t.running, number)
+	} else {
+		t.running[number] = n
 	}
-	return n
 }
 
 // hint is a task that was published and is not leased.
@@ -39,11 +45,7 @@ func (d *Dispatcher) Running(number int, name string, n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t := d.team(name)
-	if n == 0 {
-		delete(t.running, number)
-	} else {
-		t.running[number] = n
-	}
+	t.lease(number, n)
 	if t.limit > 0 {
 		d.weighAll(name)
 	}
@@ -82,7 +84,7 @@ func (d *Dispatcher) Left(number int) {
 		if t.may = max(0, t.may-t.running[number]); len(d.serves) == 0 { // they go with the partition
 			t.may = 0
 		}
-		delete(t.running, number)
+		t.lease(number, 0)
 		d.weighAll(name)
 	}
 	d.signal()

@@ -52,7 +52,7 @@ func (d *Dispatcher) Room(number int, name string, limit int) (Quota, bool) {
 		d.urgent(t)
 		return d.quota(t), false
 	}
-	t.running[number]++
+	t.lease(number, t.running[number]+1)
 	return d.quota(t), true
 }
 
@@ -98,7 +98,8 @@ func (d *Dispatcher) Report(from string) share.Report {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reported = d.moves
-	r := share.Report{From: from, Life: d.life, Moves: d.moves, Partitions: slices.Sorted(maps.Keys(d.serves)), Lanes: map[string]share.Lane{}, Teams: map[string]share.Team{}}
+	d.seq++
+	r := share.Report{From: from, Life: d.life, Seq: d.seq, Moves: d.moves, Partitions: slices.Sorted(maps.Keys(d.serves)), Lanes: map[string]share.Lane{}, Teams: map[string]share.Team{}}
 	waiting := map[string]int{} // by team
 	for c, l := range d.lanes {
 		sums := map[share.Who]*share.Demand{}
@@ -128,6 +129,9 @@ func (d *Dispatcher) Report(from string) share.Report {
 	}
 	for name, t := range d.teams {
 		k := share.Team{Limit: t.limit, Running: t.leased(), Waiting: waiting[name], May: t.may}
+		if k.Running+k.Waiting == 0 { // what a plan said that nobody here has any more
+			k.Limit = 0
+		}
 		if k.Limit > 0 || k.May > 0 || k.Running > 0 {
 			r.Teams[name] = k
 		}

@@ -46,8 +46,8 @@ type Frames interface {
 	// Frames hands over what is stored of a log, in the order in which it was stored. What
 	// was stored twice comes twice.
 	Frames(ctx context.Context, k logstore.Key, each func(offset int64, data []byte) error) error
-	// Purge takes away what is stored of a log.
-	Purge(ctx context.Context, k logstore.Key) error
+	// Purge takes away what is stored of logs.
+	Purge(ctx context.Context, logs ...logstore.Key) error
 }
 
 // Log is what one attempt wrote.
@@ -110,12 +110,11 @@ func (a *Archiver) Archive(ctx context.Context, run string, logs []Log) (digest 
 
 // Purge takes away the frames of logs.
 func (a *Archiver) Purge(ctx context.Context, logs []Log) error {
-	for _, l := range logs {
-		if err := a.cfg.Frames.Purge(ctx, l.Key); err != nil {
-			return err //nolint:wrapcheck // it says which
-		}
+	keys := make([]logstore.Key, len(logs))
+	for i, l := range logs {
+		keys[i] = l.Key
 	}
-	return nil
+	return a.cfg.Frames.Purge(ctx, keys...) //nolint:wrapcheck // it says which
 }
 
 // Remove takes an archive away. What is gone already is no error.

@@ -36,8 +36,10 @@ func (s stored) Frames(_ context.Context, k logstore.Key, each func(int64, []byt
 	return nil
 }
 
-func (s stored) Purge(_ context.Context, k logstore.Key) error {
-	delete(s, k)
+func (s stored) Purge(_ context.Context, logs ...logstore.Key) error {
+	for _, k := range logs {
+		delete(s, k)
+	}
 	return nil
 }
 

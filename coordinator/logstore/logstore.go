@@ -26,6 +26,7 @@ const (
 	frame    = 256 << 10
 	flush    = 150 * time.Millisecond
 	offsetOf = "Slipway-Offset"
+	subjects = "logs.*.*"
 )
 
 // Key names the log of one attempt: the task's token and its lease's fence.
@@ -74,7 +75,7 @@ const MaxBytes = 8 << 30
 // Open makes the stream if it is not there. The oldest frames are dropped beyond so many bytes.
 func Open(ctx context.Context, js jetstream.JetStream, replicas int, maxBytes int64, log *slog.Logger) (*Store, error) {
 	s, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: stream, Description: "What attempts wrote", Subjects: []string{"logs.*.*"}, Storage: jetstream.FileStorage, Replicas: max(1, replicas),
+		Name: stream, Description: "What attempts wrote", Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: max(1, replicas),
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxBytes: maxBytes, MaxMsgSize: 1 << 20, Duplicates: time.Second,
 	})
 	if err != nil {

@@ -241,10 +241,26 @@ func (s *Store) Size(ctx context.Context, k Key) (int64, error) {
 	return f.offset + int64(len(f.data)), err
 }
 
-// Purge takes away what is stored of a log.
-func (s *Store) Purge(ctx context.Context, k Key) error {
-	if err := s.stream.Purge(ctx, jetstream.WithPurgeSubject(k.subject())); err != nil {
-		return fmt.Errorf("purge log %s: %w", k.Token, err)
+// many is from how many logs on it is asked first which of them are there.
+const many = 64
+
+// Purge takes away what is stored of logs.
+func (s *Store) Purge(ctx context.Context, logs ...Key) error {
+	var there map[string]uint64
+	if len(logs) >= many {
+		info, err := s.stream.Info(ctx, jetstream.WithSubjectFilter(subjects))
+		if err != nil {
+			return fmt.Errorf("ask which logs are there: %w", err)
+		}
+		there = info.State.Subjects
+	}
+	for _, k := range logs {
+		if _, ok := there[k.subject()]; !ok && len(logs) >= many {
+			continue
+		}
+		if err := s.stream.Purge(ctx, jetstream.WithPurgeSubject(k.subject())); err != nil {
+			return fmt.Errorf("purge log %s: %w", k.Token, err)
+		}
 	}
 	return nil
 }

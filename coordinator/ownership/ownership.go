@@ -27,6 +27,8 @@ type Replica struct {
 	Address string `json:"address"` // where the others reach it: host:port of its API
 	// Key is the hash of the token with which it calls the others.
 	Key string `json:"key"`
+	// Shares: it reports what it has, and obeys what it may have. Those of earlier versions do not.
+	Shares bool `json:"shares,omitempty"`
 }
 
 // Lease is the right to serve one partition.

@@ -19,7 +19,7 @@ func (tx *Tx) Facts(r *run.Run) explain.Facts {
 	// Deadlines are on the process's clock; people are shown the journal's.
 	until := func(deadline time.Time) time.Time { return o.at.Add(deadline.Sub(o.cfg.Now())) }
 	f := explain.Facts{
-		Run: r, At: o.at, Orphans: map[int]time.Time{}, InTheWay: map[string]string{}, Groups: map[int]explain.InGroup{},
+		Run: r, At: o.at, Orphans: map[int]time.Time{}, InTheWay: map[string]string{}, Groups: o.behind(r),
 		Took: explain.Means(o.st.Runs(r.Project, lastRuns)),
 	}
 	if o.cfg.Now().Before(o.quiet) {
@@ -28,9 +28,6 @@ func (tx *Tx) Facts(r *run.Run) explain.Facts {
 	for _, t := range r.Tasks {
 		if l, ok := o.leases[o.token(r, t)]; ok && l.sink == nil {
 			f.Orphans[t.Index] = until(l.deadline)
-		}
-		if g, ok := o.before(r, t); ok {
-			f.Groups[t.Index] = g
 		}
 		if t.Spec.Kind == plan.KindRollout {
 			if e, by := o.st.Project(r.Project).MayEnter(r, t.Spec.Target.Environment); e == project.EnterWait {

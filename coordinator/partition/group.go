@@ -2,6 +2,7 @@ package partition
 
 import (
 	"cmp"
+	"container/heap"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,15 +17,50 @@ import (
 type group struct {
 	key     string
 	in      map[string]bool // by token: leased, or said to dispatch
-	waiting []*waiting
+	waiting queue
+	queued  map[string]bool // by token: those that wait
+}
+
+// queue is a heap of tasks that wait: by class, and the older run first. Some may wait no more.
+type queue []*waiting
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return before(q[i], q[j]) < 0 }
+func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+
+// Push is of heap.Interface.
+func (q *queue) Push(x any) { *q = append(*q, x.(*waiting)) } //nolint:forcetypeassert // heap.Push is called with these only
+
+// Pop is of heap.Interface.
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	w := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	return w
+}
+
+func before(a, b *waiting) int {
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), a.r.AcceptedAt.Compare(b.r.AcceptedAt), cmp.Compare(a.r.Number, b.r.Number), cmp.Compare(a.t.Index, b.t.Index))
+}
+
+// rank of a class: urgent first.
+func rank(w *waiting) int {
+	switch w.r.Plan.ClassOf(w.t.Spec) {
+	case plan.ClassUrgent:
+		return 0
+	case plan.ClassLow:
+		return 2
+	}
+	return 1
 }
 
 func (o *owner) group(r *run.Run, t *run.Task) *group {
-	name := r.Project + "/" + t.Spec.Group
-	g, ok := o.groups[name]
+	key := r.Project + "/" + t.Spec.Group
+	g, ok := o.groups[key]
 	if !ok {
-		g = &group{key: name, in: map[string]bool{}}
-		o.groups[name] = g
+		g = &group{key: key, in: map[string]bool{}, queued: map[string]bool{}}
+		o.groups[key] = g
 	}
 	return g
 }
@@ -35,12 +71,13 @@ func (o *owner) queues(r *run.Run, t *run.Task) bool {
 	if t.Spec.Group == "" {
 		return false
 	}
-	g := o.group(r, t)
-	if g.in[o.token(r, t)] {
+	g, token := o.group(r, t), o.token(r, t)
+	if g.in[token] {
 		return false
 	}
-	if !slices.ContainsFunc(g.waiting, func(w *waiting) bool { return w.t == t }) {
-		g.waiting = append(g.waiting, &waiting{r, t})
+	if !g.queued[token] {
+		g.queued[token] = true
+		heap.Push(&g.waiting, &waiting{r, t})
 		o.regroup[g] = true
 	}
 	return true
@@ -66,7 +103,7 @@ func (o *owner) regrouped() {
 	clear(o.regroup)
 }
 
-// admit lets tasks of a group go on: by class, and the older run first.
+// admit lets tasks of a group go on. It costs what it lets go on, and what is in the group.
 func (o *owner) admit(g *group) {
 	for token := range g.in {
 		if _, leased := o.leases[token]; leased {
@@ -76,32 +113,25 @@ func (o *owner) admit(g *group) {
 			delete(g.in, token)
 		}
 	}
-	g.waiting = slices.DeleteFunc(g.waiting, func(w *waiting) bool {
-		return w.t.State != run.TaskReady || g.in[o.token(w.r, w.t)]
-	})
-	slices.SortStableFunc(g.waiting, func(a, b *waiting) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), a.r.AcceptedAt.Compare(b.r.AcceptedAt), cmp.Compare(a.r.Number, b.r.Number), cmp.Compare(a.t.Index, b.t.Index))
-	})
 	for len(g.waiting) > 0 {
 		w := g.waiting[0]
-		if len(g.in) >= w.r.Plan.Room(w.t.Spec.Group) {
+		token := o.token(w.r, w.t)
+		waits := o.waits(g, w, token)
+		if waits && len(g.in) >= w.r.Plan.Room(w.t.Spec.Group) {
 			return
 		}
-		g.waiting = g.waiting[1:]
-		g.in[o.token(w.r, w.t)] = true
-		o.release(w.r, w.t)
+		heap.Pop(&g.waiting)
+		delete(g.queued, token)
+		if waits {
+			g.in[token] = true
+			o.release(w.r, w.t)
+		}
 	}
 }
 
-// rank of a class: urgent first.
-func rank(w *waiting) int {
-	switch w.r.Plan.ClassOf(w.t.Spec) {
-	case plan.ClassUrgent:
-		return 0
-	case plan.ClassLow:
-		return 2
-	}
-	return 1
+// waits: it was not taken since, nor ended.
+func (o *owner) waits(g *group, w *waiting, token string) bool {
+	return w.t.State == run.TaskReady && !g.in[token]
 }
 
 // outside is the error of a lease of a task that waits for its group.
@@ -112,21 +142,31 @@ func (o *owner) outside(r *run.Run, t *run.Task) error {
 	return fmt.Errorf("task %s waits for its group %s: %w", t.Spec.ID, t.Spec.Group, ErrAborted)
 }
 
-// before is what a task that waits for its group waits behind.
-func (o *owner) before(r *run.Run, t *run.Task) (explain.InGroup, bool) {
-	g, ok := o.groups[r.Project+"/"+t.Spec.Group]
-	if !ok || t.Spec.Group == "" {
-		return explain.InGroup{}, false
-	}
-	at := slices.IndexFunc(g.waiting, func(w *waiting) bool { return w.r.ID == r.ID && w.t.Index == t.Index })
-	if at < 0 {
-		return explain.InGroup{}, false
-	}
-	out := explain.InGroup{Room: r.Plan.Room(t.Spec.Group), Position: at + 1}
-	for _, token := range slices.Sorted(maps.Keys(g.in)) {
-		if r, t, err := o.find(token); err == nil {
-			out.In = append(out.In, t.Spec.ID+" of "+r.ID)
+// behind is what tasks of a run that wait for their groups wait behind, by index.
+func (o *owner) behind(r *run.Run) map[int]explain.InGroup {
+	out := map[int]explain.InGroup{}
+	seen := map[string]bool{}
+	for _, t := range r.Tasks {
+		key := r.Project + "/" + t.Spec.Group
+		g, ok := o.groups[key]
+		if t.Spec.Group == "" || !ok || seen[key] {
+			continue
+		}
+		seen[key] = true
+		in := explain.InGroup{Room: r.Plan.Room(t.Spec.Group)}
+		for _, token := range slices.Sorted(maps.Keys(g.in)) {
+			if r, t, err := o.find(token); err == nil {
+				in.In = append(in.In, t.Spec.ID+" of "+r.ID)
+			}
+		}
+		for _, w := range slices.SortedFunc(slices.Values(g.waiting), before) {
+			if !o.waits(g, w, o.token(w.r, w.t)) {
+				continue
+			}
+			if in.Position++; w.r.ID == r.ID {
+				out[w.t.Index] = in
+			}
 		}
 	}
-	return out, true
+	return out
 }

@@ -34,6 +34,8 @@ type logkeep struct {
 	next   time.Time            // not before
 	again  map[string]time.Time // runs whose logs could not be archived: not before
 	purged bool                 // what the owner before left
+	// awaited: runs that were to leave the state did not, for their logs were not archived.
+	awaited bool
 }
 
 // logsOf are those of a run that has ended.
@@ -106,7 +108,9 @@ func (o *owner) archiveLogs(runs []*run.Run) {
 				o.cfg.Log.WarnContext(o.ctx, "the logs of a run were not archived, trying again later", "partition", o.cfg.Number, "run", id, "err", err)
 			}
 			o.emit(events...)
-			o.up.archives = time.Time{} // some may have waited for their logs alone
+			if o.up.logs.awaited {
+				o.up.logs.awaited, o.up.archives = false, time.Time{}
+			}
 			if len(stored) > 0 {
 				o.after = append(o.after, func() { o.purgeLogs(stored) })
 			}

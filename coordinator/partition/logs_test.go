@@ -45,7 +45,7 @@ func (f *frames) Frames(_ context.Context, k logstore.Key, each func(int64, []by
 	return each(0, []byte(said(k)))
 }
 
-func (f *frames) Purge(ctx context.Context, k logstore.Key) error {
+func (f *frames) Purge(ctx context.Context, logs ...logstore.Key) error {
 	f.mu.Lock()
 	held := f.held
 	f.mu.Unlock()
@@ -58,7 +58,9 @@ func (f *frames) Purge(ctx context.Context, k logstore.Key) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.purged[k] = true
+	for _, k := range logs {
+		f.purged[k] = true
+	}
 	return nil
 }
 
@@ -250,4 +252,20 @@ func TestARunStaysUntilItsLogsAreArchived(t *testing.T) {
 	if d := cmp.Diff(f.run(id).Logs, ""); d != "" {
 		t.Error(d)
 	}
+}
+
+// TestRunsThatOweLogsKeepNoOthers in the state, however many there are.
+func TestRunsThatOweLogsKeepNoOthers(t *testing.T) {
+	f, logs := logged(t, partition.Upkeep{Keep: project.Retention{Runs: time.Hour}})
+	for range 64 {
+		id := f.build()
+		logs.mu.Lock()
+		logs.fail[f.token(id, "build/s0")] = errors.New("its frames cannot be read")
+		logs.mu.Unlock()
+	}
+	other := f.build()
+	f.clock.advance(2 * time.Hour)
+	f.eventually("the run that owes nothing is archived", func() bool {
+		return !slices.ContainsFunc(f.runs(), func(r *run.Run) bool { return r.ID == other })
+	})
 }

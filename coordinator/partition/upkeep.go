@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -81,10 +80,12 @@ func (o *owner) upkeep() {
 	if keep.Blobs == nil || o.at.Before(o.up.archives) {
 		return
 	}
-	ripe := o.st.Ripe(keep.Keep, o.at, archiveAtOnce)
-	if keep.Logs != nil { // they come first: the archive of the run names theirs
-		ripe = slices.DeleteFunc(ripe, (*run.Run).OwesLogs)
-	}
+	// Logs come first: the archive of the run names theirs.
+	ripe := o.st.Ripe(keep.Keep, o.at, archiveAtOnce, func(r *run.Run) bool {
+		owes := keep.Logs != nil && r.OwesLogs()
+		o.up.logs.awaited = o.up.logs.awaited || owes
+		return owes
+	})
 	if len(ripe) > 0 {
 		o.archive(ripe)
 		return

@@ -7,7 +7,7 @@ import (
 )
 
 func toReport(r share.Report) *pb.ReportRequest {
-	out := &pb.ReportRequest{From: r.From, Life: r.Life, Moves: int64(r.Moves)}
+	out := &pb.ReportRequest{From: r.From, Life: r.Life, Sequence: r.Seq, Moves: int64(r.Moves)}
 	for _, n := range r.Partitions {
 		out.Partitions = append(out.Partitions, int32(n))
 	}
@@ -27,7 +27,7 @@ func toReport(r share.Report) *pb.ReportRequest {
 }
 
 func fromReport(m *pb.ReportRequest) share.Report {
-	out := share.Report{From: m.GetFrom(), Life: m.GetLife(), Moves: int(m.GetMoves()), Lanes: map[string]share.Lane{}, Teams: map[string]share.Team{}}
+	out := share.Report{From: m.GetFrom(), Life: m.GetLife(), Seq: m.GetSequence(), Moves: int(m.GetMoves()), Lanes: map[string]share.Lane{}, Teams: map[string]share.Team{}}
 	for _, n := range m.GetPartitions() {
 		out.Partitions = append(out.Partitions, int(n))
 	}

@@ -5,6 +5,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -46,8 +47,9 @@ type Dispatcher interface {
 
 // Config of a Pool.
 type Config struct {
-	Self       string // id of this coordinator
-	There      func() []string
+	Self string // id of this coordinator
+	// There are the ids of the coordinators that are alive, and whether all of them report.
+	There      func() (ids []string, all bool)
 	Peers      *peer.Peers
 	Partitions *partition.Set
 	Dispatch   Dispatcher
@@ -117,7 +119,7 @@ func (p *Pool) report(ctx context.Context) error {
 		res, err = pb.NewShareServiceClient(at.Conn).Report(rpc.AsPeer(ctx), toReport(r))
 		a = fromAnswer(res)
 	}
-	if code := status.Code(err); code == codes.Unimplemented || code == codes.PermissionDenied {
+	if code := status.Code(err); errors.Is(err, errUnshared) || code == codes.Unimplemented || code == codes.PermissionDenied {
 		p.cfg.Dispatch.Unshared()
 		return nil
 	}
@@ -127,6 +129,9 @@ func (p *Pool) report(ctx context.Context) error {
 	p.cfg.Dispatch.Allot(a)
 	return nil
 }
+
+// errUnshared: there is a coordinator of a version that does not report.
+var errUnshared = errors.New("a coordinator of an earlier version is there, and each counts for itself")
 
 // Service is ShareService.
 type Service struct {
@@ -139,6 +144,9 @@ type Service struct {
 // Report implements ShareService.
 func (s *Service) Report(ctx context.Context, req *pb.ReportRequest) (*pb.ReportResponse, error) {
 	a, err := s.Pool.decide(ctx, fromReport(req))
+	if errors.Is(err, errUnshared) {
+		return nil, status.Error(codes.Unimplemented, err.Error()) //nolint:wrapcheck // the edge
+	}
 	if err != nil {
 		return nil, s.Status(err)
 	}
@@ -151,6 +159,14 @@ func (s *Service) Report(ctx context.Context, req *pb.ReportRequest) (*pb.Report
 func (p *Pool) decide(ctx context.Context, r share.Report) (share.Answer, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := context.Cause(ctx); err != nil { // who reported waits no more
+		return share.Answer{}, err
+	}
+	there, all := p.cfg.There()
+	if !all {
+		p.table = nil
+		return share.Answer{}, errUnshared
+	}
 	epoch, err := p.mandate(ctx)
 	if err != nil {
 		return share.Answer{}, err
@@ -158,7 +174,7 @@ func (p *Pool) decide(ctx context.Context, r share.Report) (share.Answer, error)
 	if p.table == nil || p.epoch != epoch {
 		p.epoch, p.table = epoch, share.NewTable(len(p.cfg.Partitions.All()))
 	}
-	a := p.table.Take(r, p.cfg.There(), uint64(p.cfg.Now().Unix()/int64(turn/time.Second)))
+	a := p.table.Take(r, there, uint64(p.cfg.Now().Unix()/int64(turn/time.Second)))
 	switch now, err := p.mandate(ctx); {
 	case err != nil:
 		return share.Answer{}, err

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -50,8 +51,8 @@ type Retention struct {
 }
 
 // Ripe are runs that have ended and are not to be kept in the state any longer, oldest
-// first, at most so many.
-func (s *State) Ripe(keep Retention, at time.Time, most int) []*run.Run {
+// first, at most so many, but for those that are to wait.
+func (s *State) Ripe(keep Retention, at time.Time, most int, wait func(*run.Run) bool) []*run.Run {
 	newer := map[string]int{} // runs of the project that have ended and are newer
 	var out []*run.Run
 	for _, id := range slices.Backward(s.order) {
@@ -61,7 +62,7 @@ func (s *State) Ripe(keep Retention, at time.Time, most int) []*run.Run {
 		}
 		n := newer[r.Project]
 		newer[r.Project]++
-		if keep.Runs > 0 && r.FinishedAt.Add(keep.Runs).Before(at) || keep.PerProject > 0 && n >= keep.PerProject {
+		if (keep.Runs > 0 && r.FinishedAt.Add(keep.Runs).Before(at) || keep.PerProject > 0 && n >= keep.PerProject) && !wait(r) {
 			out = append(out, r)
 		}
 	}
@@ -73,15 +74,15 @@ func (s *State) Ripe(keep Retention, at time.Time, most int) []*run.Run {
 // most so many, but for those that are to wait.
 func (s *State) Written(ended time.Time, most int, wait func(id string) bool) []*run.Run {
 	var out []*run.Run
-	for _, id := range s.order {
-		if len(out) == most {
-			break
-		}
-		if r := s.runs[id]; r.State.Ended() && !r.FinishedAt.After(ended) && r.OwesLogs() && !wait(id) {
+	for id := range s.owing {
+		if r := s.runs[id]; !r.FinishedAt.After(ended) && !wait(id) {
 			out = append(out, r)
 		}
 	}
-	return out
+	slices.SortFunc(out, func(a, b *run.Run) int {
+		return cmp.Or(a.FinishedAt.Compare(b.FinishedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return out[:min(len(out), most)]
 }
 
 func (s *State) archive(e run.Archived) error {
@@ -93,6 +94,7 @@ func (s *State) archive(e run.Archived) error {
 		return fmt.Errorf("run %s is archived, and is %s", e.Run, r.State)
 	}
 	delete(s.runs, e.Run)
+	delete(s.owing, e.Run)
 	if i := slices.Index(s.order, e.Run); i >= 0 {
 		s.order = slices.Delete(s.order, i, i+1)
 	}

@@ -22,13 +22,14 @@ type State struct {
 	plans    Plans
 	runs     map[string]*run.Run
 	order    []string           // run ids, oldest first
+	owing    map[string]bool    // runs that have ended and whose logs are not archived
 	archives map[string]Archive // of runs that left, by id
 	projects map[string]*Project
 }
 
 // New is the state before the first event.
 func New(plans Plans) *State {
-	return &State{plans: plans, runs: map[string]*run.Run{}, archives: map[string]Archive{}, projects: map[string]*Project{}}
+	return &State{plans: plans, runs: map[string]*run.Run{}, owing: map[string]bool{}, archives: map[string]Archive{}, projects: map[string]*Project{}}
 }
 
 // Project is what is known about one project.
@@ -225,7 +226,12 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 			p.results[e.Digest] = Known{Run: r.ID, Result: e.Result, At: at}
 		}
 		p.learn(r, e, at)
+	case run.LogsArchived:
+		delete(s.owing, r.ID)
 	case run.Finished:
+		if r.OwesLogs() {
+			s.owing[r.ID] = true
+		}
 		p.leaveLine(r)
 		if e.State == run.Succeeded && !compares(r) {
 			g := green{r.Commit, at}

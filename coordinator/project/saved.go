@@ -152,6 +152,9 @@ func Restore(saved Saved, plans Plans) (*State, error) {
 			return nil, err
 		}
 		s.runs[r.ID] = r
+		if r.OwesLogs() {
+			s.owing[r.ID] = true
+		}
 		s.order = append(s.order, r.ID)
 		if line := pl.Line; line != "" && !r.State.Ended() {
 			p := s.Project(r.Project)

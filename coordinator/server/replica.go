@@ -46,7 +46,7 @@ func newReplica(ctx context.Context, cfg config.Config, js jetstream.JetStream, 
 	r := &replica{token: rpc.NewToken(), unlock: unlock}
 	c := ownership.Config{
 		JS: js, Replicas: cfg.Replicas, Partitions: cfg.Partitions, TTL: cfg.Peers.TTL, Log: log, Now: time.Now,
-		Self: ownership.Replica{ID: id, Name: cfg.Name, Address: reachedAt(cfg, listener), Key: rpc.HashToken(r.token)},
+		Self: ownership.Replica{ID: id, Name: cfg.Name, Address: reachedAt(cfg, listener), Key: rpc.HashToken(r.token), Shares: true},
 	}
 	r.keeper, err = opened(ctx, log, func(ctx context.Context) (*ownership.Keeper, error) { return ownership.Open(ctx, c) })
 	if err != nil {
@@ -56,13 +56,14 @@ func newReplica(ctx context.Context, cfg config.Config, js jetstream.JetStream, 
 	return r, nil
 }
 
-// there are the ids of the coordinators that are alive.
-func (r *replica) there() []string {
-	var ids []string
+// there are the ids of the coordinators that are alive, and whether all of them share.
+func (r *replica) there() (ids []string, share bool) {
+	share = true
 	for _, o := range r.keeper.Replicas() {
 		ids = append(ids, o.ID)
+		share = share && o.Shares
 	}
-	return ids
+	return ids, share
 }
 
 // knows reports that a secret is another coordinator's.

@@ -27,6 +27,7 @@ import (
 type Report struct {
 	From string // the coordinator's id
 	Life string // of its process
+	Seq  uint64 // of the reports of that process: one that comes late is not taken
 	// Moves is how many partitions this process has ceased to serve.
 	Moves int
 	// Partitions whose leases are counted in it: those that it serves, and of which it knows
@@ -105,7 +106,11 @@ func NewTable(partitions int) *Table {
 // Take notes a report and answers it. there are the coordinators that are alive, by id. turn
 // moves on with time: what cannot be divided goes to one after the other.
 func (t *Table) Take(r Report, there []string, turn uint64) Answer {
-	if was, ok := t.reports[r.From]; ok && (was.Life != r.Life || was.Moves != r.Moves) {
+	was, ok := t.reports[r.From]
+	if ok && was.Life == r.Life && r.Seq < was.Seq {
+		return Answer{} // nobody waits for it
+	}
+	if ok && (was.Life != r.Life || was.Moves != r.Moves) {
 		clear(t.since)
 	}
 	t.reports[r.From], t.dealt[r.From] = r, map[string]int{}
@@ -166,7 +171,7 @@ func (r Report) buried() Report {
 		k.Waiting = 0
 		teams[name] = k
 	}
-	return Report{From: r.From, Life: r.Life, Moves: r.Moves, Teams: teams, gone: true}
+	return Report{From: r.From, Life: r.Life, Seq: r.Seq, Moves: r.Moves, Teams: teams, gone: true}
 }
 
 // ids of those who have reported, sorted.

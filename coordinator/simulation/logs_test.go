@@ -41,13 +41,15 @@ func (l logs) Frames(ctx context.Context, k logstore.Key, each func(int64, []byt
 	return each(0, []byte(said(k)))
 }
 
-func (l logs) Purge(ctx context.Context, k logstore.Key) error {
-	if err := l.c.pause(ctx, "purge "+said(k)); err != nil {
-		return err
+func (l logs) Purge(ctx context.Context, all ...logstore.Key) error {
+	for _, k := range all {
+		if err := l.c.pause(ctx, "purge "+said(k)); err != nil {
+			return err
+		}
+		l.c.w.mu.Lock()
+		l.c.w.unlogged[k] = true
+		l.c.w.mu.Unlock()
 	}
-	l.c.w.mu.Lock()
-	defer l.c.w.mu.Unlock()
-	l.c.w.unlogged[k] = true
 	return nil
 }
 

@@ -262,7 +262,7 @@ func BenchmarkRead(b *testing.B) {
 func BenchmarkInThePartition(b *testing.B) {
 	st, _ := filled(b, 10_000, 1)
 	for b.Loop() {
-		if st.Plans() == nil || st.Ripe(project.Retention{PerProject: 20_000}, time.Unix(0, 0), 64) != nil {
+		if st.Plans() == nil || st.Ripe(project.Retention{PerProject: 20_000}, time.Unix(0, 0), 64, func(*run.Run) bool { return false }) != nil {
 			b.Fatal("something is ripe")
 		}
 	}

@@ -33,7 +33,9 @@ type ReportRequest struct {
 	// Of its process.
 	Life string `protobuf:"bytes,5,opt,name=life,proto3" json:"life,omitempty"`
 	// How many partitions the process has ceased to serve.
-	Moves         int64 `protobuf:"varint,6,opt,name=moves,proto3" json:"moves,omitempty"`
+	Moves int64 `protobuf:"varint,6,opt,name=moves,proto3" json:"moves,omitempty"`
+	// Of the reports of the process, increasing: one that comes behind a newer one is not taken.
+	Sequence      uint64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -106,6 +108,13 @@ func (x *ReportRequest) GetLife() string {
 func (x *ReportRequest) GetMoves() int64 {
 	if x != nil {
 		return x.Moves
+	}
+	return 0
+}
+
+func (x *ReportRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
 	}
 	return 0
 }
@@ -536,7 +545,7 @@ var File_slipway_v1_share_proto protoreflect.FileDescriptor
 const file_slipway_v1_share_proto_rawDesc = "" +
 	"\n" +
 	"\x16slipway/v1/share.proto\x12\n" +
-	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x15slipway/v1/auth.proto\"\xdd\x01\n" +
+	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x15slipway/v1/auth.proto\"\xf9\x01\n" +
 	"\rReportRequest\x12\x1d\n" +
 	"\x04from\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04from\x12\x1e\n" +
 	"\n" +
@@ -545,7 +554,8 @@ const file_slipway_v1_share_proto_rawDesc = "" +
 	"\x05lanes\x18\x03 \x03(\v2\x16.slipway.v1.LaneReportR\x05lanes\x12,\n" +
 	"\x05teams\x18\x04 \x03(\v2\x16.slipway.v1.TeamReportR\x05teams\x12\x1b\n" +
 	"\x04life\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18dR\x04life\x12\x14\n" +
-	"\x05moves\x18\x06 \x01(\x03R\x05moves\"r\n" +
+	"\x05moves\x18\x06 \x01(\x03R\x05moves\x12\x1a\n" +
+	"\bsequence\x18\a \x01(\x04R\bsequence\"r\n" +
 	"\n" +
 	"LaneReport\x12\x1e\n" +
 	"\n" +
