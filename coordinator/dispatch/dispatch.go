@@ -344,7 +344,7 @@ func (d *Dispatcher) Take(capability string) (token string, ok bool) {
 				l.ripe = append(l.ripe, t)
 			}
 		}
-		slices.SortFunc(l.ripe, func(a, b string) int { return l.out[b].at.Compare(l.out[a].at) })
+		slices.SortFunc(l.ripe, func(a, b string) int { return cmp.Or(l.out[b].at.Compare(l.out[a].at), cmp.Compare(b, a)) })
 	}
 	for len(l.ripe) > 0 {
 		token = l.ripe[len(l.ripe)-1]
