@@ -54,9 +54,9 @@ func TestATeamThatIsFullGetsNoHints(t *testing.T) {
 		if d := cmp.Diff([]string{"0_a_0", "0_a_1", "0_a_2", "0_b_0"}, got); d != "" {
 			t.Fatalf("published (-want +got):\n%s", d)
 		}
-		for i := range 3 {
-			d.Gone("build", fmt.Sprint("0_a_", i))
+		for i := range 3 { // in the order in which a partition says it
 			d.Running(0, "core", i+1)
+			d.Gone("build", fmt.Sprint("0_a_", i))
 		}
 		synctest.Wait()
 		if got := q.take(); len(got) > 0 {

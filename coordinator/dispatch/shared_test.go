@@ -42,15 +42,19 @@ func TestHintsFollowTheLot(t *testing.T) {
 			t.Errorf("of others: %d run, %d wait; want 12, 30", p.OthersRun, p.OthersWait)
 		}
 		load := partition.Load{Capability: "build", Project: "shop"}
+		d.Leased(0, load, 5)
 		for i := range 5 {
 			d.Gone("build", fmt.Sprint("0_a_", i))
 		}
-		d.Leased(0, load, 5)
+		synctest.Wait()
+		if got := q.take(); len(got) != 1 || got[0] != "0_a_5" {
+			t.Errorf("with 5 of 4 leased, %v are published", got)
+		}
 		if token, ok := d.Take("build"); ok {
 			t.Errorf("with 5 of 4 a slot is given %s", token)
 		}
 		d.Leased(0, load, 4)
-		if token, ok := d.Take("build"); !ok || token != "0_a_5" {
+		if token, ok := d.Take("build"); !ok || token != "0_a_6" {
 			t.Errorf("with 4 of 4 a slot is given %q", token)
 		}
 		r = d.Report("me")
