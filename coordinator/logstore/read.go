@@ -57,6 +57,9 @@ func (s *Store) Read(ctx context.Context, k Key, offset int64, end func() (size 
 		}
 		f, err := s.next(ctx, k, seq)
 		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound) && sought: // what was found may have been stored twice, and late
+			seq, sought = 0, false
+			continue
 		case errors.Is(err, jetstream.ErrMsgNotFound):
 			if idle++; ended && idle > patience {
 				return &MissingError{Log: k.Token, From: offset, To: size}

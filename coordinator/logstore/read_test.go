@@ -135,3 +135,26 @@ func TestWhatWasDroppedIsNamed(t *testing.T) {
 		t.Errorf("its end: %d bytes, %v", n, missing)
 	}
 }
+
+// TestARepeatMayBeTheLastFrame: where a log ends with a frame that came before, what is sought is
+// found all the same.
+func TestARepeatMayBeTheLastFrame(t *testing.T) {
+	s := opened(t, natstest.Start(t).JetStream(t))
+	whole := noise(4 << 19)
+	k := logstore.Key{Token: "a", Epoch: 1, Counter: 1}
+	for _, f := range [][2]int{{0, 1 << 19}, {1 << 19, 1 << 20}, {1 << 20, 3 << 19}, {3 << 19, 4 << 19}, {0, 1 << 19}, {1 << 20, 1<<20 + 7}} {
+		if !s.Put(k, int64(f[0]), whole[f[0]:f[1]]) {
+			t.Fatal("a frame was not stored")
+		}
+	}
+	for _, from := range []int{1 << 20, 1<<20 + 5, 5 << 18, 4<<19 - 1} {
+		var got []byte
+		err := s.Read(t.Context(), k, int64(from), func() (int64, bool) { return int64(len(whole)), true }, func(_ int64, data []byte) error {
+			got = append(got, data...)
+			return nil
+		})
+		if err != nil || !bytes.Equal(got, whole[from:]) {
+			t.Errorf("from byte %d: %d bytes of %d, %v", from, len(got), len(whole)-from, err)
+		}
+	}
+}
