@@ -5,13 +5,11 @@ package judge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/slipway-build/slipway/chaos/load"
@@ -68,7 +66,7 @@ func Judge(ctx context.Context, e Evidence) (*Verdict, error) {
 		return nil, err
 	}
 	defer hangUp()
-	blobs, err := opened(ctx, func() (*artifact.Store, error) { return artifact.Open(ctx, js, e.Replicas) })
+	blobs, err := queue.Asked(ctx, log, func(ctx context.Context) (*artifact.Store, error) { return artifact.Open(ctx, js, e.Replicas) })
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +79,7 @@ func Judge(ctx context.Context, e Evidence) (*Verdict, error) {
 			r.plans[hash] = p
 			return p, err
 		})
-		j, err := opened(ctx, func() (*journal.Journal, error) {
+		j, err := queue.Asked(ctx, log, func(ctx context.Context) (*journal.Journal, error) {
 			return journal.Open(ctx, js, journal.Config{Partition: n, Owner: "judge", Replicas: e.Replicas, Log: log, Now: time.Now})
 		})
 		if err != nil {
@@ -105,22 +103,6 @@ func Judge(ctx context.Context, e Evidence) (*Verdict, error) {
 	v.Histories, wrong = Linear(e.Told, e.Entries)
 	v.Wrong = append(v.Wrong, wrong...)
 	return v, nil
-}
-
-// opened opens what is kept in NATS, again and again: a cluster whose servers were just killed
-// lets requests pass without an answer.
-func opened[T any](ctx context.Context, open func() (T, error)) (T, error) {
-	for {
-		v, err := open()
-		if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, nats.ErrNoResponders) || ctx.Err() != nil {
-			return v, err
-		}
-		select {
-		case <-time.After(500 * time.Millisecond):
-		case <-ctx.Done():
-			return v, err
-		}
-	}
 }
 
 func (r *read) fold(rec journal.Record) error {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"google.golang.org/grpc"
@@ -18,11 +17,8 @@ import (
 
 // Queue knows the order of what waits for workers.
 type Queue interface {
-	// Place answers positions from 1 by token, the slots of the capability, and the teams of
-	// which no more tasks may run.
+	// Place answers what the tasks of a capability wait among.
 	Place(capability string) dispatch.Place
-	// HeldBack says of workers that could carry out a capability, and take no task, why.
-	HeldBack(capability string) []string
 }
 
 func (s *runs) Explain(ctx context.Context, req *pb.ExplainRequest) (*pb.ExplainResponse, error) {
@@ -57,19 +53,13 @@ func (s *runs) lanes(ctx context.Context, r *run.Run, tokens map[string]int) (ma
 	for _, w := range s.cfg.Sessions.Workers() {
 		aside[w.Instance] = w.Aside()
 	}
-	for _, p := range s.cfg.Partitions.All() {
-		if !p.Here() {
-			continue
-		}
-		var in []partition.Held
-		err := p.Do(ctx, func(tx *partition.Tx) error { in = tx.Leases(); return nil })
-		if err != nil && !errors.Is(err, partition.ErrElsewhere) {
-			return nil, err
-		}
-		for _, l := range in {
-			if !aside[l.Worker.Instance] { // whose slots do not count either
-				taken[l.Can]++
-			}
+	leases, err := s.cfg.leases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range leases {
+		if !aside[l.Worker.Instance] { // whose slots do not count either
+			taken[l.Can]++
 		}
 	}
 	lanes := map[string]explain.Lane{}
@@ -79,7 +69,7 @@ func (s *runs) lanes(ctx context.Context, r *run.Run, tokens map[string]int) (ma
 			continue
 		}
 		place := s.cfg.Queue.Place(c)
-		l := explain.Lane{Slots: place.Slots, Taken: taken[c] + place.OthersRun, Others: place.OthersWait, Position: map[int]int{}, Full: map[string]explain.Quota{}, HeldBack: s.cfg.Queue.HeldBack(c)}
+		l := explain.Lane{Slots: place.Slots, Taken: taken[c] + place.OthersRun, Others: place.OthersWait, Position: map[int]int{}, Full: map[string]explain.Quota{}, HeldBack: place.HeldBack}
 		for team, q := range place.Full {
 			l.Full[team] = explain.Quota(q)
 		}

@@ -28,8 +28,11 @@ type farm struct {
 // workers, but for those that began just now, and the leases of what it owns.
 func (s *farm) ListWorkers(ctx context.Context, req *pb.ListWorkersRequest) (*pb.ListWorkersResponse, error) {
 	out := &pb.ListWorkersResponse{}
-	leases, err := s.leases(ctx)
-	if err != nil {
+	leases, err := s.cfg.leases(ctx)
+	switch {
+	case errors.Is(err, partition.ErrUnavailable):
+		out.Stale = true
+	case err != nil:
 		return nil, toStatus(err)
 	}
 	rows := known(s.cfg.Sessions.Workers(), leases, s.cfg.Cordons.All())
@@ -38,7 +41,7 @@ func (s *farm) ListWorkers(ctx context.Context, req *pb.ListWorkersRequest) (*pb
 		if err != nil {
 			return nil, err
 		}
-		rows, out.Stale = append(rows, theirs...), stale
+		rows, out.Stale = append(rows, theirs...), out.Stale || stale
 	}
 	for _, w := range merged(rows) {
 		if req.GetName() == "" || w.GetName() == req.GetName() {
@@ -48,19 +51,22 @@ func (s *farm) ListWorkers(ctx context.Context, req *pb.ListWorkersRequest) (*pb
 	return out, nil
 }
 
-// leases of the partitions that this coordinator owns.
-func (s *farm) leases(ctx context.Context) ([]partition.Held, error) {
-	var out []partition.Held
-	for _, p := range s.cfg.Partitions.All() {
+// leases of the partitions that this coordinator owns. With an error they are those of the
+// partitions that have answered.
+func (c Config) leases(ctx context.Context) (out []partition.Held, err error) {
+	for _, p := range c.Partitions.All() {
 		if !p.Here() {
 			continue
 		}
-		err := p.Do(ctx, func(tx *partition.Tx) error { out = append(out, tx.Leases()...); return nil })
-		if err != nil && !errors.Is(err, partition.ErrElsewhere) && !errors.Is(err, partition.ErrUnavailable) {
-			return nil, err
+		var in []partition.Held
+		switch e := p.Do(ctx, func(tx *partition.Tx) error { in = tx.Leases(); return nil }); {
+		case e == nil:
+			out = append(out, in...)
+		case !errors.Is(e, partition.ErrElsewhere):
+			err = errors.Join(err, e)
 		}
 	}
-	return out, nil
+	return out, err
 }
 
 // others answers what the other coordinators know. One that cannot be asked, or is too old to
@@ -80,7 +86,7 @@ func (s *farm) others(ctx context.Context) (rows []*pb.Worker, stale bool, err e
 		theirs, err := pb.NewFarmServiceClient(o.Conn).ListWorkers(ctx, &pb.ListWorkersRequest{})
 		switch {
 		case err == nil:
-			rows = append(rows, theirs.GetWorkers()...)
+			rows, stale = append(rows, theirs.GetWorkers()...), stale || theirs.GetStale()
 		case peer.Moved(err), status.Code(err) == codes.Unimplemented:
 			stale = true
 		default:

@@ -20,17 +20,7 @@ func (d *Dispatcher) Aside(capability, instance, why string) {
 	}
 }
 
-// HeldBack answers of the workers that could carry out a capability, and take no task, why
-// they do not.
-func (d *Dispatcher) HeldBack(capability string) []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if l, ok := d.lanes[capability]; ok {
-		return l.heldBack()
-	}
-	return nil
-}
-
+// heldBack says of the workers that take no task why they do not.
 func (l *lane) heldBack() []string { return slices.Sorted(maps.Values(l.aside)) }
 
 // unserved logs capabilities that tasks wait for and nobody has, or nobody who takes tasks.

@@ -158,6 +158,8 @@ type Place struct {
 	Full     map[string]Quota // teams of which no more tasks may run
 	// What other coordinators have of the same workers, where there are others.
 	OthersRun, OthersWait int
+	// HeldBack says of workers that could carry it out, and take no task, why they do not.
+	HeldBack []string
 }
 
 // Place answers for a capability. It costs a copy of the queue.
@@ -168,7 +170,7 @@ func (d *Dispatcher) Place(capability string) Place {
 	if !ok {
 		return Place{}
 	}
-	p := Place{Slots: l.all(), Full: d.full()}
+	p := Place{Slots: l.all(), Full: d.full(), HeldBack: l.heldBack()}
 	if lot, ok := d.lot(l); ok {
 		p.OthersRun, p.OthersWait = max(0, lot.Running-l.busy), max(0, lot.Waiting-l.waiting.Len()-len(l.out))
 	}

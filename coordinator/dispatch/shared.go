@@ -31,11 +31,15 @@ func (d *Dispatcher) quota(t *team) Quota {
 
 // urgent asks for an answer soon: a part of a limit may be to be had elsewhere.
 func (d *Dispatcher) urgent(t *team) {
-	if d.cfg.Shared && t.may < t.limit {
-		select {
-		case d.urge <- struct{}{}:
-		default:
-		}
+	if t.may < t.limit {
+		d.hurry()
+	}
+}
+
+func (d *Dispatcher) hurry() {
+	select {
+	case d.urge <- struct{}{}:
+	default:
 	}
 }
 
@@ -61,12 +65,7 @@ func (d *Dispatcher) Serves(number int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.serves[number] = true
-	if d.cfg.Shared {
-		select {
-		case d.urge <- struct{}{}:
-		default:
-		}
-	}
+	d.hurry()
 }
 
 // room is how many hints of a lane may be out: for free slots of this process's lot, and a few

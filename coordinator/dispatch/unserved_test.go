@@ -72,7 +72,7 @@ func TestTasksThatNobodyCanCarryOut(t *testing.T) {
 		if want := `could carry them out is held back" capability=build tasks=2 workers="[w2 is cordoned (its disk is slow)]"`; !strings.Contains(log.String(), want) {
 			t.Errorf("no %s in the log:\n%s", want, log.String())
 		}
-		if got := d.HeldBack("build"); len(got) != 1 || len(d.HeldBack("render"))+len(d.HeldBack("none")) > 0 {
+		if got := d.Place("build").HeldBack; len(got) != 1 || len(d.Place("render").HeldBack)+len(d.Place("none").HeldBack) > 0 {
 			t.Errorf("held back: %q", got)
 		}
 		if strings.Contains(log.String(), "capability=render") {

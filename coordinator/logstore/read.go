@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/slipway-build/slipway/internal/queue"
 )
 
 const (
@@ -194,12 +196,7 @@ func (s *Store) frame(ctx context.Context, k Key, ask func(context.Context) (*je
 
 // silent reports that nobody answered: a leader is chosen, or NATS starts.
 func silent(err error) bool {
-	for _, is := range []error{context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, jetstream.ErrJetStreamNotEnabled} {
-		if errors.Is(err, is) {
-			return true
-		}
-	}
-	return false
+	return queue.Unanswered(err) || errors.Is(err, jetstream.ErrJetStreamNotEnabled)
 }
 
 // seek finds where to begin, so that an offset far into a log is reached without reading what

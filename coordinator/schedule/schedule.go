@@ -200,8 +200,8 @@ type Waiting struct {
 	Tasks   int
 }
 
-// Sums are how many tasks wait, held or not, by class, team and project, in this order. They
-// cost a walk over the runs that wait.
+// Sums are how many tasks wait, held or not, by class, team and project, in no order. They cost
+// a walk over the runs that wait.
 func (q *Queue) Sums() []Waiting {
 	var out []Waiting
 	for _, class := range []Class{Normal, Urgent, Low} {
@@ -209,11 +209,10 @@ func (q *Queue) Sums() []Waiting {
 		if !ok {
 			continue
 		}
-		for _, team := range slices.Sorted(maps.Keys(c.kids)) {
-			t := c.kids[team]
-			for _, project := range slices.Sorted(maps.Keys(t.kids)) {
+		for team, t := range c.kids {
+			for project, p := range t.kids {
 				w := Waiting{Class: class, Team: team, Share: int(t.weight), Project: project}
-				for _, run := range t.kids[project].kids {
+				for _, run := range p.kids {
 					w.Tasks += run.leaves.Len()
 				}
 				if w.Tasks > 0 {

@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/peer"
 	"github.com/slipway-build/slipway/coordinator/readmodel"
+	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/rpc"
 )
 
@@ -48,7 +49,7 @@ func newReplica(ctx context.Context, cfg config.Config, js jetstream.JetStream, 
 		JS: js, Replicas: cfg.Replicas, Partitions: cfg.Partitions, TTL: cfg.Peers.TTL, Log: log, Now: time.Now,
 		Self: ownership.Replica{ID: id, Name: cfg.Name, Address: reachedAt(cfg, listener), Key: rpc.HashToken(r.token), Shares: true},
 	}
-	r.keeper, err = opened(ctx, log, func(ctx context.Context) (*ownership.Keeper, error) { return ownership.Open(ctx, c) })
+	r.keeper, err = queue.Asked(ctx, log, func(ctx context.Context) (*ownership.Keeper, error) { return ownership.Open(ctx, c) })
 	if err != nil {
 		unlock()
 		return nil, err

@@ -97,7 +97,7 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	defer self.unlock()
-	blobs, err := opened(ctx, log, func(ctx context.Context) (*artifact.Store, error) { return artifact.Open(ctx, js, cfg.Replicas) })
+	blobs, err := queue.Asked(ctx, log, func(ctx context.Context) (*artifact.Store, error) { return artifact.Open(ctx, js, cfg.Replicas) })
 	if err != nil {
 		return err
 	}
@@ -177,11 +177,11 @@ func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.
 }
 
 func stores(ctx context.Context, cfg config.Config, js jetstream.JetStream, log *slog.Logger) (*logstore.Store, *cordon.Store, error) {
-	cordons, err := opened(ctx, log, func(ctx context.Context) (*cordon.Store, error) { return cordon.Open(ctx, js, cfg.Replicas, log) })
+	cordons, err := queue.Asked(ctx, log, func(ctx context.Context) (*cordon.Store, error) { return cordon.Open(ctx, js, cfg.Replicas, log) })
 	if err != nil {
 		return nil, nil, err
 	}
-	logs, err := opened(ctx, log, func(ctx context.Context) (*logstore.Store, error) {
+	logs, err := queue.Asked(ctx, log, func(ctx context.Context) (*logstore.Store, error) {
 		return logstore.Open(ctx, js, cfg.Replicas, int64(cfg.Logs.MaxGiB)<<30, log)
 	})
 	return logs, cordons, err
@@ -194,7 +194,7 @@ func newPartitions(ctx context.Context, cfg config.Config, js jetstream.JetStrea
 			Partition: number, Owner: cfg.Name, Replicas: cfg.Replicas, Snapshots: c.Upkeep.Blobs, Log: c.Log, Now: time.Now,
 		})
 	}
-	return opened(ctx, c.Log, func(ctx context.Context) (*partition.Set, error) { return partition.NewSet(ctx, cfg.Partitions, c) })
+	return queue.Asked(ctx, c.Log, func(ctx context.Context) (*partition.Set, error) { return partition.NewSet(ctx, cfg.Partitions, c) })
 }
 
 func newUpkeep(cfg config.Config, blobs *artifact.Store, logs *logarchive.Archiver) partition.Upkeep {

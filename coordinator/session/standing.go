@@ -141,7 +141,7 @@ type Seen struct {
 }
 
 // Aside: it is given no task.
-func (w Seen) Aside() bool { return w.Draining || w.Cordoned || w.Pressed != "" }
+func (w Seen) Aside() bool { return w.State() != "ready" }
 
 // State of the worker, as a word.
 func (w Seen) State() string {

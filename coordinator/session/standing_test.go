@@ -34,7 +34,7 @@ func TestACordonedWorkerIsGivenNothing(t *testing.T) {
 	if n := f.presence.of("instance-w"); n != 0 {
 		t.Errorf("%d slots count", n)
 	}
-	if got := f.presence.HeldBack("build"); len(got) != 1 || got[0] != "w is cordoned (its disk is slow)" {
+	if got := f.presence.Place("build").HeldBack; len(got) != 1 || got[0] != "w is cordoned (its disk is slow)" {
 		t.Errorf("held back: %q", got)
 	}
 	// One that does not know what it was told asks, and is refused.
@@ -69,7 +69,7 @@ func TestACordonedWorkerIsGivenNothing(t *testing.T) {
 	if n := f.presence.of("instance-w"); n != 2 {
 		t.Errorf("%d slots count again, want 2", n)
 	}
-	if got := f.presence.HeldBack("build"); len(got) != 0 {
+	if got := f.presence.Place("build").HeldBack; len(got) != 0 {
 		t.Errorf("held back: %q", got)
 	}
 	w.lease(f.tokens[3])
@@ -108,7 +108,7 @@ func TestAPressedWorkerIsOfferedNothing(t *testing.T) {
 	if n := f.presence.of("instance-w"); n != 0 {
 		t.Errorf("%d slots count", n)
 	}
-	if got := f.presence.HeldBack("build"); len(got) != 1 || got[0] != "w is pressed (3 % of memory is free)" {
+	if got := f.presence.Place("build").HeldBack; len(got) != 1 || got[0] != "w is pressed (3 % of memory is free)" {
 		t.Errorf("held back: %q", got)
 	}
 	if g := w.ends(ref, "build"); g != nil {
