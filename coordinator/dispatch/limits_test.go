@@ -81,3 +81,20 @@ func TestALateReport(t *testing.T) {
 		t.Errorf("%d tasks of a limit of %d run", n, limit)
 	}
 }
+
+// TestWhoServesNothingHasNoPart: while it served nothing, others were given what it had.
+func TestWhoServesNothingHasNoPart(t *testing.T) {
+	d := dispatch.New(dispatch.Config{Shared: true, Now: time.Now})
+	d.Serves(0)
+	d.Ready("build", "0_x_0", partition.Priority{Team: "core", Share: 1, Running: 3, Project: "p", Run: "x"})
+	d.Report("a")
+	d.Allot(share.Answer{Teams: map[string]share.Part{"core": {May: 3}}})
+	if k := d.Report("a").Teams["core"]; k.May != 3 {
+		t.Fatalf("it obeys %d, want 3", k.May)
+	}
+	d.Left(0)
+	d.Serves(1)
+	if _, ok := d.Room(1, "core", 3); ok {
+		t.Error("it leases by what it was answered before it served nothing")
+	}
+}

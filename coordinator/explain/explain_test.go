@@ -85,6 +85,15 @@ func TestEveryReason(t *testing.T) {
 			l.Full = map[string]explain.Quota{"core": {Running: 5, Limit: 5}}
 			f.Lanes[plan.CapabilityBuild] = l
 		}, explain.Wait{Reason: explain.TeamQuota, Position: 1, Slots: 2}, "quota of core: 5 of 5 tasks run"},
+		"what its team may have is with other coordinators": {0, func(f *explain.Facts, t *run.Task) {
+			t.Spec.Team = "core"
+			l := open
+			l.Full = map[string]explain.Quota{"core": {Running: 2, Limit: 5, May: 1}}
+			f.Lanes[plan.CapabilityBuild] = l
+		}, explain.Wait{Reason: explain.TeamQuota, Position: 1, Slots: 2}, "quota of core: 2 of 5 tasks run; of those that may run, 1 are this coordinator's to give now, and it asks the others for more"},
+		"others wait at other coordinators": {0, func(f *explain.Facts, _ *run.Task) {
+			f.Lanes[plan.CapabilityBuild] = explain.Lane{Slots: 2, Taken: 2, Others: 7, Position: map[int]int{0: 1}}
+		}, explain.Wait{Reason: explain.Queue, Position: 1, Slots: 2, Estimate: 30 * time.Second}, "are taken; other coordinators have 7 tasks more that take turns with them"},
 		"as many of its team run as may, and it is urgent": {0, func(f *explain.Facts, t *run.Task) {
 			f.Run.Plan.Class, t.Spec.Team = plan.ClassUrgent, "core"
 			l := open

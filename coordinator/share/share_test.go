@@ -168,3 +168,70 @@ func TestALongListIsShortened(t *testing.T) {
 		t.Errorf("%d demands for %d tasks, %v", len(few), sum, few)
 	}
 }
+
+// team is a report of a coordinator with its partitions and what it has of one team with a limit of 4.
+func team(id string, moves, may, running, waiting int, partitions ...int) share.Report {
+	return share.Report{
+		From: id, Life: id, Moves: moves, Partitions: partitions,
+		Teams: map[string]share.Team{"core": {Limit: 4, May: may, Running: running, Waiting: waiting}},
+	}
+}
+
+// settled is a table that knows of a, with partitions 0 and 2, and b, with 1 and 3, all that there is.
+func settled(t *testing.T, a, b share.Report, there []string) *share.Table {
+	t.Helper()
+	table := share.NewTable(4)
+	for range 2 {
+		table.Take(a, there, 0)
+		table.Take(b, there, 0)
+	}
+	return table
+}
+
+// TestWhatWasAnsweredCounts before the next report says that it is obeyed.
+func TestWhatWasAnsweredCounts(t *testing.T) {
+	there := []string{"a", "b"}
+	table := settled(t, team("a", 0, 0, 0, 0, 0, 2), team("b", 0, 0, 0, 0, 1, 3), there)
+	if may := table.Take(team("a", 0, 0, 0, 9, 0, 2), there, 0).Teams["core"].May; may != 2 && may != 4 {
+		t.Fatalf("who alone has tasks may have %d of 4", may)
+	}
+	table.Take(team("b", 0, 0, 0, 0, 1, 3), there, 0)
+	given := table.Take(team("a", 0, 2, 0, 9, 0, 2), there, 0).Teams["core"].May
+	if also := table.Take(team("b", 0, 0, 0, 9, 1, 3), there, 0).Teams["core"].May; given+also > 4 {
+		t.Errorf("%d of 4 are answered to one, and %d to the other", given, also)
+	}
+}
+
+// TestAReportFromBeforeAPartitionWasLeftVouchesForNothing: b took partition 2 from a, leased a task
+// there, and left it; a's report that was under way still counts it.
+func TestAReportFromBeforeAPartitionWasLeftVouchesForNothing(t *testing.T) {
+	there := []string{"a", "b"}
+	old := team("a", 0, 1, 1, 0, 0, 2)
+	table := settled(t, old, team("b", 0, 3, 3, 9, 1, 3), there)
+	left := team("b", 1, 2, 2, 9, 1, 3) // one lease, and the right to it, went with the partition
+	for i, r := range []share.Report{left, old, left, team("a", 1, 1, 1, 0, 0), left, team("a", 1, 1, 1, 0, 0), left} {
+		if may := table.Take(r, there, 0).Teams["core"].May; r.From == "b" && may > 2 {
+			t.Fatalf("report %d: b may have %d, and nobody counts the lease that it left", i, may)
+		}
+	}
+	found := team("a", 1, 1, 2, 0, 0, 2) // a has it again, with what is leased there
+	table.Take(found, there, 0)
+	if may := table.Take(left, there, 0).Teams["core"].May; may != 2 {
+		t.Errorf("once it is counted b may have %d, want 2", may)
+	}
+}
+
+// TestAReportFromBeforeSomebodyDiedVouchesForNothing: c took partition 2 from a, and died.
+func TestAReportFromBeforeSomebodyDiedVouchesForNothing(t *testing.T) {
+	all, rest := []string{"a", "b", "c"}, []string{"a", "b"}
+	old, b := team("a", 0, 1, 0, 0, 0, 2), team("b", 0, 1, 1, 9, 1, 3)
+	table := settled(t, old, b, all)
+	for range 2 {
+		table.Take(team("c", 0, 2, 2, 0), all, 0)
+	}
+	for i, r := range []share.Report{b, old, b, team("a", 1, 1, 0, 0, 0), b, team("a", 1, 1, 0, 0, 0), b} {
+		if may := table.Take(r, rest, 0).Teams["core"].May; r.From == "b" && may > 1 {
+			t.Fatalf("report %d: b may have %d, and nobody counts what c had leased", i, may)
+		}
+	}
+}
