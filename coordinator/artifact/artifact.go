@@ -98,12 +98,14 @@ func (s *Store) Put(ctx context.Context, data []byte) (string, error) {
 
 // store makes one part durable, unless it is there. A refusal alone does not say that it is:
 // with replicas the server refuses it also while somebody else's same part is only on its
-// way, and may be lost with its leader.
+// way, and may be lost with its leader. Should the leader never notice that nothing is on
+// its way any more, another one does.
 func (s *Store) store(ctx context.Context, digest string, n int, h nats.Header, data []byte) error {
 	to, err := subject(digest, n)
 	if err != nil {
 		return err
 	}
+	since := time.Now()
 	for {
 		_, err = ask(ctx, s.patience, func(ctx context.Context) (*jetstream.PubAck, error) {
 			return s.js.PublishMsg(ctx, &nats.Msg{Subject: to, Header: h, Data: data})
@@ -115,12 +117,23 @@ func (s *Store) store(ctx context.Context, digest string, n int, h nats.Header, 
 		if _, err = s.leaders(ctx, to); !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return err //nolint:wrapcheck // as above
 		}
+		if time.Since(since) > s.patience {
+			since = time.Now()
+			s.elect(ctx)
+		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// elect has the replicas of the stream elect another leader. That there are none is no error.
+func (s *Store) elect(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	_, _ = s.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil)
 }
 
 // Get reads a blob and verifies it.

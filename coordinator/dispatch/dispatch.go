@@ -33,6 +33,9 @@ const (
 	// ripe is how long a hint may be out before it is given to a slot that asks this coordinator
 	// for its next task.
 	ripe = 50 * time.Millisecond
+	// vain is how often a hint is published again while slots are free, before the queue is taken
+	// for broken and made anew; twice as often after each time, up to vainMost.
+	vain, vainMost = 4, 64
 	// nobody is how long tasks may wait with no worker for them before the log says so, and says it again.
 	nobody = time.Minute
 )
@@ -41,6 +44,8 @@ const (
 type Queue interface {
 	Publish(ctx context.Context, capability string, tokens ...string) error
 	EnsureConsumer(ctx context.Context, capability string) error
+	// Drop forgets all hints and consumers, so that Open makes the queue anew.
+	Drop(ctx context.Context) error
 }
 
 // Config of a dispatcher.
@@ -82,6 +87,7 @@ type lane struct {
 	leased   map[load]int
 	busy     int // of those, all
 	lot      share.Lot
+	patience int       // vain, or more
 	ripe     []string  // hints that were out for long when Take looked, the oldest last
 	looked   time.Time // when it did
 	consumer bool
@@ -185,7 +191,7 @@ func (d *Dispatcher) Place(capability string) Place {
 func (d *Dispatcher) lane(capability string) *lane {
 	l, ok := d.lanes[capability]
 	if !ok {
-		l = &lane{out: map[string]hint{}, hints: map[string]int{}, slots: map[string]int{}, aside: map[string]string{}, leased: map[load]int{}}
+		l = &lane{out: map[string]hint{}, hints: map[string]int{}, slots: map[string]int{}, aside: map[string]string{}, leased: map[load]int{}, patience: vain}
 		d.lanes[capability] = l
 		for name := range d.teams {
 			d.weigh(l, name)
@@ -246,27 +252,36 @@ func (d *Dispatcher) lost() {
 	for _, l := range d.lanes {
 		l.consumer = false
 		for t, h := range l.out {
-			l.out[t] = hint{who: h.who}
+			l.out[t] = hint{who: h.who} // and nothing was in vain
 		}
 	}
 }
 
+// publish what is due. That it fails for one capability keeps none from the others.
 func (d *Dispatcher) publish(ctx context.Context, q Queue) error {
-	for capability, tokens := range d.due() {
-		if err := d.ensure(ctx, q, capability); err != nil {
-			d.unsent(capability, tokens)
-			d.cfg.Log.WarnContext(ctx, "tasks are not published", "capability", capability, "err", err)
-			return err
+	due, stuck := d.due()
+	if stuck != "" {
+		d.cfg.Log.WarnContext(ctx, "slots are free, and no worker asks for a task that was published again and again: the task queue is made anew; can the workers reach NATS?", "capability", stuck)
+		err := q.Drop(ctx)
+		if err == nil {
+			return queue.ErrGone // what is due is published once it is there again, as all that is out
 		}
-		err := q.Publish(ctx, capability, tokens...)
-		failpoint.Hit(failpoint.HintPublished)
+		d.cfg.Log.WarnContext(ctx, "task queue is not made anew", "err", err)
+	}
+	var failed error
+	for capability, tokens := range due {
+		err := d.ensure(ctx, q, capability)
+		if err == nil {
+			err = q.Publish(ctx, capability, tokens...)
+			failpoint.Hit(failpoint.HintPublished)
+		}
 		if err != nil {
 			d.unsent(capability, tokens)
 			d.cfg.Log.WarnContext(ctx, "tasks are not published", "capability", capability, "tasks", len(tokens), "err", err)
-			return err
+			failed = errors.Join(failed, err)
 		}
 	}
-	return nil
+	return failed
 }
 
 func (d *Dispatcher) ensure(ctx context.Context, q Queue, capability string) error {
@@ -286,19 +301,29 @@ func (d *Dispatcher) ensure(ctx context.Context, q Queue, capability string) err
 }
 
 // due takes what must be published now, and marks it as out. A capability that has
-// workers is there even with nothing to publish, so that its consumer is made.
-func (d *Dispatcher) due() map[string][]string {
+// workers is there even with nothing to publish, so that its consumer is made. stuck is a
+// capability of which a hint was published in vain for long.
+func (d *Dispatcher) due() (out map[string][]string, stuck string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.cfg.Now()
-	out := map[string][]string{}
+	out = map[string][]string{}
 	for c, l := range d.lanes {
 		var tokens []string
+		free, most := d.free(l), 0
 		for t, h := range l.out {
 			if now.Sub(h.at) >= sweep && !planted.LostHintStaysLost.On() {
 				tokens = append(tokens, t)
-				l.out[t] = hint{now, h.who}
+				if h.vain++; !free || h.at.IsZero() {
+					h.vain = 0
+				}
+				h.at = now
+				l.out[t] = h
+				most = max(most, h.vain)
 			}
+		}
+		if most >= l.patience {
+			stuck, l.patience = c, min(2*l.patience, vainMost)
 		}
 		for room := d.room(l); len(l.out) < room; {
 			token, ok := d.next(l, now)
@@ -311,7 +336,7 @@ func (d *Dispatcher) due() map[string][]string {
 			out[c] = tokens
 		}
 	}
-	return out
+	return out, stuck
 }
 
 // next takes the task that is next in the order out of those that wait; mu is held.
@@ -352,7 +377,8 @@ func (d *Dispatcher) Take(capability string) (token string, ok bool) {
 		token = l.ripe[len(l.ripe)-1]
 		l.ripe = l.ripe[:len(l.ripe)-1]
 		if h, out := l.out[token]; out {
-			l.out[token] = hint{now, h.who}
+			h.at = now
+			l.out[token] = h
 			return token, true
 		}
 	}

@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -55,7 +56,7 @@ func TestWhatIsSomebodyElsesTakesNoRoom(t *testing.T) {
 		if depth := d.Depth()["build"]; depth != 1 {
 			t.Errorf("%d wait, want 1", depth)
 		}
-		time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock: the sweeper comes by
+		time.Sleep(15 * time.Second) //nolint:forbidigo // the bubble's clock: the sweeper comes by
 		synctest.Wait()
 		for _, token := range q.take() {
 			if token != "30_web-1-x_0" {
@@ -65,13 +66,29 @@ func TestWhatIsSomebodyElsesTakesNoRoom(t *testing.T) {
 	})
 }
 
+// anew is what stands among what was published where the queue was made anew.
+const anew = "(anew)"
+
 // hints is a queue that keeps what it is told.
 type hints struct {
-	mu   sync.Mutex
-	sent []string
+	mu    sync.Mutex
+	sent  []string
+	fails string // for this capability there is no consumer
 }
 
-func (h *hints) EnsureConsumer(context.Context, string) error { return nil }
+func (h *hints) EnsureConsumer(_ context.Context, capability string) error {
+	if capability == h.fails {
+		return errors.New("no consumer") //nolint:err113 // what it is does not matter
+	}
+	return nil
+}
+
+func (h *hints) Drop(context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sent = append(h.sent, anew)
+	return nil
+}
 
 func (h *hints) Publish(_ context.Context, _ string, tokens ...string) error {
 	h.mu.Lock()

@@ -36,8 +36,9 @@ func (t *team) lease(number, n int) {
 
 // hint is a task that was published and is not leased.
 type hint struct {
-	at  time.Time
-	who share.Who
+	at   time.Time
+	who  share.Who
+	vain int // how often it was published again while slots were free
 }
 
 // Running says how many tasks of a team a partition has leased.
@@ -141,7 +142,7 @@ func (d *Dispatcher) full() map[string]Quota {
 
 // published notes that a hint is out.
 func (l *lane) published(t schedule.Task, now time.Time) {
-	l.out[t.Token] = hint{now, share.Who{Class: t.Class, Team: t.Team, Share: t.Share, Project: t.Project}}
+	l.out[t.Token] = hint{at: now, who: share.Who{Class: t.Class, Team: t.Team, Share: t.Share, Project: t.Project}}
 	if t.Team != "" {
 		l.hints[t.Team]++
 	}
@@ -154,6 +155,7 @@ func (l *lane) taken(token string) (team string) {
 		return ""
 	}
 	delete(l.out, token)
+	l.patience = vain
 	if h.who.Team != "" {
 		l.hints[h.who.Team]--
 	}

@@ -86,6 +86,19 @@ func (d *Dispatcher) lot(l *lane) (share.Lot, bool) {
 	return l.lot, d.cfg.Shared && d.cfg.Now().Sub(d.allotted) < stale
 }
 
+// free reports that the farm has slots of a lane that nobody uses, as far as this process knows.
+func (d *Dispatcher) free(l *lane) bool {
+	busy := l.busy
+	if d.cfg.Shared {
+		lot, ok := d.lot(l)
+		if !ok {
+			return false
+		}
+		busy = max(busy, lot.Running)
+	}
+	return busy < l.all()
+}
+
 // passes: the slots that become free are others' now.
 func (d *Dispatcher) passes(l *lane) bool {
 	lot, ok := d.lot(l)

@@ -125,6 +125,13 @@ type hints struct{ w *world }
 
 func (h hints) EnsureConsumer(context.Context, string) error { return nil }
 
+func (h hints) Drop(context.Context) error {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	clear(h.w.queue)
+	return nil
+}
+
 func (h hints) Publish(_ context.Context, capability string, tokens ...string) error {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()

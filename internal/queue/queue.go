@@ -70,6 +70,14 @@ func (q *Queue) EnsureConsumer(ctx context.Context, capability string) error {
 	return nil
 }
 
+// Drop forgets the queue, with every hint and consumer. Everybody who uses it is told ErrGone.
+func (q *Queue) Drop(ctx context.Context) error {
+	if err := gone(q.js.DeleteStream(ctx, stream)); err != nil && !errors.Is(err, ErrGone) {
+		return fmt.Errorf("drop task queue: %w", err)
+	}
+	return nil
+}
+
 // Publish makes tasks of a capability known, many at once. That one is known already is
 // success. The server answers for the last one alone, after it has taken all of them: what
 // it did not take of the others is published again like any hint that is lost.

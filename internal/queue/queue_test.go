@@ -61,6 +61,13 @@ func TestATaskIsKnownOnceUntilItIsAnswered(t *testing.T) {
 }
 
 func TestALostQueueIsMadeAgain(t *testing.T) {
+	for _, how := range []string{"the server lost its memory", "dropped"} {
+		t.Run(how, func(t *testing.T) { madeAgain(t, how == "dropped") })
+	}
+}
+
+func madeAgain(t *testing.T, dropped bool) {
+	t.Helper()
 	srv := natstest.Start(t)
 	js := srv.JetStream(t)
 	open := func() *queue.Queue {
@@ -78,7 +85,13 @@ func TestALostQueueIsMadeAgain(t *testing.T) {
 	if err := q.Publish(t.Context(), "build", "a"); err != nil {
 		t.Fatal(err)
 	}
-	srv.Restart(t)
+	if dropped {
+		if err := errors.Join(q.Drop(t.Context()), q.Drop(t.Context())); err != nil { // the second time there is none
+			t.Fatal(err)
+		}
+	} else {
+		srv.Restart(t)
+	}
 	// Until the connection is back the error may be another.
 	var err error
 	for i := 0; i < 100 && !errors.Is(err, queue.ErrGone); i++ {

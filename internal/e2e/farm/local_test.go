@@ -79,6 +79,11 @@ func start(t *testing.T) *local {
 	f.must(err)
 	f.token = file.Token
 	f.runs = f.client(file.Address)
+	t.Cleanup(func() {
+		if t.Failed() {
+			f.tell()
+		}
+	})
 	return f
 }
 
@@ -101,6 +106,39 @@ func (f *local) stopped(p *process.Process) {
 	}
 	if _, err := clientfile.Read(f.state); !errors.Is(err, clientfile.ErrNone) {
 		f.t.Errorf("client.yaml of a farm that has stopped: %v", err)
+	}
+}
+
+// tell logs what a failure left: what goes on and what waits in each run that has not ended, and the end of
+// each program's log.
+func (f *local) tell() {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.t.Context()), 10*time.Second)
+	defer cancel()
+	list, err := f.runs.List(ctx, &pb.ListRequest{})
+	f.t.Log("runs:", len(list.GetRuns()), err)
+	for _, r := range list.GetRuns() {
+		if r.GetFinishedAt() != nil {
+			continue
+		}
+		got, err := f.runs.Get(ctx, &pb.GetRequest{Run: r.GetId()})
+		f.t.Log(r.GetId(), r.GetState(), err)
+		for _, task := range got.GetRun().GetTasks() {
+			if task.GetState() != pb.TaskState_TASK_STATE_SUCCEEDED {
+				f.t.Log(task.GetId(), task.GetState(), task.GetAttempts())
+			}
+		}
+		why, err := f.runs.Explain(ctx, &pb.ExplainRequest{Run: r.GetId()})
+		f.t.Log("explain:", err)
+		for _, w := range why.GetWaits() {
+			f.t.Log(w.GetTask(), w.GetReason(), w.GetMessage())
+		}
+	}
+	logs, _ := filepath.Glob(filepath.Join(f.state, "logs", "*.log"))
+	for _, name := range logs {
+		data, _ := os.ReadFile(name)
+		lines := strings.SplitAfter(string(data), "\n")
+		f.t.Logf("%s:\n%s", filepath.Base(name), strings.Join(lines[max(0, len(lines)-30):], ""))
 	}
 }
 

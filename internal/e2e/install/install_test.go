@@ -296,12 +296,14 @@ func (p *place) secrets(t *testing.T, tokens map[string]string) {
 	}
 }
 
-// list asks the farm from a pod beside it, as a person in the cluster's network would.
+// list asks the farm from a pod beside it, as a person in the cluster's network would. The pod asks
+// again when nobody answers: kube-proxy may learn a moment later than the deployer that the
+// coordinator is ready.
 func (p *place) list(t *testing.T, image, token string) []byte {
 	t.Helper()
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "ask"}}
 	pod.Spec = corev1.PodSpec{
-		RestartPolicy: corev1.RestartPolicyNever,
+		RestartPolicy: corev1.RestartPolicyOnFailure,
 		Containers: []corev1.Container{{
 			Name: "slipway", Image: image, Command: []string{"slipway", "list", "-o", "json"},
 			Env: []corev1.EnvVar{
@@ -325,7 +327,7 @@ func (p *place) list(t *testing.T, image, token string) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if phase := now.Status.Phase; phase == corev1.PodSucceeded || phase == corev1.PodFailed || time.Now().After(deadline) {
+		if phase := now.Status.Phase; phase == corev1.PodSucceeded || time.Now().After(deadline) {
 			out, err := pods.GetLogs("ask", &corev1.PodLogOptions{}).DoRaw(t.Context())
 			if err != nil || phase != corev1.PodSucceeded {
 				t.Fatalf("slipway list in the cluster: %s, %v\n%s\n%+v", phase, err, out, now.Status.ContainerStatuses)
