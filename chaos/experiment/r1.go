@@ -3,6 +3,7 @@ package experiment
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,6 +61,7 @@ func killCoordinators(ctx context.Context, e *Env, cfg farm.Config, n int) (*Out
 	figures := map[string]any{}
 	random, at := 0, 0
 	var hurt []outage
+	var deaths []int64 // of any coordinator
 	for range n {
 		i := e.Rand.IntN(len(t.Coordinators))
 		if random <= at*10/11 {
@@ -69,6 +71,7 @@ func killCoordinators(ctx context.Context, e *Env, cfg farm.Config, n int) (*Out
 		} else {
 			p := points[at%len(points)]
 			at++
+			deaths = append(deaths, witness.Now()) // killAt starts it anew
 			o, ok, err := t.killAt(ctx, i, p)
 			if err != nil {
 				return nil, err
@@ -97,7 +100,10 @@ func killCoordinators(ctx context.Context, e *Env, cfg farm.Config, n int) (*Out
 	if err != nil {
 		return nil, err
 	}
-	o.times["next_dispatch"] = next(t.Book.Entries(), hurt)
+	for _, h := range hurt {
+		deaths = append(deaths, h.at)
+	}
+	o.times["next_dispatch"], o.times["next_dispatch_alone"] = next(t.Book.Entries(), hurt, deaths, 3*cfg.TTL)
 	return o, nil
 }
 
@@ -157,20 +163,28 @@ func (t *trial) outage(ctx context.Context, coordinator int) outage {
 	return outage{witness.Now(), t.Owned(ctx, coordinator)}
 }
 
-// next is how long it took after each outage until a task of each project was begun.
-func next(entries []witness.Entry, hurt []outage) *times {
-	out := &times{}
+// next is how long it took after each outage until a task of each project was begun; alone of
+// those in which no other coordinator died meanwhile, nor in a time of calm before.
+func next(entries []witness.Entry, hurt []outage, deaths []int64, calm time.Duration) (all, alone *times) {
+	all, alone = &times{}, &times{}
+	slices.Sort(deaths)
 	for _, o := range hurt {
+		i, _ := slices.BinarySearch(deaths, o.at+1) // the next death
+		j, _ := slices.BinarySearch(deaths, o.at-int64(calm))
+		calmly := j == len(deaths) || deaths[j] >= o.at
 		for _, project := range o.owned {
 			for _, e := range entries {
 				if e.Kind == witness.Begin && e.Done && e.Call > o.at && strings.HasPrefix(e.Attempt.Run, project+"-") {
-					out.add(time.Duration(e.Call - o.at))
+					all.add(time.Duration(e.Call - o.at))
+					if calmly && (i == len(deaths) || deaths[i] > e.Call) {
+						alone.add(time.Duration(e.Call - o.at))
+					}
 					break
 				}
 			}
 		}
 	}
-	return out
+	return all, alone
 }
 
 // forget kills NATS, so that nothing becomes durable, and every coordinator a moment later.
