@@ -19,8 +19,6 @@ import (
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/schedule"
 	"github.com/slipway-build/slipway/coordinator/share"
-	"github.com/slipway-build/slipway/internal/failpoint"
-	"github.com/slipway-build/slipway/internal/planted"
 	"github.com/slipway-build/slipway/internal/queue"
 )
 
@@ -28,14 +26,9 @@ const (
 	// margin is how many hints of a capability are out beyond its slots, so that a freed
 	// slot finds the next task without a round trip through the owner.
 	margin = 8
-	// sweep is how long a hint may be out before it is published again.
-	sweep = 5 * time.Second
 	// ripe is how long a hint may be out before it is given to a slot that asks this coordinator
 	// for its next task.
 	ripe = 50 * time.Millisecond
-	// vain is how often a hint is published again while slots are free, before the queue is taken
-	// for broken and made anew; twice as often after each time, up to vainMost.
-	vain, vainMost = 4, 64
 	// nobody is how long tasks may wait with no worker for them before the log says so, and says it again.
 	nobody = time.Minute
 )
@@ -88,6 +81,7 @@ type lane struct {
 	busy     int // of those, all
 	lot      share.Lot
 	patience int       // vain, or more
+	failing  time.Time // since when nothing can be published, or since the queue was last made anew for that; zero: it can
 	ripe     []string  // hints that were out for long when Take looked, the oldest last
 	looked   time.Time // when it did
 	consumer bool
@@ -245,100 +239,6 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 }
 
-// lost forgets what an earlier queue was told.
-func (d *Dispatcher) lost() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, l := range d.lanes {
-		l.consumer = false
-		for t, h := range l.out {
-			l.out[t] = hint{who: h.who} // and nothing was in vain
-		}
-	}
-}
-
-// publish what is due. That it fails for one capability keeps none from the others.
-func (d *Dispatcher) publish(ctx context.Context, q Queue) error {
-	due, stuck := d.due()
-	if stuck != "" {
-		d.cfg.Log.WarnContext(ctx, "slots are free, and no worker asks for a task that was published again and again: the task queue is made anew; can the workers reach NATS?", "capability", stuck)
-		err := q.Drop(ctx)
-		if err == nil {
-			return queue.ErrGone // what is due is published once it is there again, as all that is out
-		}
-		d.cfg.Log.WarnContext(ctx, "task queue is not made anew", "err", err)
-	}
-	var failed error
-	for capability, tokens := range due {
-		err := d.ensure(ctx, q, capability)
-		if err == nil {
-			err = q.Publish(ctx, capability, tokens...)
-			failpoint.Hit(failpoint.HintPublished)
-		}
-		if err != nil {
-			d.unsent(capability, tokens)
-			d.cfg.Log.WarnContext(ctx, "tasks are not published", "capability", capability, "tasks", len(tokens), "err", err)
-			failed = errors.Join(failed, err)
-		}
-	}
-	return failed
-}
-
-func (d *Dispatcher) ensure(ctx context.Context, q Queue, capability string) error {
-	d.mu.Lock()
-	have := d.lane(capability).consumer
-	d.mu.Unlock()
-	if have {
-		return nil
-	}
-	if err := q.EnsureConsumer(ctx, capability); err != nil {
-		return err
-	}
-	d.mu.Lock()
-	d.lane(capability).consumer = true
-	d.mu.Unlock()
-	return nil
-}
-
-// due takes what must be published now, and marks it as out. A capability that has
-// workers is there even with nothing to publish, so that its consumer is made. stuck is a
-// capability of which a hint was published in vain for long.
-func (d *Dispatcher) due() (out map[string][]string, stuck string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := d.cfg.Now()
-	out = map[string][]string{}
-	for c, l := range d.lanes {
-		var tokens []string
-		free, most := d.free(l), 0
-		for t, h := range l.out {
-			if now.Sub(h.at) >= sweep && !planted.LostHintStaysLost.On() {
-				tokens = append(tokens, t)
-				if h.vain++; !free || h.at.IsZero() {
-					h.vain = 0
-				}
-				h.at = now
-				l.out[t] = h
-				most = max(most, h.vain)
-			}
-		}
-		if most >= l.patience {
-			stuck, l.patience = c, min(2*l.patience, vainMost)
-		}
-		for room := d.room(l); len(l.out) < room; {
-			token, ok := d.next(l, now)
-			if !ok {
-				break
-			}
-			tokens = append(tokens, token)
-		}
-		if len(tokens) > 0 || !l.consumer && l.all() > 0 {
-			out[c] = tokens
-		}
-	}
-	return out, stuck
-}
-
 // next takes the task that is next in the order out of those that wait; mu is held.
 func (d *Dispatcher) next(l *lane, now time.Time) (token string, ok bool) {
 	next, ok := l.waiting.Next()
@@ -413,18 +313,6 @@ func (d *Dispatcher) Leased(number int, of partition.Load, n int) {
 		delete(l.leased, k)
 	} else {
 		l.leased[k] = n
-	}
-}
-
-// unsent lets the next round publish again.
-func (d *Dispatcher) unsent(capability string, tokens []string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l := d.lane(capability)
-	for _, t := range tokens {
-		if h, ok := l.out[t]; ok {
-			l.out[t] = hint{who: h.who}
-		}
 	}
 }
 

@@ -74,9 +74,12 @@ type hints struct {
 	mu    sync.Mutex
 	sent  []string
 	fails string // for this capability there is no consumer
+	heal  bool   // by being made anew
 }
 
 func (h *hints) EnsureConsumer(_ context.Context, capability string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if capability == h.fails {
 		return errors.New("no consumer") //nolint:err113 // what it is does not matter
 	}
@@ -87,6 +90,9 @@ func (h *hints) Drop(context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.sent = append(h.sent, anew)
+	if h.heal {
+		h.fails = ""
+	}
 	return nil
 }
 

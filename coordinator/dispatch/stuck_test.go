@@ -68,7 +68,8 @@ func TestAQueueThatGivesNothingIsMadeAnew(t *testing.T) {
 func TestOneCapabilityDoesNotStandInTheWayOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, q := running(t)
-		q.fails = "render"
+		q.fails, q.heal = "render", true
+		d.Worker("render", "w0", 1)
 		for i, can := range []string{"build", "render", "deploy_dev", "deploy_prod"} {
 			d.Ready(can, "0_shop-1-x_"+can, partition.Priority{Project: "shop", Run: "shop-1", Index: i})
 		}
@@ -77,6 +78,22 @@ func TestOneCapabilityDoesNotStandInTheWayOfOthers(t *testing.T) {
 		slices.Sort(got)
 		if want := []string{"0_shop-1-x_build", "0_shop-1-x_deploy_dev", "0_shop-1-x_deploy_prod"}; !slices.Equal(slices.Compact(got), want) {
 			t.Errorf("published at once: %v, want %v", got, want)
+		}
+		for range 9 { // the others are taken
+			for _, can := range []string{"build", "deploy_dev", "deploy_prod"} {
+				d.Gone(can, "0_shop-1-x_"+can)
+			}
+			time.Sleep(3 * time.Second) //nolint:forbidigo // the bubble's clock
+			synctest.Wait()
+			if got := q.take(); len(got) > 0 {
+				t.Errorf("while there is no consumer: %v", got)
+			}
+		}
+		// What fails for long is made anew.
+		time.Sleep(10 * time.Second) //nolint:forbidigo // the bubble's clock
+		synctest.Wait()
+		if got := q.take(); len(got) < 2 || got[0] != anew || got[1] != "0_shop-1-x_render" {
+			t.Errorf("when it has failed for long: %v", got)
 		}
 	})
 }

@@ -1,0 +1,153 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/failpoint"
+	"github.com/slipway-build/slipway/internal/planted"
+	"github.com/slipway-build/slipway/internal/queue"
+)
+
+const (
+	// sweep is how long a hint may be out before it is published again.
+	sweep = 5 * time.Second
+	// vain is how often a hint is published again while slots are free, before the queue is taken
+	// for broken and made anew; twice as often after each time, up to vainMost.
+	vain, vainMost = 4, 64
+	// mute is how long a queue may take no hint of a capability before it is made anew.
+	mute = 30 * time.Second
+)
+
+// lost forgets what an earlier queue was told.
+func (d *Dispatcher) lost() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.lanes {
+		l.consumer = false
+		for t, h := range l.out {
+			l.out[t] = hint{who: h.who} // and nothing was in vain
+		}
+	}
+}
+
+// publish what is due. That it fails for one capability keeps none from the others.
+func (d *Dispatcher) publish(ctx context.Context, q Queue) error {
+	due, stuck := d.due()
+	if stuck != "" {
+		return d.anew(ctx, q, "slots are free, and no worker asks for a task that was published again and again: the task queue is made anew; can the workers reach NATS?", stuck)
+	}
+	var failed error
+	for capability, tokens := range due {
+		err := d.ensure(ctx, q, capability)
+		if err == nil {
+			err = q.Publish(ctx, capability, tokens...)
+			failpoint.Hit(failpoint.HintPublished)
+		}
+		if err != nil {
+			d.unsent(capability, tokens)
+			d.cfg.Log.WarnContext(ctx, "tasks are not published", "capability", capability, "tasks", len(tokens), "err", err)
+			failed = errors.Join(failed, err)
+		}
+		if d.mute(capability, err != nil) {
+			return d.anew(ctx, q, "no task can be published for long: the task queue is made anew", capability)
+		}
+	}
+	return failed
+}
+
+// anew drops the queue, so that Run opens another; everything that is out is published there.
+func (d *Dispatcher) anew(ctx context.Context, q Queue, why, capability string) error {
+	d.cfg.Log.WarnContext(ctx, why, "capability", capability)
+	if err := q.Drop(ctx); err != nil {
+		d.cfg.Log.WarnContext(ctx, "task queue is not made anew", "err", err)
+		return err //nolint:wrapcheck // Run looks at what it is alone
+	}
+	return queue.ErrGone
+}
+
+// mute notes whether hints of a capability could be published, and reports that they could
+// not for long.
+func (d *Dispatcher) mute(capability string, failed bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l, now := d.lane(capability), d.cfg.Now()
+	switch {
+	case !failed:
+		l.failing = time.Time{}
+	case l.failing.IsZero():
+		l.failing = now
+	case now.Sub(l.failing) >= mute:
+		l.failing = now
+		return true
+	}
+	return false
+}
+
+func (d *Dispatcher) ensure(ctx context.Context, q Queue, capability string) error {
+	d.mu.Lock()
+	have := d.lane(capability).consumer
+	d.mu.Unlock()
+	if have {
+		return nil
+	}
+	if err := q.EnsureConsumer(ctx, capability); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.lane(capability).consumer = true
+	d.mu.Unlock()
+	return nil
+}
+
+// due takes what must be published now, and marks it as out. A capability that has
+// workers is there even with nothing to publish, so that its consumer is made. stuck is a
+// capability of which a hint was published in vain for long.
+func (d *Dispatcher) due() (out map[string][]string, stuck string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.cfg.Now()
+	out = map[string][]string{}
+	for c, l := range d.lanes {
+		var tokens []string
+		free, most := d.free(l), 0
+		for t, h := range l.out {
+			if now.Sub(h.at) >= sweep && !planted.LostHintStaysLost.On() {
+				tokens = append(tokens, t)
+				if h.vain++; !free || h.at.IsZero() {
+					h.vain = 0
+				}
+				h.at = now
+				l.out[t] = h
+				most = max(most, h.vain)
+			}
+		}
+		if most >= l.patience {
+			stuck, l.patience = c, min(2*l.patience, vainMost)
+		}
+		for room := d.room(l); len(l.out) < room; {
+			token, ok := d.next(l, now)
+			if !ok {
+				break
+			}
+			tokens = append(tokens, token)
+		}
+		if len(tokens) > 0 || !l.consumer && l.all() > 0 {
+			out[c] = tokens
+		}
+	}
+	return out, stuck
+}
+
+// unsent lets the next round publish again.
+func (d *Dispatcher) unsent(capability string, tokens []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lane(capability)
+	for _, t := range tokens {
+		if h, ok := l.out[t]; ok {
+			l.out[t] = hint{who: h.who}
+		}
+	}
+}
