@@ -125,6 +125,8 @@ func reason(r explain.Reason) pb.WaitReason {
 		return pb.WaitReason_WAIT_REASON_QUOTA
 	case explain.Group:
 		return pb.WaitReason_WAIT_REASON_GROUP
+	case explain.Shared:
+		return pb.WaitReason_WAIT_REASON_SHARED
 	default:
 		return pb.WaitReason_WAIT_REASON_UNSPECIFIED
 	}

@@ -36,7 +36,7 @@ func (d *Dispatcher) lost() {
 func (d *Dispatcher) publish(ctx context.Context, q Queue) error {
 	due, stuck := d.due()
 	if stuck != "" {
-		return d.anew(ctx, q, "slots are free, and no worker asks for a task that was published again and again: the task queue is made anew; can the workers reach NATS?", stuck)
+		return d.anew(ctx, q, "slots are free, and no worker asks for a task that was published again and again; can the workers reach NATS?", stuck)
 	}
 	var failed error
 	for capability, tokens := range due {
@@ -51,7 +51,7 @@ func (d *Dispatcher) publish(ctx context.Context, q Queue) error {
 			failed = errors.Join(failed, err)
 		}
 		if d.mute(capability, err != nil) {
-			return d.anew(ctx, q, "no task can be published for long: the task queue is made anew", capability)
+			return d.anew(ctx, q, "no task could be published for long", capability)
 		}
 	}
 	return failed
@@ -59,7 +59,7 @@ func (d *Dispatcher) publish(ctx context.Context, q Queue) error {
 
 // anew drops the queue, so that Run opens another; everything that is out is published there.
 func (d *Dispatcher) anew(ctx context.Context, q Queue, why, capability string) error {
-	d.cfg.Log.WarnContext(ctx, why, "capability", capability)
+	d.cfg.Log.WarnContext(ctx, "the task queue is made anew", "why", why, "capability", capability)
 	if err := q.Drop(ctx); err != nil {
 		d.cfg.Log.WarnContext(ctx, "task queue is not made anew", "err", err)
 		return err //nolint:wrapcheck // Run looks at what it is alone

@@ -29,6 +29,7 @@ const (
 	Coordinator                   // the coordinator carries it out itself
 	Takeover                      // the coordinator was replaced, and a worker may still have it
 	TeamQuota                     // as many tasks of its team run as may
+	Shared                        // another run does the same work
 	Group                         // as many tasks of its group run, or are about to, as may
 )
 
@@ -76,6 +77,10 @@ type Facts struct {
 	Took map[plan.Kind]time.Duration
 	// Groups are those that tasks wait for, by index of the task.
 	Groups map[int]InGroup
+	// Shared are the runs that do the same work as tasks that wait for it, by index.
+	Shared map[int]string
+	// Kept are the runs that wait for what a task of this one makes, by index.
+	Kept map[int][]string
 	// Lanes by capability. Position in them by the index of a task of this run.
 	Lanes map[string]Lane
 }
@@ -109,7 +114,11 @@ func (f Facts) wait(t *run.Task) Wait {
 		if until, ok := f.Orphans[t.Index]; ok {
 			return Wait{Reason: Takeover, NotBefore: until, Message: fmt.Sprintf("the coordinator was replaced while %s had it; if that is not heard of, it is given to another worker", a.Worker)}
 		}
-		return Wait{Reason: None, Message: fmt.Sprintf("%s carries it out, attempt %d", a.Worker, a.Number)}
+		w := Wait{Reason: None, Message: fmt.Sprintf("%s carries it out, attempt %d", a.Worker, a.Number)}
+		if by := f.Kept[t.Index]; len(by) > 0 && f.Run.State == run.Stopping {
+			w.Message += "; it goes on though the run was canceled, for others wait for the same: " + some(by)
+		}
+		return w
 	}
 	if t.State != run.TaskReady {
 		return f.needs(t)
@@ -157,6 +166,9 @@ func (f Facts) ready(t *run.Task) Wait {
 	}
 	if f.Quiet.After(f.At) && !t.ReadyAt.After(f.Claimed) {
 		return Wait{Reason: Takeover, NotBefore: f.Quiet, Message: "the coordinator was replaced, and a worker may have it that has not spoken yet"}
+	}
+	if by, ok := f.Shared[t.Index]; ok {
+		return Wait{Reason: Shared, On: []string{by}, Message: fmt.Sprintf("run %s does the same work, and its result is taken. slipway explain %s says how far it is", by, by)}
 	}
 	if g, ok := f.Groups[t.Index]; ok {
 		w := Wait{Reason: Group, Position: g.Position, Slots: g.Room, On: g.In, Message: fmt.Sprintf("group %s has room for %d at once, and in it are: %s", t.Spec.Group, g.Room, some(g.In))}

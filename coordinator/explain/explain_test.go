@@ -58,6 +58,12 @@ func TestEveryReason(t *testing.T) {
 		"its group is full": {0, func(f *explain.Facts, _ *run.Task) {
 			f.Groups = map[int]explain.InGroup{0: {Room: 1, In: []string{"test/web/e2e of shop-2"}, Position: 2}}
 		}, explain.Wait{Reason: explain.Group, Position: 2, Slots: 1, On: []string{"test/web/e2e of shop-2"}}, "has room for 1 at once, and in it are: test/web/e2e of shop-2; 1 task before it"},
+		"another run does the same work": {0, func(f *explain.Facts, _ *run.Task) { f.Shared = map[int]string{0: "shop-7"} },
+			explain.Wait{Reason: explain.Shared, On: []string{"shop-7"}}, "run shop-7 does the same work, and its result is taken"},
+		"it runs though its run was canceled": {0, func(f *explain.Facts, t *run.Task) {
+			t.State, t.Attempts, f.Run.State = run.TaskRunning, []run.Attempt{{Number: 1, Worker: "w1"}}, run.Stopping
+			f.Kept = map[int][]string{0: {"shop-7", "shop-8"}}
+		}, explain.Wait{Reason: explain.None}, "w1 carries it out, attempt 1; it goes on though the run was canceled, for others wait for the same: shop-7, shop-8"},
 		"nobody can": {0, func(f *explain.Facts, _ *run.Task) { f.Lanes = nil }, explain.Wait{Reason: explain.NoWorker}, `can carry out "build"`},
 		"all who can are held back": {0, func(f *explain.Facts, _ *run.Task) {
 			f.Lanes = map[string]explain.Lane{plan.CapabilityBuild: {HeldBack: []string{"a is cordoned", "b is pressed (3 % of memory is free)", "c is cordoned", "d is cordoned"}}}

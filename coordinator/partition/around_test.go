@@ -158,7 +158,9 @@ func (e *effects) Pin(context.Context, string, string, string) error {
 	return nil
 }
 
-func (e *effects) PutBlob(_ context.Context, data []byte) (string, error) { return plan.Sum(data), nil }
+func (e *effects) PutBlob(_ context.Context, _ string, data []byte) (string, error) {
+	return plan.Sum(data), nil
+}
 
 func (e *effects) broken(yes bool) {
 	e.mu.Lock()

@@ -66,6 +66,9 @@ func weight(e run.Event) int {
 		n += len(e.Message)
 	case run.StopRequested:
 		n += len(e.Message)
+		for _, id := range e.Keep {
+			n += len(id)
+		}
 	case run.Accepted:
 		n += len(e.Repository) + len(e.Ref) + len(e.SubmittedBy) + len(e.IdempotencyKey)
 	default:

@@ -19,13 +19,19 @@ func (tx *Tx) Facts(r *run.Run) explain.Facts {
 	// Deadlines are on the process's clock; people are shown the journal's.
 	until := func(deadline time.Time) time.Time { return o.at.Add(deadline.Sub(o.cfg.Now())) }
 	f := explain.Facts{
-		Run: r, At: o.at, Orphans: map[int]time.Time{}, InTheWay: map[string]string{}, Groups: o.behind(r),
+		Run: r, At: o.at, Orphans: map[int]time.Time{}, InTheWay: map[string]string{}, Groups: o.behind(r), Shared: map[int]string{}, Kept: map[int][]string{},
 		Took: explain.Means(o.st.Runs(r.Project, lastRuns)),
 	}
 	if o.cfg.Now().Before(o.quiet) {
 		f.Quiet, f.Claimed = until(o.quiet), o.claimed
 	}
 	for _, t := range r.Tasks {
+		if x := o.joined[o.token(r, t)]; x != nil {
+			f.Shared[t.Index] = x.by.r.ID
+		}
+		if by := o.waitFor(r, t); len(by) > 0 {
+			f.Kept[t.Index] = by
+		}
 		if l, ok := o.leases[o.token(r, t)]; ok && l.sink == nil {
 			f.Orphans[t.Index] = until(l.deadline)
 		}

@@ -19,7 +19,7 @@ func (o *owner) supersede(p *plan.Plan, by string) {
 	for _, id := range append([]string(nil), o.st.Project(p.Project).Line(p.Line)...) {
 		if r, ok := o.st.Run(id); ok && id != by {
 			o.touch(id, "")
-			o.emit(r.Supersede(by, p.Supersede == plan.SupersedeRunning)...)
+			o.halt(r, r.Supersede(by, p.Supersede == plan.SupersedeRunning))
 		}
 	}
 }

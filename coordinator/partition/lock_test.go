@@ -101,7 +101,9 @@ func TestARunThatComesAfterANewerOneIsSuperseded(t *testing.T) {
 	for _, when := range []string{"while the newer one is there", "after it"} {
 		t.Run(when, func(t *testing.T) {
 			f := open(t)
-			late := f.submit(plantest.Shop("shop", 1, 0, [][]string{{"a"}, {"b"}}))
+			again := plantest.Shop("shop", 1, 0, [][]string{{"a"}, {"b"}})
+			again.Rebuild = true // or it would wait for the newer one's build
+			late := f.submit(again)
 			newer := f.built("shop", "a")
 			if when == "after it" {
 				f.do(newer, "apply/s0@e0/a")

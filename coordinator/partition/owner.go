@@ -42,7 +42,12 @@ type owner struct {
 	recount map[Load]bool  // of those, what dispatch was not told
 	groups  map[string]*group
 	regroup map[*group]bool // in which there may be room
-	counted bool            // dispatch was told that it knows of all leases
+	// Of work that several runs need at once:
+	executions map[string]*execution // by what is done
+	joined     map[string]*execution // by the token of a task that waits for another
+	alone      map[string]bool       // by token: tasks that wait for no other any more
+	keeping    map[string]bool       // runs that were canceled, of which something goes on for others
+	counted    bool                  // dispatch was told that it knows of all leases
 	// quiet: until then no task is released that was ready at that journal time, when the
 	// partition was claimed, for its lease may be somebody's. claimed is zero when the owner
 	// before left in order.
@@ -69,6 +74,7 @@ type owner struct {
 	dirty   map[string]bool   // runs whose consequences were not said yet
 	moved   map[string]bool   // runs with events other than AttemptStarted
 	left    []run.RolloutLeft // locks that became free
+	over    []*execution      // that have ended and that somebody waited for
 	broken  error             // state and event do not fit: a defect
 	patient int               // commands whose answers nobody waits for
 }
@@ -95,7 +101,8 @@ func newOwner(ctx context.Context, cfg Config, l Lease, st *project.State, j Jou
 	})
 	return &owner{
 		cfg: cfg, lease: l, ctx: ctx, cancel: cancel, late: late, end: end, st: st, j: j, epoch: epoch,
-		leases: map[string]*lease{}, teams: map[string]int{}, leased: map[Load]int{}, recount: map[Load]bool{}, groups: map[string]*group{}, regroup: map[*group]bool{}, delayed: map[string]*waiting{}, overdue: map[string]*run.Run{},
+		leases: map[string]*lease{}, teams: map[string]int{}, leased: map[Load]int{}, recount: map[Load]bool{}, groups: map[string]*group{}, regroup: map[*group]bool{}, delayed: map[string]*waiting{},
+		executions: map[string]*execution{}, joined: map[string]*execution{}, alone: map[string]bool{}, keeping: map[string]bool{}, overdue: map[string]*run.Run{},
 		submit: submit, touched: map[string]int{}, moved: map[string]bool{}, dirty: map[string]bool{},
 	}
 }

@@ -93,8 +93,8 @@ type Priority struct {
 type Effects interface {
 	// Pin keeps the commit in the mirror for the run.
 	Pin(ctx context.Context, repository, commit, run string) error
-	// PutBlob stores data under its digest.
-	PutBlob(ctx context.Context, data []byte) (digest string, err error)
+	// PutBlob stores data under its digest, for the run.
+	PutBlob(ctx context.Context, run string, data []byte) (digest string, err error)
 }
 
 // Listener is shown what was committed. It is called from the partition's goroutine with

@@ -11,6 +11,7 @@ import (
 // the counts of teams are those of the leases.
 func (o *owner) take(l *lease) {
 	o.leases[l.ref.Token] = l
+	delete(o.joined, l.ref.Token)
 	if l.t.Spec.Group != "" {
 		o.group(l.r, l.t).in[l.ref.Token] = true
 	}

@@ -47,6 +47,11 @@ func (o *owner) emit(events ...run.Event) {
 		case run.TaskFinished:
 			task = e.Task
 			o.forget(id, task)
+			if r, ok := o.st.Run(id); ok {
+				if t, ok := r.Find(task); ok {
+					o.parted(r, t)
+				}
+			}
 		case run.TaskRetried:
 			task = e.Task
 		case run.RolloutLeft:
@@ -78,7 +83,13 @@ func (o *owner) settle() {
 			}
 			o.unblock(l)
 		}
-		again = len(o.dirty) > 0 || len(o.left) > 0
+		over := o.over
+		o.over = nil
+		for _, x := range over {
+			o.conclude(x)
+		}
+		o.unkeep()
+		again = len(o.dirty) > 0 || len(o.left) > 0 || len(o.over) > 0
 	}
 	o.regrouped()
 }
@@ -145,6 +156,8 @@ func (o *owner) ready(r *run.Run, t *run.Task) {
 		o.emit(r.Complete(t, run.TaskReused, "", run.ClassNone, t.Spec.Reuse.Result)...)
 	case t.Spec.Can == plan.CapabilityCoordinator:
 		o.coordinate(r, t)
+	case r.State == run.Stopping && t.Spec.Kind != plan.KindRollback: // it was kept for others, and its attempt brought nothing
+		o.emit(r.Complete(t, run.TaskCanceled, r.Message, run.ClassNone, plan.Result{})...)
 	case t.NotBefore.After(o.at) || o.somebodys(t):
 		o.delayed[o.token(r, t)] = &waiting{r, t}
 	default:
@@ -159,7 +172,7 @@ func (o *owner) somebodys(t *run.Task) bool {
 }
 
 func (o *owner) release(r *run.Run, t *run.Task) {
-	if o.queues(r, t) {
+	if o.joins(r, t) || o.queues(r, t) {
 		return
 	}
 	token := o.token(r, t)
@@ -194,7 +207,7 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 	case plan.KindRelease:
 		doc := release(r)
 		o.effect(r, t, func(ctx context.Context) (plan.Result, error) {
-			digest, err := o.cfg.Effects.PutBlob(ctx, doc)
+			digest, err := o.cfg.Effects.PutBlob(ctx, r.ID, doc)
 			return plan.Result{Release: digest}, err
 		})
 	case plan.KindRollout:
@@ -342,7 +355,7 @@ func (o *owner) expire() {
 	for _, r := range o.overdue {
 		if events := r.Overdue(o.at); len(events) > 0 {
 			o.touch(r.ID, "")
-			o.emit(events...)
+			o.halt(r, events)
 		}
 	}
 	for _, token := range slices.Sorted(maps.Keys(o.delayed)) {
@@ -396,6 +409,10 @@ func (o *owner) inherit(left bool) {
 			if a := t.Current(); a != nil {
 				token := o.token(r, t)
 				o.take(&lease{r: r, t: t, ref: Ref{Token: token, Attempt: a.Number, Fence: a.Fence}, worker: Worker{Name: a.Worker}, deadline: o.quiet})
+				o.leads(r, t)
+				if r.State == run.Stopping && !t.Revoked {
+					o.keeping[r.ID] = true
+				}
 			}
 		}
 		o.bound(r.ID)

@@ -184,7 +184,7 @@ func (tx *Tx) Cancel(name, message string) (*run.Run, error) {
 	}
 	r, _ := tx.o.st.Run(c.ID)
 	tx.o.touch(r.ID, "")
-	tx.o.emit(r.Cancel(message)...)
+	tx.o.halt(r, r.Cancel(message))
 	return r.Snapshot(), nil
 }
 
@@ -204,6 +204,9 @@ func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, e
 		return Work{}, true, fmt.Errorf("task %s is %s: %w", t.Spec.ID, t.State, ErrAborted)
 	case o.somebodys(t) || t.NotBefore.After(o.at):
 		return Work{}, true, fmt.Errorf("task %s is not released yet: %w", t.Spec.ID, ErrAborted)
+	}
+	if err := o.elsewhere(r, t); err != nil {
+		return Work{}, true, err
 	}
 	if err := o.outside(r, t); err != nil {
 		return Work{}, true, err

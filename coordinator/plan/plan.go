@@ -72,6 +72,7 @@ type Plan struct {
 	Commit     string    `json:"commit"`              // full object id, 40 or 64 hex digits
 	Base       string    `json:"base,omitempty"`      // the last green commit that "affected" was measured against
 	Dirty      bool      `json:"dirty,omitempty"`     // the commit holds somebody's uncommitted working tree
+	Rebuild    bool      `json:"rebuild,omitempty"`   // nothing that another run makes stands in for what this one does
 	Untrusted  bool      `json:"untrusted,omitempty"` // the commit is a stranger's: its tasks get no secrets
 	Registry   string    `json:"registry,omitempty"`  // prefix that images are pushed under, e.g. 127.0.0.1:7423/shop
 	Services   []Service `json:"services"`            //

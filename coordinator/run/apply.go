@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
@@ -92,7 +93,7 @@ func (r *Run) Apply(e Event, at time.Time) error {
 		return r.compensate(e, at)
 	case StopRequested:
 		r.canceled, r.State, r.Message = true, Stopping, e.Message
-		r.stopAll()
+		r.stopAll(e.Keep)
 	case Finished:
 		r.State, r.Message, r.FinishedAt = e.State, e.Message, at
 	case RolloutEntered:
@@ -207,12 +208,14 @@ func (r *Run) compensation(id string) error {
 
 // stopAll marks what goes on to be told to stop, and puts every task that has not
 // begun on the list of Next.
-func (r *Run) stopAll() {
+func (r *Run) stopAll(keep []string) {
 	for _, t := range r.Tasks {
 		switch {
 		case t.State.Ended() || t.Spec.Kind == plan.KindRollback:
 		case t.Current() != nil:
-			r.revokeTask(t)
+			if !slices.Contains(keep, t.Spec.ID) {
+				r.revokeTask(t)
+			}
 		default:
 			r.work = append(r.work, t.Index)
 		}

@@ -77,10 +77,12 @@ type CompensationStarted struct {
 	Reason string
 }
 
-// StopRequested says that somebody canceled the run.
+// StopRequested says that somebody canceled the run. Said again, with fewer to keep, it stops
+// those too.
 type StopRequested struct {
 	Run     string
 	Message string
+	Keep    []string // tasks that go on nevertheless: other runs wait for what they make
 }
 
 // Finished gives the run its last state.

@@ -294,7 +294,7 @@ func (e effects) Pin(ctx context.Context, repository, commit, run string) error 
 	return e.mirror.Pin(ctx, repository, commit, run)
 }
 
-func (e effects) PutBlob(ctx context.Context, data []byte) (string, error) {
+func (e effects) PutBlob(ctx context.Context, _ string, data []byte) (string, error) {
 	return e.blobs.Put(ctx, data)
 }
 

@@ -120,7 +120,9 @@ func (p *presence) of(instance string) int {
 type effects struct{}
 
 func (effects) Pin(context.Context, string, string, string) error { return errors.ErrUnsupported }
-func (effects) PutBlob(context.Context, []byte) (string, error)   { return "", errors.ErrUnsupported }
+func (effects) PutBlob(context.Context, string, []byte) (string, error) {
+	return "", errors.ErrUnsupported
+}
 
 // service is the part of WorkerService that the package serves.
 type service struct {

@@ -149,8 +149,8 @@ func (c *coordinator) Pin(ctx context.Context, _, _, id string) error {
 	return c.takes(ctx, "pin "+id)
 }
 
-func (c *coordinator) PutBlob(ctx context.Context, data []byte) (string, error) {
-	return plan.Sum(data), c.takes(ctx, plan.Sum(data))
+func (c *coordinator) PutBlob(ctx context.Context, id string, data []byte) (string, error) {
+	return plan.Sum(data), c.takes(ctx, id+plan.Sum(data))
 }
 
 func (c *coordinator) takes(ctx context.Context, what string) error {

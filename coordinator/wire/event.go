@@ -29,7 +29,7 @@ func (c *Codec) Event(e run.Event) (*pb.Event, error) {
 	case run.CompensationStarted:
 		return &pb.Event{Kind: &pb.Event_CompensationStarted{CompensationStarted: &pb.CompensationStarted{Run: e.Run, Tasks: e.Tasks, Reason: e.Reason}}}, nil
 	case run.StopRequested:
-		return &pb.Event{Kind: &pb.Event_RunStopping{RunStopping: &pb.RunStopping{Run: e.Run, Canceled: true, Message: e.Message}}}, nil
+		return &pb.Event{Kind: &pb.Event_RunStopping{RunStopping: &pb.RunStopping{Run: e.Run, Canceled: true, Message: e.Message, Keep: e.Keep}}}, nil
 	case run.Finished:
 		return &pb.Event{Kind: &pb.Event_RunFinished{RunFinished: &pb.RunFinished{Run: e.Run, State: c.runState.to[e.State], Message: e.Message}}}, nil
 	case run.RolloutEntered:
@@ -79,7 +79,7 @@ func (c *Codec) FromEvent(m *pb.Event) (run.Event, error) {
 		e := k.CompensationStarted
 		return run.CompensationStarted{Run: e.GetRun(), Tasks: e.GetTasks(), Reason: e.GetReason()}, nil
 	case *pb.Event_RunStopping:
-		return run.StopRequested{Run: k.RunStopping.GetRun(), Message: k.RunStopping.GetMessage()}, nil
+		return run.StopRequested{Run: k.RunStopping.GetRun(), Message: k.RunStopping.GetMessage(), Keep: k.RunStopping.GetKeep()}, nil
 	case *pb.Event_RunFinished:
 		e := k.RunFinished
 		return run.Finished{Run: e.GetRun(), State: c.runState.from[e.GetState()], Message: e.GetMessage()}, nil

@@ -29,6 +29,8 @@ type History struct {
 	newest map[string]uint64    // "project environment" → number of the newest run in it
 	Ended  map[string]run.State // runs
 	Wrong  []string
+	// results of tasks that succeeded, by "project digest"
+	results map[string][]plan.Result
 
 	Archived map[string]string // run → blob
 	Logs     map[string]string // run → blob of the archive of its logs
@@ -48,7 +50,7 @@ type Past struct {
 func ReadHistory(records []journal.Record, plans map[string]*plan.Plan) *History {
 	h := &History{
 		plans: plans, Runs: map[string]*Past{}, Keys: map[string]string{}, number: map[string]uint64{}, holder: map[string]string{},
-		newest: map[string]uint64{}, Ended: map[string]run.State{}, Archived: map[string]string{}, Logs: map[string]string{},
+		newest: map[string]uint64{}, Ended: map[string]run.State{}, results: map[string][]plan.Result{}, Archived: map[string]string{}, Logs: map[string]string{},
 	}
 	for i, rec := range records {
 		if i > 0 && (rec.Epoch < records[i-1].Epoch || rec.Time.Before(records[i-1].Time)) {
@@ -204,6 +206,22 @@ func (h *History) over(p *Past, e run.TaskFinished) {
 		h.bad("%s %s is %s while attempt %d goes on", e.Run, e.Task, e.State, len(list))
 	}
 	p.state[e.Task] = e.State
+	h.made(p, e)
+}
+
+// made: what a task takes over from another run was made there, by a task with its digest.
+func (h *History) made(p *Past, e run.TaskFinished) {
+	spec, ok := p.plan.Find(e.Task)
+	if !ok || spec.Digest == "" {
+		return
+	}
+	key := p.accepted.Project + " " + spec.Digest
+	switch {
+	case e.State == run.TaskSucceeded:
+		h.results[key] = append(h.results[key], e.Result)
+	case e.State == run.TaskReused && spec.Reuse == nil && !slices.ContainsFunc(h.results[key], func(r plan.Result) bool { return cmp.Equal(r, e.Result) }):
+		h.bad("%s %s takes over %+v, which nobody made as %s", e.Run, e.Task, e.Result, spec.Digest)
+	}
 }
 
 // left: what was begun in the environment is promoted or taken back.

@@ -1343,8 +1343,10 @@ type RunStopping struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Run   string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
 	// Set when somebody canceled it; a failure stops only what depends on it.
-	Canceled      bool   `protobuf:"varint,2,opt,name=canceled,proto3" json:"canceled,omitempty"`
-	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Canceled bool   `protobuf:"varint,2,opt,name=canceled,proto3" json:"canceled,omitempty"`
+	Message  string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// Ids of tasks whose attempts go on, for other runs wait for what they make.
+	Keep          []string `protobuf:"bytes,4,rep,name=keep,proto3" json:"keep,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1398,6 +1400,13 @@ func (x *RunStopping) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *RunStopping) GetKeep() []string {
+	if x != nil {
+		return x.Keep
+	}
+	return nil
 }
 
 type RunFinished struct {
@@ -1755,11 +1764,12 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x13CompensationStarted\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
 	"\x05tasks\x18\x02 \x03(\tR\x05tasks\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"U\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"i\n" +
 	"\vRunStopping\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x1a\n" +
 	"\bcanceled\x18\x02 \x01(\bR\bcanceled\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"e\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x12\n" +
+	"\x04keep\x18\x04 \x03(\tR\x04keep\"e\n" +
 	"\vRunFinished\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.slipway.v1.RunStateR\x05state\x12\x18\n" +

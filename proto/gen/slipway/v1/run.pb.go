@@ -52,6 +52,8 @@ const (
 	WaitReason_WAIT_REASON_QUOTA WaitReason = 11
 	// As many tasks of its group run, or are about to, as may.
 	WaitReason_WAIT_REASON_GROUP WaitReason = 12
+	// Another run does the same work, and its result is taken: Wait.on.
+	WaitReason_WAIT_REASON_SHARED WaitReason = 13
 )
 
 // Enum value maps for WaitReason.
@@ -70,6 +72,7 @@ var (
 		10: "WAIT_REASON_TAKEOVER",
 		11: "WAIT_REASON_QUOTA",
 		12: "WAIT_REASON_GROUP",
+		13: "WAIT_REASON_SHARED",
 	}
 	WaitReason_value = map[string]int32{
 		"WAIT_REASON_UNSPECIFIED": 0,
@@ -85,6 +88,7 @@ var (
 		"WAIT_REASON_TAKEOVER":    10,
 		"WAIT_REASON_QUOTA":       11,
 		"WAIT_REASON_GROUP":       12,
+		"WAIT_REASON_SHARED":      13,
 	}
 )
 
@@ -3269,7 +3273,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"suggestion\x18\x05 \x01(\tR\n" +
 	"suggestion\x12\x18\n" +
-	"\aexcerpt\x18\x06 \x01(\tR\aexcerpt*\xd9\x02\n" +
+	"\aexcerpt\x18\x06 \x01(\tR\aexcerpt*\xf1\x02\n" +
 	"\n" +
 	"WaitReason\x12\x1b\n" +
 	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
@@ -3285,7 +3289,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x14WAIT_REASON_TAKEOVER\x10\n" +
 	"\x12\x15\n" +
 	"\x11WAIT_REASON_QUOTA\x10\v\x12\x15\n" +
-	"\x11WAIT_REASON_GROUP\x10\f*\x9b\x01\n" +
+	"\x11WAIT_REASON_GROUP\x10\f\x12\x16\n" +
+	"\x12WAIT_REASON_SHARED\x10\r*\x9b\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n" +
