@@ -220,8 +220,8 @@ func (s *Store) leaders(ctx context.Context, at string) (*jetstream.RawStreamMsg
 
 // How long one request waits for an answer, and how often it is made.
 const (
-	patience = 5 * time.Second
-	tries    = 6
+	patience = 2 * time.Second
+	tries    = 15
 )
 
 // ask makes a request of NATS, and makes it again when nobody answers: what a server had

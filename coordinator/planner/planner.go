@@ -12,6 +12,7 @@ package planner
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -55,6 +56,8 @@ type Input struct {
 	// for the artifact being there: ask it again after Plan named what it reuses, and
 	// plan once more without what is gone. May be nil.
 	Known func(digest string) (plan.Reuse, bool)
+	// Gone are the runs whose results would stand in, were their artifacts still there, by digest.
+	Gone map[string]string
 
 	// Owners says whose the services are, if not Pipeline: a stranger does not say whose
 	// workers his commit is given.
@@ -115,6 +118,7 @@ type planner struct {
 	digests  map[string]string     // service → build digest
 	builds   map[string]plan.Build // service → how it is built
 	reused   map[string]plan.Reuse // service → the build that stands in
+	reasons  map[string]string     // service → why it is built
 	deploys  map[string]bool       // services that are deployed
 	tasks    []plan.Task
 	rolls    []plan.Task
@@ -123,7 +127,7 @@ type planner struct {
 func newPlanner(in Input) *planner {
 	p := &planner{
 		in: in, until: stageRelease, report: pipeline.NewReporter(),
-		digests: map[string]string{}, builds: map[string]plan.Build{}, reused: map[string]plan.Reuse{}, deploys: map[string]bool{},
+		digests: map[string]string{}, builds: map[string]plan.Build{}, reused: map[string]plan.Reuse{}, reasons: map[string]string{}, deploys: map[string]bool{},
 	}
 	switch in.Until {
 	case pipeline.StageBuild:
@@ -151,8 +155,24 @@ func (p *planner) add(t plan.Task) {
 			t.Reuse, t.Reason = &known, "the same inputs as in run "+known.Run
 		}
 	}
+	if run, ok := p.in.Gone[t.Digest]; ok && t.Reuse == nil && t.Digest != "" {
+		t.Reason = p.lost(t, run)
+	}
 	t.Team = p.team(t)
 	p.tasks = append(p.tasks, t)
+}
+
+// lost is why a task is carried out again whose inputs are those of an earlier run.
+func (p *planner) lost(t plan.Task, run string) string {
+	what := "result"
+	switch t.Kind {
+	case plan.KindBuild:
+		what = "image"
+	case plan.KindRender:
+		what = "manifests"
+	default:
+	}
+	return fmt.Sprintf("the %s that run %s made of the same inputs cannot be found any more", what, run)
 }
 
 // usable says that a known result stands in for a task. Manifests carry the image:
@@ -249,7 +269,7 @@ func (p *planner) service(s *pipeline.Service) plan.Service {
 	case reused && v.Build:
 		out.Reason += "; the same inputs were built in run " + reuse.Run
 	case !reused && !v.Build && s.Build != nil:
-		out.Reason += "; " + p.why(s)
+		out.Reason += "; " + p.reasons[s.Name]
 	}
 	if p.renders() && p.in.Targets != nil && p.deploys[s.Name] {
 		for _, e := range p.in.Targets.Environments {

@@ -298,7 +298,12 @@ func TestRendersFollowTheImage(t *testing.T) {
 		t.Errorf("build reused: %v, render reused: %v", b.Reuse != nil, render.Reuse != nil)
 	}
 	delete(known, build.Digest)
+	in.Base, in.BasePipeline, in.Gone = in.Commit, in.Pipeline, map[string]string{build.Digest: "1", "another": "2"}
 	third := mustPlan(t, in)
+	const lost = "the image that run 1 made of the same inputs cannot be found any more"
+	if b, _ := third.Find(plan.BuildID("a")); b.Reason != lost || third.Services[0].Reason != "unchanged since "+in.Commit[:12]+"; "+lost {
+		t.Errorf("it is built because %s; of the service: %s", b.Reason, third.Services[0].Reason)
+	}
 	if render, _ := third.Find(render.ID); render.Reuse != nil {
 		t.Error("the render is reused although its image is built")
 	}

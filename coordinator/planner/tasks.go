@@ -159,8 +159,9 @@ func (p *planner) build(s *pipeline.Service) {
 		RetryTimeout: s.Build.RetryTimeout, RetryOOM: s.Build.RetryOOM,
 	}
 	p.add(t)
-	if reuse := p.tasks[len(p.tasks)-1].Reuse; reuse != nil {
-		p.reused[s.Name] = *reuse
+	last := p.tasks[len(p.tasks)-1]
+	if p.reasons[s.Name] = last.Reason; last.Reuse != nil {
+		p.reused[s.Name] = *last.Reuse
 	}
 }
 

@@ -306,7 +306,9 @@ func (s *Submitter) decide(ctx context.Context, home Home, in planner.Input) (pl
 	if len(gone) == 0 {
 		return p, nil
 	}
+	in.Gone = map[string]string{}
 	for _, d := range gone {
+		in.Gone[d] = known[d].Run
 		delete(known, d)
 	}
 	if p, problems = planner.Plan(in); len(problems) > 0 {

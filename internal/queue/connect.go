@@ -23,6 +23,11 @@ type Address struct {
 	InboxPrefix string `yaml:"inbox_prefix"`
 }
 
+// Answer is how long a request of JetStream waits for its answer, where the caller does not say. A
+// server that dies takes the answers with it that it owes, and whoever asks again sooner goes
+// on sooner: with the client's own 5 s one lost answer was most of a takeover.
+const Answer = 2 * time.Second
+
 // Connect opens a connection that reconnects for ever. The first connection waits until
 // the context ends. Close the connection with the function that it answers.
 func Connect(ctx context.Context, a Address, name string, log *slog.Logger) (jetstream.JetStream, func(), error) {
@@ -51,7 +56,7 @@ func Connect(ctx context.Context, a Address, name string, log *slog.Logger) (jet
 	for {
 		nc, err := nats.Connect(a.URL, opts...)
 		if err == nil {
-			js, err := jetstream.New(nc)
+			js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(Answer))
 			if err != nil {
 				nc.Close()
 				return nil, nil, fmt.Errorf("open JetStream: %w", err)

@@ -64,6 +64,17 @@ func TestWaits(t *testing.T) {
 	}))
 }
 
+func TestWhyBuilt(t *testing.T) {
+	s := render.Style{Width: 120}
+	digest := func(c string) string { return "sha256:" + strings.Repeat(c, 64) }
+	golden(t, "whybuilt.txt", s.WhyBuilt(&pb.Run{Id: "shop-2-k3xq", State: pb.RunState_RUN_STATE_RUNNING, Tasks: []*pb.Task{
+		{Id: "build/api", State: pb.TaskState_TASK_STATE_SUCCEEDED, Digest: digest("a"), Reason: "services/api/main.go changed"},
+		{Id: "build/web", State: pb.TaskState_TASK_STATE_REUSED, Digest: digest("b"), Reason: "the same inputs as in run shop-1-aaaa"},
+		{Id: "build/base", State: pb.TaskState_TASK_STATE_REUSED, Digest: digest("c"), Reason: "services/base/Dockerfile changed", Message: "run shop-3-bbbb did the same work meanwhile"},
+		{Id: "test/api/unit", State: pb.TaskState_TASK_STATE_RUNNING, Digest: digest("d"), Reason: "services/api/main.go changed\x1b[31m"},
+	}})+s.WhyBuilt(&pb.Run{Id: "shop-4-cccc", State: pb.RunState_RUN_STATE_SUCCEEDED}))
+}
+
 func now() time.Time { return time.Date(2026, 11, 1, 12, 5, 0, 0, time.UTC) }
 
 func TestGoldens(t *testing.T) {

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -51,4 +52,26 @@ func WaitReason(r pb.WaitReason) string {
 		return "does not wait"
 	}
 	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(r.String(), "WAIT_REASON_")), "_", " ")
+}
+
+// WhyBuilt is why each of the run's tasks is carried out, or whose result stands in for it.
+func (s Style) WhyBuilt(r *pb.Run) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s\n", s.Paint(Bold, Line(r.GetId())), s.Paint(RunColor(r.GetState()), RunState(r.GetState())))
+	var rows [][]Cell
+	for _, t := range r.GetTasks() {
+		is, color := TaskState(t.GetState()), TaskColor(t.GetState())
+		if t.GetState() == pb.TaskState_TASK_STATE_SUCCEEDED {
+			is = "carried out"
+		}
+		why := t.GetReason()
+		if t.GetState() == pb.TaskState_TASK_STATE_REUSED { // it may have turned out since the plan
+			why = cmp.Or(t.GetMessage(), why)
+		}
+		rows = append(rows, []Cell{{Text: Line(t.GetId())}, {Text: is, Color: color}, {Text: Short(t.GetDigest()), Color: Dim}, {Text: Line(why)}})
+	}
+	if len(rows) == 0 {
+		return b.String() + "nothing is built, tested or rendered\n"
+	}
+	return b.String() + s.Table([]string{"TASK", "IS", "DIGEST", "WHY"}, rows)
 }
