@@ -75,11 +75,13 @@ type hints struct {
 	sent  []string
 	fails string // for this capability there is no consumer
 	heal  bool   // by being made anew
+	made  int
 }
 
 func (h *hints) EnsureConsumer(_ context.Context, capability string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.made++
 	if capability == h.fails {
 		return errors.New("no consumer") //nolint:err113 // what it is does not matter
 	}
@@ -101,6 +103,13 @@ func (h *hints) Publish(_ context.Context, _ string, tokens ...string) error {
 	defer h.mu.Unlock()
 	h.sent = append(h.sent, tokens...)
 	return nil
+}
+
+// ensured is how often a consumer was asked for.
+func (h *hints) ensured() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.made
 }
 
 // take answers what was published since the last take.

@@ -123,6 +123,9 @@ func (d *Dispatcher) due() (out map[string][]string, stuck string) {
 				most = max(most, h.vain)
 			}
 		}
+		if most > 0 {
+			l.consumer = false // it may be lost, and what is published goes nowhere
+		}
 		if most >= l.patience {
 			stuck, l.patience = c, min(2*l.patience, vainMost)
 		}

@@ -38,7 +38,11 @@ func TestAQueueThatGivesNothingIsMadeAnew(t *testing.T) {
 		d.Leased(0, partition.Load{Capability: "build"}, 1)
 		after(t, q, time.Minute, 0) // its slot is taken
 		d.Leased(0, partition.Load{Capability: "build"}, 0)
+		made := q.ensured()
 		after(t, q, 19*time.Second, 0)
+		if q.ensured() == made {
+			t.Error("a consumer that may be lost is not made again")
+		}
 		after(t, q, 6*time.Second, 1)
 		after(t, q, 35*time.Second, 0) // not as soon again
 		after(t, q, 15*time.Second, 1)
