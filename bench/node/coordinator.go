@@ -154,7 +154,9 @@ func (s service) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 type noEffects struct{}
 
 func (noEffects) Pin(context.Context, string, string, string) error { return errors.ErrUnsupported }
-func (noEffects) PutBlob(context.Context, []byte) (string, error)   { return "", errors.ErrUnsupported }
+func (noEffects) PutBlob(context.Context, string, []byte) (string, error) {
+	return "", errors.ErrUnsupported
+}
 
 // changed sees every committed change, and says the spans that coordinator/server says.
 func (p *parts) changed(r *run.Run, tasks []*run.Task) {
