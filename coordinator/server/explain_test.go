@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,8 +63,13 @@ func TestExplain(t *testing.T) {
 	}
 	f.explained(t, r.GetId(), "build/web", pb.WaitReason_WAIT_REASON_NONE)
 
-	// Both slots for builds are taken: another run has to wait.
-	second := f.submit(t, "second")
+	// A run that needs the same waits for the first; one that takes nothing from others, for a slot:
+	// both for builds are taken.
+	third := f.submit(t, "third")
+	if w := f.explained(t, third.GetId(), "build/api", pb.WaitReason_WAIT_REASON_SHARED); !slices.Equal(w.GetOn(), []string{r.GetId()}) {
+		t.Errorf("it waits for %v", w.GetOn())
+	}
+	second := f.submitAnew(t, "second")
 	w := f.explained(t, second.GetId(), "build/web", pb.WaitReason_WAIT_REASON_QUEUE)
 	if w.GetPosition() < 1 || w.GetPosition() > 2 || w.GetSlots() != 2 {
 		t.Errorf("position %d of %d slots, want 1 or 2 of 2", w.GetPosition(), w.GetSlots())
@@ -106,6 +112,11 @@ func TestExplain(t *testing.T) {
 	stop()
 	defer f.work(t, good)()
 	f.end(t, r.GetId())
+	for _, task := range f.end(t, third.GetId()).GetTasks() {
+		if task.GetKind() == "build" && (task.GetState() != pb.TaskState_TASK_STATE_REUSED || !strings.Contains(task.GetMessage(), r.GetId())) {
+			t.Errorf("%s of the run that waited is %s: %s", task.GetId(), task.GetState(), task.GetMessage())
+		}
+	}
 	if end := f.end(t, second.GetId()); end.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
 		t.Errorf("the newest run: %s", states(end))
 	}

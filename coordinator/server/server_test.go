@@ -210,7 +210,18 @@ func (f *farm) work(t *testing.T, h session.Handler) (stop func()) {
 
 func (f *farm) submit(t *testing.T, key string) *pb.Run {
 	t.Helper()
-	r, err := f.runs.Submit(t.Context(), &pb.SubmitRequest{IdempotencyKey: key, Repository: f.url(), Ref: "main"})
+	return f.submitted(t, &pb.SubmitRequest{IdempotencyKey: key, Repository: f.url(), Ref: "main"})
+}
+
+// submitAnew is submit of a run that takes nothing from others.
+func (f *farm) submitAnew(t *testing.T, key string) *pb.Run {
+	t.Helper()
+	return f.submitted(t, &pb.SubmitRequest{IdempotencyKey: key, Repository: f.url(), Ref: "main", NoReuse: true})
+}
+
+func (f *farm) submitted(t *testing.T, req *pb.SubmitRequest) *pb.Run {
+	t.Helper()
+	r, err := f.runs.Submit(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
 	}
