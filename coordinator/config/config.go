@@ -37,6 +37,8 @@ type Config struct {
 	Registry string `yaml:"registry"`
 	// RegistryAuth is a docker config file with the credentials to look images up.
 	RegistryAuth string `yaml:"registry_auth"`
+	// BaseImages says where what tags of base images mean is looked up.
+	BaseImages BaseImages `yaml:"base_images"`
 	// Kubernetes has the Secrets that targets.yaml names; empty: that of the cluster the coordinator runs in.
 	Kubernetes Kubernetes `yaml:"kubernetes"`
 	Platform   string     `yaml:"platform"` // default linux/amd64
@@ -51,6 +53,31 @@ type Config struct {
 	Tokens    []Token       `yaml:"tokens,required"`
 	Webhooks  []Webhook     `yaml:"webhooks"`
 	Telemetry Telemetry     `yaml:"telemetry"`
+}
+
+// BaseImages is how the tags that Dockerfiles stand on are looked up.
+type BaseImages struct {
+	// Resolve: they are looked up at all. Without it a tag that moves is no change.
+	Resolve bool `yaml:"resolve"`
+	// Fresh is how long an answer is believed; default a minute. 0 is the default, too.
+	Fresh      time.Duration  `yaml:"fresh"`
+	Registries []BaseRegistry `yaml:"registries"`
+}
+
+// BaseRegistry is one that Dockerfiles name.
+type BaseRegistry struct {
+	Host string `yaml:"host,required"` // e.g. docker.io
+	// Mirrors are asked first, each "host[:port][/path]".
+	Mirrors []string `yaml:"mirrors"`
+}
+
+// Mirrors by registry.
+func (b BaseImages) Mirrors() map[string][]string {
+	out := map[string][]string{}
+	for _, r := range b.Registries {
+		out[r.Host] = append(out[r.Host], r.Mirrors...)
+	}
+	return out
 }
 
 // Kubernetes is a cluster.
@@ -153,6 +180,9 @@ func (c *Config) Default() {
 	if c.Peers.TTL == 0 {
 		c.Peers.TTL = 3 * time.Second
 	}
+	if c.BaseImages.Fresh == 0 {
+		c.BaseImages.Fresh = time.Minute
+	}
 	c.defaultRetention()
 }
 
@@ -171,6 +201,16 @@ func (c *Config) Validate() error {
 	}
 	if c.Peers.TTL < minTTL {
 		bad("peers.ttl: %s, want at least %s", c.Peers.TTL, minTTL)
+	}
+	if c.BaseImages.Fresh < 0 {
+		bad("base_images.fresh: %s, want a time that is not negative", c.BaseImages.Fresh)
+	}
+	for i, r := range c.BaseImages.Registries {
+		for _, at := range append([]string{r.Host}, r.Mirrors...) {
+			if at == "" || strings.Contains(at, "://") {
+				bad("base_images.registries[%d]: %q, want host[:port], and for a mirror host[:port]/path", i, at)
+			}
+		}
 	}
 	c.validateRetention(bad)
 	if err := c.TLS.Validate("tls"); err != nil {

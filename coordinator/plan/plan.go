@@ -267,6 +267,7 @@ type Build struct {
 	Target     string            `json:"target,omitempty"`   // stage; empty: the last one
 	Args       map[string]string `json:"args,omitempty"`     //
 	Contexts   map[string]string `json:"contexts,omitempty"` // name in the Dockerfile → service whose image it is; its build task is in Needs
+	Bases      map[string]string `json:"bases,omitempty"`    // image that the Dockerfile names → digest that it is built from
 	Secrets    map[string]string `json:"secrets,omitempty"`  // id of a secret mount in the Dockerfile → name of the secret
 	Platform   string            `json:"platform"`           // e.g. linux/amd64
 	Push       string            `json:"push"`               // repository to push to, by digest: "127.0.0.1:7423/shop/api"

@@ -47,6 +47,11 @@ type Input struct {
 	BasePipeline *pipeline.Pipeline // what it defined; nil: not known, and then every service counts as changed
 	Changed      []string           // paths that differ between Base and Commit
 
+	// Stands are the full names of the images that the Dockerfile of a service stands on, by service,
+	// and Tags what the tags of those and of sidecars mean now; one that is not in it is not known.
+	Stands map[string][]string
+	Tags   map[string]Tag
+
 	Registry string // where services push that do not say otherwise: their name is added
 	Platform string // of services that do not name one, e.g. linux/amd64
 	Runner   string // version of what builds, tests and renders: part of every digest
@@ -66,6 +71,12 @@ type Input struct {
 	Line      string // of the plan
 	Supersede string
 	Class     string
+}
+
+// Tag is what a tag of an image means.
+type Tag struct {
+	Digest string
+	Was    string // what it meant before it moved last; empty: that is not known
 }
 
 // Plan makes the plan. It is the zero plan if there are problems.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/slipway-build/slipway/coordinator/dag"
@@ -352,6 +353,72 @@ func TestUntil(t *testing.T) {
 		diff, _ := p.Find("diff/a@e/c")
 		if diff.Can != "deploy_c" || diff.Apply.Manifests != "render/a@e/c" || !diff.Apply.Adopt || len(p.Rollbacks) > 0 || len(p.Services[0].Targets) != 1 {
 			t.Errorf("%+v", diff)
+		}
+	}
+}
+
+// TestATagThatMovesIsAnotherInput: of what stands on it, and of nothing else; what is built is pinned.
+func TestATagThatMovesIsAnotherInput(t *testing.T) {
+	c := commit{
+		"slipway.yaml": []byte(`version: 1
+project: shop
+sidecars: { db: { image: "postgres:17" } }
+services:
+  a: { path: a, test: { unit: { run: x, sidecars: [db] } } }
+  b: { path: b, build: { contexts: { base: "service:a" } } }
+  c: { path: c, test: { unit: { run: x } } }
+`),
+		"a/Dockerfile": []byte("x"), "b/Dockerfile": []byte("x"), "c/Dockerfile": []byte("x"),
+	}
+	const golang, alpine, postgres, pinned = "docker.io/library/golang:1.26", "docker.io/library/alpine:3", "postgres:17", "docker.io/library/busybox:1@sha256:ff"
+	in := input(t, c, nil)
+	in.Stands = map[string][]string{"a": {golang, pinned}, "c": {alpine}}
+	in.Tags = map[string]planner.Tag{golang: {Digest: "sha256:01"}, alpine: {Digest: "sha256:02"}, postgres: {Digest: "sha256:03"}, pinned: {Digest: "sha256:ff"}}
+	first := mustPlan(t, in)
+	known := results{}
+	known.run("1", first)
+	build, _ := first.Find(plan.BuildID("a"))
+	test, _ := first.Find(plan.TestID("a", "unit"))
+	if d := cmp.Diff(map[string]string{golang: "sha256:01"}, build.Build.Bases); d != "" {
+		t.Errorf("pinned (-want +got):\n%s", d)
+	}
+	if got := test.Test.Sidecars[0].Image; got != "postgres:17@sha256:03" {
+		t.Errorf("the sidecar is %s", got)
+	}
+	for _, m := range []struct {
+		tag  string
+		want string // what is carried out again
+	}{
+		{golang, "build/a build/b test/a/unit"},
+		{alpine, "build/c test/c/unit"},
+		{postgres, "test/a/unit"},
+		{"docker.io/library/other:1", ""},
+	} {
+		again := in
+		again.Known = known.known
+		again.Tags = maps.Clone(in.Tags)
+		again.Base, again.BasePipeline = in.Commit, in.Pipeline
+		again.Tags[m.tag] = planner.Tag{Digest: "sha256:99", Was: in.Tags[m.tag].Digest}
+		var got []string
+		for _, task := range mustPlan(t, again).Tasks {
+			if task.Digest == "" || task.Reuse != nil {
+				continue
+			}
+			got = append(got, task.ID)
+			why := m.tag + " is another image now: 99, not " + strings.TrimPrefix(in.Tags[m.tag].Digest, "sha256:")
+			switch {
+			case m.tag == postgres:
+				why = "no earlier result is kept"
+			case task.ID == "build/b":
+				why = "the image of a is built anew"
+			}
+			if task.Reason != why {
+				t.Errorf("%s is carried out because %q, want %q", task.ID, task.Reason, why)
+			}
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != m.want {
+			t.Errorf("%s moved: %v are carried out, want %s", m.tag, got, m.want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/slipway-build/slipway/coordinator/affected"
 	"github.com/slipway-build/slipway/coordinator/dag"
@@ -125,6 +126,7 @@ func (p *planner) build(s *pipeline.Service) {
 		Platform: p.in.Platform, Push: p.in.Registry, Provenance: s.Build.Provenance,
 		Secrets: names(s.Build.Secrets),
 	}
+	inputs.Bases, b.Bases = p.stands(s)
 	if s.Build.Platform != "" {
 		b.Platform = s.Build.Platform
 	}
@@ -152,6 +154,7 @@ func (p *planner) build(s *pipeline.Service) {
 	inputs.Platform, inputs.Push, inputs.Provenance, inputs.Secrets = b.Platform, b.Push, b.Provenance, b.Secrets
 	digest := affected.BuildDigest(inputs)
 	p.digests[s.Name], p.builds[s.Name] = digest, b
+	p.reasons[s.Name] = p.moved(s, inputs)
 
 	t := plan.Task{
 		ID: plan.BuildID(s.Name), Kind: plan.KindBuild, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
@@ -185,9 +188,59 @@ func (p *planner) why(s *pipeline.Service) string {
 		return "a run that reuses nothing was asked for"
 	case v.Build:
 		return v.Reason
-	default:
-		return "no earlier result is kept"
 	}
+	if _, reused := p.reused[s.Name]; !reused && p.reasons[s.Name] != "" {
+		return p.reasons[s.Name]
+	}
+	return "no earlier result is kept"
+}
+
+// stands are the images that a service stands on, by what their tags mean: as inputs, and those
+// that the build must be told.
+func (p *planner) stands(s *pipeline.Service) (inputs, pins map[string]string) {
+	inputs = map[string]string{}
+	for _, image := range p.in.Stands[s.Name] {
+		digest := p.in.Tags[image].Digest
+		if inputs[image] = digest; digest == "" || strings.Contains(image, "@") {
+			continue
+		}
+		if pins == nil {
+			pins = map[string]string{}
+		}
+		pins[image] = digest
+	}
+	return inputs, pins
+}
+
+// moved is why a build is carried out whose own files are as they were: what it stands on is not. Of
+// a tag that is said only where there is a result with what it meant before.
+func (p *planner) moved(s *pipeline.Service, inputs affected.BuildInputs) string {
+	for _, c := range s.Build.Contexts {
+		if _, reused := p.reused[c.Service]; !reused {
+			return "the image of " + c.Service + " is built anew"
+		}
+	}
+	inputs.Bases = maps.Clone(inputs.Bases)
+	var which []string
+	for _, image := range slices.Sorted(maps.Keys(inputs.Bases)) {
+		if t := p.in.Tags[image]; t.Was != "" && t.Was != t.Digest {
+			inputs.Bases[image] = t.Was
+			which = append(which, fmt.Sprintf("%s is another image now: %s, not %s", image, brief(t.Digest), brief(t.Was)))
+		}
+	}
+	if len(which) == 0 || p.in.Known == nil {
+		return ""
+	}
+	if _, ok := p.in.Known(affected.BuildDigest(inputs)); !ok {
+		return ""
+	}
+	return strings.Join(which, "; ")
+}
+
+// brief is a digest as people compare it.
+func brief(digest string) string {
+	_, sum, _ := strings.Cut(digest, ":")
+	return sum[:min(len(sum), 12)]
 }
 
 // tests adds the tests of a service.
@@ -233,7 +286,7 @@ func (p *planner) sidecars(t *pipeline.Test) (list []plan.Sidecar, defined strin
 		if !ok {
 			continue // the parser has said so
 		}
-		list = append(list, plan.Sidecar{Name: s.Name, Image: s.Image, Run: s.Run, Env: maps.Clone(s.Env), Secret: names(s.Secrets), Ready: s.Ready})
+		list = append(list, plan.Sidecar{Name: s.Name, Image: p.pinned(s.Image), Run: s.Run, Env: maps.Clone(s.Env), Secret: names(s.Secrets), Ready: s.Ready})
 	}
 	if len(list) == 0 {
 		return nil, ""
@@ -243,6 +296,14 @@ func (p *planner) sidecars(t *pipeline.Test) (list []plan.Sidecar, defined strin
 		panic(err) // strings and maps of strings
 	}
 	return list, string(text)
+}
+
+// pinned is an image by the digest that its tag means now, where that is known.
+func (p *planner) pinned(image string) string {
+	if t := p.in.Tags[image]; t.Digest != "" && !strings.Contains(image, "@") {
+		return image + "@" + t.Digest
+	}
+	return image
 }
 
 // release adds everything behind the builds and tests: renders, the gate, rollouts.

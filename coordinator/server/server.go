@@ -23,6 +23,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/api"
 	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/bases"
 	"github.com/slipway-build/slipway/coordinator/check"
 	"github.com/slipway-build/slipway/coordinator/config"
 	"github.com/slipway-build/slipway/coordinator/cordon"
@@ -97,11 +98,7 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	defer self.unlock()
-	blobs, err := queue.Asked(ctx, log, func(ctx context.Context) (*artifact.Store, error) { return artifact.Open(ctx, js, cfg.Replicas) })
-	if err != nil {
-		return err
-	}
-	logs, cordons, err := stores(ctx, cfg, js, log)
+	blobs, logs, cordons, err := stores(ctx, cfg, js, log)
 	if err != nil {
 		return err
 	}
@@ -134,7 +131,10 @@ func start(ctx context.Context, o Options) error {
 	peers := newPeers(cfg, self, parts)
 	defer peers.Close()
 	homes := &home.Homes{Partitions: parts, Peers: peers, Plans: blobs.Plan, TraceID: trace.ID}
-	submitter := newSubmitter(cfg, mirror, homes, blobs)
+	submitter, err := newSubmitter(ctx, cfg, js, mirror, homes, blobs, log)
+	if err != nil {
+		return err
+	}
 	shares := pool.New(pool.Config{Self: self.keeper.Self().ID, There: self.there, Peers: peers, Partitions: parts, Dispatch: dispatcher, Log: log, Now: time.Now})
 	sessions := session.New(session.Config{
 		Partitions: parts, Peers: peers, Presence: dispatcher, Cordons: cordons, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
@@ -176,15 +176,19 @@ func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.
 	return g.Wait()
 }
 
-func stores(ctx context.Context, cfg config.Config, js jetstream.JetStream, log *slog.Logger) (*logstore.Store, *cordon.Store, error) {
+func stores(ctx context.Context, cfg config.Config, js jetstream.JetStream, log *slog.Logger) (*artifact.Store, *logstore.Store, *cordon.Store, error) {
+	blobs, err := queue.Asked(ctx, log, func(ctx context.Context) (*artifact.Store, error) { return artifact.Open(ctx, js, cfg.Replicas) })
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	cordons, err := queue.Asked(ctx, log, func(ctx context.Context) (*cordon.Store, error) { return cordon.Open(ctx, js, cfg.Replicas, log) })
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	logs, err := queue.Asked(ctx, log, func(ctx context.Context) (*logstore.Store, error) {
 		return logstore.Open(ctx, js, cfg.Replicas, int64(cfg.Logs.MaxGiB)<<30, log)
 	})
-	return logs, cordons, err
+	return blobs, logs, cordons, err
 }
 
 func newPartitions(ctx context.Context, cfg config.Config, js jetstream.JetStream, c partition.Config) (*partition.Set, error) {
@@ -233,11 +237,33 @@ func listen(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, peers fu
 	return s, l, err
 }
 
-func newSubmitter(cfg config.Config, mirror *source.Mirror, homes *home.Homes, blobs *artifact.Store) *submit.Submitter {
+func newSubmitter(ctx context.Context, cfg config.Config, js jetstream.JetStream, mirror *source.Mirror, homes *home.Homes, blobs *artifact.Store, log *slog.Logger) (*submit.Submitter, error) {
+	tags, err := newBases(ctx, cfg, js, log)
 	return submit.New(submit.Config{
-		Mirror: mirror, Home: homes.Of, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, TargetsFile: cfg.Targets,
+		Mirror: mirror, Home: homes.Of, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, Bases: tags, TargetsFile: cfg.Targets,
 		Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner,
-	})
+	}), err
+}
+
+// newBases asks registries as BuildKit does: the mirrors first. nil: nothing is looked up.
+func newBases(ctx context.Context, cfg config.Config, js jetstream.JetStream, log *slog.Logger) (submit.Bases, error) {
+	if !cfg.BaseImages.Resolve {
+		return nil, nil //nolint:nilnil // that is an answer
+	}
+	memory, err := queue.Asked(ctx, log, func(ctx context.Context) (*bases.Memory, error) { return bases.OpenMemory(ctx, js, cfg.Replicas) })
+	if err != nil {
+		return nil, err
+	}
+	mirrors := cfg.BaseImages.Mirrors()
+	own, _, _ := strings.Cut(cfg.Registry, "/")
+	trusted := []string{own}
+	for _, list := range mirrors {
+		for _, at := range list {
+			host, _, _ := strings.Cut(at, "/")
+			trusted = append(trusted, host)
+		}
+	}
+	return bases.New(bases.Config{Mirrors: mirrors, Keychain: keychain(cfg.RegistryAuth), Memory: memory, Trusted: trusted, Fresh: cfg.BaseImages.Fresh, Now: time.Now, Log: log}), nil
 }
 
 func newHooks(cfg config.Config, submitter *submit.Submitter, checks *check.Teller, log *slog.Logger) api.WebhookConfig {

@@ -48,6 +48,7 @@ type farm struct {
 	poll    time.Duration // webhooks look at their repositories; 0: they do not
 	keep    time.Duration // runs stay for so long after their end; 0: as by default
 	moves   time.Duration // logs are archived so long after the end of their run; 0: as by default
+	bases   bool          // what tags of base images mean is looked up, each time
 	silent  bool          // hosts of webhooks that check never call
 	hosts   map[webhook.Kind]*githosttest.Host
 	admin   string
@@ -136,6 +137,9 @@ func (f *farm) run(t *testing.T) {
 	}
 	if f.remote == "" {
 		cfg.LocalPaths = []string{filepath.Dir(f.repo)}
+	}
+	if f.bases {
+		cfg.BaseImages = config.BaseImages{Resolve: true, Fresh: 1}
 	}
 	f.addHooks(&cfg)
 	cfg.Default()

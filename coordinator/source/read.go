@@ -108,22 +108,35 @@ func (m *Mirror) Files(ctx context.Context, repository, commit string, globs []s
 	return m.blobs(ctx, r, found)
 }
 
-// File reads one regular file at a commit. ErrFileNotFound: there is none.
-func (m *Mirror) File(ctx context.Context, repository, commit, name string) ([]byte, error) {
-	tree, err := m.Tree(ctx, repository, commit, []string{name})
+// Named reads those of the regular files at a commit that exist. One over 1 MiB is ErrTooLarge.
+func (m *Mirror) Named(ctx context.Context, repository, commit string, names []string) (map[string][]byte, error) {
+	tree, err := m.Tree(ctx, repository, commit, names)
 	if err != nil {
 		return nil, err
 	}
-	e, ok := tree[name]
-	if !ok || !e.File() {
-		return nil, &Error{Kind: ErrFileNotFound, Message: fmt.Sprintf("commit %.12s has no file %s", commit, strictyaml.Quote(name))}
+	var found []Entry
+	for _, name := range names {
+		if e, ok := tree[name]; ok && e.File() {
+			found = append(found, e)
+		}
 	}
 	r, err := m.at(ctx, repository, commit)
 	if err != nil {
 		return nil, err
 	}
-	data, err := m.blobs(ctx, r, []Entry{e})
-	return data[name], err
+	return m.blobs(ctx, r, found)
+}
+
+// File reads one regular file at a commit. ErrFileNotFound: there is none.
+func (m *Mirror) File(ctx context.Context, repository, commit, name string) ([]byte, error) {
+	data, err := m.Named(ctx, repository, commit, []string{name})
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := data[name]; !ok {
+		return nil, &Error{Kind: ErrFileNotFound, Message: fmt.Sprintf("commit %.12s has no file %s", commit, strictyaml.Quote(name))}
+	}
+	return data[name], nil
 }
 
 // Message is what a commit says.

@@ -49,6 +49,8 @@ type Config struct {
 	Home   func(ctx context.Context, project string) (Home, error)
 	Blobs  *artifact.Store
 	Images Images
+	// Bases may be nil: then a tag that moves is no change.
+	Bases Bases
 	// TargetsFile is the platform team's file, or a folder with one for each project, named
 	// PROJECT.yaml; read anew for each plan. Empty: nothing is deployed.
 	TargetsFile string
@@ -134,6 +136,9 @@ func (s *Submitter) Plan(ctx context.Context, req Request) (p plan.Plan, data []
 
 func (s *Submitter) plan(ctx context.Context, in planner.Input, home Home, req Request) (p plan.Plan, data []byte, hash string, err error) {
 	if err := s.base(ctx, home, &in, req); err != nil {
+		return plan.Plan{}, nil, "", err
+	}
+	if err := s.stands(ctx, &in); err != nil {
 		return plan.Plan{}, nil, "", err
 	}
 	p, err = s.decide(ctx, home, in)

@@ -44,6 +44,9 @@ func (p *parts) coordinator() (coordinatorconfig.Config, error) {
 			{Name: "deployer", Hash: hash(engines.DeployerToken), Role: "worker"},
 		},
 	}
+	for host, mirror := range engines.Mirrors(p.registry) {
+		c.BaseImages.Registries = append(c.BaseImages.Registries, coordinatorconfig.BaseRegistry{Host: host, Mirrors: []string{mirror}})
+	}
 	c.Default()
 	return c, c.Validate()
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/slipway-build/slipway/internal/devclusters"
@@ -59,14 +61,25 @@ replicas: %d
 targets: %s
 registry: %s
 registry_auth: %s
+base_images: { registries: [%s] }
 local_repositories: [%s]
 tokens:
   - { name: admin, hash: "%s", role: administer }
   - { name: worker, hash: "%s", role: worker }
   - { name: deployer, hash: "%s", role: worker }
 `, name, f.at.GRPC[i], f.at.HTTP[i], f.path(name), f.at.nats(), engines.NATSCoordinator, f.secrets.File(engines.NATSCoordinator),
-		f.at.Redis, f.secrets.File(engines.RedisPassword), servers, f.path("targets.yaml"), f.at.Registry, auth, f.dir,
+		f.at.Redis, f.secrets.File(engines.RedisPassword), servers, f.path("targets.yaml"), f.at.Registry, auth, f.mirrors(), f.dir,
 		hash(engines.AdminToken), hash(engines.WorkerToken), hash(engines.DeployerToken))
+}
+
+// mirrors are where the base images of the farm are.
+func (f *farm) mirrors() string {
+	all := engines.Mirrors(f.at.Registry)
+	out := make([]string, 0, len(all))
+	for _, host := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, fmt.Sprintf("{ host: %s, mirrors: [%q] }", host, all[host]))
+	}
+	return strings.Join(out, ", ")
 }
 
 func (f *farm) worker(i int, auth string) string {

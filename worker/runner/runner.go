@@ -86,6 +86,7 @@ type Build struct {
 	Target     string            // stage; empty: the last one
 	Args       map[string]string // build arguments
 	Contexts   map[string]string // name in the Dockerfile → image by digest
+	Bases      map[string]string // image that the Dockerfile names, in full → digest that it is built from
 	Secrets    map[string]string // id of a secret mount in the Dockerfile → name of the secret
 	Platform   string            // e.g. linux/amd64; empty: BuildKit's own
 	Push       string            // repository to push to, by digest; empty: nothing is pushed

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/slipway-build/slipway/internal/baseimages"
 	"github.com/slipway-build/slipway/worker/runner"
@@ -66,4 +67,45 @@ func provenanceOf(t *testing.T, image string) string {
 		t.Fatal(err)
 	}
 	return provenance(t, ref)
+}
+
+// TestWhatATagMeantIsWhatIsBuiltFrom: in FROM, COPY --from and RUN --mount, whatever the tag means by now.
+func TestWhatATagMeantIsWhatIsBuiltFrom(t *testing.T) {
+	f := buildkittest.Start(t)
+	b := buildkit.NewBuilder(f.Client)
+	tag := f.Registry + "/which:1"
+	tagged := func(which string) string {
+		t.Helper()
+		o := b.Run(t.Context(), task(t, buildkittest.Base+"RUN echo "+which+" > /which\n", func(b *runner.Build) { b.Push = f.Registry + "/which" }), &runnertest.Recorder{})
+		runnertest.Want(t, o, runner.Succeeded, runner.ClassNone)
+		ref, err := name.NewDigest(o.Result.Image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := name.NewTag(tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := remote.Get(ref)
+		if err == nil {
+			err = remote.Tag(to, d)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ref.DigestStr()
+	}
+	one, two := tagged("one"), tagged("two")
+	for name, text := range map[string]string{
+		"from":    "FROM " + tag + "\nRUN test \"$(cat /which)\" = WANT\n",
+		"copied":  buildkittest.Base + "COPY --from=" + tag + " /which /there\nRUN test \"$(cat /there)\" = WANT\n",
+		"mounted": buildkittest.Base + "RUN --mount=type=bind,from=" + tag + ",target=/m test \"$(cat /m/which)\" = WANT\n",
+	} {
+		for which, digest := range map[string]string{"one": one, "two": two} {
+			o := b.Run(t.Context(), task(t, strings.ReplaceAll(text, "WANT", which), func(b *runner.Build) { b.Bases = map[string]string{tag: digest} }), &runnertest.Recorder{})
+			if o.Kind != runner.Succeeded {
+				t.Errorf("%s %s: %s", name, which, o.Message)
+			}
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -137,6 +138,11 @@ func attributes(src []byte, b runner.Build) map[string]string {
 	}
 	for name, image := range b.Contexts {
 		attrs["context:"+name] = "docker-image://" + image
+	}
+	for image, digest := range b.Bases {
+		if name, err := reference.ParseNormalizedNamed(image); err == nil {
+			attrs["context:"+strings.TrimSuffix(reference.FamiliarString(name), ":latest")] = "docker-image://" + image + "@" + digest
+		}
 	}
 	if ownSyntax(src) {
 		attrs["cmdline"] = "dockerfile.v0"

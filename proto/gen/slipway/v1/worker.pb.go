@@ -1644,7 +1644,9 @@ type BuildWork struct {
 	// Repository path of the folder that is the build context, cut down to paths; empty: the root.
 	Context string `protobuf:"bytes,9,opt,name=context,proto3" json:"context,omitempty"`
 	// Id of a secret mount in the Dockerfile → name of the secret.
-	Secrets       map[string]string `protobuf:"bytes,10,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Secrets map[string]string `protobuf:"bytes,10,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Full name of an image that the Dockerfile names → digest that it is built from.
+	Bases         map[string]string `protobuf:"bytes,11,rep,name=bases,proto3" json:"bases,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1745,6 +1747,13 @@ func (x *BuildWork) GetContext() string {
 func (x *BuildWork) GetSecrets() map[string]string {
 	if x != nil {
 		return x.Secrets
+	}
+	return nil
+}
+
+func (x *BuildWork) GetBases() map[string]string {
+	if x != nil {
+		return x.Bases
 	}
 	return nil
 }
@@ -2895,7 +2904,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x04work\"<\n" +
 	"\vSecretValue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
-	"\x05value\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05value\"\xa9\x04\n" +
+	"\x05value\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05value\"\x9b\x05\n" +
 	"\tBuildWork\x12\x14\n" +
 	"\x05paths\x18\x01 \x03(\tR\x05paths\x12\x1e\n" +
 	"\n" +
@@ -2911,7 +2920,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"provenance\x12\x18\n" +
 	"\acontext\x18\t \x01(\tR\acontext\x12<\n" +
 	"\asecrets\x18\n" +
-	" \x03(\v2\".slipway.v1.BuildWork.SecretsEntryR\asecrets\x1a7\n" +
+	" \x03(\v2\".slipway.v1.BuildWork.SecretsEntryR\asecrets\x126\n" +
+	"\x05bases\x18\v \x03(\v2 .slipway.v1.BuildWork.BasesEntryR\x05bases\x1a7\n" +
 	"\tArgsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
@@ -2919,6 +2929,10 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"BasesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x03\n" +
 	"\bTestWork\x12\x12\n" +
@@ -3031,7 +3045,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(*SessionRequest)(nil),        // 1: slipway.v1.SessionRequest
@@ -3073,20 +3087,21 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	nil,                           // 37: slipway.v1.BuildWork.ArgsEntry
 	nil,                           // 38: slipway.v1.BuildWork.ContextsEntry
 	nil,                           // 39: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 40: slipway.v1.TestWork.EnvEntry
-	nil,                           // 41: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 42: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 43: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 44: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 45: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
-	(*Fence)(nil),                 // 47: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 48: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 49: slipway.v1.Outcome
-	(FailureClass)(0),             // 50: slipway.v1.FailureClass
-	(*Result)(nil),                // 51: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 52: google.protobuf.Timestamp
-	(*Step)(nil),                  // 53: slipway.v1.Step
+	nil,                           // 40: slipway.v1.BuildWork.BasesEntry
+	nil,                           // 41: slipway.v1.TestWork.EnvEntry
+	nil,                           // 42: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 43: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 44: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 45: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 46: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
+	(*Fence)(nil),                 // 48: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 49: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 50: slipway.v1.Outcome
+	(FailureClass)(0),             // 51: slipway.v1.FailureClass
+	(*Result)(nil),                // 52: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 53: google.protobuf.Timestamp
+	(*Step)(nil),                  // 54: slipway.v1.Step
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	4,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -3107,29 +3122,29 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	3,  // 15: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
 	5,  // 16: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	7,  // 17: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	46, // 18: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	47, // 18: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	7,  // 19: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
 	7,  // 20: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	47, // 21: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	48, // 21: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	5,  // 22: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	7,  // 23: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	7,  // 24: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
 	7,  // 25: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	48, // 26: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	49, // 26: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	7,  // 27: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	7,  // 28: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	7,  // 29: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	0,  // 30: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	7,  // 31: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	49, // 32: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	50, // 33: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	51, // 34: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	52, // 35: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	52, // 36: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	53, // 37: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	50, // 32: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	51, // 33: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	52, // 34: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	53, // 35: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	53, // 36: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	54, // 37: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	7,  // 38: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	7,  // 39: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	46, // 40: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	47, // 40: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
 	21, // 41: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
 	22, // 42: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
 	24, // 43: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
@@ -3140,36 +3155,37 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	37, // 48: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
 	38, // 49: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
 	39, // 50: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	21, // 51: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	40, // 52: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	41, // 53: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	23, // 54: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	42, // 55: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	43, // 56: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	44, // 57: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	26, // 58: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	25, // 59: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	45, // 60: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	26, // 61: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	27, // 62: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	46, // 63: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	26, // 64: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	26, // 65: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	27, // 66: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	7,  // 67: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 68: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	31, // 69: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	33, // 70: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	35, // 71: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 72: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	32, // 73: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	34, // 74: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	36, // 75: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	72, // [72:76] is the sub-list for method output_type
-	68, // [68:72] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	40, // 51: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
+	21, // 52: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
+	41, // 53: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	42, // 54: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	23, // 55: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	43, // 56: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	44, // 57: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	45, // 58: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	26, // 59: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	25, // 60: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	46, // 61: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	26, // 62: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	27, // 63: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	47, // 64: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	26, // 65: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	26, // 66: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	27, // 67: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	7,  // 68: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 69: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	31, // 70: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	33, // 71: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	35, // 72: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	2,  // 73: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	32, // 74: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	34, // 75: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	36, // 76: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	73, // [73:77] is the sub-list for method output_type
+	69, // [69:73] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -3193,7 +3209,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   45,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
