@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"strconv"
 
 	"google.golang.org/grpc/codes"
@@ -113,7 +114,8 @@ func (st *stream) expect(sequence uint64, parts map[*partition.Partition][]*pb.L
 	}
 }
 
-// beaten: one of the owners has answered a heartbeat, all but unsure.
+// beaten: one of the owners has answered a heartbeat, all but unsure. What it is sure of is in doubt
+// no more: when the session began it may have been unsure itself.
 func (st *stream) beaten(sequence uint64, who string, unsure []*pb.LeaseRef) {
 	st.mu.Lock()
 	b := st.beat
@@ -121,11 +123,17 @@ func (st *stream) beaten(sequence uint64, who string, unsure []*pb.LeaseRef) {
 		st.mu.Unlock()
 		return
 	}
-	_, waited := b.waiting[who]
+	asked, waited := b.waiting[who]
 	delete(b.waiting, who)
 	b.unsure = append(b.unsure, unsure...)
 	done := waited && len(b.waiting) == 0
+	sure := slices.DeleteFunc(slices.Clone(asked), func(ref *pb.LeaseRef) bool {
+		return !st.doubts(ref) || slices.ContainsFunc(unsure, func(u *pb.LeaseRef) bool { return u.GetToken() == ref.GetToken() })
+	})
 	st.mu.Unlock()
+	for _, ref := range sure {
+		st.confirm(ref)
+	}
 	if done {
 		st.acknowledge(b)
 	}

@@ -126,6 +126,8 @@ type stream struct {
 	forwarded bool
 	ups       map[string]*upstream      // sessions with other coordinators, by their ids
 	doubt     map[string]*doubt         // leases that the worker says it has and nobody has confirmed, by token
+	strange   map[string]*doubt         // leases that are nobody's here, and of which log was not taken, by token
+	owed      map[string]int64          // leases of which log was not taken, from an offset on, that comes again, by token
 	ending    map[string]*pb.Completion // what no owner has answered yet, by token
 	beat      *beat                     // the last heartbeat, until all owners have answered
 }
@@ -149,7 +151,7 @@ func (s *Server) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessio
 	defer cancel()
 	st := &stream{
 		Server: s, ctx: ctx, cancel: cancel, hello: first.GetHello(), out: &pb.SessionResponse{}, wake: make(chan struct{}, 1), tasks: map[string]held{},
-		forwarded: rpc.Forwarded(ctx), ups: map[string]*upstream{}, doubt: map[string]*doubt{}, ending: map[string]*pb.Completion{},
+		forwarded: rpc.Forwarded(ctx), ups: map[string]*upstream{}, doubt: map[string]*doubt{}, strange: map[string]*doubt{}, owed: map[string]int64{}, ending: map[string]*pb.Completion{},
 		worker: partition.Worker{Name: first.GetHello().GetName(), Instance: first.GetHello().GetInstance()},
 		since:  time.Now(), held: len(first.GetHello().GetRunning()),
 	}
@@ -260,6 +262,8 @@ func (st *stream) drop(ref *pb.LeaseRef) {
 		delete(st.tasks, ref.GetToken())
 	}
 	delete(st.doubt, ref.GetToken())
+	delete(st.strange, ref.GetToken())
+	delete(st.owed, ref.GetToken())
 }
 
 // later adds to the next frame.
@@ -322,8 +326,7 @@ func (st *stream) frame(m *pb.SessionRequest) error {
 
 func (st *stream) log(c *pb.LogChunk) {
 	ref := c.GetLease()
-	if _, ok := st.holds(ref); !ok || !logstore.Valid(ref.GetToken()) {
-		st.missed(ref) // nobody's, or it has ended: a log is written by the holder alone
+	if !st.takes(ref, c.GetOffset()) || !logstore.Valid(ref.GetToken()) { // a log is written by the holder alone
 		return
 	}
 	err := st.cfg.Logs.Append(key(ref), st.hello.GetSession(), c.GetOffset(), c.GetData(), func(offset int64) {
