@@ -3,10 +3,12 @@
 package bases
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -28,8 +30,11 @@ import (
 const (
 	// atOnce is how many tags are asked for at a time.
 	atOnce = 16
-	// wait is how long one is waited for: a plan does not wait for registries that are not reached.
+	// wait is how long one is asked for, and how long a plan waits for all that it names: what is
+	// not answered by then is what it was.
 	wait = 5 * time.Second
+	// most is how many answers are remembered: a stranger's Dockerfiles name what they like.
+	most = 10_000
 )
 
 // Config of a Resolver.
@@ -41,6 +46,8 @@ type Config struct {
 	Memory   *Memory
 	// Trusted are hosts that are asked wherever they are, as the farm's own registry: "host[:port]".
 	Trusted []string
+	// Wait is how long Resolve waits for registries; 0: 5 s.
+	Wait time.Duration
 	// Fresh is how long an answer is believed, also that there was none.
 	Fresh time.Duration
 	Now   func() time.Time
@@ -98,33 +105,51 @@ var errNoRegistry = errors.New("no registry is asked at this address: it is the 
 // Resolve answers the digests of images, by the full names given. Where no registry can tell now, it is
 // what one said last; one that nobody ever could tell is not in the answer. Both are logged.
 func (r *Resolver) Resolve(ctx context.Context, images []string) map[string]planner.Tag {
-	out := make(map[string]planner.Tag, len(images))
-	var mu sync.Mutex
+	within, cancel := context.WithTimeout(ctx, cmp.Or(r.cfg.Wait, wait))
+	defer cancel()
+	tags := make([]planner.Tag, len(images))
 	var g errgroup.Group
 	g.SetLimit(atOnce)
-	for _, image := range images {
+	for i, image := range images {
 		if _, digest, ok := strings.Cut(image, "@"); ok { // it cannot move
-			out[image] = planner.Tag{Digest: digest}
+			tags[i].Digest = digest
 			continue
 		}
 		g.Go(func() error {
-			if t := r.one(ctx, image); t.Digest != "" {
-				mu.Lock()
-				defer mu.Unlock()
-				out[image] = t
+			t, ok := r.one(within, image)
+			if !ok {
+				t, _ = r.cfg.Memory.Last(ctx, image) // find says what is wrong
 			}
+			tags[i] = t
 			return nil
 		})
 	}
 	_ = g.Wait()
+	out := make(map[string]planner.Tag, len(images))
+	for i, image := range images {
+		if tags[i].Digest != "" {
+			out[image] = tags[i]
+		}
+	}
 	return out
 }
 
-// one answers what a tag means, the zero Tag if nobody can tell. Those who ask for the same share an answer.
-func (r *Resolver) one(ctx context.Context, image string) planner.Tag {
+// one answers what a tag means, the zero Tag if nobody can tell; not ok: there was no time to ask.
+// Those who ask for the same share an answer.
+func (r *Resolver) one(ctx context.Context, image string) (t planner.Tag, ok bool) {
+	if ctx.Err() != nil {
+		return planner.Tag{}, false
+	}
 	r.mu.Lock()
 	a := r.known[image]
-	if a == nil || !a.at.IsZero() && r.cfg.Now().Sub(a.at) >= r.cfg.Fresh {
+	if a == nil || r.old(a) {
+		if len(r.known) >= most {
+			maps.DeleteFunc(r.known, func(_ string, a *answer) bool { return r.old(a) })
+		}
+		if len(r.known) >= most {
+			r.mu.Unlock()
+			return planner.Tag{}, false
+		}
 		a = &answer{done: make(chan struct{})}
 		r.known[image] = a
 		go r.find(context.WithoutCancel(ctx), image, a)
@@ -132,10 +157,15 @@ func (r *Resolver) one(ctx context.Context, image string) planner.Tag {
 	r.mu.Unlock()
 	select {
 	case <-a.done:
-		return a.tag
+		return a.tag, true
 	case <-ctx.Done():
-		return planner.Tag{}
+		return planner.Tag{}, false
 	}
+}
+
+// old: the answer is there, and believed no more; mu is held.
+func (r *Resolver) old(a *answer) bool {
+	return !a.at.IsZero() && r.cfg.Now().Sub(a.at) >= r.cfg.Fresh
 }
 
 // find ends an answer.

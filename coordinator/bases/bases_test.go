@@ -2,6 +2,7 @@ package bases_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/slipway-build/slipway/coordinator/bases"
+	"github.com/slipway-build/slipway/coordinator/planner"
 	"github.com/slipway-build/slipway/internal/natstest"
 )
 
@@ -130,7 +132,7 @@ func TestATagThatMoves(t *testing.T) {
 func TestWhatCannotMoveIsNotAskedFor(t *testing.T) {
 	r, _ := resolver(t, func(*bases.Config) {})
 	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	got := r.Resolve(t.Context(), []string{"registry.invalid/base:1@" + digest})
+	got := r.Resolve(t.Context(), []string{"registry.invalid/other:1", "registry.invalid/base:1@" + digest, "registry.invalid/another:1"})
 	if len(got) != 1 || got["registry.invalid/base:1@"+digest].Digest != digest {
 		t.Errorf("got %v", got)
 	}
@@ -158,15 +160,73 @@ func TestTheMachineItselfIsNoRegistry(t *testing.T) {
 	}
 }
 
-func TestWhoGoesDoesNotWait(t *testing.T) {
-	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+// TestWhatIsNotAnsweredInTimeIsWhatItWas: however many images a plan names whose registry hangs, and
+// whoever goes waits for none.
+func TestWhatIsNotAnsweredInTimeIsWhatItWas(t *testing.T) {
+	hung := make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hung }))
 	defer slow.Close()
+	defer close(hung)
 	host := strings.TrimPrefix(slow.URL, "http://")
-	r, _ := resolver(t, func(c *bases.Config) { c.Trusted = []string{host} })
+	var memory *bases.Memory
+	r, _ := resolver(t, func(c *bases.Config) {
+		c.Trusted, c.Wait, memory = []string{host}, 50*time.Millisecond, c.Memory
+	})
+	var images []string
+	for i := range 100 {
+		images = append(images, fmt.Sprint(host, "/base:", i))
+	}
+	is := planner.Tag{Digest: "sha256:02", Was: "sha256:01"}
+	if err := memory.Keep(t.Context(), images[99], is); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Resolve(t.Context(), images); len(got) != 1 || got[images[99]] != is {
+		t.Errorf("got %v, want what the last one was", got)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if got := r.Resolve(ctx, []string{host + "/base:1"}); len(got) != 0 {
-		t.Errorf("got %v", got)
+	if got := r.Resolve(ctx, images); len(got) != 0 {
+		t.Errorf("who has gone is told %v", got)
 	}
-	slow.CloseClientConnections()
+}
+
+// TestWhatNobodySaysIsLogged, with the image, who was asked, and what follows.
+func TestWhatNobodySaysIsLogged(t *testing.T) {
+	var log lines
+	r, _ := resolver(t, func(c *bases.Config) {
+		c.Mirrors = map[string][]string{"nobody.invalid": {"127.0.0.1:1/mirror"}}
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		if err := c.Memory.Keep(t.Context(), "nobody.invalid/known:1", planner.Tag{Digest: "sha256:02"}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	r.Resolve(t.Context(), []string{"nobody.invalid/base:1", "nobody.invalid/known:1", "127.0.0.1:9/base:1"})
+	text := log.String()
+	for _, want := range []string{
+		`msg="no registry says what a base image is: when its tag moves, what stands on it is not built again" image=nobody.invalid/base:1`, "127.0.0.1:1/mirror: ",
+		`msg="no registry says what a base image is now; it is taken for what it was" image=nobody.invalid/known:1 digest=sha256:02`,
+		"image=127.0.0.1:9/base:1", "no registry is asked at this address: it is the machine's own, or of its link: 127.0.0.1",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in the log:\n%s", want, text)
+		}
+	}
+}
+
+// lines is a log that is read while it is written.
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -62,6 +62,7 @@ func (d *Dispatcher) anew(ctx context.Context, q Queue, why, capability string) 
 	d.cfg.Log.WarnContext(ctx, "the task queue is made anew", "why", why, "capability", capability)
 	if err := q.Drop(ctx); err != nil {
 		d.cfg.Log.WarnContext(ctx, "task queue is not made anew", "err", err)
+		d.lost()   // what was due was not published
 		return err //nolint:wrapcheck // Run looks at what it is alone
 	}
 	return queue.ErrGone

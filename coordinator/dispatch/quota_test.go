@@ -25,7 +25,10 @@ func running(t *testing.T) (*dispatch.Dispatcher, *hints) {
 func runningWith(t *testing.T, cfg dispatch.Config) (*dispatch.Dispatcher, *hints) {
 	t.Helper()
 	q := &hints{}
-	cfg.Now, cfg.Log, cfg.Open = time.Now, slog.New(slog.DiscardHandler), func(context.Context) (dispatch.Queue, error) { return q, nil }
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	cfg.Now, cfg.Open = time.Now, func(context.Context) (dispatch.Queue, error) { return q, nil }
 	d := dispatch.New(cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

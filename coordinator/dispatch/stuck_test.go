@@ -1,7 +1,9 @@
 package dispatch_test
 
 import (
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,7 +33,8 @@ func TestAQueueThatGivesNothingIsMadeAnew(t *testing.T) {
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
-		d, q := running(t)
+		var log lines
+		d, q := runningWith(t, dispatch.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
 		d.Ready("build", "0_shop-1-x_0", one)
 		after(t, q, time.Minute, 0) // there is no worker
 		d.Worker("build", "w0", 1)
@@ -44,6 +47,9 @@ func TestAQueueThatGivesNothingIsMadeAnew(t *testing.T) {
 			t.Error("a consumer that may be lost is not made again")
 		}
 		after(t, q, 6*time.Second, 1)
+		if want := `msg="the task queue is made anew" why="slots are free, and no worker asks for a task that was published again and again; can the workers reach NATS?" capability=build`; !strings.Contains(log.String(), want) {
+			t.Errorf("no %s in the log:\n%s", want, log.String())
+		}
 		after(t, q, 35*time.Second, 0) // not as soon again
 		after(t, q, 15*time.Second, 1)
 		d.Gone("build", "0_shop-1-x_0")

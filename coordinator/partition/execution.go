@@ -50,8 +50,8 @@ func rendered(r *run.Run, t *run.Task) string {
 // done since the task was planned. Not so: the task is carried out itself, and others may
 // wait for it.
 func (o *owner) joins(r *run.Run, t *run.Task) bool {
-	key, token := work(r, t), o.token(r, t)
-	if key == "" || o.alone[token] {
+	key := work(r, t)
+	if key == "" || o.alone[o.token(r, t)] {
 		return false
 	}
 	x := o.executions[key]
@@ -66,7 +66,7 @@ func (o *owner) joins(r *run.Run, t *run.Task) bool {
 	}
 	w := &waiting{r, t}
 	if x.by.t.Current() == nil && x.by.t.Spec.Group == "" && rank(w) < rank(x.by) { // it would wait for what is less urgent
-		o.forget(x.by.r.ID, x.by.t.Spec.ID)
+		o.forget(x.by.r, x.by.t)
 		x.by, w = w, x.by
 	}
 	if at := o.token(w.r, w.t); o.joined[at] != x {
@@ -92,8 +92,8 @@ func (o *owner) reuse(w *waiting, from string, res plan.Result) {
 }
 
 // elsewhere is the error of a lease of a task that waits for another run.
-func (o *owner) elsewhere(r *run.Run, t *run.Task) error {
-	x := o.joined[o.token(r, t)]
+func (o *owner) elsewhere(token string, t *run.Task) error {
+	x := o.joined[token]
 	if x == nil {
 		return nil
 	}
@@ -109,10 +109,14 @@ func (o *owner) leads(r *run.Run, t *run.Task) {
 
 // parted notes that a task has ended.
 func (o *owner) parted(r *run.Run, t *run.Task) {
+	key := work(r, t)
+	if key == "" {
+		return
+	}
 	token := o.token(r, t)
 	delete(o.joined, token)
 	delete(o.alone, token)
-	if x := o.executions[work(r, t)]; x.led(r, t) {
+	if x := o.executions[key]; x.led(r, t) {
 		delete(o.executions, x.key)
 		if len(x.waiting) > 0 {
 			o.over = append(o.over, x)
@@ -189,6 +193,9 @@ func (o *owner) halt(r *run.Run, events []run.Event) {
 
 // unkeep stops what was kept for others in runs that were canceled, once nobody waits for it.
 func (o *owner) unkeep() {
+	if len(o.keeping) == 0 {
+		return
+	}
 	for _, r := range o.oldestFirst(o.keeping) {
 		kept := o.kept(r)
 		if r.State == run.Stopping && slices.ContainsFunc(r.Tasks, func(t *run.Task) bool {

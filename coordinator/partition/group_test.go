@@ -71,18 +71,7 @@ func TestAGroupHasRoomForOne(t *testing.T) {
 	a := f.hold(first, "build/a")
 	want()
 
-	var facts explain.Facts
-	f.must(func(tx *partition.Tx) error {
-		r, err := tx.Run(second)
-		facts = tx.Facts(r)
-		return err
-	})
-	var waits explain.Wait
-	for _, w := range explain.Waits(facts) {
-		if w.Task == "build/a" {
-			waits = w
-		}
-	}
+	waits := f.why(second, "build/a")
 	if waits.Reason != explain.Group || len(waits.On) != 1 || waits.On[0] != "build/a of "+first {
 		t.Errorf("it is said to wait for %+v", waits)
 	}
@@ -90,7 +79,7 @@ func TestAGroupHasRoomForOne(t *testing.T) {
 	// It fails, and what is urgent is next; a task that is canceled leaves no hole.
 	f.end(a, run.OutcomeFailed)
 	want("3 build/a")
-	f.must(func(tx *partition.Tx) error { _, err := tx.Cancel(urgent, "not wanted"); return err })
+	f.cancel(urgent)
 	want("1 build/b")
 	held := f.hold(first, "build/b")
 

@@ -73,7 +73,7 @@ func (o *owner) full(r *run.Run, t *run.Task) error {
 	if ok {
 		return nil
 	}
-	o.forget(r.ID, t.Spec.ID)
+	o.forget(r, t)
 	o.release(r, t)
 	return fmt.Errorf("task %s: quota of %s: %d of %d tasks run, and this coordinator may have %d: %w", t.Spec.ID, q.Name, room.Running, room.Limit, room.May, ErrAborted)
 }

@@ -46,12 +46,7 @@ func (o *owner) emit(events ...run.Event) {
 			task = e.Task
 		case run.TaskFinished:
 			task = e.Task
-			o.forget(id, task)
-			if r, ok := o.st.Run(id); ok {
-				if t, ok := r.Find(task); ok {
-					o.parted(r, t)
-				}
-			}
+			o.finished(id, task)
 		case run.TaskRetried:
 			task = e.Task
 		case run.RolloutLeft:
@@ -184,13 +179,21 @@ func (o *owner) release(r *run.Run, t *run.Task) {
 	o.after = append(o.after, func() { o.cfg.Dispatch.Ready(t.Spec.Can, token, p) })
 }
 
-// forget takes back what was said about a task that is taken or will not run.
-func (o *owner) forget(id, task string) {
+// finished: nobody is to take a task that has ended, and those that waited for it go on.
+func (o *owner) finished(id, task string) {
 	r, ok := o.st.Run(id)
 	if !ok {
 		return
 	}
-	if t, ok := r.Find(task); ok && t.Spec.Can != plan.CapabilityCoordinator {
+	if t, ok := r.Find(task); ok {
+		o.forget(r, t)
+		o.parted(r, t)
+	}
+}
+
+// forget takes back what was said about a task that is taken or will not run.
+func (o *owner) forget(r *run.Run, t *run.Task) {
+	if t.Spec.Can != plan.CapabilityCoordinator {
 		token := o.token(r, t)
 		o.regroups(r, t)
 		o.after = append(o.after, func() { o.cfg.Dispatch.Gone(t.Spec.Can, token) })

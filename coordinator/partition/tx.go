@@ -205,7 +205,7 @@ func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, e
 	case o.somebodys(t) || t.NotBefore.After(o.at):
 		return Work{}, true, fmt.Errorf("task %s is not released yet: %w", t.Spec.ID, ErrAborted)
 	}
-	if err := o.elsewhere(r, t); err != nil {
+	if err := o.elsewhere(token, t); err != nil {
 		return Work{}, true, err
 	}
 	if err := o.outside(r, t); err != nil {
@@ -223,7 +223,7 @@ func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, e
 	}
 	o.emit(run.AttemptStarted{Run: r.ID, Task: t.Spec.ID, Attempt: ref.Attempt, Worker: w.Name, Fence: ref.Fence, LeasedAt: o.at})
 	o.take(&lease{r: r, t: t, ref: ref, worker: w, sink: sink, deadline: o.cfg.Now().Add(o.cfg.TTL)})
-	o.forget(r.ID, t.Spec.ID)
+	o.forget(r, t)
 	failpoint.Hit(failpoint.LeaseDecided)
 	work = o.work(r, t)
 	work.Ref = ref

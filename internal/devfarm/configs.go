@@ -44,8 +44,8 @@ func (p *parts) coordinator() (coordinatorconfig.Config, error) {
 			{Name: "deployer", Hash: hash(engines.DeployerToken), Role: "worker"},
 		},
 	}
-	for host, mirror := range engines.Mirrors(p.registry) {
-		c.BaseImages.Registries = append(c.BaseImages.Registries, coordinatorconfig.BaseRegistry{Host: host, Mirrors: []string{mirror}})
+	for _, r := range engines.BuildKitRegistries(p.registry) {
+		c.BaseImages.Registries = append(c.BaseImages.Registries, coordinatorconfig.BaseRegistry{Host: r.Host, Mirrors: r.Mirrors})
 	}
 	c.Default()
 	return c, c.Validate()

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -59,7 +60,7 @@ func Bases(src []byte, b Build) ([]string, error) {
 			add(ref)
 		}
 		for _, from := range froms(s) {
-			if !isIndex(from, i) {
+			if n, err := strconv.Atoi(from); err != nil || n >= i { // a stage may be named by its number
 				add(from)
 			}
 		}
@@ -92,16 +93,6 @@ func froms(s instructions.Stage) []string {
 		}
 	}
 	return out
-}
-
-// isIndex: stages may be named by their numbers.
-func isIndex(from string, stages int) bool {
-	for i := range stages {
-		if from == fmt.Sprint(i) {
-			return true
-		}
-	}
-	return false
 }
 
 // given are the arguments that FROM may use without an ARG of its own, and those of

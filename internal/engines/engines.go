@@ -7,13 +7,11 @@
 package engines
 
 import (
-	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -106,21 +104,11 @@ func NewRegistry(state string, s *Secrets, log *slog.Logger) (*ociregistry.Serve
 	})
 }
 
-// Mirrors is where base images of each registry are, by its host.
-func Mirrors(registry string) map[string]string {
-	out := map[string]string{}
-	for _, host := range baseimages.Hosts() {
-		out[host] = registry + "/" + ociregistry.MirrorOf(host)
-	}
-	return out
-}
-
 // BuildKitRegistries lets BuildKit reach the farm's registry, and take base images from its mirror.
 func BuildKitRegistries(registry string) []buildkitd.Registry {
 	list := []buildkitd.Registry{{Host: registry, PlainHTTP: true}}
-	for host, mirror := range Mirrors(registry) {
-		list = append(list, buildkitd.Registry{Host: host, Mirrors: []string{mirror}})
+	for _, host := range baseimages.Hosts() {
+		list = append(list, buildkitd.Registry{Host: host, Mirrors: []string{registry + "/" + ociregistry.MirrorOf(host)}})
 	}
-	slices.SortFunc(list[1:], func(a, b buildkitd.Registry) int { return cmp.Compare(a.Host, b.Host) })
 	return list
 }

@@ -2,10 +2,8 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/slipway-build/slipway/internal/devclusters"
@@ -74,10 +72,9 @@ tokens:
 
 // mirrors are where the base images of the farm are.
 func (f *farm) mirrors() string {
-	all := engines.Mirrors(f.at.Registry)
-	out := make([]string, 0, len(all))
-	for _, host := range slices.Sorted(maps.Keys(all)) {
-		out = append(out, fmt.Sprintf("{ host: %s, mirrors: [%q] }", host, all[host]))
+	var out []string
+	for _, r := range engines.BuildKitRegistries(f.at.Registry) {
+		out = append(out, fmt.Sprintf("{ host: %q, mirrors: [%s] }", r.Host, strings.Join(r.Mirrors, ", ")))
 	}
 	return strings.Join(out, ", ")
 }
