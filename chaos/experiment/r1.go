@@ -42,6 +42,7 @@ func r1() Experiment {
 // killable is a farm whose coordinators can be killed at failpoints.
 func killable(ctx context.Context, e *Env, name string) (cfg farm.Config, err error) {
 	cfg = config(e, name)
+	cfg.OwnerTTL = cfg.TTL / 2 // the least that peers.ttl may be
 	cfg.Program, err = e.Broken(ctx)
 	return cfg, err
 }
@@ -61,7 +62,6 @@ func killCoordinators(ctx context.Context, e *Env, cfg farm.Config, n int) (*Out
 	figures := map[string]any{}
 	random, at := 0, 0
 	var hurt []outage
-	var deaths []int64 // of any coordinator
 	for range n {
 		i := e.Rand.IntN(len(t.Coordinators))
 		if random <= at*10/11 {
@@ -71,8 +71,7 @@ func killCoordinators(ctx context.Context, e *Env, cfg farm.Config, n int) (*Out
 		} else {
 			p := points[at%len(points)]
 			at++
-			deaths = append(deaths, witness.Now()) // killAt starts it anew
-			o, ok, err := t.killAt(ctx, i, p)
+			outages, ok, err := t.killAt(ctx, i, p)
 			if err != nil {
 				return nil, err
 			}
@@ -81,7 +80,7 @@ func killCoordinators(ctx context.Context, e *Env, cfg farm.Config, n int) (*Out
 			} else {
 				count(figures, "killed_on_the_way_to_"+string(p))
 			}
-			hurt = append(hurt, o)
+			hurt = append(hurt, outages...)
 		}
 		if e.Rand.IntN(2) == 0 { // others take over
 			if err := wait(ctx, e.between(0, 3*cfg.TTL)); err != nil {
@@ -100,45 +99,44 @@ func killCoordinators(ctx context.Context, e *Env, cfg farm.Config, n int) (*Out
 	if err != nil {
 		return nil, err
 	}
-	for _, h := range hurt {
-		deaths = append(deaths, h.at)
-	}
-	o.times["next_dispatch"], o.times["next_dispatch_alone"] = next(t.Book.Entries(), hurt, deaths, 3*cfg.TTL)
+	o.times["next_dispatch"], o.times["next_dispatch_last"] = next(t.Book.Entries(), hurt)
 	return o, nil
 }
 
-// killAt has a coordinator killed when it comes by a point. Not ok: it does not come by, and
-// is killed all the same.
-func (t *trial) killAt(ctx context.Context, i int, p failpoint.Point) (o outage, ok bool, err error) {
+// killAt has a coordinator started anew, and killed when it comes by a point. Not ok: it does
+// not come by, and is killed all the same.
+func (t *trial) killAt(ctx context.Context, i int, p failpoint.Point) (both []outage, ok bool, err error) {
 	c := t.Coordinators[i]
+	both = []outage{t.outage(ctx, i), {}}
+	o := &both[1]
 	c.Kill()
 	times := 1 + t.env.Rand.IntN(3)
 	if strings.HasPrefix(string(p), "owner.") { // of which there may be no second
 		times = 1
 	}
 	if err := c.Start(fmt.Sprintf("SLIPWAY_FAILPOINT=%s:%d", p, times)); err != nil {
-		return o, false, err
+		return nil, false, err
 	}
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	late := time.After(10 * time.Second)
 	for {
-		o.owned = t.outage(ctx, i).owned // as of a moment before it dies
 		select {
 		case <-c.Ended():
 			o.at = witness.Now()
-			return o, true, nil
+			o.owned = t.outage(ctx, i).owned // what nobody else could have since
+			return both, true, nil
 		case <-tick.C:
 			// Somebody has to lose a lease, or to come to this coordinator with its log.
 			if err := t.killWorker(ctx); err != nil {
-				return o, false, err
+				return nil, false, err
 			}
 		case <-late:
-			o.at = witness.Now()
+			*o = t.outage(ctx, i)
 			c.Kill()
-			return o, false, nil
+			return both, false, nil
 		case <-ctx.Done():
-			return o, false, context.Cause(ctx)
+			return nil, false, context.Cause(ctx)
 		}
 	}
 }
@@ -163,28 +161,27 @@ func (t *trial) outage(ctx context.Context, coordinator int) outage {
 	return outage{witness.Now(), t.Owned(ctx, coordinator)}
 }
 
-// next is how long it took after each outage until a task of each project was begun; alone of
-// those in which no other coordinator died meanwhile, nor in a time of calm before.
-func next(entries []witness.Entry, hurt []outage, deaths []int64, calm time.Duration) (all, alone *times) {
-	all, alone = &times{}, &times{}
-	slices.Sort(deaths)
+// next is how long it took after each outage until a task of each project was begun: all of
+// them, and apart those after the last of several deaths, each of an owner of the project
+// that had begun nothing of it since the one before.
+func next(entries []witness.Entry, hurt []outage) (all, last *times) {
+	all, last = &times{}, &times{}
 	for _, o := range hurt {
-		i, _ := slices.BinarySearch(deaths, o.at+1) // the next death
-		j, _ := slices.BinarySearch(deaths, o.at-int64(calm))
-		calmly := j == len(deaths) || deaths[j] >= o.at
 		for _, project := range o.owned {
 			for _, e := range entries {
 				if e.Kind == witness.Begin && e.Done && e.Call > o.at && strings.HasPrefix(e.Attempt.Run, project+"-") {
 					all.add(time.Duration(e.Call - o.at))
-					if calmly && (i == len(deaths) || deaths[i] > e.Call) {
-						alone.add(time.Duration(e.Call - o.at))
+					if !slices.ContainsFunc(hurt, func(h outage) bool {
+						return h.at > o.at && h.at < e.Call && slices.Contains(h.owned, project)
+					}) {
+						last.add(time.Duration(e.Call - o.at))
 					}
 					break
 				}
 			}
 		}
 	}
-	return all, alone
+	return all, last
 }
 
 // forget kills NATS, so that nothing becomes durable, and every coordinator a moment later.

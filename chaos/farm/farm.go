@@ -1,6 +1,7 @@
 package farm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,8 @@ type Config struct {
 	Workers      int
 	Partitions   int
 	Projects     int           // with one there are deployments too
-	TTL          time.Duration // of leases, and of the ownership of partitions
+	TTL          time.Duration // of leases
+	OwnerTTL     time.Duration // of the ownership of partitions; 0: TTL
 	LogsAfter    time.Duration // logs are archived so long after the end of their run; 0: as by default
 	Env          []string      // of coordinators
 	Worker       node.Worker   // as every worker is; names and addresses are filled in
@@ -219,7 +221,7 @@ tokens:
   - { name: admin, hash: %q, role: administer }
   - { name: worker, hash: %q, role: worker }
 `, name, local(f.ports.api[i]), local(f.ports.http[i]), filepath.Join(f.Dir, name), f.NATSURL(i), replicas, f.Partitions, "targets: "+folder, logs,
-			f.Dir, f.TTL, f.TTL, rpc.HashToken(f.Token), rpc.HashToken(f.worker))
+			f.Dir, f.TTL, cmp.Or(f.OwnerTTL, f.TTL), rpc.HashToken(f.Token), rpc.HashToken(f.worker))
 		if err := write(file, text); err != nil {
 			return err
 		}

@@ -12,12 +12,12 @@ import (
 // of builds, tests, renders and a rollout.
 const services = 4
 
-// targets of a project: the only one has a place to go; of several, two tasks of the team that has a
-// service in each are carried out at once in the whole farm.
+// targets of a project: the only one has a place to go; of several, six tasks of the team that has a
+// service in each are carried out at once in the whole farm. With fewer all runs would wait for them.
 func targets(n int, only bool) string {
 	text := "version: 1\nproject: " + Project(n) + "\n"
 	if !only {
-		return text + "quotas: { crew: { running: 2 } }\n"
+		return text + "quotas: { crew: { running: 6 } }\n"
 	}
 	return text + "clusters: { one: { labels: { tier: prod } } }\nenvironments:\n  prod: { clusters: { tier: prod }, namespace: chaos, strategy: rolling }\n"
 }

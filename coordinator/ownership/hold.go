@@ -23,6 +23,7 @@ type hold struct {
 	mu       sync.Mutex
 	revision uint64
 	deadline time.Time // until when nobody else can have it
+	settled  bool
 }
 
 // Causes with which serving ends.
@@ -38,6 +39,19 @@ func (h *hold) Valid() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.now().Before(h.deadline)
+}
+
+// Settled implements Lease.
+func (h *hold) Settled() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.settled = true
+}
+
+func (h *hold) isSettled() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.settled
 }
 
 func (h *hold) renewed(revision uint64, deadline time.Time) {
@@ -89,11 +103,14 @@ func (k *Keeper) fair() int {
 	return (k.cfg.Partitions + n - 1) / n
 }
 
-// acquire tries to become the owner of a partition; nil: somebody else is.
+// acquire tries to become the owner of a partition; nil: somebody else is. An entry that was
+// not renewed for its time, as this replica saw it, is replaced: the server removes it only when it
+// looks next, up to 250 ms later (nats-server, filestore.resetAgeChk).
 func (k *Keeper) acquire(ctx context.Context, n int) *hold {
 	key := partitionKey(n)
 	k.mu.Lock()
 	e, known := k.entries[key]
+	silent := e.record.ID != "" && !k.alive(e)
 	k.mu.Unlock()
 	tctx, cancel := context.WithTimeout(ctx, k.cfg.TTL)
 	defer cancel()
@@ -104,6 +121,9 @@ func (k *Keeper) acquire(ctx context.Context, n int) *hold {
 		revision, err = k.bucket().Update(tctx, key, k.value(), e.revision)
 	} else {
 		revision, err = k.bucket().Create(tctx, key, k.value())
+		if errors.Is(err, jetstream.ErrKeyExists) && silent {
+			revision, err = k.bucket().Update(tctx, key, k.value(), e.revision)
+		}
 	}
 	if err != nil {
 		if !errors.Is(err, jetstream.ErrKeyExists) && !wrongRevision(err) && ctx.Err() == nil {
@@ -125,7 +145,7 @@ func wrongRevision(err error) bool {
 	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
-// share gives one partition away when another replica has less than it should.
+// share gives one partition away when another replica has less than it should, and one is settled.
 func (k *Keeper) share() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -137,9 +157,13 @@ func (k *Keeper) share() {
 		if h.ctx.Err() != nil {
 			return // one is on its way
 		}
-		numbers = append(numbers, n)
+		if h.isSettled() {
+			numbers = append(numbers, n)
+		}
 	}
-	k.held[slices.Max(numbers)].cancel(ErrHandedOver)
+	if len(numbers) > 0 {
+		k.held[slices.Max(numbers)].cancel(ErrHandedOver)
+	}
 }
 
 // serve has a partition served until its lease ends one way or another, and gives it back.

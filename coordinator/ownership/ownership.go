@@ -35,6 +35,9 @@ type Replica struct {
 type Lease interface {
 	// Valid reports that nobody else can have the partition now.
 	Valid() bool
+	// Settled says that whoever serves it waits no more for what the owner before may have
+	// given away. It is handed over to another replica only then, who would wait anew.
+	Settled()
 }
 
 // Config of a Keeper.

@@ -23,6 +23,14 @@ type table struct {
 	mu     sync.Mutex
 	serves map[int]map[string]ownership.Lease
 	twice  []string // two valid leases of one partition at a time
+
+	settled chan struct{} // closed: whoever serves has nothing to wait for
+}
+
+func newTable() *table {
+	b := &table{serves: map[int]map[string]ownership.Lease{}, settled: make(chan struct{})}
+	close(b.settled)
+	return b
 }
 
 func (b *table) begin(n int, id string, l ownership.Lease) {
@@ -139,6 +147,11 @@ func join(t *testing.T, srv *natstest.Server, b *table, id string) *replica {
 		defer close(done)
 		err := k.Run(ctx, func(ctx context.Context, n int, l ownership.Lease) error {
 			b.begin(n, id, l)
+			select {
+			case <-b.settled:
+				l.Settled()
+			case <-ctx.Done():
+			}
 			defer b.end(n, id)
 			<-ctx.Done()
 			return nil
@@ -169,7 +182,7 @@ func until(t *testing.T, b *table, what string, ok func(held map[string]int) boo
 
 func TestPartitionsAreSharedAndPassOn(t *testing.T) {
 	srv := natstest.Start(t)
-	b := &table{serves: map[int]map[string]ownership.Lease{}}
+	b := newTable()
 	first := join(t, srv, b, "a")
 	until(t, b, "one has all", func(h map[string]int) bool { return h["a"] == partitions })
 	join(t, srv, b, "b")
@@ -200,11 +213,28 @@ func TestPartitionsAreSharedAndPassOn(t *testing.T) {
 	}
 }
 
+// What is not settled is not handed over: the next owner would wait anew.
+func TestWhatIsNotSettledStays(t *testing.T) {
+	srv := natstest.Start(t)
+	b := newTable()
+	b.settled = make(chan struct{})
+	join(t, srv, b, "a")
+	until(t, b, "one has all", func(h map[string]int) bool { return h["a"] == partitions })
+	second := join(t, srv, b, "b")
+	until(t, b, "each knows the other", func(map[string]int) bool { return len(second.Replicas()) == 2 })
+	time.Sleep(time.Second) //nolint:forbidigo // several looks of the first, which must do nothing
+	if h := b.held(); h["a"] != partitions {
+		t.Errorf("handed over before it was settled: %v", h)
+	}
+	close(b.settled)
+	until(t, b, "each has its share", func(h map[string]int) bool { return h["a"] == 3 && h["b"] == 3 })
+}
+
 // A coordinator that is started again after it was killed does not wait for what it owned
 // itself.
 func TestAReplicaTakesOverFromItself(t *testing.T) {
 	srv := natstest.Start(t)
-	b := &table{serves: map[int]map[string]ownership.Lease{}}
+	b := newTable()
 	killed := join(t, srv, b, "a")
 	until(t, b, "it has all", func(h map[string]int) bool { return h["a"] == partitions })
 	killed.cut.set(true)

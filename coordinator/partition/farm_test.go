@@ -72,6 +72,7 @@ type owner struct {
 type leased struct{ gone atomic.Bool }
 
 func (l *leased) Valid() bool { return !l.gone.Load() }
+func (*leased) Settled()      {}
 
 // farm is one partition over a real journal, whose owner can be changed.
 type farm struct {

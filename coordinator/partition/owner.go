@@ -139,6 +139,7 @@ func (o *owner) serve(in *inbox) error {
 func (o *owner) complete() {
 	if !o.counted && (o.claimed.IsZero() || !o.cfg.Now().Before(o.quiet)) {
 		o.counted = true
+		o.lease.Settled()
 		o.cfg.Dispatch.Serves(o.cfg.Number)
 	}
 }

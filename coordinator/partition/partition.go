@@ -147,6 +147,8 @@ type Config struct {
 type Lease interface {
 	// Valid reports that nobody else can be the owner now.
 	Valid() bool
+	// Settled is called once the owner waits no more for what the one before it may have given away.
+	Settled()
 }
 
 // Always is the lease of an owner that has no rival.
@@ -154,6 +156,9 @@ type Always struct{}
 
 // Valid implements Lease.
 func (Always) Valid() bool { return true }
+
+// Settled implements Lease.
+func (Always) Settled() {}
 
 // Partition owns one partition while Serve runs.
 type Partition struct {
@@ -347,7 +352,7 @@ func (p *Partition) own(ctx context.Context, t *term, l Lease) error {
 	o = newOwner(ctx, p.cfg, l, st, j, epoch, p.Go)
 	defer o.stop()
 	if records > 1 || saved > 0 {
-		o.inherit(left)
+		o.inherit(left, start)
 	}
 	failpoint.Hit(failpoint.OwnerInherited)
 	return o.serve(t.in)

@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
@@ -390,10 +391,11 @@ func (o *owner) lost(token string, l *lease) {
 // inherit takes over what the owner before left: attempts that may still go on, and
 // ready tasks whose lease may have been given without being journalled. Both wait one
 // TTL, or for the worker to say that it still has them. An owner that left in order has given
-// nothing away that was not journalled.
-func (o *owner) inherit(left bool) {
+// nothing away that was not journalled. The one before gives nothing away since this one has
+// the lease of the partition, which was before it read the journal.
+func (o *owner) inherit(left bool, leased time.Time) {
 	if !planted.NoQuietPeriod.On() {
-		o.quiet = o.cfg.Now().Add(o.cfg.TTL + o.cfg.TTL/10) // clocks do not run alike
+		o.quiet = leased.Add(o.cfg.TTL + o.cfg.TTL/10) // clocks do not run alike
 	}
 	o.at = o.j.Now()
 	if !left {

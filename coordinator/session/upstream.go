@@ -90,7 +90,11 @@ func (u *upstream) run() {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = 20*time.Millisecond, time.Second
 	for u.st.ctx.Err() == nil && u.there() {
+		started := time.Now()
 		err := u.serve()
+		if time.Since(started) > b.MaxInterval { // it was open: what broke it says nothing of the next one
+			b.Reset()
+		}
 		u.lost()
 		if u.st.ctx.Err() != nil {
 			return

@@ -40,6 +40,7 @@ type lease struct{ gone atomic.Bool }
 
 // Valid implements partition.Lease.
 func (l *lease) Valid() bool { return !l.gone.Load() }
+func (*lease) Settled()      {}
 
 // leave: another coordinator was elected.
 func (c *coordinator) leave() {

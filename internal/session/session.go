@@ -215,7 +215,7 @@ func (s *Session) connect(ctx context.Context) error {
 		case refused(err):
 			return fmt.Errorf("the coordinator refused the session: %w", err)
 		}
-		if s.cfg.Now().Sub(started) > 10*time.Second {
+		if s.cfg.Now().Sub(started) > b.MaxInterval { // it was open: what broke it says nothing of the next one
 			b.Reset()
 		}
 		wait := b.NextBackOff()
