@@ -163,6 +163,7 @@ type Test struct {
 
 	Sidecars []SidecarRef `json:"sidecars,omitempty"` // beside Run, in the order in which they are started
 	Group    string       `json:"group,omitempty"`    // of tests of the project that are not all carried out at once
+	Shards   int          `json:"shards,omitempty"`   // how many tasks share the work of Run, each of which is told its number; 0: one
 }
 
 // Sidecar is a container beside a test, which shares its network: a database, a queue.

@@ -192,7 +192,13 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 			}
 		}
 	}
-	fields["shards"] = later
+	fields["shards"] = func(n strictyaml.Node) {
+		if n.IsScalar() && n.Text() == "auto" {
+			n.KeyProblem("write how many", "shards: auto is not supported yet")
+			return
+		}
+		t.Shards = n.Int(2, maxShards)
+	}
 	fields["sidecars"] = func(n strictyaml.Node) { t.Sidecars = d.sidecarRefs(n) }
 	fields["group"] = func(n strictyaml.Node) { t.Group = d.name(n) }
 	fields["if"] = later
@@ -217,6 +223,10 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		d.report.Add(key.Pos, "deploy what it needs", "%s has sidecars, which are not supported yet when at is deploy", what)
 	case t.At == AtDeploy && t.Group != "":
 		d.report.Add(key.Pos, "remove group", "%s has a group, which is for tests before a rollout: one run at a time rolls out to an environment anyway", what)
+	case t.Shards > 0 && t.Run == "":
+		d.report.Add(key.Pos, "write run: with a command, and in: for its stage", "%s has shards, and no command that could be told its part: a stage is built whole", what)
+	case t.At == AtDeploy && t.Shards > 0:
+		d.report.Add(key.Pos, "remove shards", "%s has shards, which are not supported yet when at is deploy", what)
 	case t.At == AtDeploy && t.Name == MigrateName:
 		d.report.Add(key.Pos, "give it another name", "%s has the name of the service's migration", what)
 	case t.At == AtDeploy && len(t.Secrets) > 0:

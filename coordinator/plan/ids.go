@@ -1,5 +1,7 @@
 package plan
 
+import "fmt"
+
 // The ids of tasks are spelled here only.
 
 // CheckoutID is the id of the first task of every run.
@@ -13,6 +15,11 @@ func BuildID(service string) string { return "build/" + service }
 
 // TestID is the id of one test of a service.
 func TestID(service, test string) string { return "test/" + service + "/" + test }
+
+// ShardID is the id of one of several tasks that share a test; shard counts from 1.
+func ShardID(service, test string, shard, shards int) string {
+	return fmt.Sprintf("%s/%dof%d", TestID(service, test), shard, shards)
+}
 
 // RenderID is the id of the task that makes a service's manifests for a target.
 func RenderID(service string, t Target) string { return "render/" + service + "@" + t.String() }

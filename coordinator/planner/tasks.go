@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/slipway-build/slipway/coordinator/affected"
@@ -262,19 +263,34 @@ func (p *planner) tests(s *pipeline.Service) {
 		default: // in the built image, which is there then
 			needs = append(needs, plan.BuildID(s.Name))
 		}
-		var env map[string]string
-		if t.Run != "" {
-			env = names(t.Secrets)
+		p.test(s, t, b, needs)
+	}
+}
+
+// test adds the tasks of one test: several where it has shards.
+func (p *planner) test(s *pipeline.Service, t *pipeline.Test, b plan.Build, needs []string) {
+	var secrets map[string]string
+	if t.Run != "" {
+		secrets = names(t.Secrets)
+	}
+	sidecars, defined := p.sidecars(t)
+	for shard := range max(1, t.Shards) {
+		id, env := plan.TestID(s.Name, t.Name), maps.Clone(t.Env)
+		if t.Shards > 0 {
+			id = plan.ShardID(s.Name, t.Name, shard+1, t.Shards)
+			if env == nil {
+				env = map[string]string{}
+			}
+			env["SLIPWAY_SHARD"], env["SLIPWAY_SHARDS"] = strconv.Itoa(shard+1), strconv.Itoa(t.Shards)
 		}
-		sidecars, defined := p.sidecars(t)
 		digest := affected.TestDigest(affected.TestInputs{
-			Build: p.digests[s.Name], Run: t.Run, In: t.In, Target: t.Target, Env: t.Env, Secret: env, Report: t.Report, Runner: p.in.Runner,
+			Build: p.digests[s.Name], Run: t.Run, In: t.In, Target: t.Target, Env: env, Secret: secrets, Report: t.Report, Runner: p.in.Runner,
 			Sidecars: defined,
 		})
 		p.add(plan.Task{
-			ID: plan.TestID(s.Name, t.Name), Kind: plan.KindTest, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
+			ID: id, Kind: plan.KindTest, Service: s.Name, Needs: slices.Clone(needs), Can: plan.CapabilityBuild,
 			Group: t.Group, Digest: digest, Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra, Flaky: t.Flaky, RetryTimeout: t.RetryTimeout, RetryOOM: t.RetryOOM,
-			Test: &plan.Test{Name: t.Name, Build: b, Run: t.Run, Env: maps.Clone(t.Env), Secret: env, Report: t.Report, Sidecars: sidecars},
+			Test: &plan.Test{Name: t.Name, Build: b, Run: t.Run, Env: env, Secret: secrets, Report: t.Report, Sidecars: sidecars},
 		})
 	}
 }
