@@ -276,6 +276,10 @@ func (s *Submitter) base(ctx context.Context, home Home, in *planner.Input, req 
 	if err != nil || green == "" {
 		return err
 	}
+	if green == in.Commit {
+		in.Base, in.BasePipeline = green, in.Pipeline
+		return nil
+	}
 	changed, err := s.cfg.Mirror.Changed(ctx, req.Repository, green, in.Commit)
 	if err != nil {
 		return nil //nolint:nilerr // as above
