@@ -44,6 +44,7 @@ func (p *parts) coordinator() (coordinatorconfig.Config, error) {
 			{Name: "deployer", Hash: hash(engines.DeployerToken), Role: "worker"},
 		},
 	}
+	c.BaseImages.Resolve = true
 	for _, r := range engines.BuildKitRegistries(p.registry) {
 		c.BaseImages.Registries = append(c.BaseImages.Registries, coordinatorconfig.BaseRegistry{Host: r.Host, Mirrors: r.Mirrors})
 	}

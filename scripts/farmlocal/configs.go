@@ -59,7 +59,7 @@ replicas: %d
 targets: %s
 registry: %s
 registry_auth: %s
-base_images: { registries: [%s] }
+base_images: { resolve: true, registries: [%s] }
 local_repositories: [%s]
 tokens:
   - { name: admin, hash: "%s", role: administer }
