@@ -123,6 +123,8 @@ func part(ctx context.Context, role, config string) int {
 		p, err = decode[node.Coordinator](config)
 	case "worker":
 		p, err = decode[node.Worker](config)
+	case "whole":
+		p, err = decode[node.Whole](config)
 	case "collector":
 		p, err = decode[node.Collector](config)
 	case "streams":

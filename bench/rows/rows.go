@@ -40,6 +40,9 @@ func All() []Row {
 		{"P3", []string{"P3-p50", "P3-p99"}, p3},
 		{"P4", []string{"P4-bound", "P4-ninja"}, p4},
 		{"P5", []string{"P5"}, p5},
+		{"P6", []string{"P6-solve", "P6-identity"}, p6},
+		{"P7", []string{"P7"}, p7},
+		{"planning", []string{"planning"}, planning},
 		{"P11", []string{"P11", "P11-snapshot"}, p11},
 		{"P12", []string{"P12-tracing", "P12-idle"}, p12},
 		{"scale", []string{"scale-one", "scale-many"}, scale},
@@ -78,8 +81,11 @@ func Run(ctx context.Context, name string, o Options) (broken int, err error) {
 	return 0, fmt.Errorf("there is no row %q", name)
 }
 
-// scratch makes a folder that is gone afterwards.
+// scratch makes a folder that is gone afterwards, and answers its absolute path.
 func scratch(parent string) (dir string, remove func(), err error) {
+	if parent, err = filepath.Abs(parent); err != nil {
+		return "", nil, fmt.Errorf("make a folder: %w", err)
+	}
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return "", nil, fmt.Errorf("make a folder: %w", err)
 	}
