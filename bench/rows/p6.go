@@ -190,8 +190,8 @@ func (s *site) run(ctx context.Context, again bool) (out built, err error) {
 	return out, nil
 }
 
-// p6 is a commit in which nothing changed. Both rows have the reference of the same pair.
-func p6(ctx context.Context, b *bench) error {
+// withSite opens one with 40 services, of which everything is built once, and closes it after f.
+func (b *bench) withSite(ctx context.Context, f func(s *site, o many.Options, first built, machine pairs.Machine) error) error {
 	dir, remove, err := scratch(b.Disk)
 	if err != nil {
 		return err
@@ -204,13 +204,24 @@ func p6(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer s.close()
-	r := pairs.Result{
-		Unit: "s", Durable: "fsync before ack; images in the farm's registry on the same disk",
-		Against: "docker buildx 0.38 bake of the same targets, which pushes them too: its start → its end",
-	}
 	first, err := s.run(ctx, false)
 	if err != nil {
 		return err
+	}
+	return f(s, o, first, machine)
+}
+
+// p6 is a commit in which nothing changed. Both rows have the reference of the same pair.
+func p6(ctx context.Context, b *bench) error {
+	return b.withSite(ctx, func(s *site, o many.Options, first built, machine pairs.Machine) error {
+		return b.unchanged(ctx, s, o, first, machine)
+	})
+}
+
+func (b *bench) unchanged(ctx context.Context, s *site, o many.Options, first built, machine pairs.Machine) error {
+	r := pairs.Result{
+		Unit: "s", Durable: "fsync before ack; images in the farm's registry on the same disk",
+		Against: "docker buildx 0.38 bake of the same targets, which pushes them too: its start → its end",
 	}
 	reference := func(int) ([]pairs.Half, error) {
 		before := s.cpu()
@@ -266,23 +277,13 @@ func p6(ctx context.Context, b *bench) error {
 
 // p7 is a commit in which one file of one service changed.
 func p7(ctx context.Context, b *bench) error {
-	dir, remove, err := scratch(b.Disk)
-	if err != nil {
-		return err
-	}
-	defer remove()
-	o := many.Options{Services: b.size(40, 6), Bytes: int64(b.size(100<<20, 1<<20)), Seed: 1, Busybox: shell}
-	machine := farm.Machine()
-	s, err := b.openSite(ctx, dir, o)
-	if err != nil {
-		return err
-	}
-	defer s.close()
+	return b.withSite(ctx, func(s *site, o many.Options, first built, machine pairs.Machine) error {
+		return b.oneChanged(ctx, s, o, first, machine)
+	})
+}
+
+func (b *bench) oneChanged(ctx context.Context, s *site, o many.Options, before built, machine pairs.Machine) (err error) {
 	leaf := s.services[len(s.services)-1]
-	before, err := s.run(ctx, false)
-	if err != nil {
-		return err
-	}
 	r := pairs.Result{
 		Row: "P7", Unit: "s", Durable: "fsync before ack; images in the farm's registry on the same disk",
 		What:    fmt.Sprintf("a commit of %d services (%d MiB) in which one file of one service changed: submit → the run has ended, that image is pushed and all others are known", o.Services, o.Bytes>>20),

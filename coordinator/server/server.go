@@ -240,7 +240,7 @@ func listen(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, peers fu
 func newSubmitter(ctx context.Context, cfg config.Config, js jetstream.JetStream, mirror *source.Mirror, homes *home.Homes, blobs *artifact.Store, log *slog.Logger) (*submit.Submitter, error) {
 	tags, err := newBases(ctx, cfg, js, log)
 	return submit.New(submit.Config{
-		Mirror: mirror, Home: homes.Of, Blobs: blobs, Images: submit.Registry{Keychain: keychain(cfg.RegistryAuth)}, Bases: tags, TargetsFile: cfg.Targets,
+		Mirror: mirror, Home: homes.Of, Blobs: blobs, Images: submit.NewRegistry(keychain(cfg.RegistryAuth)), Bases: tags, TargetsFile: cfg.Targets,
 		Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner,
 	}), err
 }

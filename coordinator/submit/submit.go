@@ -135,10 +135,10 @@ func (s *Submitter) Plan(ctx context.Context, req Request) (p plan.Plan, data []
 }
 
 func (s *Submitter) plan(ctx context.Context, in planner.Input, home Home, req Request) (p plan.Plan, data []byte, hash string, err error) {
-	if err := s.base(ctx, home, &in, req); err != nil {
-		return plan.Plan{}, nil, "", err
-	}
-	if err := s.stands(ctx, &in); err != nil {
+	g, inner := errgroup.WithContext(ctx) // each fills fields of its own
+	g.Go(func() error { return s.base(inner, home, &in, req) })
+	g.Go(func() error { return s.stands(inner, &in) })
+	if err := g.Wait(); err != nil {
 		return plan.Plan{}, nil, "", err
 	}
 	p, err = s.decide(ctx, home, in)
@@ -331,7 +331,7 @@ func (s *Submitter) gone(ctx context.Context, p plan.Plan) ([]string, error) {
 	var mu sync.Mutex
 	var out []string
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(16)
+	g.SetLimit(32)
 	for _, t := range p.Tasks {
 		if t.Reuse == nil {
 			continue
