@@ -6,8 +6,8 @@ import (
 )
 
 // FromOutput finds results in what a command printed, for tests without a report
-// file: events of `go test -json`, else the lines by which `go test -v`, TAP and
-// node's reporter name a test. ok is false where there is nothing of the kind. From
+// file: events of `go test -json`, else the lines by which `go test -v`, TAP, pytest,
+// Jest, Vitest and node's reporter name a test. ok is false where there is nothing of the kind. From
 // plain lines only tests that were named are known: `go test` without -v names
 // those that failed.
 func FromOutput(out []byte) (s Summary, ok bool) {
@@ -19,7 +19,13 @@ func FromOutput(out []byte) (s Summary, ok bool) {
 
 // resultLine is compiled where it is used, once for a test: there is no package state.
 func resultLine() *regexp.Regexp {
-	return regexp.MustCompile(`^\s*(?:--- (FAIL|PASS|SKIP): (\S+)|(ok|not ok) \d+(?: -)? (.+?)|([✖✗×✔✓﹣]) (.+?))(?: \([\d.]+ ?m?s\))?\s*$`)
+	const (
+		gotest = `--- (?P<go>FAIL|PASS|SKIP): (?P<test>\S+)`
+		tap    = `(?P<tap>ok|not ok) \d+(?: -)? (?P<point>.+?)`
+		marks  = `(?P<mark>[✖✗✕×✔✓﹣○]) (?P<title>.+?)`                                                                                                  // node, Jest, Vitest
+		pytest = `(?P<node>\S+::.+?) (?P<py>PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)(?: +\[ *\d+%\])?|(?P<sum>FAILED|ERROR) (?P<id>\S+::.+?)(?: - .*)?` // -v, and its summary
+	)
+	return regexp.MustCompile(`^\s*(?:` + gotest + `|` + tap + `|` + marks + `|` + pytest + `)(?: \([\d.]+ ?m?s\))?\s*$`)
 }
 
 func scanLines(out string) (Summary, bool) {
@@ -32,7 +38,13 @@ func scanLines(out string) (Summary, bool) {
 		if m == nil {
 			continue
 		}
-		word, name := m[1]+m[3]+m[5], m[2]+m[4]+m[6]
+		of := func(names ...string) (s string) {
+			for _, n := range names {
+				s += m[re.SubexpIndex(n)]
+			}
+			return s
+		}
+		word, name := of("go", "tap", "mark", "py", "sum"), of("test", "point", "title", "node", "id")
 		// node repeats failed tests below a heading.
 		if name == "failing tests:" || seen[name] {
 			continue
@@ -55,9 +67,9 @@ func lineStatus(word, name string) status {
 		return skipped
 	}
 	switch word {
-	case "PASS", "ok", "✔", "✓":
+	case "PASS", "ok", "✔", "✓", "PASSED", "XPASS":
 		return passed
-	case "SKIP", "﹣":
+	case "SKIP", "﹣", "○", "SKIPPED", "XFAIL":
 		return skipped
 	default:
 		return failed

@@ -1,5 +1,6 @@
-// Package testreport reads the reports of test tools, JUnit XML and the events of
-// `go test -json`, told apart by their content, into counts and failed cases.
+// Package testreport reads the reports of test tools, JUnit XML, the events of
+// `go test -json`, TAP, and the JSON of Jest and Vitest, told apart by their content,
+// into counts and failed cases.
 //
 // It runs nothing and opens no file: it is given bytes.
 package testreport
@@ -24,8 +25,8 @@ const (
 	maxCases  = 1_000_000
 )
 
-// ErrFormat means that a report is neither JUnit XML nor go test events.
-var ErrFormat = errors.New("neither JUnit XML nor `go test -json`")
+// ErrFormat means that a report is in no format that is known here.
+var ErrFormat = errors.New("neither JUnit XML nor `go test -json`, TAP or the JSON of Jest")
 
 // Summary counts test cases: Passed + Failed + Skipped = Total.
 type Summary struct {
@@ -57,7 +58,12 @@ func Parse(data []byte) (Summary, error) {
 	case trimmed[0] == '<':
 		return parseJUnit(trimmed)
 	case trimmed[0] == '{':
+		if s, ok, err := parseJest(trimmed); ok {
+			return s, err
+		}
 		return parseGo(trimmed, true)
+	case isTAP(string(trimmed[:min(len(trimmed), 1<<10)])):
+		return parseTAP(string(trimmed))
 	default:
 		return Summary{}, ErrFormat
 	}

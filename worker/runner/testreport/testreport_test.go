@@ -74,7 +74,8 @@ func TestGoEvents(t *testing.T) {
 func TestBadReports(t *testing.T) {
 	for name, c := range map[string]struct{ report, want string }{
 		"empty":     {" \n", "report is empty"},
-		"text":      {"ok", "neither JUnit XML nor"},
+		"text":      {"all is well", "neither JUnit XML nor"},
+		"go test":   {"ok  \tshop/money\t0.003s\n", "neither JUnit XML nor"},
 		"cut off":   {junit[:200], "line 5, column"},
 		"html":      {"<html></html>", "root element is <html>"},
 		"not event": {"{\"a\":1}\n", "line 1 is no event"},
@@ -112,6 +113,9 @@ func TestFromOutput(t *testing.T) {
 		"go":   {"=== RUN   TestRound\n    x_test.go:9: got 3\n--- FAIL: TestRound (0.00s)\nFAIL\n", []string{"TestRound"}},
 		"tap":  {"TAP version 13\nok 1 - adds\nnot ok 2 - rounds half up\nnot ok 3 - later # TODO\n", []string{"rounds half up"}},
 		"node": {"✔ adds (1.2ms)\n✖ rounds half up (0.5ms)\n✖ failing tests:\n\n✖ rounds half up (0.5ms)\n", []string{"rounds half up"}},
+		"jest": {"PASS src/a.test.js\n  ✓ adds (2 ms)\n  ✕ rounds half up (5 ms)\n  ○ skipped later\n", []string{"rounds half up"}},
+		"pytest": {"tests/test_a.py::test_adds PASSED      [ 50%]\ntests/test_a.py::test_rounds[a b] FAILED [100%]\n\nFAILED tests/test_a.py::test_rounds[a b] - assert 1 == 2\nERROR tests/test_b.py::test_db - no database\n",
+			[]string{"tests/test_a.py::test_rounds[a b]", "tests/test_b.py::test_db"}},
 		"json": {"building\n" + events, []string{"TestRound", "(package)", "TestForever"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,8 +137,67 @@ func TestFromOutput(t *testing.T) {
 	}
 }
 
+func TestTAP(t *testing.T) {
+	got, err := testreport.Parse([]byte(`TAP version 14
+1..6
+ok 1 - adds
+not ok 2 - rounds half up
+  ---
+  message: got 3, want 2
+  ...
+# Subtest: later
+    not ok 1 - inner
+    1..1
+ok 3 - outer
+not ok 4 - later # TODO not yet
+ok 5 # SKIP no database
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := testreport.Summary{
+		Total: 6, Passed: 2, Failed: 2, Skipped: 2,
+		Failures: []testreport.Case{
+			{Name: "rounds half up", Output: "  ---\n  message: got 3, want 2\n  ...\n# Subtest: later\n    not ok 1 - inner\n    1..1"},
+			{Name: "(plan)", Output: "6 tests were planned and 5 ran: the process exited or was killed"},
+		},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	got, err = testreport.Parse([]byte("TAP version 13\nok 1\nnot ok\nBail out! no disk\nok 3\n"))
+	if err != nil || got.Failed != 2 || got.Failures[0].Name != "test 2" || got.Failures[1].Output != "no disk" {
+		t.Errorf("bail out: %+v, %v", got, err)
+	}
+	if _, err := testreport.Parse([]byte("1..99999999\n")); err == nil || !strings.Contains(err.Error(), "report plans 99999999 tests") {
+		t.Errorf("a plan without end: %v", err)
+	}
+}
+
+func TestJest(t *testing.T) {
+	got, err := testreport.Parse([]byte(`{"numTotalTests": 3, "success": false, "testResults": [
+  {"name": "/src/money.test.js", "status": "failed", "message": "…", "assertionResults": [
+    {"fullName": "money adds", "title": "adds", "status": "passed", "duration": 2},
+    {"fullName": "money rounds", "title": "rounds", "status": "failed", "duration": 5.5, "failureMessages": ["expected 3", "at line 9"]},
+    {"fullName": "money later", "title": "later", "status": "pending"}]},
+  {"name": "/src/broken.test.js", "status": "failed", "message": "SyntaxError: x", "assertionResults": []}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := testreport.Summary{
+		Total: 4, Passed: 1, Failed: 2, Skipped: 1, Duration: 7500 * time.Microsecond,
+		Failures: []testreport.Case{
+			{Suite: "/src/money.test.js", Name: "money rounds", Duration: 5500 * time.Microsecond, Output: "expected 3\nat line 9"},
+			{Suite: "/src/broken.test.js", Name: "(file)", Output: "SyntaxError: x"},
+		},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{junit, events, "", "<", "{", "<testsuite><testcase>", `{"Action":"fail","Test":"a/b"}`} {
+	for _, s := range []string{junit, "TAP version 13\n1..2\nok 1\nnot ok 2 - x\n  y\n", `{"testResults":[{"assertionResults":[{"status":"failed"}]}]}`, events, "", "<", "{", "<testsuite><testcase>", `{"Action":"fail","Test":"a/b"}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
