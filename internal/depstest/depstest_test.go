@@ -208,7 +208,7 @@ func checkSource(t *testing.T, r row, p listed) {
 
 // environment says that a name is a variable of the environment, which looks like a stream's.
 func environment(s string) bool {
-	return slices.Contains([]string{"SLIPWAY_ADDR", "SLIPWAY_TOKEN", "SLIPWAY_DEVCLUSTER"}, s)
+	return slices.Contains([]string{"SLIPWAY_ADDR", "SLIPWAY_TOKEN", "SLIPWAY_DEVCLUSTER", "SLIPWAY_SHARD", "SLIPWAY_SHARDS"}, s)
 }
 
 func quoted(names []string) string {
