@@ -3,6 +3,7 @@ package buildkit
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -35,11 +36,20 @@ func (w *Watch) Begin(name, kind string) *Running {
 	return &Running{w: w, x: x}
 }
 
-// Write takes output of the step. It never fails.
-func (r *Running) Write(p []byte) (int, error) {
+// Write takes standard output of the step. It never fails.
+func (r *Running) Write(p []byte) (int, error) { return r.write(0, p) }
+
+// Stderr takes standard error of the step.
+func (r *Running) Stderr() io.WriteCloser { return stderr{r} }
+
+type stderr struct{ *Running }
+
+func (s stderr) Write(p []byte) (int, error) { return s.write(standardError, p) }
+
+func (r *Running) write(stream int, p []byte) (int, error) {
 	r.w.mu.Lock()
 	var log bytes.Buffer
-	r.x.print(p, time.Now(), &log)
+	r.x.print(stream, p, time.Now(), &log)
 	r.w.mu.Unlock()
 	if log.Len() > 0 {
 		_, _ = r.w.report.Write(log.Bytes())

@@ -45,15 +45,24 @@ type vertex struct {
 	finished  time.Time
 	cached    bool
 	err       string
-	header    bool // its name is in the log
-	footer    bool // and its end
-	line      []byte
-	clean     bytes.Buffer // output that is masked and not taken yet
-	masked    *mask.Stream // into clean
-	output    []byte
+	header    bool    // its name is in the log
+	footer    bool    // and its end
+	feeds     [2]feed // standard output and error
+	output    []byte  // of both
 	status    client.VertexStatus
 	announced map[string]bool // transfers whose end is in the log
 }
+
+// feed is one of the outputs of a vertex. Each is masked by itself: pieces of both come in any order, and a secret
+// that another output cuts in two would not be found.
+type feed struct {
+	line   []byte
+	clean  bytes.Buffer // output that is masked and not taken yet
+	masked *mask.Stream // into clean
+}
+
+// standardError is the number of that output, as the daemon counts them.
+const standardError = 2
 
 // NewWatch writes to r what m leaves of it.
 func NewWatch(r runner.Report, m *mask.Masker) *Watch {
@@ -63,7 +72,9 @@ func NewWatch(r runner.Report, m *mask.Masker) *Watch {
 // add a vertex; w.mu is held.
 func (w *Watch) add(id digest.Digest, x *vertex) *vertex {
 	x.number, x.announced = len(w.order)+1, map[string]bool{}
-	x.masked = w.mask.Stream(&x.clean)
+	for i := range x.feeds {
+		x.feeds[i].masked = w.mask.Stream(&x.feeds[i].clean)
+	}
 	w.byID[id] = x
 	w.order = append(w.order, x)
 	return x
@@ -102,7 +113,7 @@ func (w *Watch) take(s *client.SolveStatus) {
 	}
 	for _, l := range s.Logs {
 		if x := w.byID[l.Vertex]; x != nil {
-			x.print(l.Data, l.Timestamp, &log)
+			x.print(l.Stream, l.Data, l.Timestamp, &log)
 		}
 	}
 	for _, wr := range s.Warnings {
@@ -164,15 +175,19 @@ func (w *Watch) vertex(v *client.Vertex, log *bytes.Buffer) *vertex {
 	return x
 }
 
-func (x *vertex) print(data []byte, at time.Time, log *bytes.Buffer) {
-	_, _ = x.masked.Write(data) // a Buffer never fails
-	x.lines(at, log)
+func (x *vertex) print(stream int, data []byte, at time.Time, log *bytes.Buffer) {
+	f := &x.feeds[0]
+	if stream == standardError {
+		f = &x.feeds[1]
+	}
+	_, _ = f.masked.Write(data) // a Buffer never fails
+	x.lines(f, at, log)
 }
 
 // lines takes what is masked.
-func (x *vertex) lines(at time.Time, log *bytes.Buffer) {
-	defer x.clean.Reset()
-	data := x.clean.Bytes()
+func (x *vertex) lines(f *feed, at time.Time, log *bytes.Buffer) {
+	defer f.clean.Reset()
+	data := f.clean.Bytes()
 	x.output = append(x.output, data...)
 	if len(x.output) > 2*keptOutput {
 		x.output = append([]byte(nil), x.output[len(x.output)-keptOutput:]...)
@@ -180,33 +195,36 @@ func (x *vertex) lines(at time.Time, log *bytes.Buffer) {
 	for len(data) > 0 {
 		i := bytes.IndexByte(data, '\n')
 		if i < 0 {
-			if x.line = append(x.line, data...); len(x.line) > lineLimit {
-				x.flush(at, log)
+			if f.line = append(f.line, data...); len(f.line) > lineLimit {
+				x.flush(f, at, log)
 			}
 			return
 		}
-		x.line = append(x.line, data[:i]...)
+		f.line = append(f.line, data[:i]...)
 		data = data[i+1:]
-		x.flush(at, log)
+		x.flush(f, at, log)
 	}
 }
 
 // rest writes what is left when the output has ended.
 func (x *vertex) rest(at time.Time, log *bytes.Buffer) {
-	x.masked.Flush()
-	x.lines(at, log)
-	if len(x.line) > 0 {
-		x.flush(at, log)
+	for i := range x.feeds {
+		f := &x.feeds[i]
+		f.masked.Flush()
+		x.lines(f, at, log)
+		if len(f.line) > 0 {
+			x.flush(f, at, log)
+		}
 	}
 }
 
-func (x *vertex) flush(at time.Time, log *bytes.Buffer) {
-	line := bytes.TrimRight(x.line, "\r")
+func (x *vertex) flush(f *feed, at time.Time, log *bytes.Buffer) {
+	line := bytes.TrimRight(f.line, "\r")
 	if i := bytes.LastIndexByte(line, '\r'); i >= 0 {
 		line = line[i+1:] // a progress bar that was drawn over: its last state
 	}
 	fmt.Fprintf(log, "#%d %.3f %s\n", x.number, at.Sub(x.started).Seconds(), line)
-	x.line = x.line[:0]
+	f.line = f.line[:0]
 }
 
 // transfer logs the end of a transfer, not its way there.

@@ -175,7 +175,7 @@ func (a *attempt) command(ctx context.Context, c gateway.Client, stage gateway.R
 func (a *attempt) wait(ctx context.Context, ctr gateway.Container, config ocispecs.ImageConfig, step *buildkit.Running) error {
 	p, err := ctr.Start(ctx, gateway.StartRequest{
 		Args: []string{"/bin/sh", "-c", a.script()}, Env: a.env(config.Env), SecretEnv: a.secretEnv(), User: config.User, Cwd: config.WorkingDir,
-		Stdout: step, Stderr: step,
+		Stdout: step, Stderr: step.Stderr(),
 	})
 	if err != nil {
 		return err
