@@ -12,6 +12,7 @@
 package pipeline
 
 import (
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -268,6 +269,15 @@ func (s *Service) Paths() []string {
 		}
 	}
 	return Outermost(paths)
+}
+
+// IgnoreFiles are where BuildKit looks for what is not in the build context, the one that it takes first: the
+// Dockerfile's own, and the context's.
+func (s *Service) IgnoreFiles() []string {
+	if s.Build == nil {
+		return nil
+	}
+	return []string{s.Build.Dockerfile + ".dockerignore", path.Join(s.Build.Context, ".dockerignore")}
 }
 
 // Outermost sorts paths and leaves out those that lie inside another of them.

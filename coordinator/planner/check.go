@@ -27,6 +27,7 @@ func Paths(p *pipeline.Pipeline, targets *pipeline.Targets) []string {
 		add(s.Also...)
 		if s.Build != nil {
 			add(s.Build.Dockerfile, s.Build.Context)
+			add(s.IgnoreFiles()...)
 		}
 		if s.Deploy == nil {
 			continue

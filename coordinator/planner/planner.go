@@ -206,7 +206,7 @@ func (p *planner) services() []affected.Service {
 	for _, s := range p.in.Pipeline.Services {
 		a := affected.Service{Name: s.Name, Path: s.Path, Also: s.Also, Definition: definition(s)}
 		if s.Build != nil {
-			a.Also = append(slices.Clone(a.Also), s.Build.Dockerfile)
+			a.Also = append(append(slices.Clone(a.Also), s.Build.Dockerfile), s.IgnoreFiles()...)
 			if s.Build.Context != "." {
 				a.Also = append(a.Also, s.Build.Context)
 			}

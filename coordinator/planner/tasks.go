@@ -99,6 +99,17 @@ func (p *planner) buildOrder() []*pipeline.Service {
 	return out
 }
 
+// paths are those that the image of a service depends on: its own, and what says which of them are in the context.
+func (p *planner) paths(s *pipeline.Service) []string {
+	paths := s.Paths()
+	for _, name := range s.IgnoreFiles() {
+		if _, ok := p.in.Objects[name]; ok {
+			paths = append(paths, name)
+		}
+	}
+	return pipeline.Outermost(paths)
+}
+
 // objects are the identities of paths at the commit.
 func (p *planner) objects(paths []string) map[string]string {
 	out := make(map[string]string, len(paths))
@@ -115,7 +126,7 @@ const cacheNamespace = "BUILDKIT_CACHE_MOUNT_NS"
 // build adds the build of a service, or only its digest if it has no image.
 func (p *planner) build(s *pipeline.Service) {
 	inputs := affected.BuildInputs{
-		Service: s.Name, Objects: p.objects(s.Paths()), Images: map[string]string{},
+		Service: s.Name, Objects: p.objects(p.paths(s)), Images: map[string]string{},
 		Platform: p.in.Platform, Runner: p.in.Runner, Scope: p.in.Scope,
 	}
 	if s.Build == nil {
@@ -123,7 +134,7 @@ func (p *planner) build(s *pipeline.Service) {
 		return
 	}
 	b := plan.Build{
-		Paths: s.Paths(), Dockerfile: s.Build.Dockerfile, Context: s.Build.Context, Target: s.Build.Target, Args: maps.Clone(s.Build.Args),
+		Paths: p.paths(s), Dockerfile: s.Build.Dockerfile, Context: s.Build.Context, Target: s.Build.Target, Args: maps.Clone(s.Build.Args),
 		Platform: p.in.Platform, Push: p.in.Registry, Provenance: s.Build.Provenance,
 		Secrets: names(s.Build.Secrets),
 	}

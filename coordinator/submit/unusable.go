@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"strings"
 
 	"github.com/moby/patternmatcher"
@@ -48,12 +47,9 @@ func (s *Submitter) unusable(ctx context.Context, repository, commit string, pip
 }
 
 // ignored reads the .dockerignore that BuildKit will take: the Dockerfile's own, or that
-// of the context, if it is in the context at all; nil: there is none.
+// of the context; nil: there is none.
 func (s *Submitter) ignored(ctx context.Context, repository, commit string, service *pipeline.Service) (func(path string) bool, error) {
-	for _, name := range []string{service.Build.Dockerfile + ".dockerignore", path.Join(service.Build.Context, ".dockerignore")} {
-		if !among(name, service.Paths()) {
-			continue
-		}
+	for _, name := range service.IgnoreFiles() {
 		data, err := s.cfg.Mirror.File(ctx, repository, commit, name)
 		if errors.Is(err, source.ErrFileNotFound) {
 			continue
@@ -75,15 +71,6 @@ func (s *Submitter) ignored(ctx context.Context, repository, commit string, serv
 		}, nil
 	}
 	return nil, nil //nolint:nilnil // as above
-}
-
-func among(name string, paths []string) bool {
-	for _, p := range paths {
-		if p == "." || pipeline.Inside(name, p) {
-			return true
-		}
-	}
-	return false
 }
 
 // below is a path as it is seen from a folder.

@@ -53,6 +53,7 @@ func TestWhatIsReusedIsWhatACleanBuildMakes(t *testing.T) {
 		what := w.edit(t, i)
 		counts[strings.Fields(what)[0]]++
 		images, fresh := w.run(t, what)
+		t.Logf("edit %d: %s", i, what)
 		for _, now := range fresh {
 			if now {
 				built++
