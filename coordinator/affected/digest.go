@@ -43,6 +43,8 @@ type TestInputs struct {
 	Runner string            // version of what runs it
 
 	Sidecars string // how they are defined; empty: none
+	List     string // command that names what is split; empty: none
+	Split    string // what decides which part of that is the shard's; empty: it is all of the test
 }
 
 // RenderInputs is everything that rendered manifests depend on, but for the image: a
@@ -98,6 +100,11 @@ func TestDigest(in TestInputs) string {
 	e.names(in.Secret)
 	if in.Sidecars != "" {
 		e.text(in.Sidecars)
+	}
+	if in.List != "" || in.Split != "" { // what has neither keeps the digest that it had before there were any
+		e.text("list")
+		e.text(in.List)
+		e.text(in.Split)
 	}
 	return e.sum()
 }

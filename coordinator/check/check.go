@@ -129,8 +129,12 @@ func counts(tasks []*run.Task) string {
 			reused++
 		case t.Spec.Kind == plan.KindBuild:
 			built++
-		case t.Spec.Kind == plan.KindTest:
+		case t.Spec.Kind == plan.KindGather:
 			tests++
+		case t.Spec.Kind == plan.KindTest:
+			if t.Spec.Test == nil || t.Spec.Test.Shard == nil {
+				tests++
+			}
 			if t.Class == run.ClassFlaky {
 				flaky++
 			}

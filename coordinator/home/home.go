@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/peer"
 	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/planner"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/submit"
 	"github.com/slipway-build/slipway/coordinator/wire"
@@ -118,6 +119,26 @@ func (h *home) Known(ctx context.Context, project string, digests []string) (map
 	return out, err
 }
 
+// History implements submit.Home.
+func (h *home) History(ctx context.Context, project string, tests []string) (map[string]planner.History, error) {
+	out := map[string]planner.History{}
+	err := h.ask(ctx, func(tx *partition.Tx) error {
+		for _, id := range tests {
+			if items := tx.Items(project, id); len(items) > 0 {
+				out[id] = planner.History{Items: items}
+			}
+		}
+		return nil
+	}, func(ctx context.Context, c pb.PeerServiceClient) error {
+		res, err := c.History(ctx, &pb.HistoryRequest{Project: project, Tests: tests})
+		for id, t := range res.GetTests() {
+			out[id] = planner.History{Items: wire.FromItems(t.GetItems())}
+		}
+		return err //nolint:wrapcheck // fromStatus does
+	})
+	return out, err
+}
+
 // Accept implements submit.Home.
 func (h *home) Accept(ctx context.Context, a submit.Acceptance) (id string, replayed bool, err error) {
 	p, err := h.Plans(ctx, a.PlanHash)
@@ -208,6 +229,18 @@ func (s *Service) Known(ctx context.Context, req *pb.KnownRequest) (*pb.KnownRes
 		known, err := h.Known(ctx, req.GetProject(), req.GetDigests())
 		for d, k := range known {
 			out.Results[d] = &pb.KnownResult{Run: k.Run, Result: wire.Result(k.Result)}
+		}
+		return err
+	})
+}
+
+// History implements PeerServiceServer.
+func (s *Service) History(ctx context.Context, req *pb.HistoryRequest) (*pb.HistoryResponse, error) {
+	out := &pb.HistoryResponse{Tests: map[string]*pb.TestHistory{}}
+	return out, s.with(ctx, req.GetProject(), func(h submit.Home) error {
+		all, err := h.History(ctx, req.GetProject(), req.GetTests())
+		for id, t := range all {
+			out.Tests[id] = &pb.TestHistory{Items: wire.Items(t.Items)}
 		}
 		return err
 	})

@@ -82,6 +82,9 @@ func weightOf(r plan.Result) int {
 		for _, f := range r.Tests.Failures {
 			n += 50 + len(f.Suite) + len(f.Name) + len(f.Output)
 		}
+		for _, i := range r.Tests.Items {
+			n += 16 + len(i.Name)
+		}
 	}
 	if r.Deploy != nil {
 		for _, p := range r.Deploy.Pruned {
@@ -104,7 +107,7 @@ func fit(rep run.Report) run.Report {
 		r := plan.Result{Image: rep.Result.Image, Manifests: rep.Result.Manifests, Release: rep.Result.Release}
 		if t := rep.Result.Tests; t != nil {
 			counts := *t
-			counts.Failures = nil
+			counts.Failures, counts.Items = nil, nil
 			r.Tests = &counts
 		}
 		if d := rep.Result.Deploy; d != nil {

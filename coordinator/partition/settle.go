@@ -218,6 +218,8 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 		o.enter(r, t)
 	case plan.KindPromote:
 		o.promote(r, t)
+	case plan.KindGather:
+		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, r.Gather(t))...)
 	case plan.KindWave, plan.KindVerified:
 		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
 	case plan.KindBuild, plan.KindTest, plan.KindRender, plan.KindDiff, plan.KindApply, plan.KindRollback:

@@ -78,6 +78,7 @@ type Work struct {
 	Manifests string            // apply: what to apply; rollback: what to undo
 	Release   string            // the run's
 	Stable    project.Stable    // rollback: what to go back to; empty Manifests: nothing was there
+	Timing    []plan.Item       // of a shard: how long the items of its test usually take
 }
 
 // Submission is a plan that wants to become a run.
@@ -158,6 +159,9 @@ func (tx *Tx) Token(r *run.Run, t *run.Task) string { return tx.o.token(r, t) }
 func (tx *Tx) Known(project, digest string) (project.Known, bool) {
 	return tx.o.st.Project(project).Known(digest)
 }
+
+// Items are how long the parts of a test usually take; none: it was not measured.
+func (tx *Tx) Items(project, test string) []plan.Item { return tx.o.st.Project(project).Items(test) }
 
 // Green is the last commit of a ref whose run succeeded; empty: none.
 func (tx *Tx) Green(project, ref string) string { return tx.o.st.Project(project).Green(ref) }
@@ -247,6 +251,9 @@ func (o *owner) work(r *run.Run, t *run.Task) Work {
 	case t.Spec.Test != nil:
 		for name, service := range t.Spec.Test.Build.Contexts {
 			w.Images[name] = image(plan.BuildID(service))
+		}
+		if s := t.Spec.Test.Shard; s != nil && s.List != "" {
+			w.Timing = r.Plan.Timing(s.Test)
 		}
 	case t.Spec.Render != nil:
 		if t.Spec.Render.Image != "" {

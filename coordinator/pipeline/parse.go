@@ -16,7 +16,6 @@ import (
 const (
 	maxServices     = 1000
 	maxTests        = 100 // of one service
-	maxShards       = 50  // of one test
 	maxList         = 200 // items in any list or mapping of names
 	maxPath         = 512 // bytes of a repository path
 	maxText         = 64 << 10

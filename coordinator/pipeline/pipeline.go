@@ -164,8 +164,15 @@ type Test struct {
 
 	Sidecars []SidecarRef `json:"sidecars,omitempty"` // beside Run, in the order in which they are started
 	Group    string       `json:"group,omitempty"`    // of tests of the project that are not all carried out at once
-	Shards   int          `json:"shards,omitempty"`   // how many tasks share the work of Run, each of which is told its number; 0: one
+	Shards   int          `json:"shards,omitempty"`   // how many tasks share the work of Run, each of which is told its number; 0: one; AutoShards
+	List     string       `json:"list,omitempty"`     // command for /bin/sh -c that names, each on a line, what the shards are given parts of; empty: Run knows its part
 }
+
+// AutoShards are as many as the time that the test took asks for.
+const AutoShards = -1
+
+// MaxShards is how many one test may have.
+const MaxShards = 50
 
 // Sidecar is a container beside a test, which shares its network: a database, a queue.
 type Sidecar struct {

@@ -194,11 +194,12 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 	}
 	fields["shards"] = func(n strictyaml.Node) {
 		if n.IsScalar() && n.Text() == "auto" {
-			n.KeyProblem("write how many", "shards: auto is not supported yet")
+			t.Shards = AutoShards
 			return
 		}
-		t.Shards = n.Int(2, maxShards)
+		t.Shards = n.Int(2, MaxShards)
 	}
+	fields["list"] = func(n strictyaml.Node) { t.List = d.command(n) }
 	fields["sidecars"] = func(n strictyaml.Node) { t.Sidecars = d.sidecarRefs(n) }
 	fields["group"] = func(n strictyaml.Node) { t.Group = d.name(n) }
 	fields["if"] = later
@@ -223,10 +224,15 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		d.report.Add(key.Pos, "deploy what it needs", "%s has sidecars, which are not supported yet when at is deploy", what)
 	case t.At == AtDeploy && t.Group != "":
 		d.report.Add(key.Pos, "remove group", "%s has a group, which is for tests before a rollout: one run at a time rolls out to an environment anyway", what)
-	case t.Shards > 0 && t.Run == "":
+	case t.Shards != 0 && t.Run == "":
 		d.report.Add(key.Pos, "write run: with a command, and in: for its stage", "%s has shards, and no command that could be told its part: a stage is built whole", what)
-	case t.At == AtDeploy && t.Shards > 0:
+	case t.At == AtDeploy && t.Shards != 0:
 		d.report.Add(key.Pos, "remove shards", "%s has shards, which are not supported yet when at is deploy", what)
+	case t.Shards == AutoShards && t.List == "":
+		d.report.Add(key.Pos, "write list: with a command that names what there is to test, each on a line, and have run read its part from $SLIPWAY_TESTS",
+			"%s has shards: auto, and nothing that could be split", what)
+	case t.List != "" && t.Shards == 0:
+		d.report.Add(key.Pos, "write shards: auto", "%s has a list, and no shards to split it into", what)
 	case t.At == AtDeploy && t.Name == MigrateName:
 		d.report.Add(key.Pos, "give it another name", "%s has the name of the service's migration", what)
 	case t.At == AtDeploy && len(t.Secrets) > 0:

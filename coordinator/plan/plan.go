@@ -26,6 +26,8 @@ const (
 	KindBuild Kind = "build"
 	// KindTest runs one test of a service through BuildKit. Worker.
 	KindTest Kind = "test"
+	// KindGather adds up what the shards of a test found; it is reused in their place. Coordinator.
+	KindGather Kind = "gather"
 	// KindRender makes the manifests of one service for one target, digests injected. Worker.
 	KindRender Kind = "render"
 	// KindDiff compares the manifests of one service with what is on one target, and
@@ -80,10 +82,11 @@ type Plan struct {
 	Line       string    `json:"line,omitempty"`      // the branch or pull request whose event began it: of its runs the newest counts
 	Supersede  string    `json:"supersede,omitempty"` // which older runs of the line it ends; empty: none
 	Timeout    int       `json:"timeout_seconds,omitempty"`
-	Class      string    `json:"class,omitempty"`  // urgent or low, as the platform decided; empty: normal
-	Teams      []Team    `json:"teams,omitempty"`  // quotas of those that have tasks here, sorted by name; who has none is not there
-	Groups     []Group   `json:"groups,omitempty"` // of those that tasks here are in, the ones with room for more than one, sorted by name
-	Rollbacks  []Task    `json:"compensation"`     // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
+	Class      string    `json:"class,omitempty"`   // urgent or low, as the platform decided; empty: normal
+	Teams      []Team    `json:"teams,omitempty"`   // quotas of those that have tasks here, sorted by name; who has none is not there
+	Groups     []Group   `json:"groups,omitempty"`  // of those that tasks here are in, the ones with room for more than one, sorted by name
+	Timings    []Timing  `json:"timings,omitempty"` // of tests that are split by them, sorted by test
+	Rollbacks  []Task    `json:"compensation"`      // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
 }
 
 // Values of Plan.Supersede.
@@ -139,6 +142,28 @@ func (p *Plan) Room(group string) int {
 		}
 	}
 	return 1
+}
+
+// Timing is how long the items of a test usually took when the plan was made: all its shards
+// split by the same.
+type Timing struct {
+	Test  string `json:"test"`  // id of the task that gathers
+	Items []Item `json:"items"` // sorted by name
+}
+
+// Item is one of the parts of a test that its list names.
+type Item struct {
+	Name   string `json:"name"`
+	Millis int64  `json:"millis"`
+}
+
+// Timing of a test's items; none: nobody knows.
+func (p *Plan) Timing(test string) []Item {
+	i, ok := slices.BinarySearchFunc(p.Timings, test, func(t Timing, name string) int { return strings.Compare(t.Test, name) })
+	if !ok {
+		return nil
+	}
+	return p.Timings[i].Items
 }
 
 // Service says what became of one service in this plan, and why.
@@ -236,8 +261,12 @@ type TestSummary struct {
 	Failed   int        `json:"failed"`
 	Skipped  int        `json:"skipped"`
 	Millis   int64      `json:"millis"`
-	Failures []TestCase `json:"failures,omitempty"` // the first 50
+	Failures []TestCase `json:"failures,omitempty"` // the first MaxFailures
+	Items    []Item     `json:"items,omitempty"`    // of a shard that was given them: how long each took, sorted by name
 }
+
+// MaxFailures is how many failed cases of a test are kept.
+const MaxFailures = 50
 
 // TestCase is one failed test with the end of its output.
 type TestCase struct {
@@ -284,6 +313,15 @@ type Test struct {
 	Report string            `json:"report,omitempty"`     // glob of report files, relative to the working directory of the stage
 
 	Sidecars []Sidecar `json:"sidecars,omitempty"` // beside the command, in the order in which they are started
+	Shard    *Shard    `json:"shard,omitempty"`    // the part of the test that this task is; nil: all of it
+}
+
+// Shard is one of several tasks that share a test.
+type Shard struct {
+	Test   string `json:"test"`           // id of the task that gathers
+	Number int    `json:"number"`         // from 1
+	Of     int    `json:"of"`             //
+	List   string `json:"list,omitempty"` // command that names the items, each on a line, of which a shard is given some; empty: the test splits itself
 }
 
 // Sidecar is a container beside a test, which shares its network: a database, a queue.

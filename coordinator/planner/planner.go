@@ -57,6 +57,9 @@ type Input struct {
 	Runner   string // version of what builds, tests and renders: part of every digest
 	Scope    string // trust scope: part of every build digest
 
+	// History is what runs have taught about tests, by their id.
+	History map[string]History
+
 	// Known finds the result of an earlier task that succeeded, by digest. It vouches
 	// for the artifact being there: ask it again after Plan named what it reuses, and
 	// plan once more without what is gone. May be nil.
@@ -77,6 +80,11 @@ type Input struct {
 type Tag struct {
 	Digest string
 	Was    string // what it meant before it moved last; empty: that is not known
+}
+
+// History is what runs have taught about a test.
+type History struct {
+	Items []plan.Item // how long those that its list names usually take, sorted by name; none: not measured
 }
 
 // Plan makes the plan. It is the zero plan if there are problems.
@@ -133,6 +141,7 @@ type planner struct {
 	deploys  map[string]bool       // services that are deployed
 	tasks    []plan.Task
 	rolls    []plan.Task
+	timings  []plan.Timing
 }
 
 func newPlanner(in Input) *planner {
@@ -259,12 +268,13 @@ func (p *planner) result() plan.Plan {
 		p.rolls[i].Team = p.team(p.rolls[i])
 	}
 	slices.SortFunc(p.rolls, func(a, b plan.Task) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(p.timings, func(a, b plan.Timing) int { return cmp.Compare(a.Test, b.Test) })
 	out := plan.Plan{
 		Version: plan.Version, Project: p.in.Pipeline.Project, Repository: p.in.Repository, Ref: p.in.Ref,
 		Commit: p.in.Commit, Base: p.in.Base, Dirty: p.in.Dirty, Rebuild: p.in.Rebuild, Untrusted: p.in.Untrusted, Registry: p.in.Registry,
 		Services: make([]plan.Service, 0, len(p.in.Pipeline.Services)), Tasks: p.tasks, Rollbacks: p.rolls,
 		Line: p.in.Line, Supersede: p.in.Supersede, Timeout: int(p.in.Pipeline.Timeout / time.Second),
-		Teams: p.teams(), Groups: p.groups(), Class: p.in.Class,
+		Teams: p.teams(), Groups: p.groups(), Class: p.in.Class, Timings: p.timings,
 	}
 	for _, s := range p.in.Pipeline.Services {
 		out.Services = append(out.Services, p.service(s))

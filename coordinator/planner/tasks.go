@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/slipway-build/slipway/coordinator/affected"
@@ -255,90 +254,12 @@ func brief(digest string) string {
 	return sum[:min(len(sum), 12)]
 }
 
-// tests adds the tests of a service.
-func (p *planner) tests(s *pipeline.Service) {
-	for _, t := range s.Tests {
-		if t.At == pipeline.AtDeploy {
-			continue
-		}
-		b := p.builds[s.Name]
-		needs := []string{plan.CheckoutID}
-		for _, context := range b.Contexts {
-			needs = append(needs, plan.BuildID(context))
-		}
-		switch {
-		case t.Target != "":
-			b.Target = t.Target
-		case t.In != "":
-			b.Target = t.In
-		default: // in the built image, which is there then
-			needs = append(needs, plan.BuildID(s.Name))
-		}
-		p.test(s, t, b, needs)
-	}
-}
-
-// test adds the tasks of one test: several where it has shards.
-func (p *planner) test(s *pipeline.Service, t *pipeline.Test, b plan.Build, needs []string) {
-	var secrets map[string]string
-	if t.Run != "" {
-		secrets = names(t.Secrets)
-	}
-	sidecars, defined := p.sidecars(t)
-	for shard := range max(1, t.Shards) {
-		id, env := plan.TestID(s.Name, t.Name), maps.Clone(t.Env)
-		if t.Shards > 0 {
-			id = plan.ShardID(s.Name, t.Name, shard+1, t.Shards)
-			if env == nil {
-				env = map[string]string{}
-			}
-			env["SLIPWAY_SHARD"], env["SLIPWAY_SHARDS"] = strconv.Itoa(shard+1), strconv.Itoa(t.Shards)
-		}
-		digest := affected.TestDigest(affected.TestInputs{
-			Build: p.digests[s.Name], Run: t.Run, In: t.In, Target: t.Target, Env: env, Secret: secrets, Report: t.Report, Runner: p.in.Runner,
-			Sidecars: defined,
-		})
-		p.add(plan.Task{
-			ID: id, Kind: plan.KindTest, Service: s.Name, Needs: slices.Clone(needs), Can: plan.CapabilityBuild,
-			Group: t.Group, Digest: digest, Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra, Flaky: t.Flaky, RetryTimeout: t.RetryTimeout, RetryOOM: t.RetryOOM,
-			Test: &plan.Test{Name: t.Name, Build: b, Run: t.Run, Env: env, Secret: secrets, Report: t.Report, Sidecars: sidecars},
-		})
-	}
-}
-
-// sidecars of a test, and the text that tells them from others.
-func (p *planner) sidecars(t *pipeline.Test) (list []plan.Sidecar, defined string) {
-	for _, ref := range t.Sidecars {
-		s, ok := p.in.Pipeline.Sidecar(ref.Name)
-		if !ok {
-			continue // the parser has said so
-		}
-		list = append(list, plan.Sidecar{Name: s.Name, Image: p.pinned(s.Image), Run: s.Run, Env: maps.Clone(s.Env), Secret: names(s.Secrets), Ready: s.Ready})
-	}
-	if len(list) == 0 {
-		return nil, ""
-	}
-	text, err := json.Marshal(list)
-	if err != nil {
-		panic(err) // strings and maps of strings
-	}
-	return list, string(text)
-}
-
-// pinned is an image by the digest that its tag means now, where that is known.
-func (p *planner) pinned(image string) string {
-	if t := p.in.Tags[image]; t.Digest != "" && !strings.Contains(image, "@") {
-		return image + "@" + t.Digest
-	}
-	return image
-}
-
 // release adds everything behind the builds and tests: renders, the gate, rollouts.
 func (p *planner) release() {
 	var services []rollout.Service
 	gate := plan.Task{ID: plan.ReleaseID, Kind: plan.KindRelease, Needs: []string{plan.CheckoutID}, Infra: infraRetries}
 	for _, t := range p.tasks {
-		if t.Kind == plan.KindBuild || t.Kind == plan.KindTest {
+		if t.Kind == plan.KindBuild || t.Kind == plan.KindTest || t.Kind == plan.KindGather {
 			gate.Needs = append(gate.Needs, t.ID)
 		}
 	}

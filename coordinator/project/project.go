@@ -48,8 +48,9 @@ type Project struct {
 
 // Usual is how long a task takes: each time that it succeeds counts as much as all before.
 type Usual struct {
-	Took time.Duration
-	At   time.Time // of the last
+	Took  time.Duration
+	At    time.Time   // of the last
+	Items []plan.Item // of a test that is split by them, sorted by name
 }
 
 // Key is what an idempotency key was used for.
@@ -223,7 +224,7 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 	switch e := e.(type) {
 	case run.TaskFinished:
 		if e.Digest != "" && e.State == run.TaskSucceeded {
-			p.results[e.Digest] = Known{Run: r.ID, Result: e.Result, At: at}
+			p.results[e.Digest] = Known{Run: r.ID, Result: withoutItems(e.Result), At: at}
 		}
 		p.learn(r, e, at)
 	case run.LogsArchived:
@@ -260,10 +261,29 @@ func (s *State) Fold(events []run.Event, at time.Time) error {
 	return nil
 }
 
-// learn notes how long a task took that succeeded.
+// Items are how long the parts of a test usually take, sorted by name; none: it was not measured.
+func (p *Project) Items(test string) []plan.Item { return p.times[test].Items }
+
+// withoutItems is a result as it stands in for others: their times are learned once.
+func withoutItems(r plan.Result) plan.Result {
+	if r.Tests != nil && r.Tests.Items != nil {
+		tests := *r.Tests
+		tests.Items = nil
+		r.Tests = &tests
+	}
+	return r
+}
+
+// learn notes how long a task took that succeeded, or the items of its shards.
 func (p *Project) learn(r *run.Run, e run.TaskFinished, at time.Time) {
 	t, ok := r.Find(e.Task)
-	if !ok || e.State != run.TaskSucceeded || len(t.Attempts) == 0 {
+	if !ok || e.State != run.TaskSucceeded {
+		return
+	}
+	if t.Spec.Kind == plan.KindGather && !r.Plan.Untrusted {
+		p.learnItems(r, t, at)
+	}
+	if len(t.Attempts) == 0 {
 		return
 	}
 	a := t.Attempts[len(t.Attempts)-1]

@@ -210,3 +210,68 @@ func TestTasksTakeAsLongAsTheyDid(t *testing.T) {
 		t.Errorf("in another project it is expected to take %s, want %s", got, unknown)
 	}
 }
+
+// TestItemsTakeAsLongAsTheyDid: the shards of a test are learned together, when the last has
+// succeeded; what its list does not name any more is forgotten; a stranger's commit teaches nothing.
+func TestItemsTakeAsLongAsTheyDid(t *testing.T) {
+	plans := map[string]*plan.Plan{}
+	for name, untrusted := range map[string]bool{"trusted": false, "untrusted": true} {
+		plans[name] = &plan.Plan{Untrusted: untrusted, Tasks: []plan.Task{
+			{ID: "test/a/t/1of2", Kind: plan.KindTest, Can: plan.CapabilityBuild}, {ID: "test/a/t/2of2", Kind: plan.KindTest, Can: plan.CapabilityBuild},
+			{ID: "test/a/t", Kind: plan.KindGather, Digest: "d", Needs: []string{"test/a/t/1of2", "test/a/t/2of2"}},
+		}}
+	}
+	s := &state{t: t, at: time.Unix(1_000_000, 0).UTC(), State: project.New(func(hash string) (*plan.Plan, error) { return plans[hash], nil })}
+	n := uint64(0)
+	begin := func(hash string) *run.Run {
+		n++
+		s.apply(run.Accepted{Run: fmt.Sprint("shop-", n), Number: n, Project: "shop", PlanHash: hash})
+		r, _ := s.Run(fmt.Sprint("shop-", n))
+		return r
+	}
+	end := func(r *run.Run, task string, state run.TaskState, items ...plan.Item) {
+		s.apply(run.TaskFinished{Run: r.ID, Task: task, State: state, Result: plan.Result{Tests: &plan.TestSummary{Total: 1, Items: items}}, Digest: "digest of " + task})
+	}
+	want := func(what string, items ...plan.Item) {
+		t.Helper()
+		if d := cmp.Diff(items, s.Project("shop").Items("test/a/t")); d != "" {
+			t.Errorf("%s (-want +got):\n%s", what, d)
+		}
+	}
+	r := begin("trusted")
+	end(r, "test/a/t/1of2", run.TaskSucceeded, plan.Item{Name: "x", Millis: 100}, plan.Item{Name: "z", Millis: 300})
+	want("after the first shard")
+	end(r, "test/a/t/2of2", run.TaskSucceeded, plan.Item{Name: "y", Millis: 200})
+	want("before they are gathered")
+	end(r, "test/a/t", run.TaskSucceeded)
+	want("gathered", plan.Item{Name: "x", Millis: 100}, plan.Item{Name: "y", Millis: 200}, plan.Item{Name: "z", Millis: 300})
+	if k, _ := s.Project("shop").Known("digest of test/a/t/2of2"); k.Result.Tests == nil || k.Result.Tests.Items != nil {
+		t.Errorf("what stands in for the shard: %+v", k.Result.Tests)
+	}
+
+	r = begin("trusted") // the first shard is reused
+	end(r, "test/a/t/1of2", run.TaskReused)
+	end(r, "test/a/t/2of2", run.TaskSucceeded, plan.Item{Name: "y", Millis: 400})
+	end(r, "test/a/t", run.TaskSucceeded)
+	want("one was reused", plan.Item{Name: "x", Millis: 100}, plan.Item{Name: "y", Millis: 300}, plan.Item{Name: "z", Millis: 300})
+
+	r = begin("untrusted")
+	end(r, "test/a/t/1of2", run.TaskSucceeded, plan.Item{Name: "x", Millis: 1})
+	end(r, "test/a/t/2of2", run.TaskSucceeded, plan.Item{Name: "y", Millis: 1})
+	end(r, "test/a/t", run.TaskSucceeded)
+	want("a stranger's", plan.Item{Name: "x", Millis: 100}, plan.Item{Name: "y", Millis: 300}, plan.Item{Name: "z", Millis: 300})
+
+	r = begin("trusted")
+	end(r, "test/a/t/1of2", run.TaskSucceeded, plan.Item{Name: "w", Millis: 50})
+	end(r, "test/a/t/2of2", run.TaskSucceeded, plan.Item{Name: "x", Millis: 200})
+	end(r, "test/a/t", run.TaskSucceeded)
+	want("two are gone and one is new", plan.Item{Name: "w", Millis: 50}, plan.Item{Name: "x", Millis: 150})
+
+	again, err := project.Restore(s.Save(), func(hash string) (*plan.Plan, error) { return plans[hash], nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(s.Project("shop").Items("test/a/t"), again.Project("shop").Items("test/a/t")); d != "" {
+		t.Errorf("restored (-want +got):\n%s", d)
+	}
+}

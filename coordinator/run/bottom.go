@@ -47,7 +47,7 @@ func usual(t *plan.Task) time.Duration {
 		return 30 * time.Second
 	case plan.KindRender, plan.KindDiff:
 		return 2 * time.Second
-	case plan.KindCheckout, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
+	case plan.KindCheckout, plan.KindGather, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
 	}
 	return 0
 }

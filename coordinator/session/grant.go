@@ -7,6 +7,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/wire"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -23,7 +24,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 	case plan.KindTest:
 		g.Work = &pb.Grant_Test{Test: &pb.TestWork{
 			Name: t.Test.Name, Build: build(&t.Test.Build, w.Images), Run: t.Test.Run, Env: t.Test.Env, SecretEnv: t.Test.Secret, Report: t.Test.Report,
-			Sidecars: sidecars(t.Test.Sidecars),
+			Sidecars: sidecars(t.Test.Sidecars), Shard: shard(t.Test.Shard, w.Timing),
 		}}
 	case plan.KindRender:
 		g.Work = &pb.Grant_Render{Render: &pb.RenderWork{
@@ -42,7 +43,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 			Target: target(t.Target), CandidateManifests: w.Manifests, CandidateRelease: w.Release,
 			StableManifests: w.Stable.Manifests, StableRelease: w.Stable.Release, Health: health(t.Apply.Health),
 		}}
-	case plan.KindCheckout, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
+	case plan.KindCheckout, plan.KindGather, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
 		// The coordinator's own: never leased.
 	}
 	return g
@@ -61,6 +62,13 @@ func sidecars(list []plan.Sidecar) []*pb.SidecarWork {
 		out = append(out, &pb.SidecarWork{Name: s.Name, Image: s.Image, Run: s.Run, Env: s.Env, SecretEnv: s.Secret, Ready: s.Ready})
 	}
 	return out
+}
+
+func shard(s *plan.Shard, timing []plan.Item) *pb.ShardWork {
+	if s == nil {
+		return nil
+	}
+	return &pb.ShardWork{Number: int32(s.Number), Of: int32(s.Of), List: s.List, Items: wire.Items(timing)}
 }
 
 func target(t *plan.Target) *pb.DeployTarget {

@@ -95,6 +95,9 @@ func (w *world) accept() {
 	if rapid.Bool().Draw(w.t, "in waves") {
 		p = plantest.OneByOne(p)
 	}
+	if rapid.Bool().Draw(w.t, "gathered") {
+		p = plantest.Gathered(p)
+	}
 	p.Line = rapid.SampledFrom([]string{"", "main", "pr 7"}).Draw(w.t, "line")
 	hash, err := plan.Hash(*p)
 	if err != nil {
@@ -144,6 +147,8 @@ func (w *world) coordinate(r *run.Run, t *run.Task) {
 			done(run.TaskCanceled, plan.Result{})
 		case project.EnterWait:
 		}
+	case plan.KindGather:
+		done(run.TaskSucceeded, r.Gather(t))
 	case plan.KindRelease:
 		done(run.TaskSucceeded, plan.Result{Release: "release of " + r.ID})
 	case plan.KindPromote:
@@ -168,6 +173,9 @@ func (w *world) finish(r *run.Run, t *run.Task) {
 	rep := run.Report{Attempt: a}
 	if a.Outcome == run.OutcomeSucceeded {
 		rep.Result = plan.Result{Image: "image", Manifests: "manifests", Tests: &plan.TestSummary{Total: 2, Passed: 1, Failed: 1, Failures: []plan.TestCase{{Suite: "s", Name: "n", Output: "o"}}}}
+		if t.Spec.Test != nil && t.Spec.Test.Shard != nil {
+			rep.Result.Tests.Items = []plan.Item{{Name: "item of " + t.Spec.ID, Millis: rapid.Int64Range(0, 1000).Draw(w.t, "took")}}
+		}
 		if t.Spec.Kind == plan.KindApply {
 			rep.Result = plan.Result{Deploy: &plan.Deployed{State: "healthy", Written: 3, Pruned: []string{"a", "b"}}}
 		}

@@ -67,6 +67,8 @@ type Home interface {
 	Green(ctx context.Context, project, ref string) (string, error)
 	// Known answers the results of those digests that have one.
 	Known(ctx context.Context, project string, digests []string) (map[string]plan.Reuse, error)
+	// History answers what runs have taught about those tests that there is something to say of.
+	History(ctx context.Context, project string, tests []string) (map[string]planner.History, error)
 	// Accept makes a run of a plan, whose bytes are stored.
 	Accept(ctx context.Context, a Acceptance) (run string, replayed bool, err error)
 }
@@ -138,6 +140,7 @@ func (s *Submitter) plan(ctx context.Context, in planner.Input, home Home, req R
 	g, inner := errgroup.WithContext(ctx) // each fills fields of its own
 	g.Go(func() error { return s.base(inner, home, &in, req) })
 	g.Go(func() error { return s.stands(inner, &in) })
+	g.Go(func() error { return s.history(inner, home, &in) })
 	if err := g.Wait(); err != nil {
 		return plan.Plan{}, nil, "", err
 	}
@@ -228,6 +231,22 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home
 		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: far.Until, Diff: far.Diff, Rebuild: req.NoReuse, Adopt: req.Adopt, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
 		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope,
 	}, home, nil
+}
+
+// history asks what runs have taught about the tests of the pipeline.
+func (s *Submitter) history(ctx context.Context, home Home, in *planner.Input) (err error) {
+	var tests []string
+	for _, svc := range in.Pipeline.Services {
+		for _, t := range svc.Tests {
+			if t.List != "" {
+				tests = append(tests, plan.TestID(svc.Name, t.Name))
+			}
+		}
+	}
+	if len(tests) > 0 {
+		in.History, err = home.History(ctx, in.Pipeline.Project, tests)
+	}
+	return err
 }
 
 func (s *Submitter) pipeline(ctx context.Context, repository, commit string) (*pipeline.Pipeline, error) {

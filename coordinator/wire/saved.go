@@ -79,7 +79,7 @@ func SavedProject(p project.SavedProject) []*pb.SnapshotItem {
 		}}})
 	}
 	for _, t := range p.Times {
-		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Time{Time: &pb.SavedTime{Task: t.Task, Took: durationpb.New(t.Usual.Took), At: Time(t.Usual.At)}}})
+		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Time{Time: &pb.SavedTime{Task: t.Task, Took: durationpb.New(t.Usual.Took), At: Time(t.Usual.At), Items: Items(t.Usual.Items)}}})
 	}
 	for _, e := range p.Environments {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Environment{Environment: &pb.SavedEnvironment{Name: e.Name, Holder: e.Holder, Newest: e.Newest, By: e.By}}})
@@ -108,7 +108,7 @@ func FromSavedItem(p *project.SavedProject, m *pb.SnapshotItem) bool {
 			Stable: project.Stable{Manifests: e.GetManifests(), Release: e.GetRelease(), Run: e.GetRun()},
 		})
 	case *pb.SnapshotItem_Time:
-		p.Times = append(p.Times, project.SavedTime{Task: k.Time.GetTask(), Usual: project.Usual{Took: k.Time.GetTook().AsDuration(), At: FromTime(k.Time.GetAt())}})
+		p.Times = append(p.Times, project.SavedTime{Task: k.Time.GetTask(), Usual: project.Usual{Took: k.Time.GetTook().AsDuration(), At: FromTime(k.Time.GetAt()), Items: FromItems(k.Time.GetItems())}})
 	case *pb.SnapshotItem_Environment:
 		e := k.Environment
 		p.Environments = append(p.Environments, project.SavedEnvironment{Name: e.GetName(), Holder: e.GetHolder(), Newest: e.GetNewest(), By: e.GetBy()})

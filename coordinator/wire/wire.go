@@ -152,12 +152,31 @@ func Result(r plan.Result) *pb.Result {
 		for _, f := range t.Failures {
 			out.Tests.Failures = append(out.Tests.Failures, &pb.TestCase{Suite: f.Suite, Name: f.Name, Millis: f.Millis, Output: f.Output})
 		}
+		out.Tests.Items = Items(t.Items)
 	}
 	if d := r.Deploy; d != nil {
 		out.Deploy = &pb.Deployed{State: d.State, Simulated: d.Simulated, Http: int32(d.HTTP), Written: int32(d.Written), Pruned: d.Pruned, Replicas: int32(d.Replicas), Adopted: d.Adopted}
 	}
 	if d := r.Diff; d != nil {
 		out.Diff = diff(d)
+	}
+	return out
+}
+
+// Items of a test, with their times.
+func Items(items []plan.Item) []*pb.TestItem {
+	var out []*pb.TestItem
+	for _, i := range items {
+		out = append(out, &pb.TestItem{Name: i.Name, Millis: i.Millis})
+	}
+	return out
+}
+
+// FromItems reverses Items.
+func FromItems(items []*pb.TestItem) []plan.Item {
+	var out []plan.Item
+	for _, i := range items {
+		out = append(out, plan.Item{Name: i.GetName(), Millis: i.GetMillis()})
 	}
 	return out
 }
@@ -199,6 +218,7 @@ func FromResult(r *pb.Result) plan.Result {
 		for _, f := range t.GetFailures() {
 			out.Tests.Failures = append(out.Tests.Failures, plan.TestCase{Suite: f.GetSuite(), Name: f.GetName(), Millis: f.GetMillis(), Output: f.GetOutput()})
 		}
+		out.Tests.Items = FromItems(t.GetItems())
 	}
 	if d := r.GetDeploy(); d != nil {
 		out.Deploy = &plan.Deployed{

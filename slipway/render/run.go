@@ -254,7 +254,8 @@ func actionOf(tasks []*pb.Task) (string, Color) {
 func testsOf(tasks []*pb.Task) (string, Color) {
 	all, worst, n, reused := &pb.TestSummary{}, pb.TaskState_TASK_STATE_UNSPECIFIED, 0, 0
 	for _, t := range tasks {
-		if t.GetKind() != "test" {
+		// What gathers shards says what they said, and stands for them where it is reused.
+		if t.GetKind() != "test" && (t.GetKind() != "gather" || t.GetState() != pb.TaskState_TASK_STATE_REUSED) {
 			continue
 		}
 		n++

@@ -6,6 +6,8 @@
 package report
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/split"
 	"github.com/slipway-build/slipway/worker/runner/testreport"
 )
 
@@ -20,6 +23,7 @@ import (
 const (
 	maxMessage = 16 << 10
 	maxSteps   = 500
+	maxItems   = 1000
 )
 
 // Task is the attempt that g grants. Work is nil when this worker does not know the
@@ -41,7 +45,7 @@ func Task(g *pb.Grant) runner.Task {
 	case *pb.Grant_Test:
 		t.Work = runner.Test{
 			Name: w.Test.GetName(), Build: build(w.Test.GetBuild()), Run: w.Test.GetRun(), Env: w.Test.GetEnv(), Secret: w.Test.GetSecretEnv(), Report: w.Test.GetReport(),
-			Sidecars: sidecars(w.Test.GetSidecars()),
+			Sidecars: sidecars(w.Test.GetSidecars()), Shard: shard(w.Test.GetShard()),
 		}
 	case *pb.Grant_Render:
 		t.Work = runner.Render{
@@ -66,6 +70,18 @@ func sidecars(list []*pb.SidecarWork) []runner.Sidecar {
 		out = append(out, runner.Sidecar{
 			Name: s.GetName(), Image: s.GetImage(), Run: s.GetRun(), Env: s.GetEnv(), Secret: s.GetSecretEnv(), Ready: s.GetReady(),
 		})
+	}
+	return out
+}
+
+// shard is what a worker does about one: nothing, where the command knows its part.
+func shard(s *pb.ShardWork) *runner.Shard {
+	if s.GetList() == "" {
+		return nil
+	}
+	out := &runner.Shard{Number: int(s.GetNumber()), Of: int(s.GetOf()), List: s.GetList(), Usual: make(map[string]time.Duration, len(s.GetItems()))}
+	for _, i := range s.GetItems() {
+		out.Usual[i.GetName()] = time.Duration(i.GetMillis()) * time.Millisecond
 	}
 	return out
 }
@@ -114,10 +130,14 @@ func class(c runner.Class) pb.FailureClass {
 }
 
 func result(r runner.Result) *pb.Result {
-	if r == (runner.Result{}) {
+	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Tests: tests(r.Tests)}
+	if out.Image == "" && out.Manifests == "" && out.Tests == nil {
 		return nil
 	}
-	return &pb.Result{Image: r.Image, Manifests: r.Manifests, Tests: tests(r.Tests)}
+	if out.Tests != nil {
+		out.Tests.Items = items(r.Items)
+	}
+	return out
 }
 
 func tests(s *testreport.Summary) *pb.TestSummary {
@@ -131,6 +151,21 @@ func tests(s *testreport.Summary) *pb.TestSummary {
 		out.Failures = append(out.Failures, &pb.TestCase{
 			Suite: text(c.Suite, 300), Name: text(c.Name, 300), Millis: c.Duration.Milliseconds(), Output: text(c.Output, testreport.MaxOutput),
 		})
+	}
+	return out
+}
+
+// items are what fits; of too many those that take longest, for the others count as the average.
+func items(list []split.Item) []*pb.TestItem {
+	if len(list) > maxItems {
+		list = slices.Clone(list)
+		slices.SortFunc(list, func(a, b split.Item) int { return cmp.Or(cmp.Compare(b.Took, a.Took), cmp.Compare(a.Name, b.Name)) })
+		list = list[:maxItems]
+		slices.SortFunc(list, func(a, b split.Item) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	var out []*pb.TestItem
+	for _, i := range list {
+		out = append(out, &pb.TestItem{Name: i.Name, Millis: i.Took.Milliseconds()})
 	}
 	return out
 }

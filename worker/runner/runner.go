@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/worker/runner/mask"
+	"github.com/slipway-build/slipway/worker/runner/split"
 	"github.com/slipway-build/slipway/worker/runner/testreport"
 )
 
@@ -109,6 +110,14 @@ type Test struct {
 	Report string            // glob of report files, relative to the stage's working directory
 
 	Sidecars []Sidecar // beside the command, in the order in which they are started
+	Shard    *Shard    // nil: all of it, or the command knows its part
+}
+
+// Shard is the part of a test that one of several tasks is given.
+type Shard struct {
+	Number, Of int                      // the number from 1
+	List       string                   // for /bin/sh -c in the stage: names the items, each on a line
+	Usual      map[string]time.Duration // what items usually take
 }
 
 // Sidecar is a container beside a test, which shares its network: a database, a queue.
@@ -204,6 +213,7 @@ type Result struct {
 	Image     string              // "<repository>@sha256:…"
 	Manifests string              // digest of the blob
 	Tests     *testreport.Summary // counts
+	Items     []split.Item        // of a shard that was given them: what each took
 }
 
 // Progress is the present state of a step of a running attempt.

@@ -4,6 +4,7 @@ package plantest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
@@ -83,6 +84,31 @@ func OneByOne(p *plan.Plan) *plan.Plan {
 		}
 	}
 	p.Tasks = inOrder(append(p.Tasks, barriers...))
+	return p
+}
+
+// Gathered has the tests of each service gathered by one task, as the shards of one test are.
+func Gathered(p *plan.Plan) *plan.Plan {
+	shards := map[string][]string{} // of each service
+	for i := range p.Tasks {
+		if t := &p.Tasks[i]; t.Kind == plan.KindTest {
+			t.Test = &plan.Test{Shard: &plan.Shard{Test: plan.TestID(t.Service, "all"), List: "list"}}
+			shards[t.Service] = append(shards[t.Service], t.ID)
+		}
+	}
+	for i := range p.Tasks {
+		gate := &p.Tasks[i]
+		if gate.Kind != plan.KindRelease {
+			continue
+		}
+		for _, service := range slices.Sorted(maps.Keys(shards)) {
+			id := plan.TestID(service, "all")
+			gate.Needs = append(gate.Needs, id)
+			p.Tasks = append(p.Tasks, plan.Task{ID: id, Kind: plan.KindGather, Service: service, Needs: shards[service], Digest: "digest of all of " + service})
+		}
+		break
+	}
+	p.Tasks = inOrder(p.Tasks)
 	return p
 }
 

@@ -126,5 +126,21 @@ func (g *goEvents) summary() (Summary, error) {
 		}
 		errs = append(errs, s.add(st, Case{Suite: t.pkg, Name: t.name, Duration: t.elapsed, Output: output}))
 	}
+	s.Took = took(all)
 	return s, errors.Join(errs...)
+}
+
+// took is what packages and tests took. What a subtest took is its test's too.
+func took(all []*goTest) []Took {
+	var out []Took
+	for _, t := range all {
+		name := t.name
+		if name == "(package)" {
+			name = ""
+		}
+		if t.elapsed > 0 && !strings.Contains(name, "/") {
+			out = append(out, Took{Suite: t.pkg, Name: name, Duration: t.elapsed})
+		}
+	}
+	return out
 }

@@ -35,7 +35,7 @@ func parseJest(data []byte) (s Summary, ok bool, err error) {
 	for _, f := range r.Results {
 		failures := 0
 		for _, t := range f.Tests {
-			c := Case{Suite: f.Name, Name: t.FullName, Output: strings.Join(t.Messages, "\n")}
+			c := Case{Suite: f.Name, File: f.Name, Name: t.FullName, Output: strings.Join(t.Messages, "\n")}
 			if c.Name == "" {
 				c.Name = t.Title
 			}

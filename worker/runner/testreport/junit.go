@@ -82,7 +82,7 @@ func readCase(d *xml.Decoder, e xml.StartElement, suites []string, s *Summary) e
 	if err := d.DecodeElement(&c, &e); err != nil {
 		return positioned(d, "malformed test case: %v", err)
 	}
-	out := Case{Name: attr(e, "name"), Suite: attr(e, "classname"), Duration: seconds(attr(e, "time"))}
+	out := Case{Name: attr(e, "name"), Suite: attr(e, "classname"), Duration: seconds(attr(e, "time")), File: attr(e, "file")}
 	if out.Suite == "" && len(suites) > 0 {
 		out.Suite = suites[len(suites)-1]
 	}

@@ -36,6 +36,13 @@ type Summary struct {
 	Skipped  int
 	Duration time.Duration // sum over suites
 	Failures []Case        // the first MaxFailures
+	Took     []Took        // by case; of go test -json by package too, with no name
+}
+
+// Took is how long a report says that a case, or with no name a whole suite, took.
+type Took struct {
+	Suite, Name, File string
+	Duration          time.Duration
 }
 
 // Case is one failed test.
@@ -44,6 +51,7 @@ type Case struct {
 	Name     string
 	Duration time.Duration
 	Output   string // the end, at most MaxOutput bytes
+	File     string // where the report says that it is
 }
 
 // Parse reads one report.
@@ -76,6 +84,7 @@ func Merge(a, b Summary) Summary {
 	a.Failed += b.Failed
 	a.Skipped += b.Skipped
 	a.Duration += b.Duration
+	a.Took = append(a.Took, b.Took...)
 	for _, c := range b.Failures {
 		if len(a.Failures) == MaxFailures {
 			break
@@ -98,6 +107,9 @@ func (s *Summary) add(st status, c Case) error {
 		return fmt.Errorf("report names more than %d test cases", maxCases)
 	}
 	s.Total++
+	if c.Duration > 0 {
+		s.Took = append(s.Took, Took{Suite: c.Suite, Name: c.Name, File: c.File, Duration: c.Duration})
+	}
 	switch st {
 	case passed:
 		s.Passed++
@@ -106,7 +118,7 @@ func (s *Summary) add(st status, c Case) error {
 	case failed:
 		s.Failed++
 		if len(s.Failures) < MaxFailures {
-			c.Suite, c.Name = clip(c.Suite, maxName), clip(c.Name, maxName)
+			c.Suite, c.Name, c.File = clip(c.Suite, maxName), clip(c.Name, maxName), clip(c.File, maxName)
 			c.Output = tail(c.Output, MaxOutput)
 			s.Failures = append(s.Failures, c)
 		}

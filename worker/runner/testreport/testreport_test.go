@@ -13,7 +13,7 @@ import (
 const junit = `<?xml version="1.0" encoding="UTF-8"?>
 <testsuites tests="99">
  <testsuite name="money">
-  <testcase name="adds" classname="money.Test" time="0.5"/>
+  <testcase name="adds" classname="money.Test" file="money.js" time="0.5"/>
   <testcase name="rounds" time="1,000.25"><failure message="want 2">got 3
 at money.js:7</failure><system-out>printed before</system-out></testcase>
   <testsuite name="inner"><testcase name="later"><skipped/></testcase></testsuite>
@@ -32,6 +32,7 @@ func TestJUnit(t *testing.T) {
 			{Suite: "money", Name: "rounds", Duration: 1000250 * time.Millisecond, Output: "printed before\nwant 2\ngot 3\nat money.js:7"},
 			{Suite: "money", Name: "explodes", Output: "boom"},
 		},
+		Took: []testreport.Took{{Suite: "money.Test", Name: "adds", File: "money.js", Duration: 500 * time.Millisecond}, {Suite: "money", Name: "rounds", Duration: 1000250 * time.Millisecond}},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -64,6 +65,10 @@ func TestGoEvents(t *testing.T) {
 			{Suite: "shop/money", Name: "TestRound", Duration: 20 * time.Millisecond, Output: "    money_test.go:9: got 3, want 2"},
 			{Suite: "shop/broken", Name: "(package)", Output: "broken.go:3: undefined: x"},
 			{Suite: "shop/hangs", Name: "TestForever", Output: "waiting\nthe test did not end: the process exited or was killed"},
+		},
+		Took: []testreport.Took{
+			{Suite: "shop/money", Duration: 500 * time.Millisecond}, {Suite: "shop/money", Name: "TestAdd", Duration: 10 * time.Millisecond},
+			{Suite: "shop/money", Name: "TestRound", Duration: 20 * time.Millisecond},
 		},
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -187,8 +192,12 @@ func TestJest(t *testing.T) {
 	want := testreport.Summary{
 		Total: 4, Passed: 1, Failed: 2, Skipped: 1, Duration: 7500 * time.Microsecond,
 		Failures: []testreport.Case{
-			{Suite: "/src/money.test.js", Name: "money rounds", Duration: 5500 * time.Microsecond, Output: "expected 3\nat line 9"},
+			{Suite: "/src/money.test.js", Name: "money rounds", Duration: 5500 * time.Microsecond, Output: "expected 3\nat line 9", File: "/src/money.test.js"},
 			{Suite: "/src/broken.test.js", Name: "(file)", Output: "SyntaxError: x"},
+		},
+		Took: []testreport.Took{
+			{Suite: "/src/money.test.js", Name: "money adds", File: "/src/money.test.js", Duration: 2 * time.Millisecond},
+			{Suite: "/src/money.test.js", Name: "money rounds", File: "/src/money.test.js", Duration: 5500 * time.Microsecond},
 		},
 	}
 	if d := cmp.Diff(want, got); d != "" {

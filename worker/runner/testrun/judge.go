@@ -28,6 +28,9 @@ func (a *attempt) broken(ctx context.Context, err error, where buildkit.Where) r
 	if bad := (*sidecarError)(nil); ctx.Err() == nil && errors.As(err, &bad) {
 		return runner.Outcome{Kind: runner.Failed, Class: runner.ClassUser, Message: a.task.ID + ": " + bad.message, Steps: a.watch.Steps()}
 	}
+	if bad := (*listError)(nil); ctx.Err() == nil && errors.As(err, &bad) {
+		return runner.Outcome{Kind: runner.Failed, Class: runner.ClassUser, Message: a.task.ID + ": " + bad.message, Steps: a.watch.Steps()}
+	}
 	o := buildkit.Classify(ctx, err, a.watch, where)
 	if o.Kind != runner.Failed || o.Class != runner.ClassUser || a.work.Run != "" {
 		return o
@@ -44,8 +47,14 @@ func (a *attempt) broken(ctx context.Context, err error, where buildkit.Where) r
 // judge decides about a test that ran to its end. The exit code says whether it
 // passed; a report may say no as well, for commands that hide the exit code of others.
 func (a *attempt) judge() runner.Outcome {
+	if a.work.Shard != nil && len(a.items) == 0 {
+		return runner.Outcome{Kind: runner.Succeeded, Message: "there are fewer tests than shards: nothing was left for this one", Result: runner.Result{Tests: &testreport.Summary{}}}
+	}
 	sum, problems := a.summary()
 	o := runner.Outcome{Kind: runner.Succeeded, Result: runner.Result{Tests: &sum}}
+	if a.work.Shard != nil {
+		o.Result.Items = a.times(sum.Took)
+	}
 	switch {
 	case a.exit == exitKilled:
 		o.Kind, o.Class = runner.Failed, runner.ClassOOM

@@ -125,8 +125,9 @@ func (a *attempt) pull(ctx context.Context, c gateway.Client, s runner.Sidecar) 
 }
 
 // container makes that of the test, with the roots of its sidecars.
-func (a *attempt) container(ctx context.Context, c gateway.Client, stage gateway.Reference, sidecars []*sidecar) (gateway.Container, error) {
+func (a *attempt) container(ctx context.Context, c gateway.Client, stage gateway.Reference, sidecars []*sidecar, more ...gateway.Mount) (gateway.Container, error) {
 	req := gateway.NewContainerRequest{Mounts: []gateway.Mount{{Dest: "/", MountType: pb.MountType_BIND, Ref: stage}}}
+	req.Mounts = append(req.Mounts, more...)
 	if len(sidecars) > 0 {
 		req.NetMode = pb.NetMode_NONE
 	}

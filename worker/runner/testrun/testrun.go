@@ -79,6 +79,9 @@ type attempt struct {
 	exit    uint32 // of the command
 	output  []byte // of the command or the stage
 	reports []report
+
+	items []string      // those of a shard that is given them
+	took  time.Duration // by the command
 }
 
 // solve is called with the daemon's gateway and keeps what it finds in a.
@@ -132,11 +135,18 @@ func stageConfig(res *gateway.Result) (ocispecs.ImageConfig, error) {
 // command runs the command in a container of the stage. A container, and not a build
 // step: it is never cached, and its files can be read after it failed.
 func (a *attempt) command(ctx context.Context, c gateway.Client, stage gateway.Reference, config ocispecs.ImageConfig) error {
+	given, err := a.given(ctx, c, stage, config)
+	if err != nil {
+		return err
+	}
+	if a.work.Shard != nil && len(a.items) == 0 { // run would test everything
+		return nil
+	}
 	sidecars, err := a.pullSidecars(ctx, c)
 	if err != nil {
 		return err
 	}
-	ctr, err := a.container(ctx, c, stage, sidecars)
+	ctr, err := a.container(ctx, c, stage, sidecars, given...)
 	if err != nil {
 		return err
 	}
@@ -151,7 +161,9 @@ func (a *attempt) command(ctx context.Context, c gateway.Client, stage gateway.R
 	}
 	step := a.watch.Begin(fmt.Sprintf("[test %s] %s", a.work.Name, a.work.Run), "exec")
 	live, stop := a.alive(ctx, c)
+	began := time.Now()
 	err = a.wait(live, ctr, config, step)
+	a.took = time.Since(began)
 	lost := context.Cause(live)
 	stop()
 	var exit *gatewaypb.ExitError
@@ -202,6 +214,9 @@ func (a *attempt) env(stage []string) []string {
 	env := append(slices.Clone(stage), "CI=true")
 	for _, k := range slices.Sorted(maps.Keys(a.work.Env)) {
 		env = append(env, k+"="+a.work.Env[k])
+	}
+	if a.work.Shard != nil {
+		env = append(env, "SLIPWAY_TESTS="+path.Join(givenFolder, givenFile))
 	}
 	return env
 }

@@ -2,6 +2,7 @@ package testrun_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -216,5 +217,83 @@ func TestDaemonKilledWhileTheCommandRuns(t *testing.T) {
 		runnertest.Want(t, o, runner.Errored, runner.ClassInfra)
 	case <-ctx.Done():
 		t.Fatal("the runner did not notice")
+	}
+}
+
+// TestShards: each is given its part of what the list names, in a file; together they are given all
+// of it, and what was measured before decides who has what.
+func TestShards(t *testing.T) {
+	f := buildkittest.Start(t)
+	r := testrun.New(f.Client)
+	run := func(t *testing.T, s runner.Shard, edit func(*runner.Test)) (runner.Outcome, string) {
+		t.Helper()
+		rec := &runnertest.Recorder{}
+		o := r.Run(t.Context(), task(t, func(w *runner.Test) {
+			w.Shard = &s
+			edit(w)
+		}), rec)
+		return o, rec.Log()
+	}
+	names := func(o runner.Outcome) (out []string) {
+		for _, i := range o.Result.Items {
+			out = append(out, i.Name)
+		}
+		return out
+	}
+	const list = `echo not for the list >&2; printf 'c\na\n\nb\nd\n'`
+	reports := func(w *runner.Test) {
+		w.Report = "junit.xml"
+		w.Run = `(echo "<testsuites>"; for t in $(cat $SLIPWAY_TESTS); do echo "<testsuite name='$t'><testcase name='x' time='2'/></testsuite>"; done; echo "</testsuites>") >junit.xml; echo "given $(tr '\n' ' ' <$SLIPWAY_TESTS)"`
+	}
+	t.Run("not measured", func(t *testing.T) {
+		var all []string
+		for n := 1; n <= 3; n++ {
+			o, log := run(t, runner.Shard{Number: n, Of: 3, List: list}, reports)
+			runnertest.Want(t, o, runner.Succeeded, runner.ClassNone)
+			mine := names(o)
+			for _, want := range []string{"given " + strings.Join(mine, " "), "of 4 tests; none was measured before", "not for the list"} {
+				if !strings.Contains(log, want) {
+					t.Errorf("shard %d: no %q in\n%s", n, want, log)
+				}
+			}
+			if o.Result.Tests.Total != len(mine) || o.Result.Items[0].Took < 2*time.Second {
+				t.Errorf("shard %d: %d cases, items %v", n, o.Result.Tests.Total, o.Result.Items)
+			}
+			all = append(all, mine...)
+		}
+		if slices.Sort(all); strings.Join(all, " ") != "a b c d" {
+			t.Errorf("the shards were given %v", all)
+		}
+	})
+	t.Run("measured", func(t *testing.T) {
+		usual := map[string]time.Duration{"a": time.Second, "b": time.Second, "c": 9 * time.Second, "d": time.Second}
+		o, log := run(t, runner.Shard{Number: 1, Of: 2, List: list, Usual: usual}, reports)
+		if got := names(o); strings.Join(got, " ") != "c" || !strings.Contains(log, "shard 1 of 2 is given 1 of 4 tests; all were measured before") {
+			t.Errorf("the first shard was given %v; log:\n%s", got, log)
+		}
+	})
+	t.Run("fewer tests than shards", func(t *testing.T) {
+		o, log := run(t, runner.Shard{Number: 5, Of: 5, List: list}, func(w *runner.Test) { w.Run = "echo everything is tested; exit 1" })
+		runnertest.Want(t, o, runner.Succeeded, runner.ClassNone)
+		if strings.Contains(log, "everything is tested") || !strings.Contains(o.Message, "fewer tests than shards") {
+			t.Errorf("%s; log:\n%s", o.Message, log)
+		}
+	})
+	t.Run("it cannot write into what it is given", func(t *testing.T) {
+		o, _ := run(t, runner.Shard{Number: 1, Of: 1, List: list}, func(w *runner.Test) { w.Run = "echo x >>$SLIPWAY_TESTS" })
+		runnertest.Want(t, o, runner.Failed, runner.ClassUser)
+	})
+	for command, want := range map[string]string{
+		"true":                              "list: `true`: it named nothing to test; it must print what there is to test, each on a line",
+		"echo a; echo broken >&2; false":    "list: `echo a; echo broken >&2; false` ended with exit code 1\nbroken",
+		"yes a_long_name | head -c 5000000": "printed more than 4194304 bytes",
+	} {
+		t.Run(command, func(t *testing.T) {
+			o, _ := run(t, runner.Shard{Number: 1, Of: 2, List: command}, reports)
+			runnertest.Want(t, o, runner.Failed, runner.ClassUser)
+			if !strings.Contains(o.Message, want) {
+				t.Errorf("%s\nwant %s", o.Message, want)
+			}
+		})
 	}
 }

@@ -372,6 +372,149 @@ func (x *KnownResult) GetResult() *Result {
 	return nil
 }
 
+type HistoryRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Project string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	// Ids of tasks.
+	Tests         []string `protobuf:"bytes,2,rep,name=tests,proto3" json:"tests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryRequest) Reset() {
+	*x = HistoryRequest{}
+	mi := &file_slipway_v1_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryRequest) ProtoMessage() {}
+
+func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
+func (*HistoryRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *HistoryRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *HistoryRequest) GetTests() []string {
+	if x != nil {
+		return x.Tests
+	}
+	return nil
+}
+
+type HistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By id.
+	Tests         map[string]*TestHistory `protobuf:"bytes,1,rep,name=tests,proto3" json:"tests,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryResponse) Reset() {
+	*x = HistoryResponse{}
+	mi := &file_slipway_v1_peer_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryResponse) ProtoMessage() {}
+
+func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_peer_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
+func (*HistoryResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_peer_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *HistoryResponse) GetTests() map[string]*TestHistory {
+	if x != nil {
+		return x.Tests
+	}
+	return nil
+}
+
+type TestHistory struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long what its list names usually takes.
+	Items         []*TestItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestHistory) Reset() {
+	*x = TestHistory{}
+	mi := &file_slipway_v1_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestHistory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestHistory) ProtoMessage() {}
+
+func (x *TestHistory) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestHistory.ProtoReflect.Descriptor instead.
+func (*TestHistory) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_peer_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TestHistory) GetItems() []*TestItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
 type AcceptRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Project        string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
@@ -388,7 +531,7 @@ type AcceptRequest struct {
 
 func (x *AcceptRequest) Reset() {
 	*x = AcceptRequest{}
-	mi := &file_slipway_v1_peer_proto_msgTypes[7]
+	mi := &file_slipway_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -400,7 +543,7 @@ func (x *AcceptRequest) String() string {
 func (*AcceptRequest) ProtoMessage() {}
 
 func (x *AcceptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_peer_proto_msgTypes[7]
+	mi := &file_slipway_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -413,7 +556,7 @@ func (x *AcceptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptRequest.ProtoReflect.Descriptor instead.
 func (*AcceptRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_slipway_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AcceptRequest) GetProject() string {
@@ -476,7 +619,7 @@ type AcceptResponse struct {
 
 func (x *AcceptResponse) Reset() {
 	*x = AcceptResponse{}
-	mi := &file_slipway_v1_peer_proto_msgTypes[8]
+	mi := &file_slipway_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +631,7 @@ func (x *AcceptResponse) String() string {
 func (*AcceptResponse) ProtoMessage() {}
 
 func (x *AcceptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_peer_proto_msgTypes[8]
+	mi := &file_slipway_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +644,7 @@ func (x *AcceptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptResponse.ProtoReflect.Descriptor instead.
 func (*AcceptResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AcceptResponse) GetRun() string {
@@ -545,7 +688,18 @@ const file_slipway_v1_peer_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x17.slipway.v1.KnownResultR\x05value:\x028\x01\"K\n" +
 	"\vKnownResult\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12*\n" +
-	"\x06result\x18\x02 \x01(\v2\x12.slipway.v1.ResultR\x06result\"\xfb\x01\n" +
+	"\x06result\x18\x02 \x01(\v2\x12.slipway.v1.ResultR\x06result\"@\n" +
+	"\x0eHistoryRequest\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
+	"\x05tests\x18\x02 \x03(\tR\x05tests\"\xa2\x01\n" +
+	"\x0fHistoryResponse\x12<\n" +
+	"\x05tests\x18\x01 \x03(\v2&.slipway.v1.HistoryResponse.TestsEntryR\x05tests\x1aQ\n" +
+	"\n" +
+	"TestsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
+	"\x05value\x18\x02 \x01(\v2\x17.slipway.v1.TestHistoryR\x05value:\x028\x01\"9\n" +
+	"\vTestHistory\x12*\n" +
+	"\x05items\x18\x01 \x03(\v2\x14.slipway.v1.TestItemR\x05items\"\xfb\x01\n" +
 	"\rAcceptRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1b\n" +
 	"\tplan_hash\x18\x02 \x01(\tR\bplanHash\x12!\n" +
@@ -556,11 +710,12 @@ const file_slipway_v1_peer_proto_rawDesc = "" +
 	"\aretries\x18\a \x01(\tR\aretries\">\n" +
 	"\x0eAcceptResponse\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x1a\n" +
-	"\breplayed\x18\x02 \x01(\bR\breplayed2\xa9\x02\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed2\xf3\x02\n" +
 	"\vPeerService\x12K\n" +
 	"\bReplayed\x12\x1b.slipway.v1.ReplayedRequest\x1a\x1c.slipway.v1.ReplayedResponse\"\x04\xb0\xe3\x18\x06\x12B\n" +
 	"\x05Green\x12\x18.slipway.v1.GreenRequest\x1a\x19.slipway.v1.GreenResponse\"\x04\xb0\xe3\x18\x06\x12B\n" +
-	"\x05Known\x12\x18.slipway.v1.KnownRequest\x1a\x19.slipway.v1.KnownResponse\"\x04\xb0\xe3\x18\x06\x12E\n" +
+	"\x05Known\x12\x18.slipway.v1.KnownRequest\x1a\x19.slipway.v1.KnownResponse\"\x04\xb0\xe3\x18\x06\x12H\n" +
+	"\aHistory\x12\x1a.slipway.v1.HistoryRequest\x1a\x1b.slipway.v1.HistoryResponse\"\x04\xb0\xe3\x18\x06\x12E\n" +
 	"\x06Accept\x12\x19.slipway.v1.AcceptRequest\x1a\x1a.slipway.v1.AcceptResponse\"\x04\xb0\xe3\x18\x06BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
@@ -575,7 +730,7 @@ func file_slipway_v1_peer_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_peer_proto_rawDescData
 }
 
-var file_slipway_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_slipway_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_slipway_v1_peer_proto_goTypes = []any{
 	(*ReplayedRequest)(nil),  // 0: slipway.v1.ReplayedRequest
 	(*ReplayedResponse)(nil), // 1: slipway.v1.ReplayedResponse
@@ -584,30 +739,40 @@ var file_slipway_v1_peer_proto_goTypes = []any{
 	(*KnownRequest)(nil),     // 4: slipway.v1.KnownRequest
 	(*KnownResponse)(nil),    // 5: slipway.v1.KnownResponse
 	(*KnownResult)(nil),      // 6: slipway.v1.KnownResult
-	(*AcceptRequest)(nil),    // 7: slipway.v1.AcceptRequest
-	(*AcceptResponse)(nil),   // 8: slipway.v1.AcceptResponse
-	nil,                      // 9: slipway.v1.KnownResponse.ResultsEntry
-	(*Result)(nil),           // 10: slipway.v1.Result
-	(*Origin)(nil),           // 11: slipway.v1.Origin
+	(*HistoryRequest)(nil),   // 7: slipway.v1.HistoryRequest
+	(*HistoryResponse)(nil),  // 8: slipway.v1.HistoryResponse
+	(*TestHistory)(nil),      // 9: slipway.v1.TestHistory
+	(*AcceptRequest)(nil),    // 10: slipway.v1.AcceptRequest
+	(*AcceptResponse)(nil),   // 11: slipway.v1.AcceptResponse
+	nil,                      // 12: slipway.v1.KnownResponse.ResultsEntry
+	nil,                      // 13: slipway.v1.HistoryResponse.TestsEntry
+	(*Result)(nil),           // 14: slipway.v1.Result
+	(*TestItem)(nil),         // 15: slipway.v1.TestItem
+	(*Origin)(nil),           // 16: slipway.v1.Origin
 }
 var file_slipway_v1_peer_proto_depIdxs = []int32{
-	9,  // 0: slipway.v1.KnownResponse.results:type_name -> slipway.v1.KnownResponse.ResultsEntry
-	10, // 1: slipway.v1.KnownResult.result:type_name -> slipway.v1.Result
-	11, // 2: slipway.v1.AcceptRequest.origin:type_name -> slipway.v1.Origin
-	6,  // 3: slipway.v1.KnownResponse.ResultsEntry.value:type_name -> slipway.v1.KnownResult
-	0,  // 4: slipway.v1.PeerService.Replayed:input_type -> slipway.v1.ReplayedRequest
-	2,  // 5: slipway.v1.PeerService.Green:input_type -> slipway.v1.GreenRequest
-	4,  // 6: slipway.v1.PeerService.Known:input_type -> slipway.v1.KnownRequest
-	7,  // 7: slipway.v1.PeerService.Accept:input_type -> slipway.v1.AcceptRequest
-	1,  // 8: slipway.v1.PeerService.Replayed:output_type -> slipway.v1.ReplayedResponse
-	3,  // 9: slipway.v1.PeerService.Green:output_type -> slipway.v1.GreenResponse
-	5,  // 10: slipway.v1.PeerService.Known:output_type -> slipway.v1.KnownResponse
-	8,  // 11: slipway.v1.PeerService.Accept:output_type -> slipway.v1.AcceptResponse
-	8,  // [8:12] is the sub-list for method output_type
-	4,  // [4:8] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	12, // 0: slipway.v1.KnownResponse.results:type_name -> slipway.v1.KnownResponse.ResultsEntry
+	14, // 1: slipway.v1.KnownResult.result:type_name -> slipway.v1.Result
+	13, // 2: slipway.v1.HistoryResponse.tests:type_name -> slipway.v1.HistoryResponse.TestsEntry
+	15, // 3: slipway.v1.TestHistory.items:type_name -> slipway.v1.TestItem
+	16, // 4: slipway.v1.AcceptRequest.origin:type_name -> slipway.v1.Origin
+	6,  // 5: slipway.v1.KnownResponse.ResultsEntry.value:type_name -> slipway.v1.KnownResult
+	9,  // 6: slipway.v1.HistoryResponse.TestsEntry.value:type_name -> slipway.v1.TestHistory
+	0,  // 7: slipway.v1.PeerService.Replayed:input_type -> slipway.v1.ReplayedRequest
+	2,  // 8: slipway.v1.PeerService.Green:input_type -> slipway.v1.GreenRequest
+	4,  // 9: slipway.v1.PeerService.Known:input_type -> slipway.v1.KnownRequest
+	7,  // 10: slipway.v1.PeerService.History:input_type -> slipway.v1.HistoryRequest
+	10, // 11: slipway.v1.PeerService.Accept:input_type -> slipway.v1.AcceptRequest
+	1,  // 12: slipway.v1.PeerService.Replayed:output_type -> slipway.v1.ReplayedResponse
+	3,  // 13: slipway.v1.PeerService.Green:output_type -> slipway.v1.GreenResponse
+	5,  // 14: slipway.v1.PeerService.Known:output_type -> slipway.v1.KnownResponse
+	8,  // 15: slipway.v1.PeerService.History:output_type -> slipway.v1.HistoryResponse
+	11, // 16: slipway.v1.PeerService.Accept:output_type -> slipway.v1.AcceptResponse
+	12, // [12:17] is the sub-list for method output_type
+	7,  // [7:12] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_peer_proto_init() }
@@ -624,7 +789,7 @@ func file_slipway_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_peer_proto_rawDesc), len(file_slipway_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const (
 	PeerService_Replayed_FullMethodName = "/slipway.v1.PeerService/Replayed"
 	PeerService_Green_FullMethodName    = "/slipway.v1.PeerService/Green"
 	PeerService_Known_FullMethodName    = "/slipway.v1.PeerService/Known"
+	PeerService_History_FullMethodName  = "/slipway.v1.PeerService/History"
 	PeerService_Accept_FullMethodName   = "/slipway.v1.PeerService/Accept"
 )
 
@@ -44,6 +45,8 @@ type PeerServiceClient interface {
 	Green(ctx context.Context, in *GreenRequest, opts ...grpc.CallOption) (*GreenResponse, error)
 	// Known answers the results of those digests that have one.
 	Known(ctx context.Context, in *KnownRequest, opts ...grpc.CallOption) (*KnownResponse, error)
+	// History answers what runs have taught about tests: those that there is something to say of.
+	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
 	// Accept makes a run of a plan, whose bytes are stored under its hash. It answers when
 	// the run is durable.
 	Accept(ctx context.Context, in *AcceptRequest, opts ...grpc.CallOption) (*AcceptResponse, error)
@@ -87,6 +90,16 @@ func (c *peerServiceClient) Known(ctx context.Context, in *KnownRequest, opts ..
 	return out, nil
 }
 
+func (c *peerServiceClient) History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HistoryResponse)
+	err := c.cc.Invoke(ctx, PeerService_History_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *peerServiceClient) Accept(ctx context.Context, in *AcceptRequest, opts ...grpc.CallOption) (*AcceptResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AcceptResponse)
@@ -116,6 +129,8 @@ type PeerServiceServer interface {
 	Green(context.Context, *GreenRequest) (*GreenResponse, error)
 	// Known answers the results of those digests that have one.
 	Known(context.Context, *KnownRequest) (*KnownResponse, error)
+	// History answers what runs have taught about tests: those that there is something to say of.
+	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
 	// Accept makes a run of a plan, whose bytes are stored under its hash. It answers when
 	// the run is durable.
 	Accept(context.Context, *AcceptRequest) (*AcceptResponse, error)
@@ -137,6 +152,9 @@ func (UnimplementedPeerServiceServer) Green(context.Context, *GreenRequest) (*Gr
 }
 func (UnimplementedPeerServiceServer) Known(context.Context, *KnownRequest) (*KnownResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Known not implemented")
+}
+func (UnimplementedPeerServiceServer) History(context.Context, *HistoryRequest) (*HistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method History not implemented")
 }
 func (UnimplementedPeerServiceServer) Accept(context.Context, *AcceptRequest) (*AcceptResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Accept not implemented")
@@ -216,6 +234,24 @@ func _PeerService_Known_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_History_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).History(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_History_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).History(ctx, req.(*HistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PeerService_Accept_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AcceptRequest)
 	if err := dec(in); err != nil {
@@ -252,6 +288,10 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Known",
 			Handler:    _PeerService_Known_Handler,
+		},
+		{
+			MethodName: "History",
+			Handler:    _PeerService_History_Handler,
 		},
 		{
 			MethodName: "Accept",

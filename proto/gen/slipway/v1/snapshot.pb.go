@@ -753,10 +753,12 @@ func (x *SavedStable) GetRun() string {
 
 // SavedTime is how long a task of a project usually takes.
 type SavedTime struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Task          string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
-	Took          *durationpb.Duration   `protobuf:"bytes,2,opt,name=took,proto3" json:"took,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Task  string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Took  *durationpb.Duration   `protobuf:"bytes,2,opt,name=took,proto3" json:"took,omitempty"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// Of a test that is split by them.
+	Items         []*TestItem `protobuf:"bytes,4,rep,name=items,proto3" json:"items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -808,6 +810,13 @@ func (x *SavedTime) GetTook() *durationpb.Duration {
 func (x *SavedTime) GetAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.At
+	}
+	return nil
+}
+
+func (x *SavedTime) GetItems() []*TestItem {
+	if x != nil {
+		return x.Items
 	}
 	return nil
 }
@@ -1649,11 +1658,12 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\aservice\x18\x03 \x01(\tR\aservice\x12\x1c\n" +
 	"\tmanifests\x18\x04 \x01(\tR\tmanifests\x12\x18\n" +
 	"\arelease\x18\x05 \x01(\tR\arelease\x12\x10\n" +
-	"\x03run\x18\x06 \x01(\tR\x03run\"z\n" +
+	"\x03run\x18\x06 \x01(\tR\x03run\"\xa6\x01\n" +
 	"\tSavedTime\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12-\n" +
 	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"f\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12*\n" +
+	"\x05items\x18\x04 \x03(\v2\x14.slipway.v1.TestItemR\x05items\"f\n" +
 	"\x10SavedEnvironment\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x16\n" +
@@ -1761,11 +1771,12 @@ var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
 	(*Result)(nil),                // 19: slipway.v1.Result
 	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*RunAccepted)(nil),           // 21: slipway.v1.RunAccepted
-	(RunState)(0),                 // 22: slipway.v1.RunState
-	(TaskState)(0),                // 23: slipway.v1.TaskState
-	(FailureClass)(0),             // 24: slipway.v1.FailureClass
-	(*Attempt)(nil),               // 25: slipway.v1.Attempt
+	(*TestItem)(nil),              // 21: slipway.v1.TestItem
+	(*RunAccepted)(nil),           // 22: slipway.v1.RunAccepted
+	(RunState)(0),                 // 23: slipway.v1.RunState
+	(TaskState)(0),                // 24: slipway.v1.TaskState
+	(FailureClass)(0),             // 25: slipway.v1.FailureClass
+	(*Attempt)(nil),               // 26: slipway.v1.Attempt
 }
 var file_slipway_v1_snapshot_proto_depIdxs = []int32{
 	18, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
@@ -1786,29 +1797,30 @@ var file_slipway_v1_snapshot_proto_depIdxs = []int32{
 	18, // 15: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
 	20, // 16: slipway.v1.SavedTime.took:type_name -> google.protobuf.Duration
 	18, // 17: slipway.v1.SavedTime.at:type_name -> google.protobuf.Timestamp
-	18, // 18: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
-	21, // 19: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
-	18, // 20: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
-	22, // 21: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
-	18, // 22: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
-	23, // 23: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
-	13, // 24: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
-	18, // 25: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
-	18, // 26: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
-	18, // 27: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
-	24, // 28: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
-	19, // 29: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
-	20, // 30: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
-	25, // 31: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
-	11, // 32: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
-	12, // 33: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
-	16, // 34: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
-	17, // 35: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	21, // 18: slipway.v1.SavedTime.items:type_name -> slipway.v1.TestItem
+	18, // 19: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
+	22, // 20: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
+	18, // 21: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
+	23, // 22: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
+	18, // 23: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
+	24, // 24: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
+	13, // 25: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
+	18, // 26: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
+	18, // 27: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
+	18, // 28: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
+	25, // 29: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
+	19, // 30: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
+	20, // 31: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
+	26, // 32: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
+	11, // 33: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
+	12, // 34: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
+	16, // 35: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
+	17, // 36: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_snapshot_proto_init() }

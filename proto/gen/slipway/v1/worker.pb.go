@@ -1768,7 +1768,9 @@ type TestWork struct {
 	// Environment variable → name of the secret.
 	SecretEnv map[string]string `protobuf:"bytes,6,rep,name=secret_env,json=secretEnv,proto3" json:"secret_env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Containers beside the command, in the order in which they are started.
-	Sidecars      []*SidecarWork `protobuf:"bytes,7,rep,name=sidecars,proto3" json:"sidecars,omitempty"`
+	Sidecars []*SidecarWork `protobuf:"bytes,7,rep,name=sidecars,proto3" json:"sidecars,omitempty"`
+	// Unset: all of the test.
+	Shard         *ShardWork `protobuf:"bytes,8,opt,name=shard,proto3" json:"shard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1852,6 +1854,85 @@ func (x *TestWork) GetSidecars() []*SidecarWork {
 	return nil
 }
 
+func (x *TestWork) GetShard() *ShardWork {
+	if x != nil {
+		return x.Shard
+	}
+	return nil
+}
+
+// ShardWork is the part of a test that one of several tasks is.
+type ShardWork struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From 1.
+	Number int32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Of     int32 `protobuf:"varint,2,opt,name=of,proto3" json:"of,omitempty"`
+	// A command that names the items, each on a line; empty: run knows its part.
+	List string `protobuf:"bytes,3,opt,name=list,proto3" json:"list,omitempty"`
+	// How long they usually take; all shards are told the same, and so agree on who has which.
+	Items         []*TestItem `protobuf:"bytes,4,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardWork) Reset() {
+	*x = ShardWork{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardWork) ProtoMessage() {}
+
+func (x *ShardWork) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardWork.ProtoReflect.Descriptor instead.
+func (*ShardWork) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ShardWork) GetNumber() int32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ShardWork) GetOf() int32 {
+	if x != nil {
+		return x.Of
+	}
+	return 0
+}
+
+func (x *ShardWork) GetList() string {
+	if x != nil {
+		return x.List
+	}
+	return ""
+}
+
+func (x *ShardWork) GetItems() []*TestItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
 // SidecarWork is a container beside a test: a database, a queue.
 type SidecarWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1871,7 +1952,7 @@ type SidecarWork struct {
 
 func (x *SidecarWork) Reset() {
 	*x = SidecarWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1883,7 +1964,7 @@ func (x *SidecarWork) String() string {
 func (*SidecarWork) ProtoMessage() {}
 
 func (x *SidecarWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1896,7 +1977,7 @@ func (x *SidecarWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SidecarWork.ProtoReflect.Descriptor instead.
 func (*SidecarWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SidecarWork) GetName() string {
@@ -1963,7 +2044,7 @@ type RenderWork struct {
 
 func (x *RenderWork) Reset() {
 	*x = RenderWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2056,7 @@ func (x *RenderWork) String() string {
 func (*RenderWork) ProtoMessage() {}
 
 func (x *RenderWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2069,7 @@ func (x *RenderWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderWork.ProtoReflect.Descriptor instead.
 func (*RenderWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RenderWork) GetPath() string {
@@ -2066,7 +2147,7 @@ type RenderJob struct {
 
 func (x *RenderJob) Reset() {
 	*x = RenderJob{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2159,7 @@ func (x *RenderJob) String() string {
 func (*RenderJob) ProtoMessage() {}
 
 func (x *RenderJob) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2172,7 @@ func (x *RenderJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderJob.ProtoReflect.Descriptor instead.
 func (*RenderJob) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RenderJob) GetName() string {
@@ -2147,7 +2228,7 @@ type DeployTarget struct {
 
 func (x *DeployTarget) Reset() {
 	*x = DeployTarget{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2240,7 @@ func (x *DeployTarget) String() string {
 func (*DeployTarget) ProtoMessage() {}
 
 func (x *DeployTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2253,7 @@ func (x *DeployTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployTarget.ProtoReflect.Descriptor instead.
 func (*DeployTarget) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeployTarget) GetEnvironment() string {
@@ -2206,7 +2287,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2218,7 +2299,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2231,7 +2312,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HealthCheck) GetPath() string {
@@ -2265,7 +2346,7 @@ type ApplyWork struct {
 
 func (x *ApplyWork) Reset() {
 	*x = ApplyWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2277,7 +2358,7 @@ func (x *ApplyWork) String() string {
 func (*ApplyWork) ProtoMessage() {}
 
 func (x *ApplyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2290,7 +2371,7 @@ func (x *ApplyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyWork.ProtoReflect.Descriptor instead.
 func (*ApplyWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ApplyWork) GetTarget() *DeployTarget {
@@ -2349,7 +2430,7 @@ type DiffWork struct {
 
 func (x *DiffWork) Reset() {
 	*x = DiffWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2361,7 +2442,7 @@ func (x *DiffWork) String() string {
 func (*DiffWork) ProtoMessage() {}
 
 func (x *DiffWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2374,7 +2455,7 @@ func (x *DiffWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
 func (*DiffWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DiffWork) GetTarget() *DeployTarget {
@@ -2414,7 +2495,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2426,7 +2507,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2439,7 +2520,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -2496,7 +2577,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2508,7 +2589,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2521,7 +2602,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -2554,7 +2635,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2566,7 +2647,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2579,7 +2660,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -2598,7 +2679,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2610,7 +2691,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2623,7 +2704,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -2642,7 +2723,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +2735,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +2748,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -2686,7 +2767,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2698,7 +2779,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2711,7 +2792,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -2730,7 +2811,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2742,7 +2823,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2755,7 +2836,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -2934,7 +3015,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"BasesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc2\x03\n" +
 	"\bTestWork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x05build\x18\x02 \x01(\v2\x15.slipway.v1.BuildWorkR\x05build\x12\x10\n" +
@@ -2943,13 +3024,19 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x06report\x18\x05 \x01(\tR\x06report\x12B\n" +
 	"\n" +
 	"secret_env\x18\x06 \x03(\v2#.slipway.v1.TestWork.SecretEnvEntryR\tsecretEnv\x123\n" +
-	"\bsidecars\x18\a \x03(\v2\x17.slipway.v1.SidecarWorkR\bsidecars\x1a6\n" +
+	"\bsidecars\x18\a \x03(\v2\x17.slipway.v1.SidecarWorkR\bsidecars\x12+\n" +
+	"\x05shard\x18\b \x01(\v2\x15.slipway.v1.ShardWorkR\x05shard\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eSecretEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd0\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"s\n" +
+	"\tShardWork\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x0e\n" +
+	"\x02of\x18\x02 \x01(\x05R\x02of\x12\x12\n" +
+	"\x04list\x18\x03 \x01(\tR\x04list\x12*\n" +
+	"\x05items\x18\x04 \x03(\v2\x14.slipway.v1.TestItemR\x05items\"\xd0\x02\n" +
 	"\vSidecarWork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12\x10\n" +
@@ -3045,7 +3132,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(*SessionRequest)(nil),        // 1: slipway.v1.SessionRequest
@@ -3070,38 +3157,40 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*SecretValue)(nil),           // 20: slipway.v1.SecretValue
 	(*BuildWork)(nil),             // 21: slipway.v1.BuildWork
 	(*TestWork)(nil),              // 22: slipway.v1.TestWork
-	(*SidecarWork)(nil),           // 23: slipway.v1.SidecarWork
-	(*RenderWork)(nil),            // 24: slipway.v1.RenderWork
-	(*RenderJob)(nil),             // 25: slipway.v1.RenderJob
-	(*DeployTarget)(nil),          // 26: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 27: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 28: slipway.v1.ApplyWork
-	(*DiffWork)(nil),              // 29: slipway.v1.DiffWork
-	(*RollbackWork)(nil),          // 30: slipway.v1.RollbackWork
-	(*FetchSourceRequest)(nil),    // 31: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 32: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 33: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 34: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 35: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 36: slipway.v1.PutBlobResponse
-	nil,                           // 37: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 38: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 39: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 40: slipway.v1.BuildWork.BasesEntry
-	nil,                           // 41: slipway.v1.TestWork.EnvEntry
-	nil,                           // 42: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 43: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 44: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 45: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 46: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
-	(*Fence)(nil),                 // 48: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 49: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 50: slipway.v1.Outcome
-	(FailureClass)(0),             // 51: slipway.v1.FailureClass
-	(*Result)(nil),                // 52: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 53: google.protobuf.Timestamp
-	(*Step)(nil),                  // 54: slipway.v1.Step
+	(*ShardWork)(nil),             // 23: slipway.v1.ShardWork
+	(*SidecarWork)(nil),           // 24: slipway.v1.SidecarWork
+	(*RenderWork)(nil),            // 25: slipway.v1.RenderWork
+	(*RenderJob)(nil),             // 26: slipway.v1.RenderJob
+	(*DeployTarget)(nil),          // 27: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 28: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 29: slipway.v1.ApplyWork
+	(*DiffWork)(nil),              // 30: slipway.v1.DiffWork
+	(*RollbackWork)(nil),          // 31: slipway.v1.RollbackWork
+	(*FetchSourceRequest)(nil),    // 32: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 33: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 34: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 35: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 36: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 37: slipway.v1.PutBlobResponse
+	nil,                           // 38: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 39: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 40: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 41: slipway.v1.BuildWork.BasesEntry
+	nil,                           // 42: slipway.v1.TestWork.EnvEntry
+	nil,                           // 43: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 44: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 45: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 46: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 47: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 48: google.protobuf.Duration
+	(*Fence)(nil),                 // 49: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 50: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 51: slipway.v1.Outcome
+	(FailureClass)(0),             // 52: slipway.v1.FailureClass
+	(*Result)(nil),                // 53: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 54: google.protobuf.Timestamp
+	(*Step)(nil),                  // 55: slipway.v1.Step
+	(*TestItem)(nil),              // 56: slipway.v1.TestItem
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	4,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -3122,70 +3211,72 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	3,  // 15: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
 	5,  // 16: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	7,  // 17: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	47, // 18: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	48, // 18: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	7,  // 19: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
 	7,  // 20: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	48, // 21: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	49, // 21: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	5,  // 22: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	7,  // 23: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	7,  // 24: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
 	7,  // 25: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	49, // 26: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	50, // 26: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	7,  // 27: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	7,  // 28: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	7,  // 29: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	0,  // 30: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	7,  // 31: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	50, // 32: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	51, // 33: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	52, // 34: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	53, // 35: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	53, // 36: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	54, // 37: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	51, // 32: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	52, // 33: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	53, // 34: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	54, // 35: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	54, // 36: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	55, // 37: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	7,  // 38: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	7,  // 39: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	47, // 40: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	48, // 40: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
 	21, // 41: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
 	22, // 42: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	24, // 43: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	28, // 44: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	30, // 45: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	29, // 46: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	25, // 43: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	29, // 44: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	31, // 45: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	30, // 46: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
 	20, // 47: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	37, // 48: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	38, // 49: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	39, // 50: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	40, // 51: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
+	38, // 48: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	39, // 49: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	40, // 50: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	41, // 51: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
 	21, // 52: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	41, // 53: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	42, // 54: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	23, // 55: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	43, // 56: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	44, // 57: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	45, // 58: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	26, // 59: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	25, // 60: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	46, // 61: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	26, // 62: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	27, // 63: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	47, // 64: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	26, // 65: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	26, // 66: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	27, // 67: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	7,  // 68: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 69: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	31, // 70: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	33, // 71: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	35, // 72: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 73: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	32, // 74: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	34, // 75: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	36, // 76: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	73, // [73:77] is the sub-list for method output_type
-	69, // [69:73] is the sub-list for method input_type
-	69, // [69:69] is the sub-list for extension type_name
-	69, // [69:69] is the sub-list for extension extendee
-	0,  // [0:69] is the sub-list for field type_name
+	42, // 53: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	43, // 54: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	24, // 55: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	23, // 56: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
+	56, // 57: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
+	44, // 58: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	45, // 59: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	46, // 60: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	27, // 61: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	26, // 62: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	47, // 63: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	27, // 64: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	28, // 65: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	48, // 66: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	27, // 67: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	27, // 68: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	28, // 69: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	7,  // 70: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 71: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	32, // 72: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	34, // 73: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	36, // 74: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	2,  // 75: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	33, // 76: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	35, // 77: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	37, // 78: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	75, // [75:79] is the sub-list for method output_type
+	71, // [71:75] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -3209,7 +3300,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
