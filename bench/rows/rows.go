@@ -43,6 +43,7 @@ func All() []Row {
 		{"P6", []string{"P6-solve", "P6-identity"}, p6},
 		{"P7", []string{"P7"}, p7},
 		{"planning", []string{"planning"}, planning},
+		{"shards", []string{"shards"}, splitting},
 		{"P11", []string{"P11", "P11-snapshot"}, p11},
 		{"P12", []string{"P12-tracing", "P12-idle"}, p12},
 		{"scale", []string{"scale-one", "scale-many"}, scale},

@@ -63,13 +63,14 @@ type Services struct {
 	Logs    pb.LogServiceServer
 	Workers pb.WorkerServiceServer
 	Farm    pb.FarmServiceServer
+	Tests   pb.TestServiceServer
 	Peers   pb.PeerServiceServer
 	Shares  pb.ShareServiceServer
 }
 
 // New makes the services.
 func New(cfg Config) Services {
-	return Services{Runs: &runs{cfg: cfg, codec: wire.NewCodec()}, Logs: &logs{cfg: cfg}, Workers: &workers{cfg: cfg}, Farm: &farm{cfg: cfg}, Peers: &home.Service{Homes: cfg.Homes, Status: toStatus}, Shares: &pool.Service{Pool: cfg.Pool, Status: toStatus}}
+	return Services{Runs: &runs{cfg: cfg, codec: wire.NewCodec()}, Logs: &logs{cfg: cfg}, Workers: &workers{cfg: cfg}, Farm: &farm{cfg: cfg}, Tests: &tests{cfg: cfg}, Peers: &home.Service{Homes: cfg.Homes, Status: toStatus}, Shares: &pool.Service{Pool: cfg.Pool, Status: toStatus}}
 }
 
 // Register adds the services to a server.
@@ -78,6 +79,7 @@ func (s Services) Register(to grpc.ServiceRegistrar) {
 	pb.RegisterLogServiceServer(to, s.Logs)
 	pb.RegisterWorkerServiceServer(to, s.Workers)
 	pb.RegisterFarmServiceServer(to, s.Farm)
+	pb.RegisterTestServiceServer(to, s.Tests)
 	pb.RegisterPeerServiceServer(to, s.Peers)
 	pb.RegisterShareServiceServer(to, s.Shares)
 }

@@ -124,15 +124,15 @@ func (h *home) History(ctx context.Context, project string, tests []string) (map
 	out := map[string]planner.History{}
 	err := h.ask(ctx, func(tx *partition.Tx) error {
 		for _, id := range tests {
-			if items := tx.Items(project, id); len(items) > 0 {
-				out[id] = planner.History{Items: items}
+			if h := (planner.History{Items: tx.Items(project, id), Held: tx.Held(project, id)}); len(h.Items)+len(h.Held) > 0 {
+				out[id] = h
 			}
 		}
 		return nil
 	}, func(ctx context.Context, c pb.PeerServiceClient) error {
 		res, err := c.History(ctx, &pb.HistoryRequest{Project: project, Tests: tests})
 		for id, t := range res.GetTests() {
-			out[id] = planner.History{Items: wire.FromItems(t.GetItems())}
+			out[id] = planner.History{Items: wire.FromItems(t.GetItems()), Held: wire.FromTestNames(t.GetHeld())}
 		}
 		return err //nolint:wrapcheck // fromStatus does
 	})
@@ -240,7 +240,7 @@ func (s *Service) History(ctx context.Context, req *pb.HistoryRequest) (*pb.Hist
 	return out, s.with(ctx, req.GetProject(), func(h submit.Home) error {
 		all, err := h.History(ctx, req.GetProject(), req.GetTests())
 		for id, t := range all {
-			out.Tests[id] = &pb.TestHistory{Items: wire.Items(t.Items)}
+			out.Tests[id] = &pb.TestHistory{Items: wire.Items(t.Items), Held: wire.TestNames(t.Held)}
 		}
 		return err
 	})

@@ -58,6 +58,13 @@ func weight(e run.Event) int {
 				n += 16 + len(k) + len(v)
 			}
 		}
+		for _, f := range e.Attempt.Failed {
+			n += 16 + len(f.Suite) + len(f.Name)
+		}
+	case run.Quarantined:
+		n += len(e.Test) + len(e.Case.Suite) + len(e.Case.Name) + len(e.Reason)
+	case run.Released:
+		n += len(e.Test) + len(e.Case.Suite) + len(e.Case.Name) + len(e.Reason)
 	case run.TaskFinished:
 		n += len(e.Task) + len(e.Message) + weightOf(e.Result)
 	case run.TaskRetried:

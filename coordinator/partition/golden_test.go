@@ -34,7 +34,7 @@ var update = flag.Bool("update", false, "write the journal of the current schema
 // golden is a journal that a program of some schema wrote, and what it adds up to. Only
 // that of the current schema is ever written again.
 const (
-	goldenSchema  = 3
+	goldenSchema  = 4
 	goldenFrames  = "testdata/journals/schema%d.frames"     // base64, one frame a line, an empty one for each that is gone
 	goldenBlobs   = "testdata/journals/schema%d.blobs"      // base64, one blob a line; since schema 2
 	goldenPlans   = "testdata/journals/schema%d.plans.json" // by hash
@@ -146,9 +146,19 @@ func describe(t *testing.T, st *project.State) []byte {
 	out := struct {
 		Runs     []*run.Run
 		Projects map[string]answers
-		Archives []project.Archive `json:",omitempty"`
-	}{Projects: map[string]answers{}}
+		Archives []project.Archive         `json:",omitempty"`
+		Tests    map[string][]project.Test `json:",omitempty"` // by project
+		Items    map[string][]plan.Item    `json:",omitempty"` // by test
+	}{Projects: map[string]answers{}, Tests: map[string][]project.Test{}, Items: map[string][]plan.Item{}}
 	for _, p := range st.Save().Projects {
+		if len(p.Tests) > 0 && p.Name == "lab" {
+			out.Tests[p.Name] = p.Tests
+		}
+		for _, t := range p.Times {
+			if len(t.Usual.Items) > 0 {
+				out.Items[t.Task] = t.Usual.Items
+			}
+		}
 		out.Archives = append(out.Archives, p.Archives...)
 	}
 	for _, r := range st.Runs("", 1<<20) {
@@ -293,9 +303,43 @@ func (f *farm) everything() {
 	f.must(func(tx *partition.Tx) error { _, err := tx.Cancel(stopped, "not wanted"); return err })
 	f.end(held, run.OutcomeCanceled)
 
+	f.learns(accept)
+
 	last := f.built("shop", "a")
 	f.hold(last, "apply/s0@e0/a")
 	f.hold(accept(plantest.Shop("bank", 2, 0, nil), "k3"), "build/s1")
+}
+
+// learns has a test of two shards, of which one is flaky, teach what its items take and that a case of
+// it belongs into quarantine; people put another one there, and one more that they let out.
+func (f *farm) learns(accept func(p *plan.Plan, key string) string) {
+	f.t.Helper()
+	p := plantest.Gathered(plantest.Shop("lab", 1, 2, [][]string{{"a"}}))
+	for i := range p.Tasks {
+		if t := &p.Tasks[i]; t.Kind == plan.KindTest || t.Kind == plan.KindGather {
+			t.Flaky, t.Quarantine, t.Digest = 1, &plan.Quarantine{After: 1, Days: 14, Release: 20}, "digest of "+t.ID
+		}
+	}
+	id := accept(p, "k1")
+	f.do(id, "build/s0")
+	for _, task := range []string{"test/s0/0", "test/s0/1", "test/s0/1"} {
+		w := f.hold(id, task)
+		rep := run.Report{Attempt: run.Attempt{Outcome: run.OutcomeSucceeded}, Result: plan.Result{Tests: &plan.TestSummary{Total: 1, Passed: 1, Items: []plan.Item{{Name: "item of " + task, Millis: 120}}}}}
+		if task == "test/s0/1" && w.Ref.Attempt == 1 {
+			rep.Attempt.Outcome, rep.Attempt.Class, rep.Result.Tests = run.OutcomeFailed, run.ClassUser, &plan.TestSummary{Total: 1, Failed: 1, Failures: []plan.TestCase{{Suite: "s", Name: "moody", Output: "no"}}}
+		}
+		f.must(func(tx *partition.Tx) error { return tx.Complete(w.Ref, rep) })
+	}
+	f.must(func(tx *partition.Tx) error {
+		for _, name := range []string{"slow", "mended"} {
+			if _, err := tx.Quarantine("lab", "test/s0/all", plan.TestName{Name: name}, "anna", "not today", 300); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Release("lab", "test/s0/all", plan.TestName{Name: "mended"}, "anna", "it works")
+		return err
+	})
+	f.want(id, "test/s0/all", run.TaskSucceeded)
 }
 
 // archives has snapshots taken, and what has ended archived and forgotten, logs too.
@@ -311,5 +355,5 @@ func (f *farm) archives() {
 		f.t.Fatalf("%v", err)
 	}
 	f.purges(1)
-	f.eventually("the older runs are archived", func() bool { return len(f.runs()) <= 7 })
+	f.eventually("the older runs are archived", func() bool { return len(f.runs()) <= 8 })
 }

@@ -60,6 +60,15 @@ func (s *Set) Run(ctx context.Context) error {
 // All partitions, in the order of their numbers.
 func (s *Set) All() []*Partition { return s.parts }
 
+// Has is the partition of a project that has one; else ErrNotFound.
+func (s *Set) Has(ctx context.Context, project string) (*Partition, error) {
+	p, err := s.known(ctx, project)
+	if err == nil && p == nil {
+		err = fmt.Errorf("project %q: %w: it has no runs", project, ErrNotFound)
+	}
+	return p, err
+}
+
 // Home is the partition of a project; a new project is given one for good.
 func (s *Set) Home(ctx context.Context, project string) (*Partition, error) {
 	if p, err := s.known(ctx, project); p != nil || err != nil {

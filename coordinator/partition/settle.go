@@ -48,6 +48,7 @@ func (o *owner) emit(events ...run.Event) {
 		case run.TaskFinished:
 			task = e.Task
 			o.finished(id, task)
+			o.ended = append(o.ended, e)
 		case run.TaskRetried:
 			task = e.Task
 		case run.RolloutLeft:
@@ -79,6 +80,11 @@ func (o *owner) settle() {
 			}
 			o.unblock(l)
 		}
+		ended := o.ended
+		o.ended = nil
+		for _, e := range ended {
+			o.judge(e)
+		}
 		over := o.over
 		o.over = nil
 		for _, x := range over {
@@ -88,6 +94,17 @@ func (o *owner) settle() {
 		again = len(o.dirty) > 0 || len(o.left) > 0 || len(o.over) > 0
 	}
 	o.regrouped()
+}
+
+// judge says what the end of a test means for its cases.
+func (o *owner) judge(e run.TaskFinished) {
+	r, ok := o.st.Run(e.Run)
+	if !ok {
+		return
+	}
+	if t, ok := r.Find(e.Task); ok && (t.Spec.Kind == plan.KindTest || t.Spec.Kind == plan.KindGather) {
+		o.emit(o.st.Project(r.Project).Judge(r, t, o.at)...)
+	}
 }
 
 // oldestFirst: of runs that may go on in the same moment, the older one is asked first.
@@ -219,7 +236,7 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 	case plan.KindPromote:
 		o.promote(r, t)
 	case plan.KindGather:
-		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, r.Gather(t))...)
+		o.emit(r.Gather(t)...)
 	case plan.KindWave, plan.KindVerified:
 		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
 	case plan.KindBuild, plan.KindTest, plan.KindRender, plan.KindDiff, plan.KindApply, plan.KindRollback:
@@ -357,6 +374,10 @@ func (o *owner) expire() {
 		if now.After(l.deadline) {
 			o.lost(token, l)
 		}
+	}
+	if !o.at.Before(o.up.quarantine) {
+		o.up.quarantine = o.at.Add(upkeepEvery)
+		o.emit(o.st.Expired(o.at)...)
 	}
 	for _, r := range o.overdue {
 		if events := r.Overdue(o.at); len(events) > 0 {

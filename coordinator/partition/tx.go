@@ -163,6 +163,11 @@ func (tx *Tx) Known(project, digest string) (project.Known, bool) {
 // Items are how long the parts of a test usually take; none: it was not measured.
 func (tx *Tx) Items(project, test string) []plan.Item { return tx.o.st.Project(project).Items(test) }
 
+// Held are the cases of a test that are in quarantine, sorted.
+func (tx *Tx) Held(project, test string) []plan.TestName {
+	return tx.o.st.Project(project).Held(test, tx.o.at)
+}
+
 // Green is the last commit of a ref whose run succeeded; empty: none.
 func (tx *Tx) Green(project, ref string) string { return tx.o.st.Project(project).Green(ref) }
 

@@ -62,6 +62,7 @@ const (
 type upkeep struct {
 	busy                       bool
 	snapshot, archives, forget time.Time // not before
+	quarantine                 time.Time // as those
 	logs                       logkeep
 }
 

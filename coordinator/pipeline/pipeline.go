@@ -163,9 +163,20 @@ type Test struct {
 	RetryOOM     int `json:"retry_oom,omitempty"`
 
 	Sidecars []SidecarRef `json:"sidecars,omitempty"` // beside Run, in the order in which they are started
-	Group    string       `json:"group,omitempty"`    // of tests of the project that are not all carried out at once
-	Shards   int          `json:"shards,omitempty"`   // how many tasks share the work of Run, each of which is told its number; 0: one; AutoShards
-	List     string       `json:"list,omitempty"`     // command for /bin/sh -c that names, each on a line, what the shards are given parts of; empty: Run knows its part
+	// Cases that fail now and then go into quarantine by themselves; nil: only people put them there.
+	Quarantine *Quarantine `json:"quarantine,omitempty"`
+
+	Group  string `json:"group,omitempty"`  // of tests of the project that are not all carried out at once
+	Shards int    `json:"shards,omitempty"` // how many tasks share the work of Run, each of which is told its number; 0: one; AutoShards
+	List   string `json:"list,omitempty"`   // command for /bin/sh -c that names, each on a line, what the shards are given parts of; empty: Run knows its part
+}
+
+// Quarantine is when a case goes into quarantine by itself, and for how long; 0: the default of
+// plan.Quarantine.
+type Quarantine struct {
+	After   int `json:"after,omitempty"`   // so many times that it failed, and passed with the same inputs
+	Days    int `json:"days,omitempty"`    // at most
+	Release int `json:"release,omitempty"` // passes in a row that let it out before
 }
 
 // AutoShards are as many as the time that the test took asks for.

@@ -222,6 +222,8 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		d.report.Add(key.Pos, "write run: with a command, and in: for its stage", "%s has sidecars, and nothing that could reach them: a stage is built alone", what)
 	case t.At == AtDeploy && len(t.Sidecars) > 0:
 		d.report.Add(key.Pos, "deploy what it needs", "%s has sidecars, which are not supported yet when at is deploy", what)
+	case t.At == AtDeploy && t.Quarantine != nil && t.Quarantine != d.defaults.test.Quarantine:
+		d.report.Add(key.Pos, "remove quarantine", "%s has a quarantine, which is not supported yet when at is deploy", what)
 	case t.At == AtDeploy && t.Group != "":
 		d.report.Add(key.Pos, "remove group", "%s has a group, which is for tests before a rollout: one run at a time rolls out to an environment anyway", what)
 	case t.Shards != 0 && t.Run == "":
@@ -251,11 +253,33 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 // testFields are those that defaults may have too.
 func (d *decoder) testFields(t *Test) strictyaml.Fields {
 	return strictyaml.Fields{
-		"timeout": func(n strictyaml.Node) { t.Timeout = n.Duration(time.Second, 24*time.Hour) },
-		"size":    func(n strictyaml.Node) { t.Size = cmp.Or(n.Enum("S", "M", "L", "XL"), t.Size) },
-		"env":     func(n strictyaml.Node) { t.Env = d.env(n, "environment variables", t.Env, &t.Secrets) },
-		"retry":   func(n strictyaml.Node) { d.retry(n, budgets{&t.Infra, &t.Flaky, &t.RetryTimeout, &t.RetryOOM}) },
+		"timeout":    func(n strictyaml.Node) { t.Timeout = n.Duration(time.Second, 24*time.Hour) },
+		"size":       func(n strictyaml.Node) { t.Size = cmp.Or(n.Enum("S", "M", "L", "XL"), t.Size) },
+		"env":        func(n strictyaml.Node) { t.Env = d.env(n, "environment variables", t.Env, &t.Secrets) },
+		"retry":      func(n strictyaml.Node) { d.retry(n, budgets{&t.Infra, &t.Flaky, &t.RetryTimeout, &t.RetryOOM}) },
+		"quarantine": func(n strictyaml.Node) { t.Quarantine = d.quarantine(n) },
 	}
+}
+
+// quarantine is auto, false, or what differs from auto.
+func (d *decoder) quarantine(n strictyaml.Node) *Quarantine {
+	q := &Quarantine{}
+	switch {
+	case n.IsBool():
+		if n.Bool() {
+			n.Problem("write auto, or false", "want auto, false or a mapping, got true")
+		}
+		return nil
+	case n.IsScalar():
+		n.Enum("auto")
+		return q
+	}
+	n.Fields("quarantine", strictyaml.Fields{
+		"after":   func(n strictyaml.Node) { q.After = n.Int(1, 100) },
+		"days":    func(n strictyaml.Node) { q.Days = n.Int(1, 365) },
+		"release": func(n strictyaml.Node) { q.Release = n.Int(1, 1000) },
+	})
+	return q
 }
 
 // budgets are how often each class of failure is tried again.

@@ -7,6 +7,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -201,6 +202,8 @@ type Task struct {
 	Infra   int      `json:"retry_infra,omitempty"`     // how often an errored attempt is tried again
 	Flaky   int      `json:"retry_flaky,omitempty"`     // how often a test that failed is tried again: one that succeeds then is flaky
 
+	Quarantine *Quarantine `json:"quarantine,omitempty"` // of a test, and of what gathers its shards
+
 	RetryTimeout int `json:"retry_timeout,omitempty"` // how often an attempt that used up its time is tried again
 	RetryOOM     int `json:"retry_oom,omitempty"`     // how often one that ran out of memory is
 
@@ -208,6 +211,60 @@ type Task struct {
 	Test   *Test   `json:"test,omitempty"`
 	Render *Render `json:"render,omitempty"`
 	Apply  *Apply  `json:"apply,omitempty"` // also of KindRollback and KindDiff
+}
+
+// Quarantine is what becomes of the cases of a test that fail now and then. A case in quarantine
+// is carried out, and its failure does not fail the test. It is no input of the test: what passed
+// only because of it stands in for nothing.
+type Quarantine struct {
+	After   int        `json:"after,omitempty"` // so many times that a case failed, and passed with the same inputs, put it there; 0: only people do
+	Days    int        `json:"days"`            // how long it stays there at most
+	Release int        `json:"release"`         // how often in a row it must pass to be let out before
+	Cases   []TestName `json:"cases,omitempty"` // that were there when the plan was made, sorted
+}
+
+// Holds says that a case is in quarantine.
+func (q *Quarantine) Holds(n TestName) bool {
+	if q == nil {
+		return false
+	}
+	_, ok := slices.BinarySearchFunc(q.Cases, n, TestName.Compare)
+	return ok
+}
+
+// Leaves is how often a case must pass in a row until it is not remembered as one that fails now
+// and then.
+func (q *Quarantine) Leaves() int {
+	if q == nil || q.Release == 0 {
+		return QuarantineRelease
+	}
+	return q.Release
+}
+
+// Of a test that says nothing else about its quarantine.
+const (
+	QuarantineAfter   = 2
+	QuarantineDays    = 14
+	QuarantineRelease = 20
+)
+
+// TestName names a test case.
+type TestName struct {
+	Suite string `json:"suite,omitempty"`
+	Name  string `json:"name"`
+}
+
+// Compare orders by suite and name.
+func (n TestName) Compare(m TestName) int {
+	return cmp.Or(strings.Compare(n.Suite, m.Suite), strings.Compare(n.Name, m.Name))
+}
+
+// String is the name as people are shown it.
+func (n TestName) String() string {
+	if n.Suite == "" || n.Suite == n.Name {
+		return n.Name
+	}
+	return n.Suite + " " + n.Name
 }
 
 // Reuse points to the earlier result that stands in for a task.
@@ -262,6 +319,7 @@ type TestSummary struct {
 	Skipped  int        `json:"skipped"`
 	Millis   int64      `json:"millis"`
 	Failures []TestCase `json:"failures,omitempty"` // the first MaxFailures
+	Partial  bool       `json:"partial,omitempty"`  // there may be cases that are not counted: the lines of a log were read, or a report could not be
 	Items    []Item     `json:"items,omitempty"`    // of a shard that was given them: how long each took, sorted by name
 }
 

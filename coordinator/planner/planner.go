@@ -84,7 +84,8 @@ type Tag struct {
 
 // History is what runs have taught about a test.
 type History struct {
-	Items []plan.Item // how long those that its list names usually take, sorted by name; none: not measured
+	Items []plan.Item     // how long those that its list names usually take, sorted by name; none: not measured
+	Held  []plan.TestName // its cases in quarantine, sorted
 }
 
 // Plan makes the plan. It is the zero plan if there are problems.

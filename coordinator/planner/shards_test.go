@@ -153,3 +153,37 @@ func TestWhatShardsTookIsNoInputOfTheTest(t *testing.T) {
 		}
 	}
 }
+
+// TestQuarantineIsNoInput: what is in quarantine is in the plan, for the test and what gathers its shards, and
+// changes no digest; a test of which the files say nothing has one when people put a case there.
+func TestQuarantineIsNoInput(t *testing.T) {
+	held := []plan.TestName{{Suite: "s", Name: "moody"}}
+	for test, want := range map[string]*plan.Quarantine{
+		"{ run: x }":                   {Days: 14, Release: 20, Cases: held},
+		"{ run: x, quarantine: auto }": {After: 2, Days: 14, Release: 20, Cases: held},
+		"{ run: x, shards: 2, quarantine: { after: 1, release: 9 } }": {After: 1, Days: 14, Release: 9, Cases: held},
+		"{ target: x }": {Days: 14, Release: 20, Cases: held},
+	} {
+		without := mustPlan(t, sharded(t, test))
+		in := sharded(t, test)
+		in.History = map[string]planner.History{"test/a/t": {Held: held}}
+		for _, task := range mustPlan(t, in).Tasks {
+			before, _ := without.Find(task.ID)
+			if task.Digest != before.Digest {
+				t.Errorf("%s: %s is another task", test, task.ID)
+			}
+			if task.Kind != plan.KindTest && task.Kind != plan.KindGather {
+				if task.Quarantine != nil {
+					t.Errorf("%s: %s has a quarantine", test, task.ID)
+				}
+				continue
+			}
+			if d := cmp.Diff(want, task.Quarantine); d != "" {
+				t.Errorf("%s: %s (-want +got):\n%s", test, task.ID, d)
+			}
+			if strings.Contains(test, "quarantine") != (before.Quarantine != nil) {
+				t.Errorf("%s: without cases in it the quarantine of %s is %+v", test, task.ID, before.Quarantine)
+			}
+		}
+	}
+}

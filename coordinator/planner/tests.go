@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -50,7 +51,7 @@ func (p *planner) test(s *pipeline.Service, t *pipeline.Test, b plan.Build, need
 	}
 	task := plan.Task{
 		ID: plan.TestID(s.Name, t.Name), Kind: plan.KindTest, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
-		Group: t.Group, Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra, Flaky: t.Flaky, RetryTimeout: t.RetryTimeout, RetryOOM: t.RetryOOM,
+		Group: t.Group, Quarantine: p.quarantine(s, t), Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra, Flaky: t.Flaky, RetryTimeout: t.RetryTimeout, RetryOOM: t.RetryOOM,
 	}
 	spec := plan.Test{Name: t.Name, Build: b, Run: t.Run, Secret: secrets, Report: t.Report, Sidecars: sidecars}
 	if t.Shards != 0 {
@@ -73,7 +74,7 @@ func (p *planner) shards(s *pipeline.Service, t *pipeline.Test, task plan.Task, 
 	}
 	gather := plan.Task{
 		ID: task.ID, Kind: plan.KindGather, Service: s.Name, Needs: slices.Clone(task.Needs), Digest: affected.TestDigest(whole),
-		Reason: fmt.Sprintf("adds up %d shards", n),
+		Reason: fmt.Sprintf("adds up %d shards", n), Quarantine: task.Quarantine,
 	}
 	at := len(p.tasks)
 	p.add(gather)
@@ -101,6 +102,22 @@ func (p *planner) shards(s *pipeline.Service, t *pipeline.Test, task plan.Task, 
 		p.tasks[at].Needs = append(p.tasks[at].Needs, shard.ID)
 	}
 	slices.Sort(p.tasks[at].Needs)
+}
+
+// quarantine of a test: none, where nothing would be put there by itself and nothing is there.
+func (p *planner) quarantine(s *pipeline.Service, t *pipeline.Test) *plan.Quarantine {
+	held := p.in.History[plan.TestID(s.Name, t.Name)].Held
+	q := t.Quarantine
+	switch {
+	case q != nil:
+		return &plan.Quarantine{
+			After: cmp.Or(q.After, plan.QuarantineAfter), Days: cmp.Or(q.Days, plan.QuarantineDays), Release: cmp.Or(q.Release, plan.QuarantineRelease), Cases: held,
+		}
+	case len(held) > 0:
+		return &plan.Quarantine{Days: plan.QuarantineDays, Release: plan.QuarantineRelease, Cases: held}
+	default:
+		return nil
+	}
 }
 
 // How many shards a test has that does not say.

@@ -44,6 +44,7 @@ type Project struct {
 	lines   map[string][]string     // line → its runs that have not ended, oldest first
 	gone    map[uint64]string       // number → id of a run that was archived
 	times   map[string]Usual        // by task
+	tests   map[string]*Test        // by id
 }
 
 // Usual is how long a task takes: each time that it succeeds counts as much as all before.
@@ -120,7 +121,7 @@ func (s *State) Project(name string) *Project {
 	if !ok {
 		p = &Project{
 			Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]green{}, stable: map[place]Stable{},
-			rollout: map[string]*environment{}, lines: map[string][]string{}, gone: map[uint64]string{}, times: map[string]Usual{},
+			rollout: map[string]*environment{}, lines: map[string][]string{}, gone: map[uint64]string{}, times: map[string]Usual{}, tests: map[string]*Test{},
 		}
 		s.projects[name] = p
 	}
@@ -212,6 +213,12 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 	case run.Forgotten:
 		s.forget(e)
 		return nil
+	case run.Quarantined:
+		s.quarantine(e, at)
+		return nil
+	case run.Released:
+		s.release(e)
+		return nil
 	}
 	r, ok := s.runs[e.RunID()]
 	if !ok {
@@ -222,11 +229,14 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 	}
 	p := s.Project(r.Project)
 	switch e := e.(type) {
+	case run.AttemptFinished:
+		p.attempted(r, e, at)
 	case run.TaskFinished:
 		if e.Digest != "" && e.State == run.TaskSucceeded {
 			p.results[e.Digest] = Known{Run: r.ID, Result: withoutItems(e.Result), At: at}
 		}
 		p.learn(r, e, at)
+		p.tested(r, e, at)
 	case run.LogsArchived:
 		delete(s.owing, r.ID)
 	case run.Finished:

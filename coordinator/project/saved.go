@@ -26,6 +26,7 @@ type SavedProject struct {
 	Greens       []SavedGreen
 	Stables      []SavedStable
 	Times        []SavedTime
+	Tests        []Test // by id
 	Environments []SavedEnvironment
 	Archives     []Archive
 }
@@ -107,6 +108,7 @@ func (p *Project) save() SavedProject {
 	for _, task := range slices.Sorted(maps.Keys(p.times)) {
 		out.Times = append(out.Times, SavedTime{task, p.times[task]})
 	}
+	out.Tests = p.Tests()
 	for _, name := range slices.Sorted(maps.Keys(p.rollout)) {
 		e := p.rollout[name]
 		out.Environments = append(out.Environments, SavedEnvironment{Name: name, Holder: e.holder, Newest: e.newest, By: e.by})
@@ -134,6 +136,9 @@ func Restore(saved Saved, plans Plans) (*State, error) {
 		}
 		for _, t := range sp.Times {
 			p.times[t.Task] = t.Usual
+		}
+		for _, t := range sp.Tests {
+			p.tests[t.ID] = &t
 		}
 		for _, e := range sp.Environments {
 			p.rollout[e.Name] = &environment{holder: e.Holder, newest: e.Newest, by: e.By}

@@ -33,6 +33,9 @@ type Report struct {
 // or another try after a pause. The attempt must be the current one.
 func (r *Run) Finish(t *Task, rep Report, now time.Time) []Event {
 	a := rep.Attempt
+	if a.Outcome == OutcomeFailed && t.Spec.Kind == plan.KindTest {
+		a.Failed = failedCases(rep.Result)
+	}
 	events := []Event{AttemptFinished{Run: r.ID, Task: t.Spec.ID, Attempt: a}}
 	done := TaskFinished{Run: r.ID, Task: t.Spec.ID, Message: a.Message, Class: a.Class}
 	switch a.Outcome {
@@ -47,6 +50,11 @@ func (r *Run) Finish(t *Task, rep Report, now time.Time) []Event {
 			done.Class, done.Message = ClassFlaky, fmt.Sprintf("passed in attempt %d; %s", a.Number, why)
 		}
 	case OutcomeFailed:
+		if excused(t, a, rep.Result) {
+			done.State, done.Class, done.Result = TaskSucceeded, ClassFlaky, rep.Result
+			done.Message = excuse(rep.Result.Tests)
+			return append(events, done)
+		}
 		used, budget := r.tries(t, a)
 		if used <= budget && !t.Revoked {
 			return append(events, TaskRetried{Run: r.ID, Task: t.Spec.ID, At: now.Add(backoff(a, used)), Reason: a.Message})

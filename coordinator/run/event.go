@@ -136,6 +136,26 @@ type Forgotten struct {
 	Logs     time.Time // archives of the logs of runs that ended before
 }
 
+// Quarantined says that a case of a test is in quarantine from now on. It belongs to no run.
+type Quarantined struct {
+	Project string
+	Test    string // id of its task, or of the one that gathers its shards
+	Case    plan.TestName
+	By      string // the token that asked for it; empty: what runs taught
+	Reason  string
+	Until   time.Time
+	Release int // how often in a row it must pass to be let out before
+}
+
+// Released says that a case is in quarantine no longer. It belongs to no run.
+type Released struct {
+	Project string
+	Test    string
+	Case    plan.TestName
+	By      string // the token that asked for it; empty: its time is over, or it passed often enough
+	Reason  string
+}
+
 // RunID is the run that the event belongs to.
 func (e Accepted) RunID() string            { return e.Run }
 func (e AttemptStarted) RunID() string      { return e.Run } //nolint:revive // as above
@@ -151,3 +171,5 @@ func (e RolloutLeft) RunID() string         { return e.Run } //nolint:revive // 
 func (e Archived) RunID() string            { return e.Run } //nolint:revive // as above
 func (e LogsArchived) RunID() string        { return e.Run } //nolint:revive // as above
 func (e Forgotten) RunID() string           { return "" }    //nolint:revive // as above
+func (e Quarantined) RunID() string         { return "" }    //nolint:revive // as above
+func (e Released) RunID() string            { return "" }    //nolint:revive // as above

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/coordinator/run"
 )
@@ -120,6 +121,47 @@ func TestBackoff(t *testing.T) {
 			if got := test.NotBefore.Sub(now) / time.Second; int(got) != pause {
 				t.Errorf("%s, attempt %d: the next one waits %d s, want %d", class, i+1, got, pause)
 			}
+		}
+	}
+}
+
+// TestQuarantine: a test is excused when all that failed is in quarantine and it named all of it, before it is
+// tried again; what was excused stands for nothing.
+func TestQuarantine(t *testing.T) {
+	a, b, c := plan.TestName{Suite: "s", Name: "a"}, plan.TestName{Name: "b"}, plan.TestName{Suite: "s", Name: "c"}
+	for name, x := range map[string]struct {
+		failed []plan.TestName
+		count  int // 0: as many as are named
+		class  run.Class
+		want   string
+	}{
+		"one":                   {[]plan.TestName{a}, 0, run.ClassUser, "succeeded flaky: s a failed, which is in quarantine; the other 8 did not"},
+		"all":                   {[]plan.TestName{a, b}, 0, run.ClassUser, "succeeded flaky: 2 of 9 failed, all of which are in quarantine: s a and 1 more"},
+		"another one, too":      {[]plan.TestName{a, c}, 0, run.ClassUser, "failed user: exit code 1"},
+		"the name alone is its": {[]plan.TestName{{Name: "a"}}, 0, run.ClassUser, "failed user: exit code 1"},
+		"not all are named":     {[]plan.TestName{a, b}, 3, run.ClassUser, "failed user: exit code 1"},
+		"of a log":              {[]plan.TestName{a}, -1, run.ClassUser, "failed user: exit code 1"},
+		"none is named":         {nil, 0, run.ClassUser, "failed user: exit code 1"},
+		"the time was over":     {[]plan.TestName{a}, 0, run.ClassTimeout, "failed timeout: exit code 1"},
+		"the memory was":        {[]plan.TestName{a}, 0, run.ClassOOM, "failed oom: exit code 1"},
+	} {
+		w, test, must := underTest(t)
+		spec, _ := w.r.Plan.Find(test.Spec.ID)
+		spec.Digest, spec.Quarantine = "d", &plan.Quarantine{Cases: []plan.TestName{b, a}}
+		must(w.start(test))
+		rep := run.Report{Attempt: *test.Current(), Result: plan.Result{Tests: &plan.TestSummary{Total: 9, Failed: max(x.count, len(x.failed)), Partial: x.count < 0}}}
+		rep.Attempt.Outcome, rep.Attempt.Class, rep.Attempt.Message, rep.Attempt.FinishedAt = run.OutcomeFailed, x.class, "exit code 1", w.at
+		for _, n := range x.failed {
+			rep.Result.Tests.Failures = append(rep.Result.Tests.Failures, plan.TestCase{Suite: n.Suite, Name: n.Name})
+		}
+		events := w.r.Finish(test, rep, w.at)
+		done, ok := events[len(events)-1].(run.TaskFinished)
+		must(w.emit(events...))
+		if got := fmt.Sprintf("%s %s: %s", test.State, test.Class, test.Message); !ok || got != x.want || done.Digest != "" {
+			t.Errorf("%s: %s, digest %q; want %s", name, got, done.Digest, x.want)
+		}
+		if got := test.Attempts[0].Failed; len(got) != len(x.failed) {
+			t.Errorf("%s: the attempt says that %v failed", name, got)
 		}
 	}
 }

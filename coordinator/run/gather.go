@@ -1,10 +1,16 @@
 package run
 
-import "github.com/slipway-build/slipway/coordinator/plan"
+import (
+	"fmt"
+	"slices"
 
-// Gather adds up what the shards of a test found, all of which have succeeded. Their times are
-// those of machines side by side, so that the sum is what one would have taken.
-func (r *Run) Gather(t *Task) plan.Result {
+	"github.com/slipway-build/slipway/coordinator/plan"
+)
+
+// Gather decides the end of a task that adds up what the shards of a test found, all of which have
+// succeeded. Their times are those of machines side by side: the sum is what one would have taken. What
+// passed only because of a quarantine stands in for nothing.
+func (r *Run) Gather(t *Task) []Event {
 	sum := &plan.TestSummary{}
 	for _, id := range t.Spec.Needs {
 		shard, ok := r.Find(id)
@@ -17,7 +23,42 @@ func (r *Run) Gather(t *Task) plan.Result {
 		sum.Failed += s.Failed
 		sum.Skipped += s.Skipped
 		sum.Millis += s.Millis
+		sum.Partial = sum.Partial || s.Partial
 		sum.Failures = append(sum.Failures, s.Failures[:min(len(s.Failures), plan.MaxFailures-len(sum.Failures))]...)
 	}
-	return plan.Result{Tests: sum}
+	done := TaskFinished{Run: r.ID, Task: t.Spec.ID, State: TaskSucceeded, Result: plan.Result{Tests: sum}, Digest: t.Spec.Digest}
+	if sum.Failed > 0 {
+		done.Class, done.Message, done.Digest = ClassFlaky, excuse(sum), ""
+	}
+	return []Event{done}
+}
+
+// failedCases are the names of the cases that a test says have failed, sorted.
+func failedCases(res plan.Result) []plan.TestName {
+	if res.Tests == nil {
+		return nil
+	}
+	var out []plan.TestName
+	for _, f := range res.Tests.Failures {
+		out = append(out, plan.TestName{Suite: f.Suite, Name: f.Name})
+	}
+	slices.SortFunc(out, plan.TestName.Compare)
+	return slices.Compact(out)
+}
+
+// excused says that a test failed for nothing but cases in quarantine, all of which it named.
+func excused(t *Task, a Attempt, res plan.Result) bool {
+	if a.Class != ClassUser || res.Tests == nil || res.Tests.Partial || res.Tests.Failed == 0 || res.Tests.Failed > len(res.Tests.Failures) {
+		return false
+	}
+	return !slices.ContainsFunc(a.Failed, func(n plan.TestName) bool { return !t.Spec.Quarantine.Holds(n) })
+}
+
+func excuse(s *plan.TestSummary) string {
+	f := s.Failures[0]
+	name := plan.TestName{Suite: f.Suite, Name: f.Name}.String()
+	if s.Failed == 1 {
+		return fmt.Sprintf("%s failed, which is in quarantine; the other %d did not", name, s.Total-1)
+	}
+	return fmt.Sprintf("%d of %d failed, all of which are in quarantine: %s and %d more", s.Failed, s.Total, name, s.Failed-1)
 }

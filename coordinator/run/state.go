@@ -113,6 +113,8 @@ type Attempt struct {
 	Steps      []Step
 	LogSize    int64 // bytes of its log
 	Untouched  bool  // an apply that changed nothing at its target
+
+	Failed []plan.TestName `json:",omitempty"` // cases of a test that failed, the first plan.MaxFailures; sorted
 }
 
 // Task is a task of a run with what became of it.

@@ -223,7 +223,7 @@ func newHub(observe *observer, model *readmodel.Model) *watch.Hub[[]*pb.Progress
 func listen(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, peers func(string) bool, log *slog.Logger) (*rpc.Server, net.Listener, error) {
 	o := rpc.ServerOptions{
 		Tokens: tokens, Peers: peers, Log: log,
-		Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto, pb.File_slipway_v1_farm_proto, pb.File_slipway_v1_peer_proto, pb.File_slipway_v1_share_proto},
+		Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto, pb.File_slipway_v1_farm_proto, pb.File_slipway_v1_test_proto, pb.File_slipway_v1_peer_proto, pb.File_slipway_v1_share_proto},
 	}
 	var err error
 	if o.TLS, err = cfg.TLS.Load(); err != nil {

@@ -148,7 +148,7 @@ func (w *world) coordinate(r *run.Run, t *run.Task) {
 		case project.EnterWait:
 		}
 	case plan.KindGather:
-		done(run.TaskSucceeded, r.Gather(t))
+		w.emit(r.Gather(t)...)
 	case plan.KindRelease:
 		done(run.TaskSucceeded, plan.Result{Release: "release of " + r.ID})
 	case plan.KindPromote:

@@ -238,7 +238,7 @@ func (s *Submitter) history(ctx context.Context, home Home, in *planner.Input) (
 	var tests []string
 	for _, svc := range in.Pipeline.Services {
 		for _, t := range svc.Tests {
-			if t.List != "" {
+			if t.At != pipeline.AtDeploy {
 				tests = append(tests, plan.TestID(svc.Name, t.Name))
 			}
 		}

@@ -46,6 +46,12 @@ func (c *Codec) Event(e run.Event) (*pb.Event, error) {
 		return &pb.Event{Kind: &pb.Event_LogsArchived{LogsArchived: &pb.LogsArchived{Run: e.Run, Blob: e.Blob}}}, nil
 	case run.Forgotten:
 		return &pb.Event{Kind: &pb.Event_Forgotten{Forgotten: &pb.Forgotten{Keys: Time(e.Keys), Results: Time(e.Results), Archives: Time(e.Archives), Logs: Time(e.Logs)}}}, nil
+	case run.Quarantined:
+		return &pb.Event{Kind: &pb.Event_Quarantined{Quarantined: &pb.Quarantined{
+			Project: e.Project, Test: e.Test, Case: TestName(e.Case), By: e.By, Reason: e.Reason, Until: Time(e.Until), Release: int32(e.Release),
+		}}}, nil
+	case run.Released:
+		return &pb.Event{Kind: &pb.Event_Released{Released: &pb.Released{Project: e.Project, Test: e.Test, Case: TestName(e.Case), By: e.By, Reason: e.Reason}}}, nil
 	}
 	return nil, fmt.Errorf("encode event: unknown type %T", e)
 }
@@ -99,6 +105,14 @@ func (c *Codec) FromEvent(m *pb.Event) (run.Event, error) {
 	case *pb.Event_Forgotten:
 		e := k.Forgotten
 		return run.Forgotten{Keys: FromTime(e.GetKeys()), Results: FromTime(e.GetResults()), Archives: FromTime(e.GetArchives()), Logs: FromTime(e.GetLogs())}, nil
+	case *pb.Event_Quarantined:
+		e := k.Quarantined
+		return run.Quarantined{
+			Project: e.GetProject(), Test: e.GetTest(), Case: FromTestName(e.GetCase()), By: e.GetBy(), Reason: e.GetReason(), Until: FromTime(e.GetUntil()), Release: int(e.GetRelease()),
+		}, nil
+	case *pb.Event_Released:
+		e := k.Released
+		return run.Released{Project: e.GetProject(), Test: e.GetTest(), Case: FromTestName(e.GetCase()), By: e.GetBy(), Reason: e.GetReason()}, nil
 	}
 	return nil, fmt.Errorf("decode event: unknown kind %T: it was written by a newer program", m.GetKind())
 }

@@ -11,9 +11,9 @@ import (
 // The format of journals and snapshots.
 const (
 	// Schema is the one that this program writes.
-	Schema = 3
+	Schema = 4
 	// LeastReader is the schema of the oldest program that still understands it.
-	LeastReader = 3
+	LeastReader = 4
 )
 
 // SavedRun is a run without its tasks.
@@ -81,6 +81,9 @@ func SavedProject(p project.SavedProject) []*pb.SnapshotItem {
 	for _, t := range p.Times {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Time{Time: &pb.SavedTime{Task: t.Task, Took: durationpb.New(t.Usual.Took), At: Time(t.Usual.At), Items: Items(t.Usual.Items)}}})
 	}
+	for _, t := range p.Tests {
+		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Test{Test: Test(t)}})
+	}
 	for _, e := range p.Environments {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Environment{Environment: &pb.SavedEnvironment{Name: e.Name, Holder: e.Holder, Newest: e.Newest, By: e.By}}})
 	}
@@ -109,6 +112,8 @@ func FromSavedItem(p *project.SavedProject, m *pb.SnapshotItem) bool {
 		})
 	case *pb.SnapshotItem_Time:
 		p.Times = append(p.Times, project.SavedTime{Task: k.Time.GetTask(), Usual: project.Usual{Took: k.Time.GetTook().AsDuration(), At: FromTime(k.Time.GetAt()), Items: FromItems(k.Time.GetItems())}})
+	case *pb.SnapshotItem_Test:
+		p.Tests = append(p.Tests, FromTest(k.Test))
 	case *pb.SnapshotItem_Environment:
 		e := k.Environment
 		p.Environments = append(p.Environments, project.SavedEnvironment{Name: e.GetName(), Holder: e.GetHolder(), Newest: e.GetNewest(), By: e.GetBy()})

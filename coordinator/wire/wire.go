@@ -125,6 +125,7 @@ func (c *Codec) Attempt(a run.Attempt) *pb.Attempt {
 	return &pb.Attempt{
 		Number: int32(a.Number), Worker: a.Worker, Fence: Fence(a.Fence), Outcome: c.outcome.to[a.Outcome], FailureClass: c.class.to[a.Class],
 		Message: a.Message, LeasedAt: Time(a.LeasedAt), StartedAt: Time(a.StartedAt), FinishedAt: Time(a.FinishedAt), Steps: Steps(a.Steps),
+		FailedTests: TestNames(a.Failed),
 	}
 }
 
@@ -133,6 +134,7 @@ func (c *Codec) FromAttempt(a *pb.Attempt) run.Attempt {
 	return run.Attempt{
 		Number: int(a.GetNumber()), Worker: a.GetWorker(), Fence: FromFence(a.GetFence()), Outcome: c.outcome.from[a.GetOutcome()], Class: c.class.from[a.GetFailureClass()],
 		Message: a.GetMessage(), LeasedAt: FromTime(a.GetLeasedAt()), StartedAt: FromTime(a.GetStartedAt()), FinishedAt: FromTime(a.GetFinishedAt()), Steps: FromSteps(a.GetSteps()),
+		Failed: FromTestNames(a.GetFailedTests()),
 	}
 }
 
@@ -152,7 +154,7 @@ func Result(r plan.Result) *pb.Result {
 		for _, f := range t.Failures {
 			out.Tests.Failures = append(out.Tests.Failures, &pb.TestCase{Suite: f.Suite, Name: f.Name, Millis: f.Millis, Output: f.Output})
 		}
-		out.Tests.Items = Items(t.Items)
+		out.Tests.Partial, out.Tests.Items = t.Partial, Items(t.Items)
 	}
 	if d := r.Deploy; d != nil {
 		out.Deploy = &pb.Deployed{State: d.State, Simulated: d.Simulated, Http: int32(d.HTTP), Written: int32(d.Written), Pruned: d.Pruned, Replicas: int32(d.Replicas), Adopted: d.Adopted}
@@ -218,7 +220,7 @@ func FromResult(r *pb.Result) plan.Result {
 		for _, f := range t.GetFailures() {
 			out.Tests.Failures = append(out.Tests.Failures, plan.TestCase{Suite: f.GetSuite(), Name: f.GetName(), Millis: f.GetMillis(), Output: f.GetOutput()})
 		}
-		out.Tests.Items = FromItems(t.GetItems())
+		out.Tests.Partial, out.Tests.Items = t.GetPartial(), FromItems(t.GetItems())
 	}
 	if d := r.GetDeploy(); d != nil {
 		out.Deploy = &plan.Deployed{

@@ -38,6 +38,7 @@ type Client struct {
 	Runs    pb.RunServiceClient
 	Logs    pb.LogServiceClient
 	Farm    pb.FarmServiceClient
+	Tests   pb.TestServiceClient
 	Address string
 	conn    *grpc.ClientConn
 }
@@ -80,7 +81,7 @@ func New(ctx context.Context, c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{Runs: pb.NewRunServiceClient(conn), Logs: pb.NewLogServiceClient(conn), Farm: pb.NewFarmServiceClient(conn), Address: file.Address, conn: conn}, nil
+	return &Client{Runs: pb.NewRunServiceClient(conn), Logs: pb.NewLogServiceClient(conn), Farm: pb.NewFarmServiceClient(conn), Tests: pb.NewTestServiceClient(conn), Address: file.Address, conn: conn}, nil
 }
 
 // Close ends the connection.

@@ -73,12 +73,18 @@ func (f *fleet) Uncordon(context.Context, *pb.UncordonRequest) (*pb.UncordonResp
 // steer runs commands against a fleet.
 func (f *fleet) steer(t *testing.T) func(ctx context.Context, args ...string) (int, *bytes.Buffer, *bytes.Buffer) {
 	t.Helper()
+	return serve(t, func(srv *grpc.Server) { pb.RegisterFarmServiceServer(srv, f) })
+}
+
+// serve answers for services, and runs commands against them.
+func serve(t *testing.T, register func(*grpc.Server)) func(ctx context.Context, args ...string) (int, *bytes.Buffer, *bytes.Buffer) {
+	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv := grpc.NewServer()
-	pb.RegisterFarmServiceServer(srv, f)
+	register(srv)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = srv.Serve(l) })
 	t.Cleanup(func() { srv.Stop(); serving.Wait() })

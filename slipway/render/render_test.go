@@ -199,3 +199,22 @@ func TestDuration(t *testing.T) {
 		}
 	}
 }
+
+func TestKnownTests(t *testing.T) {
+	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	ago := func(d time.Duration) *timestamppb.Timestamp { return timestamppb.New(now.Add(-d)) }
+	var recent []*pb.TestExecution
+	for _, x := range "✓✓✗✓~✓✓~✓✓" {
+		recent = append(recent, &pb.TestExecution{Passed: x != '✗', Flaky: x == '~'})
+	}
+	golden(t, "tests.txt", render.Style{}.KnownTests([]*pb.Test{
+		{Id: "test/api/unit", Recent: recent, Cases: []*pb.KnownCase{
+			{
+				Case: &pb.TestName{Suite: "shop/cart", Name: "TestCheckout"}, Failures: 3, Run: "shop-41-9f3c", FailedAt: ago(3 * time.Hour), Flakes: 2, Passes: 2,
+				Quarantine: &pb.Quarantine{Since: ago(3 * time.Hour), Until: ago(-333 * time.Hour), Release: 20, Reason: "it failed and passed with the same inputs twice, last in run shop-41-9f3c"},
+			},
+			{Case: &pb.TestName{Name: "TestNew\x1b[31m"}, Quarantine: &pb.Quarantine{Until: ago(-30 * 24 * time.Hour), Release: 20, By: "anna", Reason: "waits for the mailer"}},
+		}},
+		{Id: "test/web/e2e", Recent: recent[5:7]},
+	}, now))
+}

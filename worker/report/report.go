@@ -145,7 +145,7 @@ func tests(s *testreport.Summary) *pb.TestSummary {
 		return nil
 	}
 	out := &pb.TestSummary{
-		Total: int32(s.Total), Passed: int32(s.Passed), Failed: int32(s.Failed), Skipped: int32(s.Skipped), Millis: s.Duration.Milliseconds(),
+		Total: int32(s.Total), Passed: int32(s.Passed), Failed: int32(s.Failed), Skipped: int32(s.Skipped), Millis: s.Duration.Milliseconds(), Partial: s.Partial,
 	}
 	for _, c := range s.Failures {
 		out.Failures = append(out.Failures, &pb.TestCase{

@@ -29,7 +29,7 @@ func resultLine() *regexp.Regexp {
 }
 
 func scanLines(out string) (Summary, bool) {
-	var s Summary
+	s := Summary{Partial: true}
 	re := resultLine()
 	lines := strings.Split(out, "\n")
 	seen := map[string]bool{}

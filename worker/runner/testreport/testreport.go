@@ -36,6 +36,7 @@ type Summary struct {
 	Skipped  int
 	Duration time.Duration // sum over suites
 	Failures []Case        // the first MaxFailures
+	Partial  bool          // there may be cases that are not counted
 	Took     []Took        // by case; of go test -json by package too, with no name
 }
 
@@ -85,6 +86,7 @@ func Merge(a, b Summary) Summary {
 	a.Skipped += b.Skipped
 	a.Duration += b.Duration
 	a.Took = append(a.Took, b.Took...)
+	a.Partial = a.Partial || b.Partial
 	for _, c := range b.Failures {
 		if len(a.Failures) == MaxFailures {
 			break

@@ -87,15 +87,18 @@ func (a *attempt) summary() (s testreport.Summary, problems string) {
 	for _, r := range a.reports {
 		if r.err != nil {
 			fmt.Fprintf(&b, "\nreport %s: %v", r.name, r.err)
+			s.Partial = true
 			continue
 		}
 		s = testreport.Merge(s, r.summary)
 	}
 	if a.work.Report != "" && len(a.reports) == 0 {
+		s.Partial = true
 		fmt.Fprintf(&b, "\nno file matches report: %s (relative to the stage's working directory)", a.work.Report)
 	}
 	if s.Total == 0 {
 		if found, ok := testreport.FromOutput(a.output); ok {
+			found.Partial = found.Partial || s.Partial
 			s = found
 		}
 		if a.exit == 0 {

@@ -141,6 +141,8 @@ type Event struct {
 	//	*Event_RunArchived
 	//	*Event_Forgotten
 	//	*Event_LogsArchived
+	//	*Event_Quarantined
+	//	*Event_Released
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -327,6 +329,24 @@ func (x *Event) GetLogsArchived() *LogsArchived {
 	return nil
 }
 
+func (x *Event) GetQuarantined() *Quarantined {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Quarantined); ok {
+			return x.Quarantined
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetReleased() *Released {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Released); ok {
+			return x.Released
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -397,6 +417,15 @@ type Event_LogsArchived struct {
 	LogsArchived *LogsArchived `protobuf:"bytes,16,opt,name=logs_archived,json=logsArchived,proto3,oneof"`
 }
 
+type Event_Quarantined struct {
+	// Since schema 4.
+	Quarantined *Quarantined `protobuf:"bytes,17,opt,name=quarantined,proto3,oneof"`
+}
+
+type Event_Released struct {
+	Released *Released `protobuf:"bytes,18,opt,name=released,proto3,oneof"`
+}
+
 func (*Event_EpochClaimed) isEvent_Kind() {}
 
 func (*Event_RunAccepted) isEvent_Kind() {}
@@ -428,6 +457,10 @@ func (*Event_RunArchived) isEvent_Kind() {}
 func (*Event_Forgotten) isEvent_Kind() {}
 
 func (*Event_LogsArchived) isEvent_Kind() {}
+
+func (*Event_Quarantined) isEvent_Kind() {}
+
+func (*Event_Released) isEvent_Kind() {}
 
 // EpochClaimed is the first event of an owner.
 type EpochClaimed struct {
@@ -745,6 +778,180 @@ func (x *LogsArchived) GetBlob() string {
 	return ""
 }
 
+// Quarantined: a case of a test is in quarantine from now on.
+type Quarantined struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Project string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	// Id of its task, or of the one that gathers its shards.
+	Test string    `protobuf:"bytes,2,opt,name=test,proto3" json:"test,omitempty"`
+	Case *TestName `protobuf:"bytes,3,opt,name=case,proto3" json:"case,omitempty"`
+	// The token that asked for it; empty: what runs taught.
+	By     string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	Reason string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Until  *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	// How often in a row it must pass to be let out before.
+	Release       int32 `protobuf:"varint,7,opt,name=release,proto3" json:"release,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quarantined) Reset() {
+	*x = Quarantined{}
+	mi := &file_slipway_v1_journal_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quarantined) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quarantined) ProtoMessage() {}
+
+func (x *Quarantined) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_journal_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quarantined.ProtoReflect.Descriptor instead.
+func (*Quarantined) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Quarantined) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *Quarantined) GetTest() string {
+	if x != nil {
+		return x.Test
+	}
+	return ""
+}
+
+func (x *Quarantined) GetCase() *TestName {
+	if x != nil {
+		return x.Case
+	}
+	return nil
+}
+
+func (x *Quarantined) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Quarantined) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Quarantined) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Quarantined) GetRelease() int32 {
+	if x != nil {
+		return x.Release
+	}
+	return 0
+}
+
+// Released: a case is in quarantine no longer.
+type Released struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Project string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Test    string                 `protobuf:"bytes,2,opt,name=test,proto3" json:"test,omitempty"`
+	Case    *TestName              `protobuf:"bytes,3,opt,name=case,proto3" json:"case,omitempty"`
+	// The token that asked for it; empty: its time is over, or it passed often enough.
+	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Released) Reset() {
+	*x = Released{}
+	mi := &file_slipway_v1_journal_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Released) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Released) ProtoMessage() {}
+
+func (x *Released) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_journal_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Released.ProtoReflect.Descriptor instead.
+func (*Released) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Released) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *Released) GetTest() string {
+	if x != nil {
+		return x.Test
+	}
+	return ""
+}
+
+func (x *Released) GetCase() *TestName {
+	if x != nil {
+		return x.Case
+	}
+	return nil
+}
+
+func (x *Released) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Released) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type RunAccepted struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Run        string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -769,7 +976,7 @@ type RunAccepted struct {
 
 func (x *RunAccepted) Reset() {
 	*x = RunAccepted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[7]
+	mi := &file_slipway_v1_journal_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +988,7 @@ func (x *RunAccepted) String() string {
 func (*RunAccepted) ProtoMessage() {}
 
 func (x *RunAccepted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[7]
+	mi := &file_slipway_v1_journal_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +1001,7 @@ func (x *RunAccepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunAccepted.ProtoReflect.Descriptor instead.
 func (*RunAccepted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{7}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RunAccepted) GetRun() string {
@@ -904,7 +1111,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[8]
+	mi := &file_slipway_v1_journal_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +1123,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[8]
+	mi := &file_slipway_v1_journal_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +1136,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Origin) GetWebhook() string {
@@ -967,7 +1174,7 @@ type AttemptStarted struct {
 
 func (x *AttemptStarted) Reset() {
 	*x = AttemptStarted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	mi := &file_slipway_v1_journal_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -979,7 +1186,7 @@ func (x *AttemptStarted) String() string {
 func (*AttemptStarted) ProtoMessage() {}
 
 func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	mi := &file_slipway_v1_journal_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -992,7 +1199,7 @@ func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptStarted.ProtoReflect.Descriptor instead.
 func (*AttemptStarted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AttemptStarted) GetRun() string {
@@ -1052,7 +1259,7 @@ type AttemptFinished struct {
 
 func (x *AttemptFinished) Reset() {
 	*x = AttemptFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	mi := &file_slipway_v1_journal_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1271,7 @@ func (x *AttemptFinished) String() string {
 func (*AttemptFinished) ProtoMessage() {}
 
 func (x *AttemptFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	mi := &file_slipway_v1_journal_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1284,7 @@ func (x *AttemptFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptFinished.ProtoReflect.Descriptor instead.
 func (*AttemptFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AttemptFinished) GetRun() string {
@@ -1132,7 +1339,7 @@ type TaskFinished struct {
 
 func (x *TaskFinished) Reset() {
 	*x = TaskFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[11]
+	mi := &file_slipway_v1_journal_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1351,7 @@ func (x *TaskFinished) String() string {
 func (*TaskFinished) ProtoMessage() {}
 
 func (x *TaskFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[11]
+	mi := &file_slipway_v1_journal_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1364,7 @@ func (x *TaskFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskFinished.ProtoReflect.Descriptor instead.
 func (*TaskFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TaskFinished) GetRun() string {
@@ -1222,7 +1429,7 @@ type TaskRetried struct {
 
 func (x *TaskRetried) Reset() {
 	*x = TaskRetried{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[12]
+	mi := &file_slipway_v1_journal_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1441,7 @@ func (x *TaskRetried) String() string {
 func (*TaskRetried) ProtoMessage() {}
 
 func (x *TaskRetried) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[12]
+	mi := &file_slipway_v1_journal_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1454,7 @@ func (x *TaskRetried) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskRetried.ProtoReflect.Descriptor instead.
 func (*TaskRetried) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TaskRetried) GetRun() string {
@@ -1290,7 +1497,7 @@ type CompensationStarted struct {
 
 func (x *CompensationStarted) Reset() {
 	*x = CompensationStarted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[13]
+	mi := &file_slipway_v1_journal_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1509,7 @@ func (x *CompensationStarted) String() string {
 func (*CompensationStarted) ProtoMessage() {}
 
 func (x *CompensationStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[13]
+	mi := &file_slipway_v1_journal_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1522,7 @@ func (x *CompensationStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensationStarted.ProtoReflect.Descriptor instead.
 func (*CompensationStarted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CompensationStarted) GetRun() string {
@@ -1353,7 +1560,7 @@ type RunStopping struct {
 
 func (x *RunStopping) Reset() {
 	*x = RunStopping{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[14]
+	mi := &file_slipway_v1_journal_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1572,7 @@ func (x *RunStopping) String() string {
 func (*RunStopping) ProtoMessage() {}
 
 func (x *RunStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[14]
+	mi := &file_slipway_v1_journal_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1585,7 @@ func (x *RunStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStopping.ProtoReflect.Descriptor instead.
 func (*RunStopping) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RunStopping) GetRun() string {
@@ -1420,7 +1627,7 @@ type RunFinished struct {
 
 func (x *RunFinished) Reset() {
 	*x = RunFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[15]
+	mi := &file_slipway_v1_journal_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1639,7 @@ func (x *RunFinished) String() string {
 func (*RunFinished) ProtoMessage() {}
 
 func (x *RunFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[15]
+	mi := &file_slipway_v1_journal_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1652,7 @@ func (x *RunFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinished.ProtoReflect.Descriptor instead.
 func (*RunFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RunFinished) GetRun() string {
@@ -1480,7 +1687,7 @@ type RolloutEntered struct {
 
 func (x *RolloutEntered) Reset() {
 	*x = RolloutEntered{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[16]
+	mi := &file_slipway_v1_journal_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1699,7 @@ func (x *RolloutEntered) String() string {
 func (*RolloutEntered) ProtoMessage() {}
 
 func (x *RolloutEntered) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[16]
+	mi := &file_slipway_v1_journal_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1712,7 @@ func (x *RolloutEntered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutEntered.ProtoReflect.Descriptor instead.
 func (*RolloutEntered) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RolloutEntered) GetRun() string {
@@ -1537,7 +1744,7 @@ type Promoted struct {
 
 func (x *Promoted) Reset() {
 	*x = Promoted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[17]
+	mi := &file_slipway_v1_journal_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1756,7 @@ func (x *Promoted) String() string {
 func (*Promoted) ProtoMessage() {}
 
 func (x *Promoted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[17]
+	mi := &file_slipway_v1_journal_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1769,7 @@ func (x *Promoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promoted.ProtoReflect.Descriptor instead.
 func (*Promoted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Promoted) GetRun() string {
@@ -1618,7 +1825,7 @@ type RolloutLeft struct {
 
 func (x *RolloutLeft) Reset() {
 	*x = RolloutLeft{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[18]
+	mi := &file_slipway_v1_journal_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1837,7 @@ func (x *RolloutLeft) String() string {
 func (*RolloutLeft) ProtoMessage() {}
 
 func (x *RolloutLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[18]
+	mi := &file_slipway_v1_journal_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1850,7 @@ func (x *RolloutLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutLeft.ProtoReflect.Descriptor instead.
 func (*RolloutLeft) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RolloutLeft) GetRun() string {
@@ -1672,7 +1879,7 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12)\n" +
 	"\x06events\x18\x04 \x03(\v2\x11.slipway.v1.EventR\x06events\x12\x1a\n" +
 	"\bsnapshot\x18\x05 \x01(\x04R\bsnapshot\x12\x12\n" +
-	"\x04last\x18\x06 \x01(\bR\x04last\"\xa3\b\n" +
+	"\x04last\x18\x06 \x01(\bR\x04last\"\x94\t\n" +
 	"\x05Event\x12?\n" +
 	"\repoch_claimed\x18\x01 \x01(\v2\x18.slipway.v1.EpochClaimedH\x00R\fepochClaimed\x12<\n" +
 	"\frun_accepted\x18\x02 \x01(\v2\x17.slipway.v1.RunAcceptedH\x00R\vrunAccepted\x12E\n" +
@@ -1690,7 +1897,9 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x0esnapshot_taken\x18\r \x01(\v2\x19.slipway.v1.SnapshotTakenH\x00R\rsnapshotTaken\x12<\n" +
 	"\frun_archived\x18\x0e \x01(\v2\x17.slipway.v1.RunArchivedH\x00R\vrunArchived\x125\n" +
 	"\tforgotten\x18\x0f \x01(\v2\x15.slipway.v1.ForgottenH\x00R\tforgotten\x12?\n" +
-	"\rlogs_archived\x18\x10 \x01(\v2\x18.slipway.v1.LogsArchivedH\x00R\flogsArchivedB\x06\n" +
+	"\rlogs_archived\x18\x10 \x01(\v2\x18.slipway.v1.LogsArchivedH\x00R\flogsArchived\x12;\n" +
+	"\vquarantined\x18\x11 \x01(\v2\x17.slipway.v1.QuarantinedH\x00R\vquarantined\x122\n" +
+	"\breleased\x18\x12 \x01(\v2\x14.slipway.v1.ReleasedH\x00R\breleasedB\x06\n" +
 	"\x04kind\"u\n" +
 	"\fEpochClaimed\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
@@ -1711,7 +1920,21 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x04logs\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04logs\"4\n" +
 	"\fLogsArchived\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x12\n" +
-	"\x04blob\x18\x02 \x01(\tR\x04blob\"\x84\x03\n" +
+	"\x04blob\x18\x02 \x01(\tR\x04blob\"\xd9\x01\n" +
+	"\vQuarantined\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
+	"\x04test\x18\x02 \x01(\tR\x04test\x12(\n" +
+	"\x04case\x18\x03 \x01(\v2\x14.slipway.v1.TestNameR\x04case\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x120\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
+	"\arelease\x18\a \x01(\x05R\arelease\"\x8a\x01\n" +
+	"\bReleased\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x12\n" +
+	"\x04test\x18\x02 \x01(\tR\x04test\x12(\n" +
+	"\x04case\x18\x03 \x01(\v2\x14.slipway.v1.TestNameR\x04case\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x84\x03\n" +
 	"\vRunAccepted\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -1800,7 +2023,7 @@ func file_slipway_v1_journal_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_journal_proto_rawDescData
 }
 
-var file_slipway_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_slipway_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_slipway_v1_journal_proto_goTypes = []any{
 	(*Record)(nil),                // 0: slipway.v1.Record
 	(*Event)(nil),                 // 1: slipway.v1.Event
@@ -1809,63 +2032,71 @@ var file_slipway_v1_journal_proto_goTypes = []any{
 	(*RunArchived)(nil),           // 4: slipway.v1.RunArchived
 	(*Forgotten)(nil),             // 5: slipway.v1.Forgotten
 	(*LogsArchived)(nil),          // 6: slipway.v1.LogsArchived
-	(*RunAccepted)(nil),           // 7: slipway.v1.RunAccepted
-	(*Origin)(nil),                // 8: slipway.v1.Origin
-	(*AttemptStarted)(nil),        // 9: slipway.v1.AttemptStarted
-	(*AttemptFinished)(nil),       // 10: slipway.v1.AttemptFinished
-	(*TaskFinished)(nil),          // 11: slipway.v1.TaskFinished
-	(*TaskRetried)(nil),           // 12: slipway.v1.TaskRetried
-	(*CompensationStarted)(nil),   // 13: slipway.v1.CompensationStarted
-	(*RunStopping)(nil),           // 14: slipway.v1.RunStopping
-	(*RunFinished)(nil),           // 15: slipway.v1.RunFinished
-	(*RolloutEntered)(nil),        // 16: slipway.v1.RolloutEntered
-	(*Promoted)(nil),              // 17: slipway.v1.Promoted
-	(*RolloutLeft)(nil),           // 18: slipway.v1.RolloutLeft
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*Fence)(nil),                 // 20: slipway.v1.Fence
-	(*Attempt)(nil),               // 21: slipway.v1.Attempt
-	(TaskState)(0),                // 22: slipway.v1.TaskState
-	(FailureClass)(0),             // 23: slipway.v1.FailureClass
-	(*Result)(nil),                // 24: slipway.v1.Result
-	(RunState)(0),                 // 25: slipway.v1.RunState
+	(*Quarantined)(nil),           // 7: slipway.v1.Quarantined
+	(*Released)(nil),              // 8: slipway.v1.Released
+	(*RunAccepted)(nil),           // 9: slipway.v1.RunAccepted
+	(*Origin)(nil),                // 10: slipway.v1.Origin
+	(*AttemptStarted)(nil),        // 11: slipway.v1.AttemptStarted
+	(*AttemptFinished)(nil),       // 12: slipway.v1.AttemptFinished
+	(*TaskFinished)(nil),          // 13: slipway.v1.TaskFinished
+	(*TaskRetried)(nil),           // 14: slipway.v1.TaskRetried
+	(*CompensationStarted)(nil),   // 15: slipway.v1.CompensationStarted
+	(*RunStopping)(nil),           // 16: slipway.v1.RunStopping
+	(*RunFinished)(nil),           // 17: slipway.v1.RunFinished
+	(*RolloutEntered)(nil),        // 18: slipway.v1.RolloutEntered
+	(*Promoted)(nil),              // 19: slipway.v1.Promoted
+	(*RolloutLeft)(nil),           // 20: slipway.v1.RolloutLeft
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*TestName)(nil),              // 22: slipway.v1.TestName
+	(*Fence)(nil),                 // 23: slipway.v1.Fence
+	(*Attempt)(nil),               // 24: slipway.v1.Attempt
+	(TaskState)(0),                // 25: slipway.v1.TaskState
+	(FailureClass)(0),             // 26: slipway.v1.FailureClass
+	(*Result)(nil),                // 27: slipway.v1.Result
+	(RunState)(0),                 // 28: slipway.v1.RunState
 }
 var file_slipway_v1_journal_proto_depIdxs = []int32{
-	19, // 0: slipway.v1.Record.time:type_name -> google.protobuf.Timestamp
+	21, // 0: slipway.v1.Record.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: slipway.v1.Record.events:type_name -> slipway.v1.Event
 	2,  // 2: slipway.v1.Event.epoch_claimed:type_name -> slipway.v1.EpochClaimed
-	7,  // 3: slipway.v1.Event.run_accepted:type_name -> slipway.v1.RunAccepted
-	9,  // 4: slipway.v1.Event.attempt_started:type_name -> slipway.v1.AttemptStarted
-	10, // 5: slipway.v1.Event.attempt_finished:type_name -> slipway.v1.AttemptFinished
-	11, // 6: slipway.v1.Event.task_finished:type_name -> slipway.v1.TaskFinished
-	12, // 7: slipway.v1.Event.task_retried:type_name -> slipway.v1.TaskRetried
-	13, // 8: slipway.v1.Event.compensation_started:type_name -> slipway.v1.CompensationStarted
-	14, // 9: slipway.v1.Event.run_stopping:type_name -> slipway.v1.RunStopping
-	15, // 10: slipway.v1.Event.run_finished:type_name -> slipway.v1.RunFinished
-	16, // 11: slipway.v1.Event.rollout_entered:type_name -> slipway.v1.RolloutEntered
-	17, // 12: slipway.v1.Event.promoted:type_name -> slipway.v1.Promoted
-	18, // 13: slipway.v1.Event.rollout_left:type_name -> slipway.v1.RolloutLeft
+	9,  // 3: slipway.v1.Event.run_accepted:type_name -> slipway.v1.RunAccepted
+	11, // 4: slipway.v1.Event.attempt_started:type_name -> slipway.v1.AttemptStarted
+	12, // 5: slipway.v1.Event.attempt_finished:type_name -> slipway.v1.AttemptFinished
+	13, // 6: slipway.v1.Event.task_finished:type_name -> slipway.v1.TaskFinished
+	14, // 7: slipway.v1.Event.task_retried:type_name -> slipway.v1.TaskRetried
+	15, // 8: slipway.v1.Event.compensation_started:type_name -> slipway.v1.CompensationStarted
+	16, // 9: slipway.v1.Event.run_stopping:type_name -> slipway.v1.RunStopping
+	17, // 10: slipway.v1.Event.run_finished:type_name -> slipway.v1.RunFinished
+	18, // 11: slipway.v1.Event.rollout_entered:type_name -> slipway.v1.RolloutEntered
+	19, // 12: slipway.v1.Event.promoted:type_name -> slipway.v1.Promoted
+	20, // 13: slipway.v1.Event.rollout_left:type_name -> slipway.v1.RolloutLeft
 	3,  // 14: slipway.v1.Event.snapshot_taken:type_name -> slipway.v1.SnapshotTaken
 	4,  // 15: slipway.v1.Event.run_archived:type_name -> slipway.v1.RunArchived
 	5,  // 16: slipway.v1.Event.forgotten:type_name -> slipway.v1.Forgotten
 	6,  // 17: slipway.v1.Event.logs_archived:type_name -> slipway.v1.LogsArchived
-	19, // 18: slipway.v1.Forgotten.keys:type_name -> google.protobuf.Timestamp
-	19, // 19: slipway.v1.Forgotten.results:type_name -> google.protobuf.Timestamp
-	19, // 20: slipway.v1.Forgotten.archives:type_name -> google.protobuf.Timestamp
-	19, // 21: slipway.v1.Forgotten.logs:type_name -> google.protobuf.Timestamp
-	8,  // 22: slipway.v1.RunAccepted.origin:type_name -> slipway.v1.Origin
-	20, // 23: slipway.v1.AttemptStarted.fence:type_name -> slipway.v1.Fence
-	19, // 24: slipway.v1.AttemptStarted.leased_at:type_name -> google.protobuf.Timestamp
-	21, // 25: slipway.v1.AttemptFinished.attempt:type_name -> slipway.v1.Attempt
-	22, // 26: slipway.v1.TaskFinished.state:type_name -> slipway.v1.TaskState
-	23, // 27: slipway.v1.TaskFinished.failure_class:type_name -> slipway.v1.FailureClass
-	24, // 28: slipway.v1.TaskFinished.result:type_name -> slipway.v1.Result
-	19, // 29: slipway.v1.TaskRetried.at:type_name -> google.protobuf.Timestamp
-	25, // 30: slipway.v1.RunFinished.state:type_name -> slipway.v1.RunState
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	7,  // 18: slipway.v1.Event.quarantined:type_name -> slipway.v1.Quarantined
+	8,  // 19: slipway.v1.Event.released:type_name -> slipway.v1.Released
+	21, // 20: slipway.v1.Forgotten.keys:type_name -> google.protobuf.Timestamp
+	21, // 21: slipway.v1.Forgotten.results:type_name -> google.protobuf.Timestamp
+	21, // 22: slipway.v1.Forgotten.archives:type_name -> google.protobuf.Timestamp
+	21, // 23: slipway.v1.Forgotten.logs:type_name -> google.protobuf.Timestamp
+	22, // 24: slipway.v1.Quarantined.case:type_name -> slipway.v1.TestName
+	21, // 25: slipway.v1.Quarantined.until:type_name -> google.protobuf.Timestamp
+	22, // 26: slipway.v1.Released.case:type_name -> slipway.v1.TestName
+	10, // 27: slipway.v1.RunAccepted.origin:type_name -> slipway.v1.Origin
+	23, // 28: slipway.v1.AttemptStarted.fence:type_name -> slipway.v1.Fence
+	21, // 29: slipway.v1.AttemptStarted.leased_at:type_name -> google.protobuf.Timestamp
+	24, // 30: slipway.v1.AttemptFinished.attempt:type_name -> slipway.v1.Attempt
+	25, // 31: slipway.v1.TaskFinished.state:type_name -> slipway.v1.TaskState
+	26, // 32: slipway.v1.TaskFinished.failure_class:type_name -> slipway.v1.FailureClass
+	27, // 33: slipway.v1.TaskFinished.result:type_name -> slipway.v1.Result
+	21, // 34: slipway.v1.TaskRetried.at:type_name -> google.protobuf.Timestamp
+	28, // 35: slipway.v1.RunFinished.state:type_name -> slipway.v1.RunState
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_journal_proto_init() }
@@ -1891,6 +2122,8 @@ func file_slipway_v1_journal_proto_init() {
 		(*Event_RunArchived)(nil),
 		(*Event_Forgotten)(nil),
 		(*Event_LogsArchived)(nil),
+		(*Event_Quarantined)(nil),
+		(*Event_Released)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1898,7 +2131,7 @@ func file_slipway_v1_journal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_journal_proto_rawDesc), len(file_slipway_v1_journal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

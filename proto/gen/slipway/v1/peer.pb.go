@@ -473,7 +473,9 @@ func (x *HistoryResponse) GetTests() map[string]*TestHistory {
 type TestHistory struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How long what its list names usually takes.
-	Items         []*TestItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	Items []*TestItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// Cases in quarantine.
+	Held          []*TestName `protobuf:"bytes,2,rep,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -511,6 +513,13 @@ func (*TestHistory) Descriptor() ([]byte, []int) {
 func (x *TestHistory) GetItems() []*TestItem {
 	if x != nil {
 		return x.Items
+	}
+	return nil
+}
+
+func (x *TestHistory) GetHeld() []*TestName {
+	if x != nil {
+		return x.Held
 	}
 	return nil
 }
@@ -697,9 +706,10 @@ const file_slipway_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"TestsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
-	"\x05value\x18\x02 \x01(\v2\x17.slipway.v1.TestHistoryR\x05value:\x028\x01\"9\n" +
+	"\x05value\x18\x02 \x01(\v2\x17.slipway.v1.TestHistoryR\x05value:\x028\x01\"c\n" +
 	"\vTestHistory\x12*\n" +
-	"\x05items\x18\x01 \x03(\v2\x14.slipway.v1.TestItemR\x05items\"\xfb\x01\n" +
+	"\x05items\x18\x01 \x03(\v2\x14.slipway.v1.TestItemR\x05items\x12(\n" +
+	"\x04held\x18\x02 \x03(\v2\x14.slipway.v1.TestNameR\x04held\"\xfb\x01\n" +
 	"\rAcceptRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x1b\n" +
 	"\tplan_hash\x18\x02 \x01(\tR\bplanHash\x12!\n" +
@@ -748,31 +758,33 @@ var file_slipway_v1_peer_proto_goTypes = []any{
 	nil,                      // 13: slipway.v1.HistoryResponse.TestsEntry
 	(*Result)(nil),           // 14: slipway.v1.Result
 	(*TestItem)(nil),         // 15: slipway.v1.TestItem
-	(*Origin)(nil),           // 16: slipway.v1.Origin
+	(*TestName)(nil),         // 16: slipway.v1.TestName
+	(*Origin)(nil),           // 17: slipway.v1.Origin
 }
 var file_slipway_v1_peer_proto_depIdxs = []int32{
 	12, // 0: slipway.v1.KnownResponse.results:type_name -> slipway.v1.KnownResponse.ResultsEntry
 	14, // 1: slipway.v1.KnownResult.result:type_name -> slipway.v1.Result
 	13, // 2: slipway.v1.HistoryResponse.tests:type_name -> slipway.v1.HistoryResponse.TestsEntry
 	15, // 3: slipway.v1.TestHistory.items:type_name -> slipway.v1.TestItem
-	16, // 4: slipway.v1.AcceptRequest.origin:type_name -> slipway.v1.Origin
-	6,  // 5: slipway.v1.KnownResponse.ResultsEntry.value:type_name -> slipway.v1.KnownResult
-	9,  // 6: slipway.v1.HistoryResponse.TestsEntry.value:type_name -> slipway.v1.TestHistory
-	0,  // 7: slipway.v1.PeerService.Replayed:input_type -> slipway.v1.ReplayedRequest
-	2,  // 8: slipway.v1.PeerService.Green:input_type -> slipway.v1.GreenRequest
-	4,  // 9: slipway.v1.PeerService.Known:input_type -> slipway.v1.KnownRequest
-	7,  // 10: slipway.v1.PeerService.History:input_type -> slipway.v1.HistoryRequest
-	10, // 11: slipway.v1.PeerService.Accept:input_type -> slipway.v1.AcceptRequest
-	1,  // 12: slipway.v1.PeerService.Replayed:output_type -> slipway.v1.ReplayedResponse
-	3,  // 13: slipway.v1.PeerService.Green:output_type -> slipway.v1.GreenResponse
-	5,  // 14: slipway.v1.PeerService.Known:output_type -> slipway.v1.KnownResponse
-	8,  // 15: slipway.v1.PeerService.History:output_type -> slipway.v1.HistoryResponse
-	11, // 16: slipway.v1.PeerService.Accept:output_type -> slipway.v1.AcceptResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	16, // 4: slipway.v1.TestHistory.held:type_name -> slipway.v1.TestName
+	17, // 5: slipway.v1.AcceptRequest.origin:type_name -> slipway.v1.Origin
+	6,  // 6: slipway.v1.KnownResponse.ResultsEntry.value:type_name -> slipway.v1.KnownResult
+	9,  // 7: slipway.v1.HistoryResponse.TestsEntry.value:type_name -> slipway.v1.TestHistory
+	0,  // 8: slipway.v1.PeerService.Replayed:input_type -> slipway.v1.ReplayedRequest
+	2,  // 9: slipway.v1.PeerService.Green:input_type -> slipway.v1.GreenRequest
+	4,  // 10: slipway.v1.PeerService.Known:input_type -> slipway.v1.KnownRequest
+	7,  // 11: slipway.v1.PeerService.History:input_type -> slipway.v1.HistoryRequest
+	10, // 12: slipway.v1.PeerService.Accept:input_type -> slipway.v1.AcceptRequest
+	1,  // 13: slipway.v1.PeerService.Replayed:output_type -> slipway.v1.ReplayedResponse
+	3,  // 14: slipway.v1.PeerService.Green:output_type -> slipway.v1.GreenResponse
+	5,  // 15: slipway.v1.PeerService.Known:output_type -> slipway.v1.KnownResponse
+	8,  // 16: slipway.v1.PeerService.History:output_type -> slipway.v1.HistoryResponse
+	11, // 17: slipway.v1.PeerService.Accept:output_type -> slipway.v1.AcceptResponse
+	13, // [13:18] is the sub-list for method output_type
+	8,  // [8:13] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_peer_proto_init() }

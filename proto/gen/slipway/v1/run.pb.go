@@ -1909,7 +1909,9 @@ type Attempt struct {
 	StartedAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
 	FinishedAt   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
 	// What the time went into.
-	Steps         []*Step `protobuf:"bytes,10,rep,name=steps,proto3" json:"steps,omitempty"`
+	Steps []*Step `protobuf:"bytes,10,rep,name=steps,proto3" json:"steps,omitempty"`
+	// Cases of a test that failed, the first 50.
+	FailedTests   []*TestName `protobuf:"bytes,11,rep,name=failed_tests,json=failedTests,proto3" json:"failed_tests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2010,6 +2012,13 @@ func (x *Attempt) GetFinishedAt() *timestamppb.Timestamp {
 func (x *Attempt) GetSteps() []*Step {
 	if x != nil {
 		return x.Steps
+	}
+	return nil
+}
+
+func (x *Attempt) GetFailedTests() []*TestName {
+	if x != nil {
+		return x.FailedTests
 	}
 	return nil
 }
@@ -2662,7 +2671,9 @@ type TestSummary struct {
 	// The first 50.
 	Failures []*TestCase `protobuf:"bytes,6,rep,name=failures,proto3" json:"failures,omitempty"`
 	// Of a shard that was given them: how long each took.
-	Items         []*TestItem `protobuf:"bytes,7,rep,name=items,proto3" json:"items,omitempty"`
+	Items []*TestItem `protobuf:"bytes,7,rep,name=items,proto3" json:"items,omitempty"`
+	// There may be cases that are not counted: the lines of a log were read, or a report could not be.
+	Partial       bool `protobuf:"varint,8,opt,name=partial,proto3" json:"partial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2746,6 +2757,13 @@ func (x *TestSummary) GetItems() []*TestItem {
 	return nil
 }
 
+func (x *TestSummary) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
 // TestItem is one of the parts of a test that its list names.
 type TestItem struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2799,6 +2817,59 @@ func (x *TestItem) GetMillis() int64 {
 	return 0
 }
 
+// TestName names a test case.
+type TestName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Suite         string                 `protobuf:"bytes,1,opt,name=suite,proto3" json:"suite,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestName) Reset() {
+	*x = TestName{}
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestName) ProtoMessage() {}
+
+func (x *TestName) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestName.ProtoReflect.Descriptor instead.
+func (*TestName) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *TestName) GetSuite() string {
+	if x != nil {
+		return x.Suite
+	}
+	return ""
+}
+
+func (x *TestName) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type TestCase struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Suite  string                 `protobuf:"bytes,1,opt,name=suite,proto3" json:"suite,omitempty"`
@@ -2812,7 +2883,7 @@ type TestCase struct {
 
 func (x *TestCase) Reset() {
 	*x = TestCase{}
-	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +2895,7 @@ func (x *TestCase) String() string {
 func (*TestCase) ProtoMessage() {}
 
 func (x *TestCase) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +2908,7 @@ func (x *TestCase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestCase.ProtoReflect.Descriptor instead.
 func (*TestCase) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TestCase) GetSuite() string {
@@ -2885,7 +2956,7 @@ type Deployed struct {
 
 func (x *Deployed) Reset() {
 	*x = Deployed{}
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2897,7 +2968,7 @@ func (x *Deployed) String() string {
 func (*Deployed) ProtoMessage() {}
 
 func (x *Deployed) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2910,7 +2981,7 @@ func (x *Deployed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployed.ProtoReflect.Descriptor instead.
 func (*Deployed) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Deployed) GetState() string {
@@ -2972,7 +3043,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3055,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3068,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -3022,7 +3093,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3034,7 +3105,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3047,7 +3118,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Problem) GetPath() string {
@@ -3232,7 +3303,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\bready_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\areadyAt\x12;\n" +
 	"\vfinished_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishedAt\x12\x12\n" +
-	"\x04team\x18\x10 \x01(\tR\x04team\"\xc3\x03\n" +
+	"\x04team\x18\x10 \x01(\tR\x04team\"\xfc\x03\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12'\n" +
@@ -3246,7 +3317,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\vfinished_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishedAt\x12&\n" +
 	"\x05steps\x18\n" +
-	" \x03(\v2\x10.slipway.v1.StepR\x05steps\"7\n" +
+	" \x03(\v2\x10.slipway.v1.StepR\x05steps\x127\n" +
+	"\ffailed_tests\x18\v \x03(\v2\x14.slipway.v1.TestNameR\vfailedTests\"7\n" +
 	"\x05Fence\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\acounter\x18\x02 \x01(\x04R\acounter\"\xd5\x02\n" +
@@ -3304,7 +3376,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\vFieldChange\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x03 \x01(\tR\x02to\"\xe3\x01\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\"\xfd\x01\n" +
 	"\vTestSummary\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x05R\x05total\x12\x16\n" +
 	"\x06passed\x18\x02 \x01(\x05R\x06passed\x12\x16\n" +
@@ -3312,10 +3384,15 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\askipped\x18\x04 \x01(\x05R\askipped\x12\x16\n" +
 	"\x06millis\x18\x05 \x01(\x03R\x06millis\x120\n" +
 	"\bfailures\x18\x06 \x03(\v2\x14.slipway.v1.TestCaseR\bfailures\x12*\n" +
-	"\x05items\x18\a \x03(\v2\x14.slipway.v1.TestItemR\x05items\"6\n" +
+	"\x05items\x18\a \x03(\v2\x14.slipway.v1.TestItemR\x05items\x12\x18\n" +
+	"\apartial\x18\b \x01(\bR\apartial\"6\n" +
 	"\bTestItem\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06millis\x18\x02 \x01(\x03R\x06millis\"d\n" +
+	"\x06millis\x18\x02 \x01(\x03R\x06millis\"J\n" +
+	"\bTestName\x12\x1e\n" +
+	"\x05suite\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\x05suite\x12\x1e\n" +
+	"\x04name\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x04name\"d\n" +
 	"\bTestCase\x12\x14\n" +
 	"\x05suite\x18\x01 \x01(\tR\x05suite\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -3415,7 +3492,7 @@ func file_slipway_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_slipway_v1_run_proto_goTypes = []any{
 	(WaitReason)(0),               // 0: slipway.v1.WaitReason
 	(RunState)(0),                 // 1: slipway.v1.RunState
@@ -3453,18 +3530,19 @@ var file_slipway_v1_run_proto_goTypes = []any{
 	(*FieldChange)(nil),           // 33: slipway.v1.FieldChange
 	(*TestSummary)(nil),           // 34: slipway.v1.TestSummary
 	(*TestItem)(nil),              // 35: slipway.v1.TestItem
-	(*TestCase)(nil),              // 36: slipway.v1.TestCase
-	(*Deployed)(nil),              // 37: slipway.v1.Deployed
-	(*Problems)(nil),              // 38: slipway.v1.Problems
-	(*Problem)(nil),               // 39: slipway.v1.Problem
-	nil,                           // 40: slipway.v1.Step.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*TestName)(nil),              // 36: slipway.v1.TestName
+	(*TestCase)(nil),              // 37: slipway.v1.TestCase
+	(*Deployed)(nil),              // 38: slipway.v1.Deployed
+	(*Problems)(nil),              // 39: slipway.v1.Problems
+	(*Problem)(nil),               // 40: slipway.v1.Problem
+	nil,                           // 41: slipway.v1.Step.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
 }
 var file_slipway_v1_run_proto_depIdxs = []int32{
 	22, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
 	22, // 1: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
 	22, // 2: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
-	41, // 3: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
+	42, // 3: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
 	22, // 4: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
 	22, // 5: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
 	24, // 6: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
@@ -3474,61 +3552,62 @@ var file_slipway_v1_run_proto_depIdxs = []int32{
 	1,  // 10: slipway.v1.ExplainResponse.state:type_name -> slipway.v1.RunState
 	21, // 11: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
 	0,  // 12: slipway.v1.Wait.reason:type_name -> slipway.v1.WaitReason
-	41, // 13: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
-	41, // 14: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
+	42, // 13: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
+	42, // 14: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
 	1,  // 15: slipway.v1.Run.state:type_name -> slipway.v1.RunState
-	41, // 16: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
-	41, // 17: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	42, // 16: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
+	42, // 17: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
 	24, // 18: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
 	23, // 19: slipway.v1.Run.services:type_name -> slipway.v1.Service
 	2,  // 20: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
 	3,  // 21: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
 	30, // 22: slipway.v1.Task.result:type_name -> slipway.v1.Result
 	25, // 23: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
-	41, // 24: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
-	41, // 25: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
+	42, // 24: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
+	42, // 25: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
 	26, // 26: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
 	4,  // 27: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
 	3,  // 28: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
-	41, // 29: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
-	41, // 30: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	41, // 31: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
+	42, // 29: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
+	42, // 30: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	42, // 31: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
 	27, // 32: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
-	41, // 33: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	41, // 34: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	40, // 35: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
-	29, // 36: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
-	41, // 37: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
-	41, // 38: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
-	34, // 39: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
-	37, // 40: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
-	31, // 41: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
-	32, // 42: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
-	33, // 43: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
-	36, // 44: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	35, // 45: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
-	39, // 46: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
-	5,  // 47: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
-	7,  // 48: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
-	9,  // 49: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
-	11, // 50: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
-	13, // 51: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
-	15, // 52: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
-	17, // 53: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
-	19, // 54: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
-	6,  // 55: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	8,  // 56: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	10, // 57: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	12, // 58: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	14, // 59: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	16, // 60: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	18, // 61: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
-	20, // 62: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
-	55, // [55:63] is the sub-list for method output_type
-	47, // [47:55] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	36, // 33: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
+	42, // 34: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	42, // 35: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	41, // 36: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
+	29, // 37: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
+	42, // 38: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
+	42, // 39: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
+	34, // 40: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
+	38, // 41: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
+	31, // 42: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
+	32, // 43: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
+	33, // 44: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
+	37, // 45: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	35, // 46: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
+	40, // 47: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	5,  // 48: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
+	7,  // 49: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
+	9,  // 50: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
+	11, // 51: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
+	13, // 52: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
+	15, // 53: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
+	17, // 54: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
+	19, // 55: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
+	6,  // 56: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	8,  // 57: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	10, // 58: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	12, // 59: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	14, // 60: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	16, // 61: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	18, // 62: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
+	20, // 63: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
+	56, // [56:64] is the sub-list for method output_type
+	48, // [48:56] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_run_proto_init() }
@@ -3549,7 +3628,7 @@ func file_slipway_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_run_proto_rawDesc), len(file_slipway_v1_run_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -218,6 +218,7 @@ type SnapshotItem struct {
 	//	*SnapshotItem_Run
 	//	*SnapshotItem_Task
 	//	*SnapshotItem_Time
+	//	*SnapshotItem_Test
 	Kind          isSnapshotItem_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -350,6 +351,15 @@ func (x *SnapshotItem) GetTime() *SavedTime {
 	return nil
 }
 
+func (x *SnapshotItem) GetTest() *Test {
+	if x != nil {
+		if x, ok := x.Kind.(*SnapshotItem_Test); ok {
+			return x.Test
+		}
+	}
+	return nil
+}
+
 type isSnapshotItem_Kind interface {
 	isSnapshotItem_Kind()
 }
@@ -394,6 +404,10 @@ type SnapshotItem_Time struct {
 	Time *SavedTime `protobuf:"bytes,10,opt,name=time,proto3,oneof"`
 }
 
+type SnapshotItem_Test struct {
+	Test *Test `protobuf:"bytes,11,opt,name=test,proto3,oneof"`
+}
+
 func (*SnapshotItem_Project) isSnapshotItem_Kind() {}
 
 func (*SnapshotItem_Key) isSnapshotItem_Kind() {}
@@ -413,6 +427,8 @@ func (*SnapshotItem_Run) isSnapshotItem_Kind() {}
 func (*SnapshotItem_Task) isSnapshotItem_Kind() {}
 
 func (*SnapshotItem_Time) isSnapshotItem_Kind() {}
+
+func (*SnapshotItem_Test) isSnapshotItem_Kind() {}
 
 type SavedProject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1606,7 +1622,7 @@ var File_slipway_v1_snapshot_proto protoreflect.FileDescriptor
 const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"\x19slipway/v1/snapshot.proto\x12\n" +
-	"slipway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18slipway/v1/journal.proto\x1a\x14slipway/v1/run.proto\"\x8b\x02\n" +
+	"slipway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18slipway/v1/journal.proto\x1a\x14slipway/v1/run.proto\x1a\x15slipway/v1/test.proto\"\x8b\x02\n" +
 	"\bSnapshot\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\x05R\x06schema\x12!\n" +
 	"\fleast_reader\x18\x02 \x01(\x05R\vleastReader\x12\x1c\n" +
@@ -1620,7 +1636,7 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\fSnapshotPart\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12.\n" +
-	"\x05items\x18\x03 \x03(\v2\x18.slipway.v1.SnapshotItemR\x05items\"\x88\x04\n" +
+	"\x05items\x18\x03 \x03(\v2\x18.slipway.v1.SnapshotItemR\x05items\"\xb0\x04\n" +
 	"\fSnapshotItem\x124\n" +
 	"\aproject\x18\x01 \x01(\v2\x18.slipway.v1.SavedProjectH\x00R\aproject\x12(\n" +
 	"\x03key\x18\x02 \x01(\v2\x14.slipway.v1.SavedKeyH\x00R\x03key\x121\n" +
@@ -1632,7 +1648,8 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\x03run\x18\b \x01(\v2\x14.slipway.v1.SavedRunH\x00R\x03run\x12+\n" +
 	"\x04task\x18\t \x01(\v2\x15.slipway.v1.SavedTaskH\x00R\x04task\x12+\n" +
 	"\x04time\x18\n" +
-	" \x01(\v2\x15.slipway.v1.SavedTimeH\x00R\x04timeB\x06\n" +
+	" \x01(\v2\x15.slipway.v1.SavedTimeH\x00R\x04time\x12&\n" +
+	"\x04test\x18\v \x01(\v2\x10.slipway.v1.TestH\x00R\x04testB\x06\n" +
 	"\x04kind\"6\n" +
 	"\fSavedProject\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -1769,14 +1786,15 @@ var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*ArchivedLog)(nil),           // 16: slipway.v1.ArchivedLog
 	(*ArchivedChunk)(nil),         // 17: slipway.v1.ArchivedChunk
 	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*Result)(nil),                // 19: slipway.v1.Result
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*TestItem)(nil),              // 21: slipway.v1.TestItem
-	(*RunAccepted)(nil),           // 22: slipway.v1.RunAccepted
-	(RunState)(0),                 // 23: slipway.v1.RunState
-	(TaskState)(0),                // 24: slipway.v1.TaskState
-	(FailureClass)(0),             // 25: slipway.v1.FailureClass
-	(*Attempt)(nil),               // 26: slipway.v1.Attempt
+	(*Test)(nil),                  // 19: slipway.v1.Test
+	(*Result)(nil),                // 20: slipway.v1.Result
+	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
+	(*TestItem)(nil),              // 22: slipway.v1.TestItem
+	(*RunAccepted)(nil),           // 23: slipway.v1.RunAccepted
+	(RunState)(0),                 // 24: slipway.v1.RunState
+	(TaskState)(0),                // 25: slipway.v1.TaskState
+	(FailureClass)(0),             // 26: slipway.v1.FailureClass
+	(*Attempt)(nil),               // 27: slipway.v1.Attempt
 }
 var file_slipway_v1_snapshot_proto_depIdxs = []int32{
 	18, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
@@ -1791,36 +1809,37 @@ var file_slipway_v1_snapshot_proto_depIdxs = []int32{
 	11, // 9: slipway.v1.SnapshotItem.run:type_name -> slipway.v1.SavedRun
 	12, // 10: slipway.v1.SnapshotItem.task:type_name -> slipway.v1.SavedTask
 	8,  // 11: slipway.v1.SnapshotItem.time:type_name -> slipway.v1.SavedTime
-	18, // 12: slipway.v1.SavedKey.at:type_name -> google.protobuf.Timestamp
-	19, // 13: slipway.v1.SavedResult.result:type_name -> slipway.v1.Result
-	18, // 14: slipway.v1.SavedResult.at:type_name -> google.protobuf.Timestamp
-	18, // 15: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
-	20, // 16: slipway.v1.SavedTime.took:type_name -> google.protobuf.Duration
-	18, // 17: slipway.v1.SavedTime.at:type_name -> google.protobuf.Timestamp
-	21, // 18: slipway.v1.SavedTime.items:type_name -> slipway.v1.TestItem
-	18, // 19: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
-	22, // 20: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
-	18, // 21: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
-	23, // 22: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
-	18, // 23: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
-	24, // 24: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
-	13, // 25: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
-	18, // 26: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
-	18, // 27: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
-	18, // 28: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
-	25, // 29: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
-	19, // 30: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
-	20, // 31: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
-	26, // 32: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
-	11, // 33: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
-	12, // 34: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
-	16, // 35: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
-	17, // 36: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	19, // 12: slipway.v1.SnapshotItem.test:type_name -> slipway.v1.Test
+	18, // 13: slipway.v1.SavedKey.at:type_name -> google.protobuf.Timestamp
+	20, // 14: slipway.v1.SavedResult.result:type_name -> slipway.v1.Result
+	18, // 15: slipway.v1.SavedResult.at:type_name -> google.protobuf.Timestamp
+	18, // 16: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
+	21, // 17: slipway.v1.SavedTime.took:type_name -> google.protobuf.Duration
+	18, // 18: slipway.v1.SavedTime.at:type_name -> google.protobuf.Timestamp
+	22, // 19: slipway.v1.SavedTime.items:type_name -> slipway.v1.TestItem
+	18, // 20: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
+	23, // 21: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
+	18, // 22: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
+	24, // 23: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
+	18, // 24: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
+	25, // 25: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
+	13, // 26: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
+	18, // 27: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
+	18, // 28: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
+	18, // 29: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
+	26, // 30: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
+	20, // 31: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
+	21, // 32: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
+	27, // 33: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
+	11, // 34: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
+	12, // 35: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
+	16, // 36: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
+	17, // 37: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_snapshot_proto_init() }
@@ -1830,6 +1849,7 @@ func file_slipway_v1_snapshot_proto_init() {
 	}
 	file_slipway_v1_journal_proto_init()
 	file_slipway_v1_run_proto_init()
+	file_slipway_v1_test_proto_init()
 	file_slipway_v1_snapshot_proto_msgTypes[2].OneofWrappers = []any{
 		(*SnapshotItem_Project)(nil),
 		(*SnapshotItem_Key)(nil),
@@ -1841,6 +1861,7 @@ func file_slipway_v1_snapshot_proto_init() {
 		(*SnapshotItem_Run)(nil),
 		(*SnapshotItem_Task)(nil),
 		(*SnapshotItem_Time)(nil),
+		(*SnapshotItem_Test)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
