@@ -16,7 +16,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
-	"github.com/slipway-build/slipway/coordinator/cordon"
 	"github.com/slipway-build/slipway/coordinator/home"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
@@ -43,7 +42,7 @@ type Config struct {
 	Sessions  *session.Server
 	Hub       *session.Hub
 	Queue     Queue
-	Cordons   *cordon.Store
+	Cordons   Cordons
 	Logs      *logstore.Store
 	Blobs     *artifact.Store
 	Mirror    *source.Mirror

@@ -15,6 +15,15 @@ import (
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
+// Cordons are the workers that are given nothing: those of people, and those that are suspected.
+type Cordons interface {
+	All() []cordon.Cordon
+	Of(name string) (cordon.Cordon, bool)
+	Set(ctx context.Context, c cordon.Cordon) error
+	Lift(ctx context.Context, name string) error
+	Refresh(ctx context.Context, name string) error
+}
+
 // obey is how long another coordinator may take to hold to a cordon before the answer does
 // not wait for it any more.
 const obey = 5 * time.Second

@@ -135,12 +135,24 @@ type Config struct {
 	// those that go on and those that ended lately. May be nil; must not block.
 	Inherited func(*run.Run)
 	Upkeep    Upkeep
-	Log       *slog.Logger
-	Now       func() time.Time
+	// Trust says whose fault it is that tests fail; nil: always theirs.
+	Trust Trust
+	Log   *slog.Logger
+	Now   func() time.Time
 	// Yield lets those who are about to bring a command do so before a batch is made of
 	// those that are there; nil: nobody is waited for, as in a simulation that replays.
 	Yield  func()
 	Suffix func() string // of a run id: makes it unique over wiped journals
+}
+
+// Trust says whose fault it is that a test failed: trust.Watch. It does not block.
+type Trust interface {
+	// Passed notes that a test passed on a worker.
+	Passed(worker string)
+	// Failed notes that one failed. True: it must be carried out on another worker.
+	Failed(worker, token, name string) (doubted bool)
+	// Judged notes what became of a test of which that was true.
+	Judged(token string, became run.TaskState)
 }
 
 // Lease is the right to be the owner.

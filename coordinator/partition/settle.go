@@ -104,6 +104,7 @@ func (o *owner) judge(e run.TaskFinished) {
 	}
 	if t, ok := r.Find(e.Task); ok && (t.Spec.Kind == plan.KindTest || t.Spec.Kind == plan.KindGather) {
 		o.emit(o.st.Project(r.Project).Judge(r, t, o.at)...)
+		o.judged(r, t)
 	}
 }
 

@@ -398,6 +398,7 @@ func (tx *Tx) Complete(ref Ref, rep run.Report) error {
 		a.FinishedAt = o.at
 	}
 	rep.Attempt = a
+	o.weigh(l, &rep)
 	o.emit(l.r.Finish(l.t, rep, o.at)...)
 	failpoint.Hit(failpoint.CompleteDecided)
 	return nil

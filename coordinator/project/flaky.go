@@ -111,7 +111,7 @@ func (t *Test) note(n plan.TestName, must bool) *Case {
 // attempted notes the cases that failed in an attempt.
 func (p *Project) attempted(r *run.Run, e run.AttemptFinished, at time.Time) {
 	t, ok := r.Find(e.Task)
-	if !ok || len(e.Attempt.Failed) == 0 || r.Plan.Untrusted || testOf(t) == "" {
+	if !ok || len(e.Attempt.Failed) == 0 || e.Attempt.Doubted || r.Plan.Untrusted || testOf(t) == "" {
 		return
 	}
 	test := p.test(testOf(t))

@@ -33,7 +33,7 @@ type Report struct {
 // or another try after a pause. The attempt must be the current one.
 func (r *Run) Finish(t *Task, rep Report, now time.Time) []Event {
 	a := rep.Attempt
-	if a.Outcome == OutcomeFailed && t.Spec.Kind == plan.KindTest {
+	if (a.Outcome == OutcomeFailed || a.Doubted) && t.Spec.Kind == plan.KindTest {
 		a.Failed = failedCases(rep.Result)
 	}
 	events := []Event{AttemptFinished{Run: r.ID, Task: t.Spec.ID, Attempt: a}}
@@ -50,7 +50,7 @@ func (r *Run) Finish(t *Task, rep Report, now time.Time) []Event {
 			done.Class, done.Message = ClassFlaky, fmt.Sprintf("passed in attempt %d; %s", a.Number, why)
 		}
 	case OutcomeFailed:
-		if excused(t, a, rep.Result) {
+		if Excused(t, rep) {
 			done.State, done.Class, done.Result = TaskSucceeded, ClassFlaky, rep.Result
 			done.Message = excuse(rep.Result.Tests)
 			return append(events, done)
@@ -70,6 +70,8 @@ func (r *Run) Finish(t *Task, rep Report, now time.Time) []Event {
 		switch {
 		case t.Revoked:
 			done.State = TaskCanceled
+		case a.Doubted:
+			return append(events, TaskRetried{Run: r.ID, Task: t.Spec.ID, At: now, Reason: a.Message})
 		case used > budget:
 			done.State = TaskErrored
 			done.Message = fmt.Sprintf("%s\n(gave up after %d attempts)", a.Message, len(t.Attempts))
@@ -97,7 +99,7 @@ func failedBefore(t *Task) string {
 func (r *Run) tries(t *Task, now Attempt) (used, budget int) {
 	used = 1
 	for _, a := range t.Attempts[:len(t.Attempts)-1] {
-		if a.Outcome == now.Outcome && limit(a) == limit(now) {
+		if a.Outcome == now.Outcome && limit(a) == limit(now) && !a.Doubted {
 			used++
 		}
 	}

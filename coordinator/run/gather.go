@@ -46,12 +46,13 @@ func failedCases(res plan.Result) []plan.TestName {
 	return slices.Compact(out)
 }
 
-// excused says that a test failed for nothing but cases in quarantine, all of which it named.
-func excused(t *Task, a Attempt, res plan.Result) bool {
+// Excused says that a test failed for nothing but cases in quarantine, all of which it named.
+func Excused(t *Task, rep Report) bool {
+	a, res := rep.Attempt, rep.Result
 	if a.Class != ClassUser || res.Tests == nil || res.Tests.Partial || res.Tests.Failed == 0 || res.Tests.Failed > len(res.Tests.Failures) {
 		return false
 	}
-	return !slices.ContainsFunc(a.Failed, func(n plan.TestName) bool { return !t.Spec.Quarantine.Holds(n) })
+	return !slices.ContainsFunc(failedCases(res), func(n plan.TestName) bool { return !t.Spec.Quarantine.Holds(n) })
 }
 
 func excuse(s *plan.TestSummary) string {

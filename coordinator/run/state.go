@@ -114,6 +114,8 @@ type Attempt struct {
 	LogSize    int64 // bytes of its log
 	Untouched  bool  // an apply that changed nothing at its target
 
+	Doubted bool `json:",omitempty"` // a test failed, and the machine may be to blame: it counts for nothing
+
 	Failed []plan.TestName `json:",omitempty"` // cases of a test that failed, the first plan.MaxFailures; sorted
 }
 

@@ -33,6 +33,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/logarchive"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/pool"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/readmodel"
@@ -42,6 +43,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/source"
 	"github.com/slipway-build/slipway/coordinator/submit"
 	"github.com/slipway-build/slipway/coordinator/trace"
+	"github.com/slipway-build/slipway/coordinator/trust"
 	"github.com/slipway-build/slipway/coordinator/watch"
 	"github.com/slipway-build/slipway/coordinator/web"
 	"github.com/slipway-build/slipway/coordinator/webhook"
@@ -98,7 +100,7 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	defer self.unlock()
-	blobs, logs, cordons, err := stores(ctx, cfg, js, log)
+	blobs, logs, watch, err := stores(ctx, cfg, js, log)
 	if err != nil {
 		return err
 	}
@@ -121,7 +123,7 @@ func start(ctx context.Context, o Options) error {
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Shared: true, Log: log, Now: time.Now,
 	})
 	parts, err := newPartitions(ctx, cfg, js, partition.Config{
-		Plans: blobs.Plan, Upkeep: newUpkeep(cfg, blobs, newArchiver(blobs, logs, observe, log)), Dispatch: dispatcher, Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Log: log, Yield: runtime.Gosched,
+		Plans: blobs.Plan, Upkeep: newUpkeep(cfg, blobs, newArchiver(blobs, logs, observe, log)), Dispatch: dispatcher, Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Trust: watch, Log: log, Yield: runtime.Gosched,
 	})
 	if err != nil {
 		return err
@@ -137,13 +139,13 @@ func start(ctx context.Context, o Options) error {
 	}
 	shares := pool.New(pool.Config{Self: self.keeper.Self().ID, There: self.there, Peers: peers, Partitions: parts, Dispatch: dispatcher, Log: log, Now: time.Now})
 	sessions := session.New(session.Config{
-		Partitions: parts, Peers: peers, Presence: dispatcher, Cordons: cordons, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
+		Partitions: parts, Peers: peers, Presence: dispatcher, Cordons: watch, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
 		Secrets: newSecrets(o, submitter),
 		Puller:  func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 	})
 	services := api.New(api.Config{
 		Partitions: parts, Peers: peers, Homes: homes, Hub: hub, Queue: dispatcher, Logs: logs, Blobs: blobs, Mirror: mirror, Pool: shares, Model: model, Go: side.Go, Log: log,
-		Submitter: submitter, Sessions: sessions, Cordons: cordons, Now: time.Now,
+		Submitter: submitter, Sessions: sessions, Cordons: watch, Now: time.Now,
 	})
 	services.Register(grpcServer.GRPC())
 	if observe.pages, err = web.New(web.Config{Runs: services.Runs, Logs: services.Logs, Tokens: tokens, Secure: cfg.TLS.Cert != "", Log: log, Now: time.Now}); err != nil {
@@ -151,8 +153,20 @@ func start(ctx context.Context, o Options) error {
 	}
 	observe.hooks, observe.polls = newHooks(cfg, submitter, observe.checks, log), newPolls(cfg, js, mirror, parts, services.Runs, log).run
 	return serve(ctx, o, tokens, parts, self, dispatcher, sessions, model, observe, listener.Addr().String(),
-		func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, cordons.Run, sessions.Steer, shares.Run,
+		func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, sessions.Steer, shares.Run,
+		func(ctx context.Context) error { return watch.Run(ctx, func() []string { return takers(sessions) }) },
 		func(ctx context.Context) error { return observe.watchLogs(ctx, logs) })
+}
+
+// takers are the names of workers that take tests now.
+func takers(sessions *session.Server) []string {
+	var out []string
+	for _, w := range sessions.Workers() {
+		if w.Slots[plan.CapabilityBuild] > 0 && !w.Aside() {
+			out = append(out, w.Name)
+		}
+	}
+	return out
 }
 
 // serve runs the parts until the context ends or one of them cannot go on.
@@ -176,7 +190,7 @@ func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.
 	return g.Wait()
 }
 
-func stores(ctx context.Context, cfg config.Config, js jetstream.JetStream, log *slog.Logger) (*artifact.Store, *logstore.Store, *cordon.Store, error) {
+func stores(ctx context.Context, cfg config.Config, js jetstream.JetStream, log *slog.Logger) (*artifact.Store, *logstore.Store, *trust.Watch, error) {
 	blobs, err := queue.Asked(ctx, log, func(ctx context.Context) (*artifact.Store, error) { return artifact.Open(ctx, js, cfg.Replicas) })
 	if err != nil {
 		return nil, nil, nil, err
@@ -188,7 +202,7 @@ func stores(ctx context.Context, cfg config.Config, js jetstream.JetStream, log 
 	logs, err := queue.Asked(ctx, log, func(ctx context.Context) (*logstore.Store, error) {
 		return logstore.Open(ctx, js, cfg.Replicas, int64(cfg.Logs.MaxGiB)<<30, log)
 	})
-	return blobs, logs, cordons, err
+	return blobs, logs, trust.New(cordons, log, time.Now), err
 }
 
 func newPartitions(ctx context.Context, cfg config.Config, js jetstream.JetStream, c partition.Config) (*partition.Set, error) {

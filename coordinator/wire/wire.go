@@ -125,7 +125,7 @@ func (c *Codec) Attempt(a run.Attempt) *pb.Attempt {
 	return &pb.Attempt{
 		Number: int32(a.Number), Worker: a.Worker, Fence: Fence(a.Fence), Outcome: c.outcome.to[a.Outcome], FailureClass: c.class.to[a.Class],
 		Message: a.Message, LeasedAt: Time(a.LeasedAt), StartedAt: Time(a.StartedAt), FinishedAt: Time(a.FinishedAt), Steps: Steps(a.Steps),
-		FailedTests: TestNames(a.Failed),
+		FailedTests: TestNames(a.Failed), Doubted: a.Doubted,
 	}
 }
 
@@ -134,7 +134,7 @@ func (c *Codec) FromAttempt(a *pb.Attempt) run.Attempt {
 	return run.Attempt{
 		Number: int(a.GetNumber()), Worker: a.GetWorker(), Fence: FromFence(a.GetFence()), Outcome: c.outcome.from[a.GetOutcome()], Class: c.class.from[a.GetFailureClass()],
 		Message: a.GetMessage(), LeasedAt: FromTime(a.GetLeasedAt()), StartedAt: FromTime(a.GetStartedAt()), FinishedAt: FromTime(a.GetFinishedAt()), Steps: FromSteps(a.GetSteps()),
-		Failed: FromTestNames(a.GetFailedTests()),
+		Failed: FromTestNames(a.GetFailedTests()), Doubted: a.GetDoubted(),
 	}
 }
 

@@ -1911,7 +1911,9 @@ type Attempt struct {
 	// What the time went into.
 	Steps []*Step `protobuf:"bytes,10,rep,name=steps,proto3" json:"steps,omitempty"`
 	// Cases of a test that failed, the first 50.
-	FailedTests   []*TestName `protobuf:"bytes,11,rep,name=failed_tests,json=failedTests,proto3" json:"failed_tests,omitempty"`
+	FailedTests []*TestName `protobuf:"bytes,11,rep,name=failed_tests,json=failedTests,proto3" json:"failed_tests,omitempty"`
+	// A test failed, and the machine may be to blame: it is carried out once more, on another one.
+	Doubted       bool `protobuf:"varint,12,opt,name=doubted,proto3" json:"doubted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2021,6 +2023,13 @@ func (x *Attempt) GetFailedTests() []*TestName {
 		return x.FailedTests
 	}
 	return nil
+}
+
+func (x *Attempt) GetDoubted() bool {
+	if x != nil {
+		return x.Doubted
+	}
+	return false
 }
 
 // Fence orders every effect of a project: first by the epoch of the partition's
@@ -3303,7 +3312,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\bready_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\areadyAt\x12;\n" +
 	"\vfinished_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishedAt\x12\x12\n" +
-	"\x04team\x18\x10 \x01(\tR\x04team\"\xfc\x03\n" +
+	"\x04team\x18\x10 \x01(\tR\x04team\"\x96\x04\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12'\n" +
@@ -3318,7 +3327,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"finishedAt\x12&\n" +
 	"\x05steps\x18\n" +
 	" \x03(\v2\x10.slipway.v1.StepR\x05steps\x127\n" +
-	"\ffailed_tests\x18\v \x03(\v2\x14.slipway.v1.TestNameR\vfailedTests\"7\n" +
+	"\ffailed_tests\x18\v \x03(\v2\x14.slipway.v1.TestNameR\vfailedTests\x12\x18\n" +
+	"\adoubted\x18\f \x01(\bR\adoubted\"7\n" +
 	"\x05Fence\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\acounter\x18\x02 \x01(\x04R\acounter\"\xd5\x02\n" +
