@@ -81,7 +81,7 @@ func (s *service) dockerfile() string {
 
 func (w *world) write(t *testing.T, name, content string) {
 	t.Helper()
-	full := filepath.Join(w.repo, name)
+	full := filepath.Join(w.repo.Dir, name)
 	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func (w *world) write(t *testing.T, name, content string) {
 // parts are the files of a service that may be missing.
 func (w *world) parts(t *testing.T, s *service) []string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(w.repo, s.Path, "part*"))
+	found, err := filepath.Glob(filepath.Join(w.repo.Dir, s.Path, "part*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,9 +110,9 @@ func (w *world) edit(t *testing.T, i int) string {
 		}
 		what = kinds[w.random.IntN(len(kinds))](t, i)
 	}
-	w.git(t, "add", "-A")
-	w.git(t, "commit", "-q", "--allow-empty", "-m", what)
-	w.commits = append(w.commits, w.git(t, "rev-parse", "HEAD"))
+	w.repo.Git(t, "add", "-A")
+	w.repo.Git(t, "commit", "-q", "--allow-empty", "-m", what)
+	w.commits = append(w.commits, w.repo.Git(t, "rev-parse", "HEAD"))
 	return what
 }
 
@@ -159,7 +159,7 @@ func (w *world) renames(t *testing.T, i int) string {
 	if len(found) == 0 {
 		return w.adds(t, i)
 	}
-	name, to := pick(w, found), filepath.Join(w.repo, s.Path, fmt.Sprintf("part-%d-moved.sh", i))
+	name, to := pick(w, found), filepath.Join(w.repo.Dir, s.Path, fmt.Sprintf("part-%d-moved.sh", i))
 	if err := os.Rename(name, to); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func (w *world) renames(t *testing.T, i int) string {
 
 func (w *world) mode(t *testing.T, _ int) string {
 	t.Helper()
-	name := filepath.Join(w.repo, w.leaf().Path, "main.sh")
+	name := filepath.Join(w.repo.Dir, w.leaf().Path, "main.sh")
 	info, err := os.Stat(name)
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func (w *world) mode(t *testing.T, _ int) string {
 
 func (w *world) link(t *testing.T, i int) string {
 	t.Helper()
-	name := filepath.Join(w.repo, w.leaf().Path, fmt.Sprintf("link-%d", i))
+	name := filepath.Join(w.repo.Dir, w.leaf().Path, fmt.Sprintf("link-%d", i))
 	if err := os.Symlink("main.sh", name); err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func (w *world) also(t *testing.T, _ int) string {
 func (w *world) ignore(t *testing.T, _ int) string {
 	t.Helper()
 	name := pick(w, []string{".dockerignore", w.leaf().Path + "/Dockerfile.dockerignore", w.leaf().Path + "/.dockerignore"})
-	full := filepath.Join(w.repo, name)
+	full := filepath.Join(w.repo.Dir, name)
 	if _, err := os.Stat(full); err == nil {
 		if err := os.Remove(full); err != nil {
 			t.Fatal(err)
@@ -255,13 +255,13 @@ func (w *world) elsewhere(t *testing.T, i int) string {
 func (w *world) back(t *testing.T, _ int) string {
 	t.Helper()
 	to := pick(w, w.commits)
-	w.git(t, "rm", "-q", "-r", "--cached", "services", "libs", "images")
+	w.repo.Git(t, "rm", "-q", "-r", "--cached", "services", "libs", "images")
 	for _, dir := range []string{"services", "libs", "images"} {
-		if err := os.RemoveAll(filepath.Join(w.repo, dir)); err != nil {
+		if err := os.RemoveAll(filepath.Join(w.repo.Dir, dir)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.git(t, "checkout", "-q", to, "--", "services", "libs", "images")
+	w.repo.Git(t, "checkout", "-q", to, "--", "services", "libs", "images")
 	w.define(t)
 	return "back to " + to
 }

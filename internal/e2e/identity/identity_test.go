@@ -3,29 +3,21 @@
 package identity_test
 
 import (
-	"context"
 	"flag"
 	"io"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	bk "github.com/moby/buildkit/client"
 
 	"github.com/slipway-build/slipway/coordinator/pipeline"
 	"github.com/slipway-build/slipway/examples/many"
-	"github.com/slipway-build/slipway/internal/clientfile"
-	"github.com/slipway-build/slipway/internal/devfarm"
-	"github.com/slipway-build/slipway/internal/gitcmd"
-	"github.com/slipway-build/slipway/internal/rpc"
-	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+	"github.com/slipway-build/slipway/internal/devfarm/devfarmtest"
 	"github.com/slipway-build/slipway/worker/runner"
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
 	"github.com/slipway-build/slipway/worker/runner/buildkit/buildkittest"
@@ -78,8 +70,8 @@ func TestWhatIsReusedIsWhatACleanBuildMakes(t *testing.T) {
 // world is a farm, a repository, and a daemon that builds cleanly.
 type world struct {
 	random  *rand.Rand
-	repo    string
-	runs    pb.RunServiceClient
+	repo    *devfarmtest.Repository
+	farm    *devfarmtest.Farm
 	pure    *buildkittest.Farm
 	builder *buildkit.Builder
 	daemon  *bk.Client
@@ -89,13 +81,13 @@ type world struct {
 
 func begin(t *testing.T) *world {
 	t.Helper()
-	w := &world{random: rand.New(rand.NewPCG(*flags.seed, 0)), repo: filepath.Join(t.TempDir(), "many")}
-	if err := many.Write(w.repo, many.Options{Services: services, Seed: *flags.seed, Busybox: "/bin/busybox"}); err != nil {
+	dir := filepath.Join(t.TempDir(), "many")
+	if err := many.Write(dir, many.Options{Services: services, Seed: *flags.seed, Busybox: "/bin/busybox"}); err != nil {
 		t.Fatal(err)
 	}
-	w.git(t, "init", "-q", "-b", "main")
+	w := &world{random: rand.New(rand.NewPCG(*flags.seed, 0)), repo: devfarmtest.NewRepository(t, dir)}
 	w.services(t)
-	w.farm(t)
+	w.farm = devfarmtest.Start(t, filepath.Dir(dir))
 	w.pure = buildkittest.Start(t)
 	w.builder = buildkit.NewBuilder(w.pure.Client)
 	var err error
@@ -106,74 +98,12 @@ func begin(t *testing.T) *world {
 	return w
 }
 
-func (w *world) farm(t *testing.T) {
-	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ready, ended := make(chan clientfile.File, 1), make(chan error, 1)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	go func() {
-		ended <- devfarm.Run(ctx, devfarm.Config{
-			State: t.TempDir(), Tools: filepath.Join(cache, "slipway", "bin"), LocalPaths: []string{filepath.Dir(w.repo)}, Version: "test",
-			GitEnv: gitcmd.PassThrough(os.Environ()), Log: slog.New(slog.DiscardHandler), Ready: func(f clientfile.File) { ready <- f },
-		})
-	}()
-	select {
-	case f := <-ready:
-		t.Cleanup(func() {
-			cancel()
-			if err := <-ended; err != nil {
-				t.Errorf("farm: %v", err)
-			}
-		})
-		conn, err := rpc.Dial(t.Context(), f.Address, rpc.DialOptions{Token: f.Token})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		w.runs = pb.NewRunServiceClient(conn)
-	case err := <-ended:
-		cancel()
-		t.Fatalf("farm: %v", err)
-	}
-}
-
-func (w *world) git(t *testing.T, args ...string) string {
-	t.Helper()
-	args = append([]string{"-C", w.repo, "-c", "user.name=Anna", "-c", "user.email=anna@example.com"}, args...)
-	out, err := exec.CommandContext(t.Context(), "git", args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("git %v: %v\n%s", args, err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
 // run is the image of each service after a run of the newest commit, and which were built in it.
 func (w *world) run(t *testing.T, what string) (images map[string]string, fresh map[string]bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	res, err := w.runs.Submit(ctx, &pb.SubmitRequest{IdempotencyKey: w.commits[len(w.commits)-1] + what, Repository: w.repo, Ref: "main"})
-	if err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
-	watch, err := w.runs.Watch(ctx, &pb.WatchRequest{Run: res.GetRun().GetId()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := watch.Recv(); err != nil {
-			break // it has ended
-		}
-	}
-	got, err := w.runs.Get(ctx, &pb.GetRequest{Run: res.GetRun().GetId()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := w.farm.Run(t, w.repo)
 	images, fresh = map[string]string{}, map[string]bool{}
-	for _, task := range got.GetRun().GetTasks() {
+	for _, task := range got.GetTasks() {
 		if task.GetKind() != "build" {
 			continue
 		}
@@ -208,7 +138,7 @@ func (w *world) clean(t *testing.T, images map[string]string, fresh map[string]b
 			build(c.Service)
 			contexts[c.Name] = w.pure.Registry + "/" + c.Service + "@" + out[c.Service]
 		}
-		o := w.builder.Run(t.Context(), runner.Task{ID: "clean/" + name, Commit: w.commits[len(w.commits)-1], Workspace: w.repo, Work: runner.Build{
+		o := w.builder.Run(t.Context(), runner.Task{ID: "clean/" + name, Commit: w.commits[len(w.commits)-1], Workspace: w.repo.Dir, Work: runner.Build{
 			Paths: []string{"."}, Dockerfile: s.Build.Dockerfile, Context: s.Build.Context, Target: s.Build.Target, Args: s.Build.Args, Contexts: contexts,
 			Push: w.pure.Registry + "/" + name,
 		}}, quiet{io.Discard})
@@ -227,7 +157,7 @@ func (w *world) clean(t *testing.T, images map[string]string, fresh map[string]b
 
 func (w *world) read(t *testing.T, name string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(w.repo, name))
+	data, err := os.ReadFile(filepath.Join(w.repo.Dir, name))
 	if err != nil {
 		t.Fatal(err)
 	}
