@@ -36,6 +36,7 @@ func toStatus(err error) error {
 		{partition.ErrNotFound, codes.NotFound},
 		{partition.ErrKeyReused, codes.AlreadyExists},
 		{partition.ErrAborted, codes.Aborted},
+		{partition.ErrAlways, codes.FailedPrecondition},
 		{partition.ErrBusy, codes.ResourceExhausted},
 		{partition.ErrUnavailable, codes.Unavailable},
 		{cordon.ErrUnavailable, codes.Unavailable},

@@ -33,3 +33,16 @@ func (s *runs) Retry(ctx context.Context, req *pb.RetryRequest) (*pb.RetryRespon
 	}
 	return &pb.RetryResponse{Run: r.GetRun(), Replayed: replayed}, nil
 }
+
+func (s *runs) Forget(ctx context.Context, req *pb.ForgetRequest) (*pb.ForgetResponse, error) {
+	var out *pb.ForgetResponse
+	err := s.cfg.find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) error {
+		tasks, err := tx.Forget(r, req.GetTask(), caller(ctx), req.GetReason())
+		out = &pb.ForgetResponse{Tasks: tasks}
+		return err
+	}, func(ctx context.Context, c *grpc.ClientConn, id string) (err error) {
+		out, err = pb.NewRunServiceClient(c).Forget(ctx, &pb.ForgetRequest{Run: id, Task: req.GetTask(), Reason: req.GetReason()})
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+	return out, err
+}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -100,12 +101,15 @@ func (h *home) Green(ctx context.Context, project, ref string) (commit string, e
 }
 
 // Known implements submit.Home.
-func (h *home) Known(ctx context.Context, project string, digests []string) (map[string]plan.Reuse, error) {
-	out := map[string]plan.Reuse{}
-	err := h.ask(ctx, func(tx *partition.Tx) error {
+func (h *home) Known(ctx context.Context, project string, digests []string) (out map[string]plan.Reuse, forgotten map[string]string, err error) {
+	out, forgotten = map[string]plan.Reuse{}, map[string]string{}
+	err = h.ask(ctx, func(tx *partition.Tx) error {
 		for _, d := range digests {
 			if k, ok := tx.Known(project, d); ok {
 				out[d] = plan.Reuse{Run: k.Run, Result: k.Result}
+			}
+			if f, ok := tx.Forgotten(project, d); ok {
+				forgotten[d] = f
 			}
 		}
 		return nil
@@ -114,9 +118,10 @@ func (h *home) Known(ctx context.Context, project string, digests []string) (map
 		for d, k := range res.GetResults() {
 			out[d] = plan.Reuse{Run: k.GetRun(), Result: wire.FromResult(k.GetResult())}
 		}
+		maps.Copy(forgotten, res.GetForgotten())
 		return err //nolint:wrapcheck // fromStatus does
 	})
-	return out, err
+	return out, forgotten, err
 }
 
 // History implements submit.Home.
@@ -226,7 +231,8 @@ func (s *Service) Green(ctx context.Context, req *pb.GreenRequest) (*pb.GreenRes
 func (s *Service) Known(ctx context.Context, req *pb.KnownRequest) (*pb.KnownResponse, error) {
 	out := &pb.KnownResponse{Results: map[string]*pb.KnownResult{}}
 	return out, s.with(ctx, req.GetProject(), func(h submit.Home) error {
-		known, err := h.Known(ctx, req.GetProject(), req.GetDigests())
+		known, forgotten, err := h.Known(ctx, req.GetProject(), req.GetDigests())
+		out.Forgotten = forgotten
 		for d, k := range known {
 			out.Results[d] = &pb.KnownResult{Run: k.Run, Result: wire.Result(k.Result)}
 		}

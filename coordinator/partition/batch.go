@@ -63,6 +63,11 @@ func weight(e run.Event) int {
 		}
 	case run.Quarantined:
 		n += len(e.Test) + len(e.Case.Suite) + len(e.Case.Name) + len(e.Reason)
+	case run.ResultsForgotten:
+		n += len(e.Reason)
+		for _, d := range e.Digests {
+			n += 8 + len(d)
+		}
 	case run.Released:
 		n += len(e.Test) + len(e.Case.Suite) + len(e.Case.Name) + len(e.Reason)
 	case run.TaskFinished:

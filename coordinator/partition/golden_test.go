@@ -149,10 +149,12 @@ func describe(t *testing.T, st *project.State) []byte {
 		Archives []project.Archive         `json:",omitempty"`
 		Tests    map[string][]project.Test `json:",omitempty"` // by project
 		Items    map[string][]plan.Item    `json:",omitempty"` // by test
+
+		Forgotten []project.SavedForgotten `json:",omitempty"`
 	}{Projects: map[string]answers{}, Tests: map[string][]project.Test{}, Items: map[string][]plan.Item{}}
 	for _, p := range st.Save().Projects {
 		if len(p.Tests) > 0 && p.Name == "lab" {
-			out.Tests[p.Name] = p.Tests
+			out.Tests[p.Name], out.Forgotten = p.Tests, p.Forgotten
 		}
 		for _, t := range p.Times {
 			if len(t.Usual.Items) > 0 {
@@ -337,6 +339,13 @@ func (f *farm) learns(accept func(p *plan.Plan, key string) string) {
 			}
 		}
 		_, err := tx.Release("lab", "test/s0/all", plan.TestName{Name: "mended"}, "anna", "it works")
+		return err
+	})
+	f.must(func(tx *partition.Tx) error {
+		r, err := tx.Run(id)
+		if err == nil {
+			_, err = tx.Forget(r, "build/s0", "anna", "the mirror lied")
+		}
 		return err
 	})
 	f.want(id, "test/s0/all", run.TaskSucceeded)

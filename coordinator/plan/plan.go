@@ -359,6 +359,7 @@ type Build struct {
 	Platform   string            `json:"platform"`           // e.g. linux/amd64
 	Push       string            `json:"push"`               // repository to push to, by digest: "127.0.0.1:7423/shop/api"
 	Provenance bool              `json:"provenance"`         //
+	Fresh      bool              `json:"fresh,omitempty"`    // nothing of it is taken from what BuildKit has in its cache; no input
 }
 
 // Test runs one test: a stage of the Dockerfile (Target), or a command in a stage.

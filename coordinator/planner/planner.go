@@ -64,6 +64,8 @@ type Input struct {
 	// for the artifact being there: ask it again after Plan named what it reuses, and
 	// plan once more without what is gone. May be nil.
 	Known func(digest string) (plan.Reuse, bool)
+	// Forgotten is why nothing is known of a digest that something was made of before.
+	Forgotten map[string]string
 	// Gone are the runs whose results would stand in, were their artifacts still there, by digest.
 	Gone map[string]string
 
@@ -143,12 +145,15 @@ type planner struct {
 	tasks    []plan.Task
 	rolls    []plan.Task
 	timings  []plan.Timing
+
+	forgotten map[string]bool // tests with shards, by id
 }
 
 func newPlanner(in Input) *planner {
 	p := &planner{
 		in: in, until: stageRelease, report: pipeline.NewReporter(),
-		digests: map[string]string{}, builds: map[string]plan.Build{}, reused: map[string]plan.Reuse{}, reasons: map[string]string{}, deploys: map[string]bool{},
+		forgotten: map[string]bool{},
+		digests:   map[string]string{}, builds: map[string]plan.Build{}, reused: map[string]plan.Reuse{}, reasons: map[string]string{}, deploys: map[string]bool{},
 	}
 	switch in.Until {
 	case pipeline.StageBuild:
@@ -171,16 +176,24 @@ func (p *planner) renders() bool { return p.until >= stageRelease || p.in.Diff }
 func (p *planner) add(t plan.Task) {
 	slices.Sort(t.Needs)
 	t.Needs = slices.Compact(t.Needs)
-	if t.Digest != "" && p.in.Known != nil && !p.in.Rebuild && t.Reuse == nil {
+	if t.Digest != "" && p.in.Known != nil && !p.in.Rebuild && t.Reuse == nil && !p.anew(t) {
 		if known, ok := p.in.Known(t.Digest); ok && p.usable(t, known) {
 			t.Reuse, t.Reason = &known, "the same inputs as in run "+known.Run
 		}
+	}
+	if why, ok := p.in.Forgotten[t.Digest]; ok {
+		t.Reason = why
 	}
 	if run, ok := p.in.Gone[t.Digest]; ok && t.Reuse == nil && t.Digest != "" {
 		t.Reason = p.lost(t, run)
 	}
 	t.Team = p.team(t)
 	p.tasks = append(p.tasks, t)
+}
+
+// anew says that a shard is carried out whatever is known of it: what its test found was forgotten.
+func (p *planner) anew(t plan.Task) bool {
+	return t.Test != nil && t.Test.Shard != nil && p.forgotten[t.Test.Shard.Test]
 }
 
 // lost is why a task is carried out again whose inputs are those of an earlier run.

@@ -187,3 +187,30 @@ func TestQuarantineIsNoInput(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatWasForgottenIsMadeAfresh: with the reason, and nothing of it from BuildKit's cache; of a test that was forgotten each
+// shard is carried out, whatever is known of them.
+func TestWhatWasForgottenIsMadeAfresh(t *testing.T) {
+	for _, test := range []string{"{ run: x }", "{ run: x, shards: 2 }"} {
+		before := mustPlan(t, sharded(t, test))
+		build, _ := before.Find("build/a")
+		whole, _ := before.Find("test/a/t")
+		in := sharded(t, test)
+		in.Known = func(digest string) (plan.Reuse, bool) {
+			return plan.Reuse{Run: "shop-1", Result: plan.Result{Image: "i"}}, digest != build.Digest && digest != whole.Digest
+		}
+		in.Forgotten = map[string]string{build.Digest: "the mirror lied", whole.Digest: "the mirror lied"}
+		for _, task := range mustPlan(t, in).Tasks {
+			if task.Kind != plan.KindBuild && task.Kind != plan.KindTest {
+				continue
+			}
+			fresh := task.Build != nil && task.Build.Fresh || task.Test != nil && task.Test.Build.Fresh
+			if task.Reuse != nil || !fresh || task.Reason != "the mirror lied" {
+				t.Errorf("%s: %s is reused (%t), afresh (%t): %s", test, task.ID, task.Reuse != nil, fresh, task.Reason)
+			}
+			if same, _ := before.Find(task.ID); same.Digest != task.Digest {
+				t.Errorf("%s: %s is another task", test, task.ID)
+			}
+		}
+	}
+}

@@ -167,6 +167,7 @@ func (p *planner) build(s *pipeline.Service) {
 	p.digests[s.Name], p.builds[s.Name] = digest, b
 	p.reasons[s.Name] = p.moved(s, inputs)
 
+	_, b.Fresh = p.in.Forgotten[digest]
 	t := plan.Task{
 		ID: plan.BuildID(s.Name), Kind: plan.KindBuild, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
 		Digest: digest, Reason: p.why(s), Timeout: seconds(s.Build.Timeout), Infra: s.Build.Infra, Build: &b,

@@ -59,6 +59,7 @@ func (p *planner) test(s *pipeline.Service, t *pipeline.Test, b plan.Build, need
 		return
 	}
 	task.Digest = affected.TestDigest(inputs)
+	_, spec.Build.Fresh = p.in.Forgotten[task.Digest]
 	spec.Env = maps.Clone(t.Env)
 	task.Test = &spec
 	p.add(task)
@@ -82,6 +83,9 @@ func (p *planner) shards(s *pipeline.Service, t *pipeline.Test, task plan.Task, 
 		return
 	}
 	p.tasks[at].Needs = nil
+	if _, ok := p.in.Forgotten[gather.Digest]; ok {
+		p.forgotten[task.ID], spec.Build.Fresh, task.Reason = true, true, p.in.Forgotten[gather.Digest]
+	}
 	if t.List != "" && len(timing) > 0 {
 		p.timings = append(p.timings, plan.Timing{Test: task.ID, Items: timing})
 	}

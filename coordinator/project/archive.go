@@ -142,6 +142,12 @@ func (s *State) Forget(keep Retention, at time.Time) (e run.Forgotten, gone Gone
 				break
 			}
 		}
+		for _, f := range p.forgotten {
+			if f.At.Before(limit.Results) {
+				e.Results = limit.Results
+				break
+			}
+		}
 		for _, t := range p.tests {
 			if t.stale(limit.Results) {
 				e.Results = limit.Results
@@ -183,6 +189,7 @@ func (s *State) forget(e run.Forgotten) {
 		maps.DeleteFunc(p.keys, func(_ string, k Key) bool { return k.At.Before(e.Keys) })
 		maps.DeleteFunc(p.results, func(_ string, k Known) bool { return k.At.Before(e.Results) })
 		maps.DeleteFunc(p.times, func(_ string, u Usual) bool { return u.At.Before(e.Results) })
+		maps.DeleteFunc(p.forgotten, func(_ string, f Forgotten) bool { return f.At.Before(e.Results) })
 		maps.DeleteFunc(p.tests, func(_ string, t *Test) bool { return t.stale(e.Results) })
 		maps.DeleteFunc(p.green, func(ref string, g green) bool { return ref != "" && g.at.Before(e.Results) })
 	}

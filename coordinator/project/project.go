@@ -45,6 +45,8 @@ type Project struct {
 	gone    map[uint64]string       // number → id of a run that was archived
 	times   map[string]Usual        // by task
 	tests   map[string]*Test        // by id
+
+	forgotten map[string]Forgotten // by digest
 }
 
 // Usual is how long a task takes: each time that it succeeds counts as much as all before.
@@ -121,7 +123,7 @@ func (s *State) Project(name string) *Project {
 	if !ok {
 		p = &Project{
 			Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]green{}, stable: map[place]Stable{},
-			rollout: map[string]*environment{}, lines: map[string][]string{}, gone: map[uint64]string{}, times: map[string]Usual{}, tests: map[string]*Test{},
+			rollout: map[string]*environment{}, lines: map[string][]string{}, gone: map[uint64]string{}, times: map[string]Usual{}, tests: map[string]*Test{}, forgotten: map[string]Forgotten{},
 		}
 		s.projects[name] = p
 	}
@@ -219,6 +221,9 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 	case run.Released:
 		s.release(e)
 		return nil
+	case run.ResultsForgotten:
+		s.forgetResults(e, at)
+		return nil
 	}
 	r, ok := s.runs[e.RunID()]
 	if !ok {
@@ -232,9 +237,7 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 	case run.AttemptFinished:
 		p.attempted(r, e, at)
 	case run.TaskFinished:
-		if e.Digest != "" && e.State == run.TaskSucceeded {
-			p.results[e.Digest] = Known{Run: r.ID, Result: withoutItems(e.Result), At: at}
-		}
+		p.remember(r, e, at)
 		p.learn(r, e, at)
 		p.tested(r, e, at)
 	case run.LogsArchived:

@@ -27,6 +27,7 @@ type SavedProject struct {
 	Stables      []SavedStable
 	Times        []SavedTime
 	Tests        []Test // by id
+	Forgotten    []SavedForgotten
 	Environments []SavedEnvironment
 	Archives     []Archive
 }
@@ -59,6 +60,12 @@ type SavedStable struct {
 type SavedTime struct {
 	Task  string
 	Usual Usual
+}
+
+// SavedForgotten is a digest of which nothing is known.
+type SavedForgotten struct {
+	Digest    string
+	Forgotten Forgotten
 }
 
 // SavedEnvironment is the lock of an environment.
@@ -109,6 +116,9 @@ func (p *Project) save() SavedProject {
 		out.Times = append(out.Times, SavedTime{task, p.times[task]})
 	}
 	out.Tests = p.Tests()
+	for _, d := range slices.Sorted(maps.Keys(p.forgotten)) {
+		out.Forgotten = append(out.Forgotten, SavedForgotten{d, p.forgotten[d]})
+	}
 	for _, name := range slices.Sorted(maps.Keys(p.rollout)) {
 		e := p.rollout[name]
 		out.Environments = append(out.Environments, SavedEnvironment{Name: name, Holder: e.holder, Newest: e.newest, By: e.by})
@@ -136,6 +146,9 @@ func Restore(saved Saved, plans Plans) (*State, error) {
 		}
 		for _, t := range sp.Times {
 			p.times[t.Task] = t.Usual
+		}
+		for _, f := range sp.Forgotten {
+			p.forgotten[f.Digest] = f.Forgotten
 		}
 		for _, t := range sp.Tests {
 			p.tests[t.ID] = &t

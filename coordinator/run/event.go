@@ -156,6 +156,15 @@ type Released struct {
 	Reason  string
 }
 
+// ResultsForgotten says that what was made of some inputs stands in for nothing any more, nor does
+// what goes on. It belongs to no run.
+type ResultsForgotten struct {
+	Project string
+	Digests []string
+	By      string // the token that asked for it
+	Reason  string
+}
+
 // RunID is the run that the event belongs to.
 func (e Accepted) RunID() string            { return e.Run }
 func (e AttemptStarted) RunID() string      { return e.Run } //nolint:revive // as above
@@ -173,3 +182,4 @@ func (e LogsArchived) RunID() string        { return e.Run } //nolint:revive // 
 func (e Forgotten) RunID() string           { return "" }    //nolint:revive // as above
 func (e Quarantined) RunID() string         { return "" }    //nolint:revive // as above
 func (e Released) RunID() string            { return "" }    //nolint:revive // as above
+func (e ResultsForgotten) RunID() string    { return "" }    //nolint:revive // as above

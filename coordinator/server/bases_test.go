@@ -14,6 +14,29 @@ import (
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
+// tagged is the digest of a new image, whatever is in it, that a tag means from now on.
+func tagged(t *testing.T, tag string) string {
+	t.Helper()
+	img, err := random.Image(64, 1)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	ref, err := name.ParseReference(tag)
+	if err == nil {
+		err = remote.Write(ref, img)
+	}
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	d, err := img.Digest()
+	if err != nil {
+		t.Error(err)
+	}
+	return d.String()
+}
+
 // TestABaseImageThatMoves: what stands on its tag is built again, from the digest that was found, and
 // the plan says so.
 func TestABaseImageThatMoves(t *testing.T) {
@@ -22,25 +45,7 @@ func TestABaseImageThatMoves(t *testing.T) {
 	f.bases = true
 	f.run(t)
 	base := f.images + "/base:1"
-	moved := func() string {
-		t.Helper()
-		img, err := random.Image(64, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ref, err := name.ParseReference(base)
-		if err == nil {
-			err = remote.Write(ref, img)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := img.Digest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d.String()
-	}
+	moved := func() string { return tagged(t, base) }
 	var mu sync.Mutex
 	builtFrom := map[string]string{} // by run, of api
 	stop := f.work(t, func(ctx context.Context, l *session.Lease) *pb.Completion {

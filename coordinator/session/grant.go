@@ -52,7 +52,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 func build(b *plan.Build, images map[string]string) *pb.BuildWork {
 	return &pb.BuildWork{
 		Paths: b.Paths, Dockerfile: b.Dockerfile, Context: b.Context, Target: b.Target, Args: b.Args, Contexts: images,
-		Platform: b.Platform, Push: b.Push, Provenance: b.Provenance, Secrets: b.Secrets, Bases: b.Bases,
+		Platform: b.Platform, Push: b.Push, Provenance: b.Provenance, Secrets: b.Secrets, Bases: b.Bases, Fresh: b.Fresh,
 	}
 }
 

@@ -36,7 +36,7 @@ func (s *Submitter) Retry(ctx context.Context, old *run.Run, key, by string) (id
 	case old.State == run.Succeeded:
 		return "", false, fmt.Errorf("%w: run %s succeeded", ErrNoRetry, old.ID)
 	}
-	p, err := s.again(ctx, old)
+	p, err := s.again(ctx, home, old)
 	if err != nil {
 		return "", false, err
 	}
@@ -53,6 +53,32 @@ func (s *Submitter) Retry(ctx context.Context, old *run.Run, key, by string) (id
 	})
 }
 
+// forgotten is why nothing is known of digests of a plan that something was made of before.
+func (s *Submitter) forgotten(ctx context.Context, home Home, p plan.Plan) (map[string]string, error) {
+	var digests []string
+	for _, t := range p.Tasks {
+		if t.Digest != "" {
+			digests = append(digests, t.Digest)
+		}
+	}
+	_, forgotten, err := home.Known(ctx, p.Project, digests)
+	return forgotten, err
+}
+
+// afresh has a task take nothing from what BuildKit has in its cache.
+func afresh(t *plan.Task) {
+	switch {
+	case t.Build != nil:
+		b := *t.Build
+		b.Fresh = true
+		t.Build = &b
+	case t.Test != nil:
+		test := *t.Test
+		test.Build.Fresh = true
+		t.Test = &test
+	}
+}
+
 // Overtaken is the error of a retry whose target a newer run has rolled out to.
 func Overtaken(old, newer, environment string) error {
 	return fmt.Errorf("%w: the newer run %s has begun a rollout to %s, and a retry of %s would bring older code back there; run its commit anew if that is wanted", ErrNoRetry, newer, environment, old)
@@ -60,14 +86,22 @@ func Overtaken(old, newer, environment string) error {
 
 // again is the plan of a run with what succeeded there in place, as far as it is still
 // there. What rests on something that is gone is made anew too.
-func (s *Submitter) again(ctx context.Context, old *run.Run) (plan.Plan, error) {
+func (s *Submitter) again(ctx context.Context, home Home, old *run.Run) (plan.Plan, error) {
 	p := Again(old)
+	forgotten, err := s.forgotten(ctx, home, p)
+	if err != nil {
+		return plan.Plan{}, err
+	}
 	var mu sync.Mutex
 	gone := map[string]bool{}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(16)
 	for _, t := range p.Tasks {
 		if t.Reuse == nil {
+			continue
+		}
+		if forgotten[t.Digest] != "" {
+			gone[t.ID] = true
 			continue
 		}
 		g.Go(func() error {
@@ -87,6 +121,10 @@ func (s *Submitter) again(ctx context.Context, old *run.Run) (plan.Plan, error) 
 		t := &p.Tasks[i]
 		if t.Reuse != nil && (gone[t.ID] || slices.ContainsFunc(t.Needs, func(need string) bool { return gone[need] })) {
 			gone[t.ID], t.Reuse, t.Reason = true, nil, "what run "+old.ID+" left of it is gone"
+		}
+		if why := forgotten[t.Digest]; why != "" {
+			t.Reason = why
+			afresh(t)
 		}
 	}
 	return p, nil

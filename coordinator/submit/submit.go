@@ -65,8 +65,8 @@ type Home interface {
 	Replayed(ctx context.Context, project, key, requestHash string) (run string, err error)
 	// Green is the last commit of a ref whose run succeeded; empty: none.
 	Green(ctx context.Context, project, ref string) (string, error)
-	// Known answers the results of those digests that have one.
-	Known(ctx context.Context, project string, digests []string) (map[string]plan.Reuse, error)
+	// Known answers the results of those digests that have one, and why others have none any more.
+	Known(ctx context.Context, project string, digests []string) (known map[string]plan.Reuse, forgotten map[string]string, err error)
 	// History answers what runs have taught about those tests that there is something to say of.
 	History(ctx context.Context, project string, tests []string) (map[string]planner.History, error)
 	// Accept makes a run of a plan, whose bytes are stored.
@@ -319,10 +319,11 @@ func (s *Submitter) decide(ctx context.Context, home Home, in planner.Input) (pl
 	if len(problems) > 0 {
 		return plan.Plan{}, &ProblemsError{problems}
 	}
-	known, err := home.Known(ctx, p.Project, slices.Sorted(maps.Keys(asked)))
-	if err != nil || len(known) == 0 {
+	known, forgotten, err := home.Known(ctx, p.Project, slices.Sorted(maps.Keys(asked)))
+	if err != nil || len(known)+len(forgotten) == 0 {
 		return p, err
 	}
+	in.Forgotten = forgotten
 	in.Known = func(d string) (plan.Reuse, bool) { k, ok := known[d]; return k, ok }
 	if p, problems = planner.Plan(in); len(problems) > 0 {
 		return plan.Plan{}, &ProblemsError{problems}

@@ -50,6 +50,8 @@ func (c *Codec) Event(e run.Event) (*pb.Event, error) {
 		return &pb.Event{Kind: &pb.Event_Quarantined{Quarantined: &pb.Quarantined{
 			Project: e.Project, Test: e.Test, Case: TestName(e.Case), By: e.By, Reason: e.Reason, Until: Time(e.Until), Release: int32(e.Release),
 		}}}, nil
+	case run.ResultsForgotten:
+		return &pb.Event{Kind: &pb.Event_ResultsForgotten{ResultsForgotten: &pb.ResultsForgotten{Project: e.Project, Digests: e.Digests, By: e.By, Reason: e.Reason}}}, nil
 	case run.Released:
 		return &pb.Event{Kind: &pb.Event_Released{Released: &pb.Released{Project: e.Project, Test: e.Test, Case: TestName(e.Case), By: e.By, Reason: e.Reason}}}, nil
 	}
@@ -110,6 +112,9 @@ func (c *Codec) FromEvent(m *pb.Event) (run.Event, error) {
 		return run.Quarantined{
 			Project: e.GetProject(), Test: e.GetTest(), Case: FromTestName(e.GetCase()), By: e.GetBy(), Reason: e.GetReason(), Until: FromTime(e.GetUntil()), Release: int(e.GetRelease()),
 		}, nil
+	case *pb.Event_ResultsForgotten:
+		e := k.ResultsForgotten
+		return run.ResultsForgotten{Project: e.GetProject(), Digests: e.GetDigests(), By: e.GetBy(), Reason: e.GetReason()}, nil
 	case *pb.Event_Released:
 		e := k.Released
 		return run.Released{Project: e.GetProject(), Test: e.GetTest(), Case: FromTestName(e.GetCase()), By: e.GetBy(), Reason: e.GetReason()}, nil

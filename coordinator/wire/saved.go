@@ -81,6 +81,9 @@ func SavedProject(p project.SavedProject) []*pb.SnapshotItem {
 	for _, t := range p.Times {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Time{Time: &pb.SavedTime{Task: t.Task, Took: durationpb.New(t.Usual.Took), At: Time(t.Usual.At), Items: Items(t.Usual.Items)}}})
 	}
+	for _, f := range p.Forgotten {
+		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Forgotten{Forgotten: &pb.SavedForgotten{Digest: f.Digest, At: Time(f.Forgotten.At), By: f.Forgotten.By, Reason: f.Forgotten.Reason}}})
+	}
 	for _, t := range p.Tests {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Test{Test: Test(t)}})
 	}
@@ -112,6 +115,9 @@ func FromSavedItem(p *project.SavedProject, m *pb.SnapshotItem) bool {
 		})
 	case *pb.SnapshotItem_Time:
 		p.Times = append(p.Times, project.SavedTime{Task: k.Time.GetTask(), Usual: project.Usual{Took: k.Time.GetTook().AsDuration(), At: FromTime(k.Time.GetAt()), Items: FromItems(k.Time.GetItems())}})
+	case *pb.SnapshotItem_Forgotten:
+		e := k.Forgotten
+		p.Forgotten = append(p.Forgotten, project.SavedForgotten{Digest: e.GetDigest(), Forgotten: project.Forgotten{At: FromTime(e.GetAt()), By: e.GetBy(), Reason: e.GetReason()}})
 	case *pb.SnapshotItem_Test:
 		p.Tests = append(p.Tests, FromTest(k.Test))
 	case *pb.SnapshotItem_Environment:

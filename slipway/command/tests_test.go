@@ -22,6 +22,7 @@ type laboratory struct {
 	pb.UnimplementedRunServiceServer
 
 	mu    sync.Mutex
+	gone  *pb.ForgetRequest
 	held  *pb.QuarantineRequest
 	freed *pb.ReleaseRequest
 }
@@ -62,6 +63,38 @@ func (l *laboratory) Release(_ context.Context, r *pb.ReleaseRequest) (*pb.Relea
 	defer l.mu.Unlock()
 	l.freed = r
 	return &pb.ReleaseResponse{}, nil
+}
+
+func (l *laboratory) Forget(_ context.Context, r *pb.ForgetRequest) (*pb.ForgetResponse, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r.GetTask() == "checkout" {
+		return nil, status.Error(codes.FailedPrecondition, "task checkout of run shop-7: it is always carried out")
+	}
+	l.gone = r
+	return &pb.ForgetResponse{Tasks: []string{r.GetTask(), "test/api/unit"}}, nil
+}
+
+func TestForget(t *testing.T) {
+	l := &laboratory{}
+	do := serve(t, func(srv *grpc.Server) { pb.RegisterRunServiceServer(srv, l) })
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"forget", "shop-7"}, 2, "slipway forget takes RUN TASK"},
+		{[]string{"forget", "shop-7", "checkout"}, 5, "it is always carried out"},
+		{[]string{"forget", "shop-7", "build/api", "--reason", "the mirror lied"}, 0, "forgotten is what 2 tasks made: build/api, test/api/unit\n"},
+	} {
+		code, out, errs := do(t.Context(), c.args...)
+		if code != c.code || !strings.Contains(out.String()+errs.String(), c.want) {
+			t.Errorf("%q: code %d, want %d; %s%s; want %q", c.args, code, c.code, out, errs, c.want)
+		}
+	}
+	if l.gone.GetRun() != "shop-7" || l.gone.GetReason() != "the mirror lied" {
+		t.Errorf("asked for %v", l.gone)
+	}
 }
 
 func TestTestsAreShownAndQuarantined(t *testing.T) {

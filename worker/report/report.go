@@ -60,7 +60,7 @@ func Task(g *pb.Grant) runner.Task {
 func build(b *pb.BuildWork) runner.Build {
 	return runner.Build{
 		Paths: b.GetPaths(), Dockerfile: b.GetDockerfile(), Context: b.GetContext(), Target: b.GetTarget(), Args: b.GetArgs(), Contexts: b.GetContexts(),
-		Platform: b.GetPlatform(), Push: b.GetPush(), Provenance: b.GetProvenance(), Secrets: b.GetSecrets(), Bases: b.GetBases(),
+		Platform: b.GetPlatform(), Push: b.GetPush(), Provenance: b.GetProvenance(), Secrets: b.GetSecrets(), Bases: b.GetBases(), Fresh: b.GetFresh(),
 	}
 }
 

@@ -92,6 +92,7 @@ type Build struct {
 	Platform   string            // e.g. linux/amd64; empty: BuildKit's own
 	Push       string            // repository to push to, by digest; empty: nothing is pushed
 	Provenance bool              // attach a SLSA provenance attestation
+	Fresh      bool              // take nothing from the daemon's cache
 }
 
 // Kind is KindBuild.

@@ -81,7 +81,7 @@ func (h *History) event(e run.Event) {
 		}
 		h.Logs[e.Run] = e.Blob
 		return
-	case run.Forgotten, run.Quarantined, run.Released:
+	case run.Forgotten, run.Quarantined, run.Released, run.ResultsForgotten:
 		return
 	}
 	p, ok := h.Runs[e.RunID()]

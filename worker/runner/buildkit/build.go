@@ -133,6 +133,9 @@ func attributes(src []byte, b runner.Build) map[string]string {
 	if b.Platform != "" {
 		attrs["platform"] = b.Platform
 	}
+	if b.Fresh {
+		attrs["no-cache"] = "" // of all stages
+	}
 	for k, v := range b.Args {
 		attrs["build-arg:"+k] = v
 	}

@@ -112,6 +112,29 @@ func TestPush(t *testing.T) {
 	})
 }
 
+// TestFresh: a step that makes something else each time is carried out again, of all stages, and not taken from the cache.
+func TestFresh(t *testing.T) {
+	f := buildkittest.Start(t)
+	b := buildkit.NewBuilder(f.Client)
+	const content = buildkittest.Base + "RUN cat /proc/sys/kernel/random/uuid > /once\nFROM base\nCOPY services/api/main.txt /main.txt\n"
+	build := func(fresh bool) string {
+		t.Helper()
+		o := b.Run(t.Context(), task(t, content, func(b *runner.Build) { b.Push, b.Fresh = f.Registry+"/shop/api", fresh }), &runnertest.Recorder{})
+		runnertest.Want(t, o, runner.Succeeded, runner.ClassNone)
+		return o.Result.Image
+	}
+	first, cached, fresh := build(false), build(false), build(true)
+	if first != cached {
+		t.Errorf("the cache makes another image of the same: %s and %s", first, cached)
+	}
+	if fresh == first {
+		t.Errorf("nothing was carried out again: %s", fresh)
+	}
+	if after := build(false); after != fresh {
+		t.Errorf("the next build has what was there before: %s, want %s", after, fresh)
+	}
+}
+
 // TestContext: a Dockerfile that is written from its own folder.
 func TestContext(t *testing.T) {
 	f := buildkittest.Start(t)

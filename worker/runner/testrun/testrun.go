@@ -87,7 +87,7 @@ type attempt struct {
 // solve is called with the daemon's gateway and keeps what it finds in a.
 func (a *attempt) solve(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 	attrs := maps.Clone(a.attrs)
-	if a.work.Run == "" && a.work.Build.Target != "" {
+	if a.work.Run == "" && a.work.Build.Target != "" && !a.work.Build.Fresh {
 		// The stage is the test: it is built again even if nothing changed.
 		attrs["no-cache"] = a.work.Build.Target
 	}

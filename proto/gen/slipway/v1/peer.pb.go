@@ -277,7 +277,9 @@ func (x *KnownRequest) GetDigests() []string {
 type KnownResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By digest.
-	Results       map[string]*KnownResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Results map[string]*KnownResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Why a result is not there that was forgotten, by digest.
+	Forgotten     map[string]string `protobuf:"bytes,2,rep,name=forgotten,proto3" json:"forgotten,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -315,6 +317,13 @@ func (*KnownResponse) Descriptor() ([]byte, []int) {
 func (x *KnownResponse) GetResults() map[string]*KnownResult {
 	if x != nil {
 		return x.Results
+	}
+	return nil
+}
+
+func (x *KnownResponse) GetForgotten() map[string]string {
+	if x != nil {
+		return x.Forgotten
 	}
 	return nil
 }
@@ -689,12 +698,16 @@ const file_slipway_v1_peer_proto_rawDesc = "" +
 	"\x06commit\x18\x01 \x01(\tR\x06commit\"B\n" +
 	"\fKnownRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x18\n" +
-	"\adigests\x18\x02 \x03(\tR\adigests\"\xa6\x01\n" +
+	"\adigests\x18\x02 \x03(\tR\adigests\"\xac\x02\n" +
 	"\rKnownResponse\x12@\n" +
-	"\aresults\x18\x01 \x03(\v2&.slipway.v1.KnownResponse.ResultsEntryR\aresults\x1aS\n" +
+	"\aresults\x18\x01 \x03(\v2&.slipway.v1.KnownResponse.ResultsEntryR\aresults\x12F\n" +
+	"\tforgotten\x18\x02 \x03(\v2(.slipway.v1.KnownResponse.ForgottenEntryR\tforgotten\x1aS\n" +
 	"\fResultsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
-	"\x05value\x18\x02 \x01(\v2\x17.slipway.v1.KnownResultR\x05value:\x028\x01\"K\n" +
+	"\x05value\x18\x02 \x01(\v2\x17.slipway.v1.KnownResultR\x05value:\x028\x01\x1a<\n" +
+	"\x0eForgottenEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"K\n" +
 	"\vKnownResult\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12*\n" +
 	"\x06result\x18\x02 \x01(\v2\x12.slipway.v1.ResultR\x06result\"@\n" +
@@ -740,7 +753,7 @@ func file_slipway_v1_peer_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_peer_proto_rawDescData
 }
 
-var file_slipway_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_slipway_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_slipway_v1_peer_proto_goTypes = []any{
 	(*ReplayedRequest)(nil),  // 0: slipway.v1.ReplayedRequest
 	(*ReplayedResponse)(nil), // 1: slipway.v1.ReplayedResponse
@@ -755,36 +768,38 @@ var file_slipway_v1_peer_proto_goTypes = []any{
 	(*AcceptRequest)(nil),    // 10: slipway.v1.AcceptRequest
 	(*AcceptResponse)(nil),   // 11: slipway.v1.AcceptResponse
 	nil,                      // 12: slipway.v1.KnownResponse.ResultsEntry
-	nil,                      // 13: slipway.v1.HistoryResponse.TestsEntry
-	(*Result)(nil),           // 14: slipway.v1.Result
-	(*TestItem)(nil),         // 15: slipway.v1.TestItem
-	(*TestName)(nil),         // 16: slipway.v1.TestName
-	(*Origin)(nil),           // 17: slipway.v1.Origin
+	nil,                      // 13: slipway.v1.KnownResponse.ForgottenEntry
+	nil,                      // 14: slipway.v1.HistoryResponse.TestsEntry
+	(*Result)(nil),           // 15: slipway.v1.Result
+	(*TestItem)(nil),         // 16: slipway.v1.TestItem
+	(*TestName)(nil),         // 17: slipway.v1.TestName
+	(*Origin)(nil),           // 18: slipway.v1.Origin
 }
 var file_slipway_v1_peer_proto_depIdxs = []int32{
 	12, // 0: slipway.v1.KnownResponse.results:type_name -> slipway.v1.KnownResponse.ResultsEntry
-	14, // 1: slipway.v1.KnownResult.result:type_name -> slipway.v1.Result
-	13, // 2: slipway.v1.HistoryResponse.tests:type_name -> slipway.v1.HistoryResponse.TestsEntry
-	15, // 3: slipway.v1.TestHistory.items:type_name -> slipway.v1.TestItem
-	16, // 4: slipway.v1.TestHistory.held:type_name -> slipway.v1.TestName
-	17, // 5: slipway.v1.AcceptRequest.origin:type_name -> slipway.v1.Origin
-	6,  // 6: slipway.v1.KnownResponse.ResultsEntry.value:type_name -> slipway.v1.KnownResult
-	9,  // 7: slipway.v1.HistoryResponse.TestsEntry.value:type_name -> slipway.v1.TestHistory
-	0,  // 8: slipway.v1.PeerService.Replayed:input_type -> slipway.v1.ReplayedRequest
-	2,  // 9: slipway.v1.PeerService.Green:input_type -> slipway.v1.GreenRequest
-	4,  // 10: slipway.v1.PeerService.Known:input_type -> slipway.v1.KnownRequest
-	7,  // 11: slipway.v1.PeerService.History:input_type -> slipway.v1.HistoryRequest
-	10, // 12: slipway.v1.PeerService.Accept:input_type -> slipway.v1.AcceptRequest
-	1,  // 13: slipway.v1.PeerService.Replayed:output_type -> slipway.v1.ReplayedResponse
-	3,  // 14: slipway.v1.PeerService.Green:output_type -> slipway.v1.GreenResponse
-	5,  // 15: slipway.v1.PeerService.Known:output_type -> slipway.v1.KnownResponse
-	8,  // 16: slipway.v1.PeerService.History:output_type -> slipway.v1.HistoryResponse
-	11, // 17: slipway.v1.PeerService.Accept:output_type -> slipway.v1.AcceptResponse
-	13, // [13:18] is the sub-list for method output_type
-	8,  // [8:13] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	13, // 1: slipway.v1.KnownResponse.forgotten:type_name -> slipway.v1.KnownResponse.ForgottenEntry
+	15, // 2: slipway.v1.KnownResult.result:type_name -> slipway.v1.Result
+	14, // 3: slipway.v1.HistoryResponse.tests:type_name -> slipway.v1.HistoryResponse.TestsEntry
+	16, // 4: slipway.v1.TestHistory.items:type_name -> slipway.v1.TestItem
+	17, // 5: slipway.v1.TestHistory.held:type_name -> slipway.v1.TestName
+	18, // 6: slipway.v1.AcceptRequest.origin:type_name -> slipway.v1.Origin
+	6,  // 7: slipway.v1.KnownResponse.ResultsEntry.value:type_name -> slipway.v1.KnownResult
+	9,  // 8: slipway.v1.HistoryResponse.TestsEntry.value:type_name -> slipway.v1.TestHistory
+	0,  // 9: slipway.v1.PeerService.Replayed:input_type -> slipway.v1.ReplayedRequest
+	2,  // 10: slipway.v1.PeerService.Green:input_type -> slipway.v1.GreenRequest
+	4,  // 11: slipway.v1.PeerService.Known:input_type -> slipway.v1.KnownRequest
+	7,  // 12: slipway.v1.PeerService.History:input_type -> slipway.v1.HistoryRequest
+	10, // 13: slipway.v1.PeerService.Accept:input_type -> slipway.v1.AcceptRequest
+	1,  // 14: slipway.v1.PeerService.Replayed:output_type -> slipway.v1.ReplayedResponse
+	3,  // 15: slipway.v1.PeerService.Green:output_type -> slipway.v1.GreenResponse
+	5,  // 16: slipway.v1.PeerService.Known:output_type -> slipway.v1.KnownResponse
+	8,  // 17: slipway.v1.PeerService.History:output_type -> slipway.v1.HistoryResponse
+	11, // 18: slipway.v1.PeerService.Accept:output_type -> slipway.v1.AcceptResponse
+	14, // [14:19] is the sub-list for method output_type
+	9,  // [9:14] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_peer_proto_init() }
@@ -801,7 +816,7 @@ func file_slipway_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_peer_proto_rawDesc), len(file_slipway_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

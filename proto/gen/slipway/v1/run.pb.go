@@ -1228,6 +1228,113 @@ func (x *RetryResponse) GetReplayed() bool {
 	return false
 }
 
+type ForgetRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Id of the task.
+	Task string `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	// Shown to people.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetRequest) Reset() {
+	*x = ForgetRequest{}
+	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetRequest) ProtoMessage() {}
+
+func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
+func (*ForgetRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ForgetRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *ForgetRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *ForgetRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ForgetResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids of the tasks of the run whose results are forgotten.
+	Tasks         []string `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetResponse) Reset() {
+	*x = ForgetResponse{}
+	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetResponse) ProtoMessage() {}
+
+func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
+func (*ForgetResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ForgetResponse) GetTasks() []string {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
 type ExplainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Run   string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -1239,7 +1346,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	mi := &file_slipway_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1358,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	mi := &file_slipway_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1371,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ExplainRequest) GetRun() string {
@@ -1295,7 +1402,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	mi := &file_slipway_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1414,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	mi := &file_slipway_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1427,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ExplainResponse) GetRun() string {
@@ -1374,7 +1481,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_slipway_v1_run_proto_msgTypes[16]
+	mi := &file_slipway_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1493,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[16]
+	mi := &file_slipway_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1506,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Wait) GetTask() string {
@@ -1499,7 +1606,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_slipway_v1_run_proto_msgTypes[17]
+	mi := &file_slipway_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1618,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[17]
+	mi := &file_slipway_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1631,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Run) GetId() string {
@@ -1672,7 +1779,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_slipway_v1_run_proto_msgTypes[18]
+	mi := &file_slipway_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1791,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[18]
+	mi := &file_slipway_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1804,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Service) GetName() string {
@@ -1756,7 +1863,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_slipway_v1_run_proto_msgTypes[19]
+	mi := &file_slipway_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +1875,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[19]
+	mi := &file_slipway_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +1888,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Task) GetId() string {
@@ -1920,7 +2027,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_slipway_v1_run_proto_msgTypes[20]
+	mi := &file_slipway_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2039,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[20]
+	mi := &file_slipway_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2052,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Attempt) GetNumber() int32 {
@@ -2044,7 +2151,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	mi := &file_slipway_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2163,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	mi := &file_slipway_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2176,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Fence) GetEpoch() uint64 {
@@ -2103,7 +2210,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	mi := &file_slipway_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2222,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	mi := &file_slipway_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2235,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Step) GetName() string {
@@ -2192,7 +2299,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	mi := &file_slipway_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2311,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	mi := &file_slipway_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2324,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Progress) GetTaskId() string {
@@ -2261,7 +2368,7 @@ type ProgressStep struct {
 
 func (x *ProgressStep) Reset() {
 	*x = ProgressStep{}
-	mi := &file_slipway_v1_run_proto_msgTypes[24]
+	mi := &file_slipway_v1_run_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2380,7 @@ func (x *ProgressStep) String() string {
 func (*ProgressStep) ProtoMessage() {}
 
 func (x *ProgressStep) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[24]
+	mi := &file_slipway_v1_run_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2393,7 @@ func (x *ProgressStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressStep.ProtoReflect.Descriptor instead.
 func (*ProgressStep) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ProgressStep) GetId() string {
@@ -2369,7 +2476,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_slipway_v1_run_proto_msgTypes[25]
+	mi := &file_slipway_v1_run_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2381,7 +2488,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[25]
+	mi := &file_slipway_v1_run_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2394,7 +2501,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Result) GetImage() string {
@@ -2456,7 +2563,7 @@ type Diff struct {
 
 func (x *Diff) Reset() {
 	*x = Diff{}
-	mi := &file_slipway_v1_run_proto_msgTypes[26]
+	mi := &file_slipway_v1_run_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2575,7 @@ func (x *Diff) String() string {
 func (*Diff) ProtoMessage() {}
 
 func (x *Diff) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[26]
+	mi := &file_slipway_v1_run_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2588,7 @@ func (x *Diff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diff.ProtoReflect.Descriptor instead.
 func (*Diff) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Diff) GetCreated() int32 {
@@ -2544,7 +2651,7 @@ type ObjectChange struct {
 
 func (x *ObjectChange) Reset() {
 	*x = ObjectChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[27]
+	mi := &file_slipway_v1_run_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2556,7 +2663,7 @@ func (x *ObjectChange) String() string {
 func (*ObjectChange) ProtoMessage() {}
 
 func (x *ObjectChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[27]
+	mi := &file_slipway_v1_run_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2569,7 +2676,7 @@ func (x *ObjectChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectChange.ProtoReflect.Descriptor instead.
 func (*ObjectChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ObjectChange) GetObject() string {
@@ -2621,7 +2728,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[28]
+	mi := &file_slipway_v1_run_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2633,7 +2740,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[28]
+	mi := &file_slipway_v1_run_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2646,7 +2753,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -2689,7 +2796,7 @@ type TestSummary struct {
 
 func (x *TestSummary) Reset() {
 	*x = TestSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[29]
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2701,7 +2808,7 @@ func (x *TestSummary) String() string {
 func (*TestSummary) ProtoMessage() {}
 
 func (x *TestSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[29]
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2714,7 +2821,7 @@ func (x *TestSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSummary.ProtoReflect.Descriptor instead.
 func (*TestSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TestSummary) GetTotal() int32 {
@@ -2784,7 +2891,7 @@ type TestItem struct {
 
 func (x *TestItem) Reset() {
 	*x = TestItem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[30]
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2796,7 +2903,7 @@ func (x *TestItem) String() string {
 func (*TestItem) ProtoMessage() {}
 
 func (x *TestItem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[30]
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2809,7 +2916,7 @@ func (x *TestItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestItem.ProtoReflect.Descriptor instead.
 func (*TestItem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TestItem) GetName() string {
@@ -2837,7 +2944,7 @@ type TestName struct {
 
 func (x *TestName) Reset() {
 	*x = TestName{}
-	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +2956,7 @@ func (x *TestName) String() string {
 func (*TestName) ProtoMessage() {}
 
 func (x *TestName) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +2969,7 @@ func (x *TestName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestName.ProtoReflect.Descriptor instead.
 func (*TestName) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TestName) GetSuite() string {
@@ -2892,7 +2999,7 @@ type TestCase struct {
 
 func (x *TestCase) Reset() {
 	*x = TestCase{}
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2904,7 +3011,7 @@ func (x *TestCase) String() string {
 func (*TestCase) ProtoMessage() {}
 
 func (x *TestCase) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2917,7 +3024,7 @@ func (x *TestCase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestCase.ProtoReflect.Descriptor instead.
 func (*TestCase) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TestCase) GetSuite() string {
@@ -2965,7 +3072,7 @@ type Deployed struct {
 
 func (x *Deployed) Reset() {
 	*x = Deployed{}
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2977,7 +3084,7 @@ func (x *Deployed) String() string {
 func (*Deployed) ProtoMessage() {}
 
 func (x *Deployed) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2990,7 +3097,7 @@ func (x *Deployed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployed.ProtoReflect.Descriptor instead.
 func (*Deployed) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Deployed) GetState() string {
@@ -3052,7 +3159,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3064,7 +3171,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3077,7 +3184,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -3102,7 +3209,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3114,7 +3221,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3127,7 +3234,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Problem) GetPath() string {
@@ -3243,7 +3350,15 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\"N\n" +
 	"\rRetryResponse\x12!\n" +
 	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\x12\x1a\n" +
-	"\breplayed\x18\x02 \x01(\bR\breplayed\"L\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed\"o\n" +
+	"\rForgetRequest\x12\x1c\n" +
+	"\x03run\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\x1e\n" +
+	"\x04task\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x04task\x12 \n" +
+	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\"&\n" +
+	"\x0eForgetResponse\x12\x14\n" +
+	"\x05tasks\x18\x01 \x03(\tR\x05tasks\"L\n" +
 	"\x0eExplainRequest\x12\x1c\n" +
 	"\x03run\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\x1c\n" +
@@ -3477,7 +3592,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x0eOUTCOME_FAILED\x10\x02\x12\x13\n" +
 	"\x0fOUTCOME_ERRORED\x10\x03\x12\x14\n" +
 	"\x10OUTCOME_CANCELED\x10\x04\x12\x10\n" +
-	"\fOUTCOME_LOST\x10\x052\xae\x04\n" +
+	"\fOUTCOME_LOST\x10\x052\xf5\x04\n" +
 	"\n" +
 	"RunService\x12E\n" +
 	"\x06Submit\x12\x19.slipway.v1.SubmitRequest\x1a\x1a.slipway.v1.SubmitResponse\"\x04\xb0\xe3\x18\x02\x12?\n" +
@@ -3486,7 +3601,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x04List\x12\x17.slipway.v1.ListRequest\x1a\x18.slipway.v1.ListResponse\"\x04\xb0\xe3\x18\x01\x12D\n" +
 	"\x05Watch\x12\x18.slipway.v1.WatchRequest\x1a\x19.slipway.v1.WatchResponse\"\x04\xb0\xe3\x18\x010\x01\x12E\n" +
 	"\x06Cancel\x12\x19.slipway.v1.CancelRequest\x1a\x1a.slipway.v1.CancelResponse\"\x04\xb0\xe3\x18\x02\x12B\n" +
-	"\x05Retry\x12\x18.slipway.v1.RetryRequest\x1a\x19.slipway.v1.RetryResponse\"\x04\xb0\xe3\x18\x02\x12H\n" +
+	"\x05Retry\x12\x18.slipway.v1.RetryRequest\x1a\x19.slipway.v1.RetryResponse\"\x04\xb0\xe3\x18\x02\x12E\n" +
+	"\x06Forget\x12\x19.slipway.v1.ForgetRequest\x1a\x1a.slipway.v1.ForgetResponse\"\x04\xb0\xe3\x18\x02\x12H\n" +
 	"\aExplain\x12\x1a.slipway.v1.ExplainRequest\x1a\x1b.slipway.v1.ExplainResponse\"\x04\xb0\xe3\x18\x01BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
@@ -3502,7 +3618,7 @@ func file_slipway_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_slipway_v1_run_proto_goTypes = []any{
 	(WaitReason)(0),               // 0: slipway.v1.WaitReason
 	(RunState)(0),                 // 1: slipway.v1.RunState
@@ -3523,80 +3639,82 @@ var file_slipway_v1_run_proto_goTypes = []any{
 	(*CancelResponse)(nil),        // 16: slipway.v1.CancelResponse
 	(*RetryRequest)(nil),          // 17: slipway.v1.RetryRequest
 	(*RetryResponse)(nil),         // 18: slipway.v1.RetryResponse
-	(*ExplainRequest)(nil),        // 19: slipway.v1.ExplainRequest
-	(*ExplainResponse)(nil),       // 20: slipway.v1.ExplainResponse
-	(*Wait)(nil),                  // 21: slipway.v1.Wait
-	(*Run)(nil),                   // 22: slipway.v1.Run
-	(*Service)(nil),               // 23: slipway.v1.Service
-	(*Task)(nil),                  // 24: slipway.v1.Task
-	(*Attempt)(nil),               // 25: slipway.v1.Attempt
-	(*Fence)(nil),                 // 26: slipway.v1.Fence
-	(*Step)(nil),                  // 27: slipway.v1.Step
-	(*Progress)(nil),              // 28: slipway.v1.Progress
-	(*ProgressStep)(nil),          // 29: slipway.v1.ProgressStep
-	(*Result)(nil),                // 30: slipway.v1.Result
-	(*Diff)(nil),                  // 31: slipway.v1.Diff
-	(*ObjectChange)(nil),          // 32: slipway.v1.ObjectChange
-	(*FieldChange)(nil),           // 33: slipway.v1.FieldChange
-	(*TestSummary)(nil),           // 34: slipway.v1.TestSummary
-	(*TestItem)(nil),              // 35: slipway.v1.TestItem
-	(*TestName)(nil),              // 36: slipway.v1.TestName
-	(*TestCase)(nil),              // 37: slipway.v1.TestCase
-	(*Deployed)(nil),              // 38: slipway.v1.Deployed
-	(*Problems)(nil),              // 39: slipway.v1.Problems
-	(*Problem)(nil),               // 40: slipway.v1.Problem
-	nil,                           // 41: slipway.v1.Step.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
+	(*ForgetRequest)(nil),         // 19: slipway.v1.ForgetRequest
+	(*ForgetResponse)(nil),        // 20: slipway.v1.ForgetResponse
+	(*ExplainRequest)(nil),        // 21: slipway.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 22: slipway.v1.ExplainResponse
+	(*Wait)(nil),                  // 23: slipway.v1.Wait
+	(*Run)(nil),                   // 24: slipway.v1.Run
+	(*Service)(nil),               // 25: slipway.v1.Service
+	(*Task)(nil),                  // 26: slipway.v1.Task
+	(*Attempt)(nil),               // 27: slipway.v1.Attempt
+	(*Fence)(nil),                 // 28: slipway.v1.Fence
+	(*Step)(nil),                  // 29: slipway.v1.Step
+	(*Progress)(nil),              // 30: slipway.v1.Progress
+	(*ProgressStep)(nil),          // 31: slipway.v1.ProgressStep
+	(*Result)(nil),                // 32: slipway.v1.Result
+	(*Diff)(nil),                  // 33: slipway.v1.Diff
+	(*ObjectChange)(nil),          // 34: slipway.v1.ObjectChange
+	(*FieldChange)(nil),           // 35: slipway.v1.FieldChange
+	(*TestSummary)(nil),           // 36: slipway.v1.TestSummary
+	(*TestItem)(nil),              // 37: slipway.v1.TestItem
+	(*TestName)(nil),              // 38: slipway.v1.TestName
+	(*TestCase)(nil),              // 39: slipway.v1.TestCase
+	(*Deployed)(nil),              // 40: slipway.v1.Deployed
+	(*Problems)(nil),              // 41: slipway.v1.Problems
+	(*Problem)(nil),               // 42: slipway.v1.Problem
+	nil,                           // 43: slipway.v1.Step.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
 }
 var file_slipway_v1_run_proto_depIdxs = []int32{
-	22, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
-	22, // 1: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
-	22, // 2: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
-	42, // 3: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
-	22, // 4: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
-	22, // 5: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
-	24, // 6: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
-	28, // 7: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
-	22, // 8: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
-	22, // 9: slipway.v1.RetryResponse.run:type_name -> slipway.v1.Run
+	24, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
+	24, // 1: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
+	24, // 2: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
+	44, // 3: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
+	24, // 4: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
+	24, // 5: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
+	26, // 6: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
+	30, // 7: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
+	24, // 8: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
+	24, // 9: slipway.v1.RetryResponse.run:type_name -> slipway.v1.Run
 	1,  // 10: slipway.v1.ExplainResponse.state:type_name -> slipway.v1.RunState
-	21, // 11: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
+	23, // 11: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
 	0,  // 12: slipway.v1.Wait.reason:type_name -> slipway.v1.WaitReason
-	42, // 13: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
-	42, // 14: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
+	44, // 13: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
+	44, // 14: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
 	1,  // 15: slipway.v1.Run.state:type_name -> slipway.v1.RunState
-	42, // 16: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
-	42, // 17: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	24, // 18: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
-	23, // 19: slipway.v1.Run.services:type_name -> slipway.v1.Service
+	44, // 16: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
+	44, // 17: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	26, // 18: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
+	25, // 19: slipway.v1.Run.services:type_name -> slipway.v1.Service
 	2,  // 20: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
 	3,  // 21: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
-	30, // 22: slipway.v1.Task.result:type_name -> slipway.v1.Result
-	25, // 23: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
-	42, // 24: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
-	42, // 25: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
-	26, // 26: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
+	32, // 22: slipway.v1.Task.result:type_name -> slipway.v1.Result
+	27, // 23: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
+	44, // 24: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
+	44, // 25: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
+	28, // 26: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
 	4,  // 27: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
 	3,  // 28: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
-	42, // 29: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
-	42, // 30: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	42, // 31: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
-	27, // 32: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
-	36, // 33: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
-	42, // 34: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	42, // 35: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	41, // 36: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
-	29, // 37: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
-	42, // 38: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
-	42, // 39: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
-	34, // 40: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
-	38, // 41: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
-	31, // 42: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
-	32, // 43: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
-	33, // 44: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
-	37, // 45: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	35, // 46: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
-	40, // 47: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	44, // 29: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
+	44, // 30: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	44, // 31: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
+	29, // 32: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
+	38, // 33: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
+	44, // 34: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	44, // 35: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	43, // 36: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
+	31, // 37: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
+	44, // 38: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
+	44, // 39: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
+	36, // 40: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
+	40, // 41: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
+	33, // 42: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
+	34, // 43: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
+	35, // 44: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
+	39, // 45: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	37, // 46: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
+	42, // 47: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
 	5,  // 48: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
 	7,  // 49: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
 	9,  // 50: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
@@ -3604,17 +3722,19 @@ var file_slipway_v1_run_proto_depIdxs = []int32{
 	13, // 52: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
 	15, // 53: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
 	17, // 54: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
-	19, // 55: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
-	6,  // 56: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	8,  // 57: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	10, // 58: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	12, // 59: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	14, // 60: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	16, // 61: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	18, // 62: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
-	20, // 63: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
-	56, // [56:64] is the sub-list for method output_type
-	48, // [48:56] is the sub-list for method input_type
+	19, // 55: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
+	21, // 56: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
+	6,  // 57: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	8,  // 58: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	10, // 59: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	12, // 60: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	14, // 61: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	16, // 62: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	18, // 63: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
+	20, // 64: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
+	22, // 65: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
+	57, // [57:66] is the sub-list for method output_type
+	48, // [48:57] is the sub-list for method input_type
 	48, // [48:48] is the sub-list for extension type_name
 	48, // [48:48] is the sub-list for extension extendee
 	0,  // [0:48] is the sub-list for field type_name
@@ -3638,7 +3758,7 @@ func file_slipway_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_run_proto_rawDesc), len(file_slipway_v1_run_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   37,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	RunService_Watch_FullMethodName   = "/slipway.v1.RunService/Watch"
 	RunService_Cancel_FullMethodName  = "/slipway.v1.RunService/Cancel"
 	RunService_Retry_FullMethodName   = "/slipway.v1.RunService/Retry"
+	RunService_Forget_FullMethodName  = "/slipway.v1.RunService/Forget"
 	RunService_Explain_FullMethodName = "/slipway.v1.RunService/Explain"
 )
 
@@ -69,6 +70,12 @@ type RunServiceClient interface {
 	// run that the first call began. FAILED_PRECONDITION: the run goes on or succeeded, or a
 	// newer one has begun a rollout to an environment of its plan.
 	Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (*RetryResponse, error)
+	// Forget has nothing that a task of a run made stand in for later ones, nor what was made of that
+	// in the run: it is carried out again, images without what BuildKit has in its cache. Runs that go
+	// on keep what they have. It answers after that is durable; a repeat forgets what was made
+	// meanwhile, too. NOT_FOUND: there is no such run or task. FAILED_PRECONDITION: the task is
+	// always carried out.
+	Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error)
 	// Explain says of each task of a run that waits what it waits for: the one reason that
 	// would have to go away for it to go on. It reads the state as of now and changes nothing.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
@@ -161,6 +168,16 @@ func (c *runServiceClient) Retry(ctx context.Context, in *RetryRequest, opts ...
 	return out, nil
 }
 
+func (c *runServiceClient) Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ForgetResponse)
+	err := c.cc.Invoke(ctx, RunService_Forget_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *runServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExplainResponse)
@@ -211,6 +228,12 @@ type RunServiceServer interface {
 	// run that the first call began. FAILED_PRECONDITION: the run goes on or succeeded, or a
 	// newer one has begun a rollout to an environment of its plan.
 	Retry(context.Context, *RetryRequest) (*RetryResponse, error)
+	// Forget has nothing that a task of a run made stand in for later ones, nor what was made of that
+	// in the run: it is carried out again, images without what BuildKit has in its cache. Runs that go
+	// on keep what they have. It answers after that is durable; a repeat forgets what was made
+	// meanwhile, too. NOT_FOUND: there is no such run or task. FAILED_PRECONDITION: the task is
+	// always carried out.
+	Forget(context.Context, *ForgetRequest) (*ForgetResponse, error)
 	// Explain says of each task of a run that waits what it waits for: the one reason that
 	// would have to go away for it to go on. It reads the state as of now and changes nothing.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
@@ -244,6 +267,9 @@ func (UnimplementedRunServiceServer) Cancel(context.Context, *CancelRequest) (*C
 }
 func (UnimplementedRunServiceServer) Retry(context.Context, *RetryRequest) (*RetryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Retry not implemented")
+}
+func (UnimplementedRunServiceServer) Forget(context.Context, *ForgetRequest) (*ForgetResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Forget not implemented")
 }
 func (UnimplementedRunServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
@@ -388,6 +414,24 @@ func _RunService_Retry_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RunService_Forget_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForgetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).Forget(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_Forget_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).Forget(ctx, req.(*ForgetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RunService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExplainRequest)
 	if err := dec(in); err != nil {
@@ -436,6 +480,10 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Retry",
 			Handler:    _RunService_Retry_Handler,
+		},
+		{
+			MethodName: "Forget",
+			Handler:    _RunService_Forget_Handler,
 		},
 		{
 			MethodName: "Explain",

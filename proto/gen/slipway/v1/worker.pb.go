@@ -1646,7 +1646,9 @@ type BuildWork struct {
 	// Id of a secret mount in the Dockerfile → name of the secret.
 	Secrets map[string]string `protobuf:"bytes,10,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Full name of an image that the Dockerfile names → digest that it is built from.
-	Bases         map[string]string `protobuf:"bytes,11,rep,name=bases,proto3" json:"bases,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Bases map[string]string `protobuf:"bytes,11,rep,name=bases,proto3" json:"bases,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Nothing of it is taken from what BuildKit has in its cache.
+	Fresh         bool `protobuf:"varint,12,opt,name=fresh,proto3" json:"fresh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1756,6 +1758,13 @@ func (x *BuildWork) GetBases() map[string]string {
 		return x.Bases
 	}
 	return nil
+}
+
+func (x *BuildWork) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
+	}
+	return false
 }
 
 type TestWork struct {
@@ -2985,7 +2994,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x04work\"<\n" +
 	"\vSecretValue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
-	"\x05value\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05value\"\x9b\x05\n" +
+	"\x05value\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05value\"\xb1\x05\n" +
 	"\tBuildWork\x12\x14\n" +
 	"\x05paths\x18\x01 \x03(\tR\x05paths\x12\x1e\n" +
 	"\n" +
@@ -3002,7 +3011,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\acontext\x18\t \x01(\tR\acontext\x12<\n" +
 	"\asecrets\x18\n" +
 	" \x03(\v2\".slipway.v1.BuildWork.SecretsEntryR\asecrets\x126\n" +
-	"\x05bases\x18\v \x03(\v2 .slipway.v1.BuildWork.BasesEntryR\x05bases\x1a7\n" +
+	"\x05bases\x18\v \x03(\v2 .slipway.v1.BuildWork.BasesEntryR\x05bases\x12\x14\n" +
+	"\x05fresh\x18\f \x01(\bR\x05fresh\x1a7\n" +
 	"\tArgsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
