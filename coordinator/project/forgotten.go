@@ -72,7 +72,8 @@ func begun(r *run.Run, t *run.Task) time.Time {
 }
 
 // Dependents are the tasks of a run that made something of what a task made, that one too, and the digests
-// that they made it of, sorted. A test is its shards.
+// that they made it of, sorted. A test is its shards, and those of a service belong to its build, whichever stage of
+// its Dockerfile they run in.
 func Dependents(r *run.Run, task string) (tasks, digests []string) {
 	made := map[string]bool{task: true}
 	if t, ok := r.Find(task); ok && t.Spec.Kind == plan.KindGather {
@@ -82,12 +83,22 @@ func Dependents(r *run.Run, task string) (tasks, digests []string) {
 			}
 		}
 	}
-	for _, t := range r.Tasks { // each comes behind what it needs
-		if t.Spec.Digest == "" || !made[t.Spec.ID] && !slices.ContainsFunc(t.Spec.Needs, func(need string) bool { return made[need] }) {
-			continue // the release and what comes behind it are always carried out
+	for more := true; more; { // a test in a stage of its own comes before the build that it belongs to
+		more = false
+		for _, t := range r.Tasks {
+			of := slices.ContainsFunc(t.Spec.Needs, func(need string) bool { return made[need] })
+			if t.Spec.Kind == plan.KindTest || t.Spec.Kind == plan.KindGather {
+				of = of || made[plan.BuildID(t.Spec.Service)]
+			}
+			if of && t.Spec.Digest != "" && !made[t.Spec.ID] { // the release and what comes behind it are always carried out
+				made[t.Spec.ID], more = true, true
+			}
 		}
-		made[t.Spec.ID] = true
-		tasks, digests = append(tasks, t.Spec.ID), append(digests, t.Spec.Digest)
+	}
+	for _, t := range r.Tasks {
+		if made[t.Spec.ID] {
+			tasks, digests = append(tasks, t.Spec.ID), append(digests, t.Spec.Digest)
+		}
 	}
 	slices.Sort(digests)
 	return tasks, slices.Compact(digests)

@@ -17,12 +17,14 @@ func built(t *testing.T) (s *state, begin func() *run.Run, start func(r *run.Run
 	p := &plan.Plan{Tasks: []plan.Task{
 		{ID: "checkout", Kind: plan.KindCheckout},
 		{ID: "build/base", Kind: plan.KindBuild, Can: plan.CapabilityBuild, Digest: "base", Needs: []string{"checkout"}},
+		{ID: "test/api/own", Kind: plan.KindTest, Service: "api", Can: plan.CapabilityBuild, Digest: "own", Needs: []string{"checkout"}}, // in a stage of its own
 		{ID: "build/other", Kind: plan.KindBuild, Can: plan.CapabilityBuild, Digest: "other", Needs: []string{"checkout"}},
 		{ID: "build/api", Kind: plan.KindBuild, Can: plan.CapabilityBuild, Digest: "api", Needs: []string{"build/base", "checkout"}},
 		{ID: "test/api/t/1of2", Kind: plan.KindTest, Can: plan.CapabilityBuild, Digest: "t1", Needs: []string{"build/api"}},
 		{ID: "test/api/t/2of2", Kind: plan.KindTest, Can: plan.CapabilityBuild, Digest: "t2", Needs: []string{"build/api"}},
 		{ID: "test/api/t", Kind: plan.KindGather, Digest: "t", Needs: []string{"test/api/t/1of2", "test/api/t/2of2"}},
-		{ID: "release", Kind: plan.KindRelease, Needs: []string{"build/api", "build/other", "test/api/t"}},
+		{ID: "test/other/t", Kind: plan.KindTest, Service: "other", Can: plan.CapabilityBuild, Digest: "o", Needs: []string{"checkout"}},
+		{ID: "release", Kind: plan.KindRelease, Needs: []string{"build/api", "build/other", "test/api/t", "test/other/t"}},
 		{ID: "late", Kind: plan.KindRender, Digest: "never: it is behind the release", Needs: []string{"release"}},
 	}}
 	s = &state{t: t, at: time.Unix(1_000_000, 0).UTC(), State: project.New(func(string) (*plan.Plan, error) { return p, nil })}
@@ -52,8 +54,9 @@ func TestWhatWasMadeOfIt(t *testing.T) {
 	_, begin, _, _ := built(t)
 	r := begin()
 	for task, want := range map[string][]string{
-		"build/base":      {"build/base", "build/api", "test/api/t/1of2", "test/api/t/2of2", "test/api/t"},
-		"build/other":     {"build/other"},
+		"build/base":      {"build/base", "test/api/own", "build/api", "test/api/t/1of2", "test/api/t/2of2", "test/api/t"},
+		"build/other":     {"build/other", "test/other/t"},
+		"test/other/t":    {"test/other/t"},
 		"test/api/t/1of2": {"test/api/t/1of2", "test/api/t"},
 		"test/api/t":      {"test/api/t/1of2", "test/api/t/2of2", "test/api/t"},
 	} {
@@ -94,7 +97,7 @@ func TestWhatBeganBeforeItWasForgottenStandsForNothing(t *testing.T) {
 	known("t", false)
 
 	again := begin()
-	for _, task := range []string{"build/base", "build/api", "test/api/t/1of2", "test/api/t/2of2"} {
+	for _, task := range []string{"build/base", "test/api/own", "build/api", "test/api/t/1of2", "test/api/t/2of2"} {
 		start(again, task)
 		end(again, task)
 	}
