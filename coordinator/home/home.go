@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -101,20 +102,20 @@ func (h *home) Green(ctx context.Context, project, ref string) (commit string, e
 }
 
 // Known implements submit.Home.
-func (h *home) Known(ctx context.Context, project string, digests []string) (out map[string]plan.Reuse, forgotten map[string]string, err error) {
+func (h *home) Known(ctx context.Context, project string, digests []string, since time.Time) (out map[string]plan.Reuse, forgotten map[string]string, err error) {
 	out, forgotten = map[string]plan.Reuse{}, map[string]string{}
 	err = h.ask(ctx, func(tx *partition.Tx) error {
 		for _, d := range digests {
 			if k, ok := tx.Known(project, d); ok {
 				out[d] = plan.Reuse{Run: k.Run, Result: k.Result}
 			}
-			if f, ok := tx.Forgotten(project, d); ok {
+			if f, ok := tx.Forgotten(project, d, since); ok {
 				forgotten[d] = f
 			}
 		}
 		return nil
 	}, func(ctx context.Context, c pb.PeerServiceClient) error {
-		res, err := c.Known(ctx, &pb.KnownRequest{Project: project, Digests: digests})
+		res, err := c.Known(ctx, &pb.KnownRequest{Project: project, Digests: digests, Since: wire.Time(since)})
 		for d, k := range res.GetResults() {
 			out[d] = plan.Reuse{Run: k.GetRun(), Result: wire.FromResult(k.GetResult())}
 		}
@@ -136,6 +137,9 @@ func (h *home) History(ctx context.Context, project string, tests []string) (map
 		return nil
 	}, func(ctx context.Context, c pb.PeerServiceClient) error {
 		res, err := c.History(ctx, &pb.HistoryRequest{Project: project, Tests: tests})
+		if status.Code(err) == codes.Unimplemented { // an older coordinator, which teaches nothing
+			err = nil
+		}
 		for id, t := range res.GetTests() {
 			out[id] = planner.History{Items: wire.FromItems(t.GetItems()), Held: wire.FromTestNames(t.GetHeld())}
 		}
@@ -231,7 +235,7 @@ func (s *Service) Green(ctx context.Context, req *pb.GreenRequest) (*pb.GreenRes
 func (s *Service) Known(ctx context.Context, req *pb.KnownRequest) (*pb.KnownResponse, error) {
 	out := &pb.KnownResponse{Results: map[string]*pb.KnownResult{}}
 	return out, s.with(ctx, req.GetProject(), func(h submit.Home) error {
-		known, forgotten, err := h.Known(ctx, req.GetProject(), req.GetDigests())
+		known, forgotten, err := h.Known(ctx, req.GetProject(), req.GetDigests(), wire.FromTime(req.GetSince()))
 		out.Forgotten = forgotten
 		for d, k := range known {
 			out.Results[d] = &pb.KnownResult{Run: k.Run, Result: wire.Result(k.Result)}

@@ -115,6 +115,11 @@ func fit(rep run.Report) run.Report {
 	if weight(run.AttemptFinished{Attempt: rep.Attempt}) > maxEvent*3/4 {
 		rep.Attempt.Steps = nil
 	}
+	if t := rep.Result.Tests; t != nil && len(t.Items) > 0 && weightOf(rep.Result) > maxEvent/2 {
+		without := *t
+		without.Items = nil
+		rep.Result.Tests = &without
+	}
 	if weightOf(rep.Result) > maxEvent/2 {
 		r := plan.Result{Image: rep.Result.Image, Manifests: rep.Result.Manifests, Release: rep.Result.Release}
 		if t := rep.Result.Tests; t != nil {

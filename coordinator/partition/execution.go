@@ -29,6 +29,9 @@ func work(r *run.Run, t *run.Task) string {
 		return ""
 	}
 	key := r.Project + "/" + t.Spec.Digest
+	if t.Spec.Build != nil && t.Spec.Build.Fresh || t.Spec.Test != nil && t.Spec.Test.Build.Fresh { // what went on when it was forgotten is another's
+		key += " afresh"
+	}
 	if t.Spec.Render != nil {
 		if len(t.Spec.Render.Images) > 0 { // a result names but one
 			return ""
@@ -141,8 +144,11 @@ func (o *owner) conclude(x *execution) {
 		o.touch(w.r.ID, w.t.Spec.ID)
 		switch x.by.t.State {
 		case run.TaskSucceeded, run.TaskReused:
-			o.reuse(w, x.by.r.ID, x.by.t.Result)
-			continue
+			if tests := x.by.t.Result.Tests; tests == nil || tests.Failed == 0 {
+				o.reuse(w, x.by.r.ID, x.by.t.Result)
+				continue
+			}
+			o.alone[token] = true // it passed because of its own run's quarantine
 		case run.TaskFailed:
 			o.alone[token] = true
 		default:

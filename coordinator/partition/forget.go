@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -32,9 +33,10 @@ func (tx *Tx) Forget(r *run.Run, task, by, reason string) ([]string, error) {
 	return tasks, nil
 }
 
-// Forgotten says why nothing is known of a digest; not ok: something is, or never was.
-func (tx *Tx) Forgotten(name, digest string) (why string, ok bool) {
-	f, ok := tx.o.st.Project(name).Forgotten(digest)
+// Forgotten says why nothing is known of a digest; not ok: something is, or never was. With a time, why what was
+// made of it before is not to be used, if it was forgotten since.
+func (tx *Tx) Forgotten(name, digest string, since time.Time) (why string, ok bool) {
+	f, ok := tx.o.st.Project(name).Forgotten(digest, since)
 	if !ok {
 		return "", false
 	}

@@ -382,6 +382,7 @@ func (tx *Tx) Complete(ref Ref, rep run.Report) error {
 	if cur == nil {
 		return fmt.Errorf("complete %s: %w", ref.Token, ErrAborted)
 	}
+	unlisted := l.t.Spec.Test != nil && l.t.Spec.Test.Shard != nil && l.t.Spec.Test.Shard.List != "" && (rep.Result.Tests == nil || rep.Result.Tests.Listed == "")
 	rep = fit(rep)
 	a := rep.Attempt
 	switch a.Outcome {
@@ -389,6 +390,9 @@ func (tx *Tx) Complete(ref Ref, rep run.Report) error {
 	default: // lost is for the owner to say, and without an outcome the attempt would go on
 		a.Message = fmt.Sprintf("worker %s reported the outcome %q\n%s", cur.Worker, a.Outcome, a.Message)
 		a.Outcome, a.Class = run.OutcomeErrored, run.ClassInfra
+	}
+	if a.Outcome == run.OutcomeSucceeded && unlisted {
+		a.Outcome, a.Class, a.Message = run.OutcomeErrored, run.ClassInfra, "worker "+cur.Worker+" does not know lists of tests, and may have tested something else: upgrade it"
 	}
 	a.Number, a.Worker, a.Fence, a.LeasedAt = cur.Number, cur.Worker, cur.Fence, cur.LeasedAt
 	if a.StartedAt.IsZero() {

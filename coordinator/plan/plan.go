@@ -320,6 +320,7 @@ type TestSummary struct {
 	Millis   int64      `json:"millis"`
 	Failures []TestCase `json:"failures,omitempty"` // the first MaxFailures
 	Partial  bool       `json:"partial,omitempty"`  // there may be cases that are not counted: the lines of a log were read, or a report could not be
+	Listed   string     `json:"listed,omitempty"`   // of a shard that was given items: a hash of all that were listed
 	Items    []Item     `json:"items,omitempty"`    // of a shard that was given them: how long each took, sorted by name
 }
 

@@ -17,16 +17,20 @@ type Forgotten struct {
 
 // Forgotten answers why nothing is known of a digest; not ok: nobody asked for that, or something
 // was made of it since.
-func (p *Project) Forgotten(digest string) (Forgotten, bool) {
+// With a time: why what was made before that is not to be used, whatever was made since.
+func (p *Project) Forgotten(digest string, since time.Time) (Forgotten, bool) {
 	f, ok := p.forgotten[digest]
+	if !since.IsZero() {
+		return f, ok && !f.At.Before(since)
+	}
 	if k, known := p.results[digest]; known && k.At.After(f.At) {
 		return Forgotten{}, false
 	}
 	return f, ok
 }
 
-// Outdated says that a result from a time stands in for nothing.
-func (p *Project) Outdated(digest string, from time.Time) bool {
+// outdated says that a result from a time stands in for nothing.
+func (p *Project) outdated(digest string, from time.Time) bool {
 	f, ok := p.forgotten[digest]
 	return ok && !from.After(f.At)
 }
@@ -44,30 +48,38 @@ func (p *Project) remember(r *run.Run, e run.TaskFinished, at time.Time) {
 	if e.Digest == "" || e.State != run.TaskSucceeded {
 		return
 	}
-	if t, ok := r.Find(e.Task); ok && p.Outdated(e.Digest, begun(r, t)) {
+	if _, ok := p.forgotten[e.Digest]; !ok {
+		p.results[e.Digest] = Known{Run: r.ID, Result: withoutItems(e.Result), At: at}
+		return
+	}
+	if t, ok := r.Find(e.Task); ok && p.outdated(e.Digest, begun(r, t, map[string]time.Time{})) {
 		return
 	}
 	p.results[e.Digest] = Known{Run: r.ID, Result: withoutItems(e.Result), At: at}
 }
 
-// begun is when the work of a task began whose result is there, or of the oldest that it was gathered from.
-func begun(r *run.Run, t *run.Task) time.Time {
+// begun is when the work of a task began whose result is there, or that of the oldest that it was made of.
+func begun(r *run.Run, t *run.Task, seen map[string]time.Time) time.Time {
+	if at, ok := seen[t.Spec.ID]; ok {
+		return at
+	}
+	var first time.Time
 	if n := len(t.Attempts); n > 0 {
-		return t.Attempts[n-1].LeasedAt
+		first = t.Attempts[n-1].LeasedAt
 	}
-	first := r.AcceptedAt
-	if t.Spec.Kind != plan.KindGather {
-		return first
-	}
-	for i, id := range t.Spec.Needs {
-		shard, ok := r.Find(id)
-		if !ok || shard.Spec.Reuse != nil {
-			return r.AcceptedAt
+	for _, id := range t.Spec.Needs {
+		need, ok := r.Find(id)
+		if !ok || need.Spec.Digest == "" || t.Spec.Reuse != nil {
+			continue
 		}
-		if b := begun(r, shard); i == 0 || b.Before(first) {
-			first = b
+		if at := begun(r, need, seen); first.IsZero() || at.Before(first) {
+			first = at
 		}
 	}
+	if first.IsZero() { // it was reused
+		first = r.AcceptedAt
+	}
+	seen[t.Spec.ID] = first
 	return first
 }
 

@@ -76,7 +76,7 @@ func TestWhatBeganBeforeItWasForgottenStandsForNothing(t *testing.T) {
 		if _, ok := p.Known(digest); ok != want {
 			t.Errorf("%s is known: %t", digest, ok)
 		}
-		if _, ok := p.Forgotten(digest); ok == want {
+		if _, ok := p.Forgotten(digest, time.Time{}); ok == want {
 			t.Errorf("%s is forgotten: %t", digest, ok)
 		}
 	}
@@ -92,7 +92,7 @@ func TestWhatBeganBeforeItWasForgottenStandsForNothing(t *testing.T) {
 	end(r, "test/api/t/1of2")
 	known("t1", false)
 	end(r, "test/api/t/2of2")
-	known("t2", true)
+	known("t2", false) // it began later, of an image from before
 	end(r, "test/api/t")
 	known("t", false)
 
@@ -111,13 +111,13 @@ func TestWhatBeganBeforeItWasForgottenStandsForNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, _ := p.Forgotten("base")
-	if got, ok := back.Project("shop").Forgotten("base"); !ok || got != want || got.Reason != "again" {
+	want, _ := p.Forgotten("base", time.Time{})
+	if got, ok := back.Project("shop").Forgotten("base", time.Time{}); !ok || got != want || got.Reason != "again" {
 		t.Errorf("restored: %+v, want %+v", got, want)
 	}
 	e, _, _ := s.Forget(project.Retention{Results: time.Hour}, s.at.Add(2*time.Hour))
 	s.apply(e)
-	if _, ok := p.Forgotten("base"); ok {
+	if _, ok := p.Forgotten("base", time.Time{}); ok {
 		t.Error("remembered for longer than results are")
 	}
 }

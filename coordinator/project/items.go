@@ -9,6 +9,9 @@ import (
 	"github.com/slipway-build/slipway/coordinator/run"
 )
 
+// maxItems of a test are remembered, as many as one may list.
+const maxItems = 20_000
+
 // learnItems notes how long the items of a test took whose shards have all succeeded. They are
 // learned together, and not of a test that failed: when it is tried again, it is split as it
 // was, and its shards that succeeded stand. What the list does not name any more is forgotten, unless
@@ -24,6 +27,7 @@ func (p *Project) learnItems(r *run.Run, gather *run.Task, at time.Time) {
 		for _, i := range shard.Result.Tests.Items {
 			took[i.Name] = i.Millis
 		}
+		shard.Result = withoutItems(shard.Result) // they are the test's from now on
 	}
 	if len(took) == 0 {
 		return
@@ -42,6 +46,7 @@ func (p *Project) learnItems(r *run.Run, gather *run.Task, at time.Time) {
 		items = append(items, plan.Item{Name: name, Millis: millis})
 	}
 	slices.SortFunc(items, func(a, b plan.Item) int { return cmp.Compare(a.Name, b.Name) })
+	items = items[:min(len(items), maxItems)]
 	u := p.times[gather.Spec.ID]
 	u.Items, u.At = items, at
 	p.times[gather.Spec.ID] = u

@@ -165,3 +165,50 @@ func TestQuarantine(t *testing.T) {
 		}
 	}
 }
+
+// TestGather: shards add up if there are any and they listed the same; what passed because of a quarantine stands for nothing.
+func TestGather(t *testing.T) {
+	for name, c := range map[string]struct {
+		shards []*plan.TestSummary
+		want   string
+	}{
+		"two":            {[]*plan.TestSummary{{Total: 3, Passed: 2, Skipped: 1, Listed: "a"}, {Total: 1, Passed: 1, Listed: "a"}}, "succeeded 3/4 d: "},
+		"nothing listed": {[]*plan.TestSummary{{Total: 3, Passed: 3}, {Total: 1, Passed: 1}}, "succeeded 4/4 d: "},
+		"nothing told":   {[]*plan.TestSummary{nil, nil}, "succeeded 0/0 d: "},
+		"other lists":    {[]*plan.TestSummary{{Total: 3, Listed: "a"}, {Total: 1, Listed: "b"}}, "errored 0/0 : the shards did not list the same, so that some of it may be tested by none: make list print the same each time"},
+		"quarantine":     {[]*plan.TestSummary{{Total: 3, Passed: 2, Failed: 1, Failures: []plan.TestCase{{Name: "x"}}}, {Total: 1, Passed: 1}}, "succeeded 3/4 : x failed, which is in quarantine; the other 3 did not"},
+		"no names":       {[]*plan.TestSummary{{Total: 3, Passed: 2, Failed: 1}}, "succeeded 2/3 : 1 of 3 failed, all of which are in quarantine"},
+		"no shards":      {nil, "errored 0/0 : the plan has no shards that could be added up; this is a defect: please report it"},
+	} {
+		p := &plan.Plan{Tasks: []plan.Task{{ID: "checkout", Kind: plan.KindCheckout}}}
+		gather := plan.Task{ID: "test/a/t", Kind: plan.KindGather, Digest: "d", Needs: []string{"checkout"}}
+		for i := range c.shards {
+			id := fmt.Sprintf("test/a/t/%dof%d", i+1, len(c.shards))
+			p.Tasks = append(p.Tasks, plan.Task{ID: id, Kind: plan.KindTest, Can: plan.CapabilityBuild, Needs: []string{"checkout"}})
+			gather.Needs = append(gather.Needs, id)
+		}
+		p.Tasks = append(p.Tasks, gather)
+		w, err := begin(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, id := range gather.Needs {
+			done := run.TaskFinished{Run: w.r.ID, Task: id, State: run.TaskSucceeded}
+			if i > 0 {
+				done.Result.Tests = c.shards[i-1]
+			}
+			if err := w.emit(done); err != nil {
+				t.Fatal(err)
+			}
+		}
+		task, _ := w.r.Find("test/a/t")
+		done, ok := w.r.Gather(task)[0].(run.TaskFinished)
+		sum := done.Result.Tests
+		if sum == nil {
+			sum = &plan.TestSummary{}
+		}
+		if got := fmt.Sprintf("%s %d/%d %s: %s", done.State, sum.Passed, sum.Total, done.Digest, done.Message); !ok || got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}

@@ -11,13 +11,24 @@ import (
 // succeeded. Their times are those of machines side by side: the sum is what one would have taken. What
 // passed only because of a quarantine stands in for nothing.
 func (r *Run) Gather(t *Task) []Event {
-	sum := &plan.TestSummary{}
+	sum, shards := &plan.TestSummary{}, 0
+	done := TaskFinished{Run: r.ID, Task: t.Spec.ID, State: TaskErrored, Class: ClassInfra}
 	for _, id := range t.Spec.Needs {
 		shard, ok := r.Find(id)
-		if !ok || shard.Result.Tests == nil {
+		if !ok || shard.Spec.Kind != plan.KindTest {
 			continue
 		}
+		shards++
 		s := shard.Result.Tests
+		switch {
+		case s == nil:
+			continue
+		case s.Listed != "" && sum.Listed != "" && s.Listed != sum.Listed:
+			done.Class, done.Message = ClassUser, "the shards did not list the same, so that some of it may be tested by none: make list print the same each time"
+			return []Event{done}
+		case s.Listed != "":
+			sum.Listed = s.Listed
+		}
 		sum.Total += s.Total
 		sum.Passed += s.Passed
 		sum.Failed += s.Failed
@@ -26,7 +37,11 @@ func (r *Run) Gather(t *Task) []Event {
 		sum.Partial = sum.Partial || s.Partial
 		sum.Failures = append(sum.Failures, s.Failures[:min(len(s.Failures), plan.MaxFailures-len(sum.Failures))]...)
 	}
-	done := TaskFinished{Run: r.ID, Task: t.Spec.ID, State: TaskSucceeded, Result: plan.Result{Tests: sum}, Digest: t.Spec.Digest}
+	if shards == 0 {
+		done.Message = "the plan has no shards that could be added up; this is a defect: please report it"
+		return []Event{done}
+	}
+	done = TaskFinished{Run: r.ID, Task: t.Spec.ID, State: TaskSucceeded, Result: plan.Result{Tests: sum}, Digest: t.Spec.Digest}
 	if sum.Failed > 0 {
 		done.Class, done.Message, done.Digest = ClassFlaky, excuse(sum), ""
 	}
@@ -49,13 +64,16 @@ func failedCases(res plan.Result) []plan.TestName {
 // Excused says that a test failed for nothing but cases in quarantine, all of which it named.
 func Excused(t *Task, rep Report) bool {
 	a, res := rep.Attempt, rep.Result
-	if a.Class != ClassUser || res.Tests == nil || res.Tests.Partial || res.Tests.Failed == 0 || res.Tests.Failed > len(res.Tests.Failures) {
+	if a.Class != ClassUser || res.Tests == nil || res.Tests.Partial || res.Tests.Failed <= 0 || res.Tests.Failed > len(res.Tests.Failures) {
 		return false
 	}
 	return !slices.ContainsFunc(failedCases(res), func(n plan.TestName) bool { return !t.Spec.Quarantine.Holds(n) })
 }
 
 func excuse(s *plan.TestSummary) string {
+	if len(s.Failures) == 0 {
+		return fmt.Sprintf("%d of %d failed, all of which are in quarantine", s.Failed, s.Total)
+	}
 	f := s.Failures[0]
 	name := plan.TestName{Suite: f.Suite, Name: f.Name}.String()
 	if s.Failed == 1 {

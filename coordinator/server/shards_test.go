@@ -20,6 +20,7 @@ type shards struct {
 	mu     sync.Mutex
 	took   map[int32]int64 // by number
 	fails  int32           // the number of one that fails
+	listed string
 	grants map[string]*pb.ShardWork
 }
 
@@ -36,7 +37,7 @@ func (s *shards) handle(ctx context.Context, l *session.Lease) *pb.Completion {
 		c.Outcome, c.FailureClass, c.Message = pb.Outcome_OUTCOME_FAILED, pb.FailureClass_FAILURE_CLASS_USER, "exit code 1"
 		return c
 	}
-	c.Result = &pb.Result{Tests: &pb.TestSummary{Total: 3, Passed: 2, Skipped: 1, Millis: s.took[w.GetNumber()], Items: []*pb.TestItem{{Name: fmt.Sprint("item", w.GetNumber()), Millis: s.took[w.GetNumber()]}}}}
+	c.Result = &pb.Result{Tests: &pb.TestSummary{Total: 3, Passed: 2, Skipped: 1, Millis: s.took[w.GetNumber()], Listed: s.listed, Items: []*pb.TestItem{{Name: fmt.Sprint("item", w.GetNumber()), Millis: s.took[w.GetNumber()]}}}}
 	return c
 }
 
@@ -64,7 +65,7 @@ func TestShardsAreSplitByWhatTheyTook(t *testing.T) {
 	f := start(t)
 	write(t, f.repo, "slipway.yaml", strings.Replace(pipelineFile, `{ run: "true" }`, `{ run: "true", list: ls, shards: auto }`, 1))
 	commitAll(t, f.repo)
-	w := &shards{took: map[int32]int64{1: 70_000, 2: 50_000, 3: 40_000, 4: 1000}, grants: map[string]*pb.ShardWork{}}
+	w := &shards{took: map[int32]int64{1: 70_000, 2: 50_000, 3: 40_000, 4: 1000}, grants: map[string]*pb.ShardWork{}, listed: "a hash"}
 	stop := f.work(t, w.handle)
 	first := f.end(t, f.submit(t, "k1").GetId())
 	want := map[string]*pb.ShardWork{}
@@ -75,7 +76,7 @@ func TestShardsAreSplitByWhatTheyTook(t *testing.T) {
 		t.Errorf("shards of a test that was not measured (-want +got):\n%s", d)
 	}
 	whole := taskOf(t, first, "test/api/unit")
-	if d := cmp.Diff(&pb.TestSummary{Total: 12, Passed: 8, Skipped: 4, Millis: 161_000}, whole.GetResult().GetTests(), protocmp.Transform()); d != "" || whole.GetState() != pb.TaskState_TASK_STATE_SUCCEEDED {
+	if d := cmp.Diff(&pb.TestSummary{Total: 12, Passed: 8, Skipped: 4, Millis: 161_000, Listed: "a hash"}, whole.GetResult().GetTests(), protocmp.Transform()); d != "" || whole.GetState() != pb.TaskState_TASK_STATE_SUCCEEDED {
 		t.Errorf("the test is %s, with (-want +got):\n%s", whole.GetState(), d)
 	}
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -53,17 +55,35 @@ func (s *Submitter) Retry(ctx context.Context, old *run.Run, key, by string) (id
 	})
 }
 
-// forgotten is why nothing is known of digests of a plan that something was made of before.
-func (s *Submitter) forgotten(ctx context.Context, home Home, p plan.Plan) (map[string]string, error) {
+// forgotten is why what tasks of a plan made stands for nothing, by their ids: it was forgotten since. Where that is
+// what a test found, it is so of each of its shards.
+func (s *Submitter) forgotten(ctx context.Context, home Home, p plan.Plan, since time.Time) (map[string]string, error) {
 	var digests []string
 	for _, t := range p.Tasks {
 		if t.Digest != "" {
 			digests = append(digests, t.Digest)
 		}
 	}
-	_, forgotten, err := home.Known(ctx, p.Project, digests)
-	return forgotten, err
+	_, why, err := home.Known(ctx, p.Project, digests, since)
+	out := map[string]string{}
+	for _, t := range p.Tasks {
+		if why[t.Digest] == "" {
+			continue
+		}
+		out[t.ID] = why[t.Digest]
+		if t.Kind == plan.KindGather {
+			for _, need := range t.Needs {
+				if isShard(need) {
+					out[need] = why[t.Digest]
+				}
+			}
+		}
+	}
+	return out, err
 }
+
+// isShard says that a task is a test, by its id: of what gathers, a shard.
+func isShard(id string) bool { return strings.HasPrefix(id, "test/") }
 
 // afresh has a task take nothing from what BuildKit has in its cache.
 func afresh(t *plan.Task) {
@@ -88,7 +108,7 @@ func Overtaken(old, newer, environment string) error {
 // there. What rests on something that is gone is made anew too.
 func (s *Submitter) again(ctx context.Context, home Home, old *run.Run) (plan.Plan, error) {
 	p := Again(old)
-	forgotten, err := s.forgotten(ctx, home, p)
+	forgotten, err := s.forgotten(ctx, home, p, old.AcceptedAt)
 	if err != nil {
 		return plan.Plan{}, err
 	}
@@ -100,7 +120,7 @@ func (s *Submitter) again(ctx context.Context, home Home, old *run.Run) (plan.Pl
 		if t.Reuse == nil {
 			continue
 		}
-		if forgotten[t.Digest] != "" {
+		if forgotten[t.ID] != "" {
 			gone[t.ID] = true
 			continue
 		}
@@ -122,9 +142,12 @@ func (s *Submitter) again(ctx context.Context, home Home, old *run.Run) (plan.Pl
 		if t.Reuse != nil && (gone[t.ID] || slices.ContainsFunc(t.Needs, func(need string) bool { return gone[need] })) {
 			gone[t.ID], t.Reuse, t.Reason = true, nil, "what run "+old.ID+" left of it is gone"
 		}
-		if why := forgotten[t.Digest]; why != "" {
+		if why := forgotten[t.ID]; why != "" {
 			t.Reason = why
 			afresh(t)
+		}
+		if t.Kind == plan.KindGather && t.Reuse == nil && !slices.ContainsFunc(t.Needs, isShard) {
+			return plan.Plan{}, fmt.Errorf("%w: what run %s knew of %s is gone, and its plan does not say how it is tested; run its commit anew", ErrNoRetry, old.ID, t.ID)
 		}
 	}
 	return p, nil
@@ -139,7 +162,7 @@ func Again(old *run.Run) plan.Plan {
 	for i := range p.Tasks {
 		spec := &p.Tasks[i]
 		t, ok := old.Find(spec.ID)
-		if !ok || t.State != run.TaskSucceeded {
+		if !ok || t.State != run.TaskSucceeded || t.Result.Tests != nil && t.Result.Tests.Failed > 0 { // the last passed because of a quarantine
 			continue
 		}
 		switch spec.Kind {

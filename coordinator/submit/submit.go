@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -66,7 +67,8 @@ type Home interface {
 	// Green is the last commit of a ref whose run succeeded; empty: none.
 	Green(ctx context.Context, project, ref string) (string, error)
 	// Known answers the results of those digests that have one, and why others have none any more.
-	Known(ctx context.Context, project string, digests []string) (known map[string]plan.Reuse, forgotten map[string]string, err error)
+	// Those that were forgotten since a time are among the latter even if something was made of them again.
+	Known(ctx context.Context, project string, digests []string, since time.Time) (known map[string]plan.Reuse, forgotten map[string]string, err error)
 	// History answers what runs have taught about those tests that there is something to say of.
 	History(ctx context.Context, project string, tests []string) (map[string]planner.History, error)
 	// Accept makes a run of a plan, whose bytes are stored.
@@ -319,7 +321,7 @@ func (s *Submitter) decide(ctx context.Context, home Home, in planner.Input) (pl
 	if len(problems) > 0 {
 		return plan.Plan{}, &ProblemsError{problems}
 	}
-	known, forgotten, err := home.Known(ctx, p.Project, slices.Sorted(maps.Keys(asked)))
+	known, forgotten, err := home.Known(ctx, p.Project, slices.Sorted(maps.Keys(asked)), time.Time{})
 	if err != nil || len(known)+len(forgotten) == 0 {
 		return p, err
 	}

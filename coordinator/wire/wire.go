@@ -154,7 +154,7 @@ func Result(r plan.Result) *pb.Result {
 		for _, f := range t.Failures {
 			out.Tests.Failures = append(out.Tests.Failures, &pb.TestCase{Suite: f.Suite, Name: f.Name, Millis: f.Millis, Output: f.Output})
 		}
-		out.Tests.Partial, out.Tests.Items = t.Partial, Items(t.Items)
+		out.Tests.Partial, out.Tests.Listed, out.Tests.Items = t.Partial, t.Listed, Items(t.Items)
 	}
 	if d := r.Deploy; d != nil {
 		out.Deploy = &pb.Deployed{State: d.State, Simulated: d.Simulated, Http: int32(d.HTTP), Written: int32(d.Written), Pruned: d.Pruned, Replicas: int32(d.Replicas), Adopted: d.Adopted}
@@ -220,7 +220,7 @@ func FromResult(r *pb.Result) plan.Result {
 		for _, f := range t.GetFailures() {
 			out.Tests.Failures = append(out.Tests.Failures, plan.TestCase{Suite: f.GetSuite(), Name: f.GetName(), Millis: f.GetMillis(), Output: f.GetOutput()})
 		}
-		out.Tests.Partial, out.Tests.Items = t.GetPartial(), FromItems(t.GetItems())
+		out.Tests.Partial, out.Tests.Listed, out.Tests.Items = t.GetPartial(), t.GetListed(), FromItems(t.GetItems())
 	}
 	if d := r.GetDeploy(); d != nil {
 		out.Deploy = &plan.Deployed{

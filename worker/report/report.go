@@ -21,9 +21,10 @@ import (
 
 // Limits of a completion, as the protocol states them.
 const (
-	maxMessage = 16 << 10
-	maxSteps   = 500
-	maxItems   = 1000
+	maxMessage   = 16 << 10
+	maxSteps     = 500
+	maxItems     = 1000
+	maxItemBytes = 96 << 10
 )
 
 // Task is the attempt that g grants. Work is nil when this worker does not know the
@@ -135,7 +136,7 @@ func result(r runner.Result) *pb.Result {
 		return nil
 	}
 	if out.Tests != nil {
-		out.Tests.Items = items(r.Items)
+		out.Tests.Items, out.Tests.Listed = items(r.Items), r.Listed
 	}
 	return out
 }
@@ -157,6 +158,13 @@ func tests(s *testreport.Summary) *pb.TestSummary {
 
 // items are what fits; of too many those that take longest, for the others count as the average.
 func items(list []split.Item) []*pb.TestItem {
+	size := 0
+	for _, i := range list {
+		size += len(i.Name) + 16
+	}
+	if size > maxItemBytes {
+		list = list[:0:0] // names are long; nothing is learned
+	}
 	if len(list) > maxItems {
 		list = slices.Clone(list)
 		slices.SortFunc(list, func(a, b split.Item) int { return cmp.Or(cmp.Compare(b.Took, a.Took), cmp.Compare(a.Name, b.Name)) })

@@ -215,6 +215,7 @@ type Result struct {
 	Manifests string              // digest of the blob
 	Tests     *testreport.Summary // counts
 	Items     []split.Item        // of a shard that was given them: what each took
+	Listed    string              // of a shard with a list: a hash of all that was listed
 }
 
 // Progress is the present state of a step of a running attempt.

@@ -4,6 +4,8 @@ package split
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -53,6 +55,15 @@ func List(printed []byte) ([]string, error) {
 		return nil, fmt.Errorf("it named %d items, at most %d", len(out), MaxItems)
 	}
 	return out, nil
+}
+
+// Hash of a list: shards that made the same one have the same.
+func Hash(items []string) string {
+	h := sha256.New()
+	for _, name := range items {
+		h.Write([]byte(name + "\n")) // a Hash never fails
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // Part are the items of one shard of several, sorted; number counts from 1. Items are given out by

@@ -111,7 +111,7 @@ func (g *goEvents) summary() (Summary, error) {
 		}
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].order < all[j].order })
-	s := Summary{Duration: g.total}
+	s := Summary{Duration: g.total, Partial: g.cut(all)}
 	var errs []error
 	for _, t := range all {
 		st, output := t.status, string(t.output)
@@ -143,4 +143,23 @@ func took(all []*goTest) []Took {
 		}
 	}
 	return out
+}
+
+// cut says that tests may be missing: a process of a package did not end as one does whose tests have failed, as after
+// a panic, which takes all tests behind it along.
+func (g *goEvents) cut(all []*goTest) bool {
+	for _, t := range all {
+		text := string(t.output)
+		if strings.Contains(text, "\npanic: ") || strings.HasPrefix(text, "panic: ") || strings.Contains(text, "test timed out after") {
+			return true
+		}
+		_, status, ok := strings.Cut(text, "exit status ")
+		if t.name == "" && ok && !strings.HasPrefix(status, "1\n") {
+			return true
+		}
+		if t.name != "" && !t.done {
+			return true
+		}
+	}
+	return false
 }

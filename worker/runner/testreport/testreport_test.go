@@ -60,7 +60,7 @@ func TestGoEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := testreport.Summary{
-		Total: 5, Passed: 1, Failed: 3, Skipped: 1, Duration: 500 * time.Millisecond,
+		Total: 5, Passed: 1, Failed: 3, Skipped: 1, Duration: 500 * time.Millisecond, Partial: true, // one did not end
 		Failures: []testreport.Case{
 			{Suite: "shop/money", Name: "TestRound", Duration: 20 * time.Millisecond, Output: "    money_test.go:9: got 3, want 2"},
 			{Suite: "shop/broken", Name: "(package)", Output: "broken.go:3: undefined: x"},
@@ -73,6 +73,29 @@ func TestGoEvents(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestWhatAPanicTakesAlong: the tests behind one that panicked are not in the events, and so not all is known.
+func TestWhatAPanicTakesAlong(t *testing.T) {
+	for name, c := range map[string]struct {
+		output, pkg string
+		want        bool
+	}{
+		"it failed":     {"    a_test.go:9: no\\n--- FAIL: TestA (0.00s)\\n", "FAIL\\nexit status 1\\n", false},
+		"it panicked":   {"--- FAIL: TestA (0.00s)\\npanic: no [recovered]\\n", "FAIL\\nexit status 2\\n", true},
+		"os.Exit(3)":    {"--- FAIL: TestA (0.00s)\\n", "exit status 3\\n", true},
+		"its own panic": {"it says panic: and goes on\\n", "FAIL\\nexit status 1\\n", false},
+	} {
+		got, err := testreport.Parse([]byte(`{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"` + c.output + `"}
+{"Action":"fail","Package":"p","Test":"TestA","Elapsed":0.01}
+{"Action":"output","Package":"p","Output":"` + c.pkg + `"}
+{"Action":"fail","Package":"p","Elapsed":0.02}
+`))
+		if err != nil || got.Failed != 1 || got.Partial != c.want {
+			t.Errorf("%s: partial %t, want %t; %+v, %v", name, got.Partial, c.want, got, err)
+		}
 	}
 }
 

@@ -48,13 +48,12 @@ func (a *attempt) broken(ctx context.Context, err error, where buildkit.Where) r
 // passed; a report may say no as well, for commands that hide the exit code of others.
 func (a *attempt) judge() runner.Outcome {
 	if a.work.Shard != nil && len(a.items) == 0 {
-		return runner.Outcome{Kind: runner.Succeeded, Message: "there are fewer tests than shards: nothing was left for this one", Result: runner.Result{Tests: &testreport.Summary{}}}
+		return runner.Outcome{Kind: runner.Succeeded, Message: "there are fewer tests than shards: nothing was left for this one", Result: runner.Result{Tests: &testreport.Summary{}, Listed: a.listed}}
 	}
 	sum, problems := a.summary()
 	o := runner.Outcome{Kind: runner.Succeeded, Result: runner.Result{Tests: &sum}}
-	if a.work.Shard != nil {
-		o.Result.Items = a.times(sum.Took)
-	}
+	// Tools end with 1, or with how many cases failed; any other code has a reason that no report tells.
+	sum.Partial = sum.Partial || a.exit > 1 && int(a.exit) != sum.Failed
 	switch {
 	case a.exit == exitKilled:
 		o.Kind, o.Class = runner.Failed, runner.ClassOOM
@@ -77,6 +76,9 @@ func (a *attempt) judge() runner.Outcome {
 		o.Message = "passed"
 	}
 	o.Message += problems
+	if a.work.Shard != nil && o.Kind == runner.Succeeded {
+		o.Result.Items, o.Result.Listed = a.times(sum.Took), a.listed
+	}
 	return o
 }
 

@@ -51,6 +51,7 @@ func (a *attempt) given(ctx context.Context, c gateway.Client, stage gateway.Ref
 		step.End(err.Error())
 		return nil, &listError{message: fmt.Sprintf("list: `%s`: %v; it must print what there is to test, each on a line", shard.List, err)}
 	}
+	a.listed = split.Hash(all)
 	a.items = split.Part(all, shard.Usual, shard.Number, shard.Of)
 	fmt.Fprintf(step, "shard %d of %d is given %d of %d tests; %s\n", shard.Number, shard.Of, len(a.items), len(all), measured(all, shard.Usual))
 	step.End("")

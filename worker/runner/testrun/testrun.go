@@ -80,8 +80,9 @@ type attempt struct {
 	output  []byte // of the command or the stage
 	reports []report
 
-	items []string      // those of a shard that is given them
-	took  time.Duration // by the command
+	listed string        // a hash of all that a shard's list named
+	items  []string      // those of a shard that is given them
+	took   time.Duration // by the command
 }
 
 // solve is called with the daemon's gateway and keeps what it finds in a.

@@ -9,6 +9,7 @@ package slipwayv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -223,9 +224,11 @@ func (x *GreenResponse) GetCommit() string {
 }
 
 type KnownRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
-	Digests       []string               `protobuf:"bytes,2,rep,name=digests,proto3" json:"digests,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Project string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Digests []string               `protobuf:"bytes,2,rep,name=digests,proto3" json:"digests,omitempty"`
+	// Set: what was forgotten since is told even if something was made of it again.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -270,6 +273,13 @@ func (x *KnownRequest) GetProject() string {
 func (x *KnownRequest) GetDigests() []string {
 	if x != nil {
 		return x.Digests
+	}
+	return nil
+}
+
+func (x *KnownRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
 	}
 	return nil
 }
@@ -684,7 +694,7 @@ var File_slipway_v1_peer_proto protoreflect.FileDescriptor
 const file_slipway_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"\x15slipway/v1/peer.proto\x12\n" +
-	"slipway.v1\x1a\x15slipway/v1/auth.proto\x1a\x18slipway/v1/journal.proto\x1a\x14slipway/v1/run.proto\"`\n" +
+	"slipway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15slipway/v1/auth.proto\x1a\x18slipway/v1/journal.proto\x1a\x14slipway/v1/run.proto\"`\n" +
 	"\x0fReplayedRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12!\n" +
@@ -695,10 +705,11 @@ const file_slipway_v1_peer_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x10\n" +
 	"\x03ref\x18\x02 \x01(\tR\x03ref\"'\n" +
 	"\rGreenResponse\x12\x16\n" +
-	"\x06commit\x18\x01 \x01(\tR\x06commit\"B\n" +
+	"\x06commit\x18\x01 \x01(\tR\x06commit\"t\n" +
 	"\fKnownRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x18\n" +
-	"\adigests\x18\x02 \x03(\tR\adigests\"\xac\x02\n" +
+	"\adigests\x18\x02 \x03(\tR\adigests\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xac\x02\n" +
 	"\rKnownResponse\x12@\n" +
 	"\aresults\x18\x01 \x03(\v2&.slipway.v1.KnownResponse.ResultsEntryR\aresults\x12F\n" +
 	"\tforgotten\x18\x02 \x03(\v2(.slipway.v1.KnownResponse.ForgottenEntryR\tforgotten\x1aS\n" +
@@ -755,51 +766,53 @@ func file_slipway_v1_peer_proto_rawDescGZIP() []byte {
 
 var file_slipway_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_slipway_v1_peer_proto_goTypes = []any{
-	(*ReplayedRequest)(nil),  // 0: slipway.v1.ReplayedRequest
-	(*ReplayedResponse)(nil), // 1: slipway.v1.ReplayedResponse
-	(*GreenRequest)(nil),     // 2: slipway.v1.GreenRequest
-	(*GreenResponse)(nil),    // 3: slipway.v1.GreenResponse
-	(*KnownRequest)(nil),     // 4: slipway.v1.KnownRequest
-	(*KnownResponse)(nil),    // 5: slipway.v1.KnownResponse
-	(*KnownResult)(nil),      // 6: slipway.v1.KnownResult
-	(*HistoryRequest)(nil),   // 7: slipway.v1.HistoryRequest
-	(*HistoryResponse)(nil),  // 8: slipway.v1.HistoryResponse
-	(*TestHistory)(nil),      // 9: slipway.v1.TestHistory
-	(*AcceptRequest)(nil),    // 10: slipway.v1.AcceptRequest
-	(*AcceptResponse)(nil),   // 11: slipway.v1.AcceptResponse
-	nil,                      // 12: slipway.v1.KnownResponse.ResultsEntry
-	nil,                      // 13: slipway.v1.KnownResponse.ForgottenEntry
-	nil,                      // 14: slipway.v1.HistoryResponse.TestsEntry
-	(*Result)(nil),           // 15: slipway.v1.Result
-	(*TestItem)(nil),         // 16: slipway.v1.TestItem
-	(*TestName)(nil),         // 17: slipway.v1.TestName
-	(*Origin)(nil),           // 18: slipway.v1.Origin
+	(*ReplayedRequest)(nil),       // 0: slipway.v1.ReplayedRequest
+	(*ReplayedResponse)(nil),      // 1: slipway.v1.ReplayedResponse
+	(*GreenRequest)(nil),          // 2: slipway.v1.GreenRequest
+	(*GreenResponse)(nil),         // 3: slipway.v1.GreenResponse
+	(*KnownRequest)(nil),          // 4: slipway.v1.KnownRequest
+	(*KnownResponse)(nil),         // 5: slipway.v1.KnownResponse
+	(*KnownResult)(nil),           // 6: slipway.v1.KnownResult
+	(*HistoryRequest)(nil),        // 7: slipway.v1.HistoryRequest
+	(*HistoryResponse)(nil),       // 8: slipway.v1.HistoryResponse
+	(*TestHistory)(nil),           // 9: slipway.v1.TestHistory
+	(*AcceptRequest)(nil),         // 10: slipway.v1.AcceptRequest
+	(*AcceptResponse)(nil),        // 11: slipway.v1.AcceptResponse
+	nil,                           // 12: slipway.v1.KnownResponse.ResultsEntry
+	nil,                           // 13: slipway.v1.KnownResponse.ForgottenEntry
+	nil,                           // 14: slipway.v1.HistoryResponse.TestsEntry
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Result)(nil),                // 16: slipway.v1.Result
+	(*TestItem)(nil),              // 17: slipway.v1.TestItem
+	(*TestName)(nil),              // 18: slipway.v1.TestName
+	(*Origin)(nil),                // 19: slipway.v1.Origin
 }
 var file_slipway_v1_peer_proto_depIdxs = []int32{
-	12, // 0: slipway.v1.KnownResponse.results:type_name -> slipway.v1.KnownResponse.ResultsEntry
-	13, // 1: slipway.v1.KnownResponse.forgotten:type_name -> slipway.v1.KnownResponse.ForgottenEntry
-	15, // 2: slipway.v1.KnownResult.result:type_name -> slipway.v1.Result
-	14, // 3: slipway.v1.HistoryResponse.tests:type_name -> slipway.v1.HistoryResponse.TestsEntry
-	16, // 4: slipway.v1.TestHistory.items:type_name -> slipway.v1.TestItem
-	17, // 5: slipway.v1.TestHistory.held:type_name -> slipway.v1.TestName
-	18, // 6: slipway.v1.AcceptRequest.origin:type_name -> slipway.v1.Origin
-	6,  // 7: slipway.v1.KnownResponse.ResultsEntry.value:type_name -> slipway.v1.KnownResult
-	9,  // 8: slipway.v1.HistoryResponse.TestsEntry.value:type_name -> slipway.v1.TestHistory
-	0,  // 9: slipway.v1.PeerService.Replayed:input_type -> slipway.v1.ReplayedRequest
-	2,  // 10: slipway.v1.PeerService.Green:input_type -> slipway.v1.GreenRequest
-	4,  // 11: slipway.v1.PeerService.Known:input_type -> slipway.v1.KnownRequest
-	7,  // 12: slipway.v1.PeerService.History:input_type -> slipway.v1.HistoryRequest
-	10, // 13: slipway.v1.PeerService.Accept:input_type -> slipway.v1.AcceptRequest
-	1,  // 14: slipway.v1.PeerService.Replayed:output_type -> slipway.v1.ReplayedResponse
-	3,  // 15: slipway.v1.PeerService.Green:output_type -> slipway.v1.GreenResponse
-	5,  // 16: slipway.v1.PeerService.Known:output_type -> slipway.v1.KnownResponse
-	8,  // 17: slipway.v1.PeerService.History:output_type -> slipway.v1.HistoryResponse
-	11, // 18: slipway.v1.PeerService.Accept:output_type -> slipway.v1.AcceptResponse
-	14, // [14:19] is the sub-list for method output_type
-	9,  // [9:14] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	15, // 0: slipway.v1.KnownRequest.since:type_name -> google.protobuf.Timestamp
+	12, // 1: slipway.v1.KnownResponse.results:type_name -> slipway.v1.KnownResponse.ResultsEntry
+	13, // 2: slipway.v1.KnownResponse.forgotten:type_name -> slipway.v1.KnownResponse.ForgottenEntry
+	16, // 3: slipway.v1.KnownResult.result:type_name -> slipway.v1.Result
+	14, // 4: slipway.v1.HistoryResponse.tests:type_name -> slipway.v1.HistoryResponse.TestsEntry
+	17, // 5: slipway.v1.TestHistory.items:type_name -> slipway.v1.TestItem
+	18, // 6: slipway.v1.TestHistory.held:type_name -> slipway.v1.TestName
+	19, // 7: slipway.v1.AcceptRequest.origin:type_name -> slipway.v1.Origin
+	6,  // 8: slipway.v1.KnownResponse.ResultsEntry.value:type_name -> slipway.v1.KnownResult
+	9,  // 9: slipway.v1.HistoryResponse.TestsEntry.value:type_name -> slipway.v1.TestHistory
+	0,  // 10: slipway.v1.PeerService.Replayed:input_type -> slipway.v1.ReplayedRequest
+	2,  // 11: slipway.v1.PeerService.Green:input_type -> slipway.v1.GreenRequest
+	4,  // 12: slipway.v1.PeerService.Known:input_type -> slipway.v1.KnownRequest
+	7,  // 13: slipway.v1.PeerService.History:input_type -> slipway.v1.HistoryRequest
+	10, // 14: slipway.v1.PeerService.Accept:input_type -> slipway.v1.AcceptRequest
+	1,  // 15: slipway.v1.PeerService.Replayed:output_type -> slipway.v1.ReplayedResponse
+	3,  // 16: slipway.v1.PeerService.Green:output_type -> slipway.v1.GreenResponse
+	5,  // 17: slipway.v1.PeerService.Known:output_type -> slipway.v1.KnownResponse
+	8,  // 18: slipway.v1.PeerService.History:output_type -> slipway.v1.HistoryResponse
+	11, // 19: slipway.v1.PeerService.Accept:output_type -> slipway.v1.AcceptResponse
+	15, // [15:20] is the sub-list for method output_type
+	10, // [10:15] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_peer_proto_init() }

@@ -2789,7 +2789,9 @@ type TestSummary struct {
 	// Of a shard that was given them: how long each took.
 	Items []*TestItem `protobuf:"bytes,7,rep,name=items,proto3" json:"items,omitempty"`
 	// There may be cases that are not counted: the lines of a log were read, or a report could not be.
-	Partial       bool `protobuf:"varint,8,opt,name=partial,proto3" json:"partial,omitempty"`
+	Partial bool `protobuf:"varint,8,opt,name=partial,proto3" json:"partial,omitempty"`
+	// Of a shard that was given items: a hash of all that were listed.
+	Listed        string `protobuf:"bytes,9,opt,name=listed,proto3" json:"listed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2878,6 +2880,13 @@ func (x *TestSummary) GetPartial() bool {
 		return x.Partial
 	}
 	return false
+}
+
+func (x *TestSummary) GetListed() string {
+	if x != nil {
+		return x.Listed
+	}
+	return ""
 }
 
 // TestItem is one of the parts of a test that its list names.
@@ -3501,7 +3510,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\vFieldChange\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x03 \x01(\tR\x02to\"\xfd\x01\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\"\x95\x02\n" +
 	"\vTestSummary\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x05R\x05total\x12\x16\n" +
 	"\x06passed\x18\x02 \x01(\x05R\x06passed\x12\x16\n" +
@@ -3510,7 +3519,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x06millis\x18\x05 \x01(\x03R\x06millis\x120\n" +
 	"\bfailures\x18\x06 \x03(\v2\x14.slipway.v1.TestCaseR\bfailures\x12*\n" +
 	"\x05items\x18\a \x03(\v2\x14.slipway.v1.TestItemR\x05items\x12\x18\n" +
-	"\apartial\x18\b \x01(\bR\apartial\"6\n" +
+	"\apartial\x18\b \x01(\bR\apartial\x12\x16\n" +
+	"\x06listed\x18\t \x01(\tR\x06listed\"6\n" +
 	"\bTestItem\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06millis\x18\x02 \x01(\x03R\x06millis\"J\n" +
