@@ -68,16 +68,16 @@ type owner struct {
 	events  []run.Event
 	size    int
 	replies []answer
-	after   []func()           // acts, once the batch is durable
-	touched map[string]int     // run → its place in changes
-	changes []change           //
-	dirty   map[string]bool    // runs whose consequences were not said yet
-	moved   map[string]bool    // runs with events other than AttemptStarted
-	left    []run.RolloutLeft  // locks that became free
-	ended   []run.TaskFinished // whose meaning for test cases was not said yet
-	over    []*execution       // that have ended and that somebody waited for
-	broken  error              // state and event do not fit: a defect
-	patient int                // commands whose answers nobody waits for
+	after   []func()          // acts, once the batch is durable
+	touched map[string]int    // run → its place in changes
+	changes []change          //
+	dirty   map[string]bool   // runs whose consequences were not said yet
+	moved   map[string]bool   // runs with events other than AttemptStarted
+	left    []run.RolloutLeft // locks that became free
+	ended   []*waiting        // tests whose meaning for test cases was not said yet
+	over    []*execution      // that have ended and that somebody waited for
+	broken  error             // state and event do not fit: a defect
+	patient int               // commands whose answers nobody waits for
 }
 
 type answer struct {

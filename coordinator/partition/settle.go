@@ -48,7 +48,6 @@ func (o *owner) emit(events ...run.Event) {
 		case run.TaskFinished:
 			task = e.Task
 			o.finished(id, task)
-			o.ended = append(o.ended, e)
 		case run.TaskRetried:
 			task = e.Task
 		case run.RolloutLeft:
@@ -82,8 +81,9 @@ func (o *owner) settle() {
 		}
 		ended := o.ended
 		o.ended = nil
-		for _, e := range ended {
-			o.judge(e)
+		for _, w := range ended {
+			o.emit(o.st.Project(w.r.Project).Judge(w.r, w.t, o.at)...)
+			o.judged(w.r, w.t)
 		}
 		over := o.over
 		o.over = nil
@@ -94,18 +94,6 @@ func (o *owner) settle() {
 		again = len(o.dirty) > 0 || len(o.left) > 0 || len(o.over) > 0
 	}
 	o.regrouped()
-}
-
-// judge says what the end of a test means for its cases.
-func (o *owner) judge(e run.TaskFinished) {
-	r, ok := o.st.Run(e.Run)
-	if !ok {
-		return
-	}
-	if t, ok := r.Find(e.Task); ok && (t.Spec.Kind == plan.KindTest || t.Spec.Kind == plan.KindGather) {
-		o.emit(o.st.Project(r.Project).Judge(r, t, o.at)...)
-		o.judged(r, t)
-	}
 }
 
 // oldestFirst: of runs that may go on in the same moment, the older one is asked first.
@@ -207,6 +195,9 @@ func (o *owner) finished(id, task string) {
 	if t, ok := r.Find(task); ok {
 		o.forget(r, t)
 		o.parted(r, t)
+		if t.Spec.Kind == plan.KindTest || t.Spec.Kind == plan.KindGather {
+			o.ended = append(o.ended, &waiting{r, t})
+		}
 	}
 }
 

@@ -6,9 +6,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/slipway-build/slipway/internal/session"
@@ -121,5 +124,47 @@ func TestShardsAreSplitByWhatTheyTook(t *testing.T) {
 	items[1].Millis = 30_000
 	if got := w.granted()["test/api/unit/1of3"].GetItems(); !cmp.Equal(items, got, protocmp.Transform()) {
 		t.Errorf("items (-want +got):\n%s", cmp.Diff(items, got, protocmp.Transform()))
+	}
+}
+
+// TestAWorkerThatDoesNotKnowListsIsNotBelieved: it may have tested something else.
+func TestAWorkerThatDoesNotKnowListsIsNotBelieved(t *testing.T) {
+	f := start(t)
+	write(t, f.repo, "slipway.yaml", strings.Replace(pipelineFile, `{ run: "true" }`, `{ run: "true", list: ls, shards: 2, retry: { infra: 1 } }`, 1))
+	commitAll(t, f.repo)
+	w := &shards{took: map[int32]int64{}, grants: map[string]*pb.ShardWork{}}
+	defer f.work(t, w.handle)()
+	r := f.end(t, f.submit(t, "k1").GetId())
+	task := taskOf(t, r, "test/api/unit/1of2")
+	if task.GetState() != pb.TaskState_TASK_STATE_ERRORED || !strings.Contains(task.GetMessage(), "worker w0 does not know lists of tests, and may have tested something else: upgrade it") {
+		t.Errorf("%s: %s", task.GetState(), task.GetMessage())
+	}
+}
+
+// TestARetryOfATestThatIsNotInThePlan: the run reused it, and what it reused was forgotten since.
+func TestARetryOfATestThatIsNotInThePlan(t *testing.T) {
+	f := start(t)
+	write(t, f.repo, "slipway.yaml", strings.Replace(pipelineFile, `{ run: "true" }`, `{ run: "true", list: ls, shards: 2 }`, 1))
+	commitAll(t, f.repo)
+	w := &shards{took: map[int32]int64{}, grants: map[string]*pb.ShardWork{}, listed: "a hash"}
+	var fails atomic.Bool
+	defer f.work(t, func(ctx context.Context, l *session.Lease) *pb.Completion {
+		if fails.Load() && l.Grant.GetApply() != nil {
+			return &pb.Completion{Outcome: pb.Outcome_OUTCOME_FAILED, FailureClass: pb.FailureClass_FAILURE_CLASS_USER, Message: "no"}
+		}
+		return w.handle(ctx, l)
+	})()
+	f.end(t, f.submit(t, "k1").GetId())
+	fails.Store(true)
+	failed := f.end(t, f.submit(t, "k2").GetId())
+	if task := taskOf(t, failed, "test/api/unit"); task.GetState() != pb.TaskState_TASK_STATE_REUSED || failed.GetState() != pb.RunState_RUN_STATE_FAILED {
+		t.Fatalf("%s: %v", failed.GetState(), task)
+	}
+	if _, err := f.runs.Forget(t.Context(), &pb.ForgetRequest{Run: failed.GetId(), Task: "test/api/unit"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.runs.Retry(t.Context(), &pb.RetryRequest{Run: failed.GetId(), IdempotencyKey: "again"})
+	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "what run "+failed.GetId()+" knew of test/api/unit is gone, and its plan does not say how it is tested; run its commit anew") {
+		t.Errorf("retry: %v", err)
 	}
 }

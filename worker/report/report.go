@@ -158,23 +158,17 @@ func tests(s *testreport.Summary) *pb.TestSummary {
 
 // items are what fits; of too many those that take longest, for the others count as the average.
 func items(list []split.Item) []*pb.TestItem {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b split.Item) int { return cmp.Or(cmp.Compare(b.Took, a.Took), cmp.Compare(a.Name, b.Name)) })
 	size := 0
-	for _, i := range list {
-		size += len(i.Name) + 16
-	}
-	if size > maxItemBytes {
-		list = list[:0:0] // names are long; nothing is learned
-	}
-	if len(list) > maxItems {
-		list = slices.Clone(list)
-		slices.SortFunc(list, func(a, b split.Item) int { return cmp.Or(cmp.Compare(b.Took, a.Took), cmp.Compare(a.Name, b.Name)) })
-		list = list[:maxItems]
-		slices.SortFunc(list, func(a, b split.Item) int { return cmp.Compare(a.Name, b.Name) })
-	}
 	var out []*pb.TestItem
-	for _, i := range list {
+	for _, i := range list[:min(len(list), maxItems)] {
+		if size += len(i.Name) + 16; size > maxItemBytes {
+			break
+		}
 		out = append(out, &pb.TestItem{Name: i.Name, Millis: i.Took.Milliseconds()})
 	}
+	slices.SortFunc(out, func(a, b *pb.TestItem) int { return cmp.Compare(a.GetName(), b.GetName()) })
 	return out
 }
 
