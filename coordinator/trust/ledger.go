@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/slipway-build/slipway/coordinator/run"
 )
 
 const (
@@ -95,19 +97,9 @@ func (l ledger) suspects() int {
 	return n
 }
 
-// Verdict is what became of a doubted test.
-type Verdict int
-
-// The verdicts.
-const (
-	Unknown Verdict = iota // nobody carries it out any more
-	Passed                 // elsewhere
-	Failed                 // elsewhere too
-)
-
 // judged notes what became of a doubted test, and answers the worker that must be cordoned for it, with
 // the reason; else empty.
-func (l ledger) judged(token string, v Verdict) (worker, reason string) {
+func (l ledger) judged(token string, became run.TaskState) (worker, reason string) {
 	for name, r := range l {
 		i := slices.IndexFunc(r.doubts, func(t Test) bool { return t.Token == token })
 		if i < 0 {
@@ -115,17 +107,17 @@ func (l ledger) judged(token string, v Verdict) (worker, reason string) {
 		}
 		t := r.doubts[i]
 		r.doubts = slices.Delete(r.doubts, i, i+1)
-		switch v {
-		case Failed:
+		switch became {
+		case run.TaskFailed:
 			r.confirmed++
 			r.streak = 0
-		case Passed:
+		case run.TaskSucceeded:
 			if r.blamed = append(r.blamed, t.Name); len(r.blamed) >= guilty {
 				reason = fmt.Sprintf("%d tests failed here and passed on other workers, and none passed here: %s", len(r.blamed), strings.Join(r.blamed, ", "))
 				delete(l, name) // whoever gives it tasks again begins anew
 				return name, reason
 			}
-		case Unknown:
+		default: // nobody carries it out any more
 		}
 		return "", ""
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/slipway-build/slipway/coordinator/run"
 )
 
 func at(s int) time.Time { return time.Unix(int64(1_000_000+s), 0) }
@@ -56,7 +58,7 @@ func TestWhoIsGuilty(t *testing.T) {
 			t.Fatalf("after test %d: %q since %s, %t", n, reason, since, ok)
 		}
 	}
-	judge := func(n int, v Verdict, want string) {
+	judge := func(n int, v run.TaskState, want string) {
 		t.Helper()
 		worker, reason := l.judged(fmt.Sprint("t", n), v)
 		if _, _, ok := l.suspected("w"); ok {
@@ -67,27 +69,27 @@ func TestWhoIsGuilty(t *testing.T) {
 		}
 	}
 	fail(1)
-	judge(1, Passed, "")
+	judge(1, run.TaskSucceeded, "")
 	fail(2)
-	judge(2, Unknown, "")
+	judge(2, run.TaskCanceled, "")
 	fail(3)
-	judge(3, Passed, "")
+	judge(3, run.TaskSucceeded, "")
 	fail(4)
-	judge(4, Passed, "3 tests failed here and passed on other workers, and none passed here: test1, test3, test4")
+	judge(4, run.TaskSucceeded, "3 tests failed here and passed on other workers, and none passed here: test1, test3, test4")
 	if len(l) != 0 {
 		t.Errorf("remembered of who is cordoned: %+v", l["w"])
 	}
 
 	fail(5)
-	judge(5, Passed, "")
+	judge(5, run.TaskSucceeded, "")
 	fail(6)
-	judge(6, Passed, "")
+	judge(6, run.TaskSucceeded, "")
 	l.passed("w", at(7)) // so it is not the machine
 	if l.failed("w", test(8), true, at(8)) {
 		t.Error("the first failure after a test passed is doubted")
 	}
 	fail(9)
-	judge(9, Passed, "")
+	judge(9, run.TaskSucceeded, "")
 }
 
 func TestASuspicionEnds(t *testing.T) {
@@ -135,8 +137,8 @@ func (f *farm) free(dice *rand.Rand) string {
 	return ""
 }
 
-// run carries one test out, and says whether it is blamed.
-func (f *farm) run(dice *rand.Rand, bad bool) (blamed bool) {
+// carry carries one test out, and says whether it is blamed.
+func (f *farm) carry(dice *rand.Rand, bad bool) (blamed bool) {
 	f.n++
 	for doubted := false; ; {
 		w := f.free(dice)
@@ -144,7 +146,7 @@ func (f *farm) run(dice *rand.Rand, bad bool) (blamed bool) {
 		if !bad && !f.broken[w] {
 			f.passed(w, at(f.n))
 			if doubted {
-				f.verdict(Passed)
+				f.verdict(run.TaskSucceeded)
 			}
 			return false
 		}
@@ -156,7 +158,7 @@ func (f *farm) run(dice *rand.Rand, bad bool) (blamed bool) {
 		}
 		if doubted || !f.failed(w, test(f.n), others > 0, at(f.n)) {
 			if doubted {
-				f.verdict(Failed)
+				f.verdict(run.TaskFailed)
 			}
 			return true
 		}
@@ -164,7 +166,7 @@ func (f *farm) run(dice *rand.Rand, bad bool) (blamed bool) {
 	}
 }
 
-func (f *farm) verdict(v Verdict) {
+func (f *farm) verdict(v run.TaskState) {
 	if w, _ := f.judged(fmt.Sprint("t", f.n), v); w != "" {
 		f.cordoned[w] = true
 	}
@@ -182,7 +184,7 @@ func TestABrokenMachineIsFoundAndNoTestBlamed(t *testing.T) {
 		rate := rapid.SampledFrom([]int{0, 0, 1, 5, 30}).Draw(t, "bad of a hundred")
 		for range 3000 {
 			bad := dice.IntN(100) < rate
-			if blamed := f.run(dice, bad); blamed && !bad && rate == 0 {
+			if blamed := f.carry(dice, bad); blamed && !bad && rate == 0 {
 				t.Fatalf("test %d is blamed for a machine", f.n)
 			}
 			if f.cordoned["w0"] {
@@ -200,12 +202,12 @@ func TestACommitThatBreaksEverything(t *testing.T) {
 	dice := rand.New(rand.NewPCG(1, 2))
 	f := &farm{ledger: ledger{}, cordoned: map[string]bool{}, workers: []string{"w0", "w1", "w2", "w3"}}
 	for range 20 {
-		f.run(dice, false)
+		f.carry(dice, false)
 	}
 	f.tried = 0
 	const tests = 200
 	for range tests {
-		if !f.run(dice, true) {
+		if !f.carry(dice, true) {
 			t.Fatal("a bad test passed")
 		}
 	}

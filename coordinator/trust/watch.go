@@ -65,17 +65,9 @@ func (w *Watch) Failed(worker, token, name string) bool {
 
 // Judged notes what became of a test that was doubted.
 func (w *Watch) Judged(token string, became run.TaskState) {
-	v := Unknown
-	switch became {
-	case run.TaskSucceeded:
-		v = Passed
-	case run.TaskFailed:
-		v = Failed
-	default:
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if worker, reason := w.ledger.judged(token, v); worker != "" {
+	if worker, reason := w.ledger.judged(token, became); worker != "" {
 		w.guilty[worker] = reason
 		select {
 		case w.wake <- struct{}{}:
