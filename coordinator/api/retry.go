@@ -7,6 +7,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/submit"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -15,7 +16,7 @@ func (s *runs) Retry(ctx context.Context, req *pb.RetryRequest) (*pb.RetryRespon
 	var out *pb.RetryResponse
 	err := s.cfg.find(ctx, req.GetRun(), func(_ *partition.Tx, r *run.Run) error {
 		old = r
-		return nil
+		return submit.Retryable(r) // one that has ended does not change
 	}, func(ctx context.Context, c *grpc.ClientConn, id string) (err error) {
 		out, err = pb.NewRunServiceClient(c).Retry(ctx, &pb.RetryRequest{Run: id, IdempotencyKey: req.GetIdempotencyKey()})
 		return err //nolint:wrapcheck // the owner's answer, as it is

@@ -19,9 +19,20 @@ import (
 // ErrNoRetry: the run cannot be begun again from where it failed.
 var ErrNoRetry = errors.New("no retry")
 
-// Retry accepts a new run of the plan of one that has ended without success, in which what
-// was built, tested and rendered is reused. The plan is the old one: what it may do, for
-// whom and at which targets was decided with it. replayed: the key began it before.
+// Retryable says why a run cannot be begun again, as it stands.
+func Retryable(old *run.Run) error {
+	switch {
+	case !old.State.Ended():
+		return fmt.Errorf("%w: run %s has not ended: cancel it first", ErrNoRetry, old.ID)
+	case old.State == run.Succeeded:
+		return fmt.Errorf("%w: run %s succeeded", ErrNoRetry, old.ID)
+	}
+	return nil
+}
+
+// Retry accepts a new run of the plan of one that is Retryable, in which what was built,
+// tested and rendered is reused. The plan is the old one: what it may do, for whom and at
+// which targets was decided with it. replayed: the key began it before.
 func (s *Submitter) Retry(ctx context.Context, old *run.Run, key, by string) (id string, replayed bool, err error) {
 	home, err := s.cfg.Home(ctx, old.Project)
 	if err != nil {
@@ -31,12 +42,6 @@ func (s *Submitter) Retry(ctx context.Context, old *run.Run, key, by string) (id
 	id, err = home.Replayed(ctx, old.Project, key, request)
 	if !errors.Is(err, partition.ErrNotFound) {
 		return id, err == nil, err
-	}
-	switch {
-	case !old.State.Ended():
-		return "", false, fmt.Errorf("%w: run %s has not ended: cancel it first", ErrNoRetry, old.ID)
-	case old.State == run.Succeeded:
-		return "", false, fmt.Errorf("%w: run %s succeeded", ErrNoRetry, old.ID)
 	}
 	p, err := s.again(ctx, home, old)
 	if err != nil {
@@ -121,7 +126,9 @@ func (s *Submitter) again(ctx context.Context, home Home, old *run.Run) (plan.Pl
 			continue
 		}
 		if forgotten[t.ID] != "" {
+			mu.Lock()
 			gone[t.ID] = true
+			mu.Unlock()
 			continue
 		}
 		g.Go(func() error {
