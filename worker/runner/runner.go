@@ -61,7 +61,7 @@ type Task struct {
 	Mask        *mask.Masker      // of those and the worker's own; set by Redact
 }
 
-// Work is the specification of one kind of work: Build, Test or Render.
+// Work is the specification of one kind of work: Build, Test, Render or Scan.
 type Work interface {
 	// Kind is the name by which runners are chosen and metrics are labeled.
 	Kind() Kind
@@ -216,6 +216,7 @@ type Result struct {
 	Tests     *testreport.Summary // counts
 	Items     []split.Item        // of a shard that was given them: what each took
 	Listed    string              // of a shard with a list: a hash of all that was listed
+	Scan      *ScanSummary        // of scans
 }
 
 // Progress is the present state of a step of a running attempt.
