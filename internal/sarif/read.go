@@ -2,6 +2,7 @@ package sarif
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ func Read(data []byte, line func(path string, n int) string, roots ...string) (R
 	var tools, versions []string
 	for i, run := range doc.Runs {
 		driver := run.Tool.Driver
-		if strings.TrimSpace(driver.Name) == "" {
+		if OneLine(driver.Name) == "" {
 			return Report{}, fmt.Errorf("runs[%d].tool.driver.name is missing: expected the name of the tool", i)
 		}
 		tools = append(tools, OneLine(driver.Name))
@@ -48,7 +49,7 @@ func Read(data []byte, line func(path string, n int) string, roots ...string) (R
 	if len(r.Findings) > MaxFindings {
 		return Report{}, tooMany(len(r.Findings))
 	}
-	r.Tool = strings.Join(slices.Compact(tools), ", ")
+	r.Tool = cmp.Or(OneLine(strings.Join(slices.Compact(tools), ", ")), "unknown")
 	if versions = slices.Compact(versions); len(versions) == 1 {
 		r.Version = versions[0]
 	}
@@ -215,11 +216,8 @@ func text(m message, desc rule, id string) string {
 	}
 	for _, c := range candidates {
 		for _, t := range []string{c.Text, c.Markdown} {
-			for i, arg := range m.Arguments {
-				t = strings.ReplaceAll(t, "{"+strconv.Itoa(i)+"}", arg)
-				if len(t) > MaxSize {
-					t = t[:MaxSize]
-				}
+			for i, arg := range m.Arguments[:min(len(m.Arguments), maxArguments)] {
+				t = strings.ReplaceAll(t[:min(len(t), 2*MaxMessage)], "{"+strconv.Itoa(i)+"}", arg[:min(len(arg), MaxMessage)])
 			}
 			if t = OneLine(t); t != "" {
 				return t

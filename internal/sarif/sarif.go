@@ -25,8 +25,9 @@ const (
 	// MaxFindings is how many findings a report may have.
 	MaxFindings = 10_000
 	// MaxMessage is how long a message may be, in bytes.
-	MaxMessage = 500
-	maxHelp    = 1000
+	MaxMessage   = 500
+	maxHelp      = 1000
+	maxArguments = 20 // of a message
 )
 
 // Severity says how bad a finding is.
