@@ -46,6 +46,12 @@ func farm(ctx context.Context, environ []string, c command.FarmConfig, ready fun
 			return fmt.Errorf("targets: %w", err)
 		}
 	}
+	advisories := c.Advisories
+	if advisories != "" {
+		if advisories, err = filepath.Abs(advisories); err != nil {
+			return fmt.Errorf("advisories: %w", err)
+		}
+	}
 	tools := filepath.Join(home, ".cache", "slipway", "bin")
 	if c.DevClusters {
 		stop, serr := devClusters(ctx, &c, tools, os.Stderr)
@@ -59,7 +65,7 @@ func farm(ctx context.Context, environ []string, c command.FarmConfig, ready fun
 		return err
 	}
 	return devfarm.Run(ctx, devfarm.Config{
-		State: c.State, Tools: tools, Targets: targets, Clusters: clusters,
+		State: c.State, Tools: tools, Targets: targets, Advisories: advisories, Clusters: clusters,
 		Ports: devfarm.DefaultPorts(), RegistryHosts: c.RegistryListen, OTLP: c.Traces,
 		// Whoever can start a farm here can read these folders anyway.
 		LocalPaths: []string{"/"},

@@ -21,6 +21,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
+	"github.com/slipway-build/slipway/coordinator/findings"
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
@@ -156,6 +157,10 @@ type noEffects struct{}
 func (noEffects) Pin(context.Context, string, string, string) error { return errors.ErrUnsupported }
 func (noEffects) PutBlob(context.Context, string, []byte) (string, error) {
 	return "", errors.ErrUnsupported
+}
+
+func (noEffects) Judge(context.Context, string, findings.Input) (plan.FindingsSummary, string, error) {
+	return plan.FindingsSummary{}, "", errors.ErrUnsupported
 }
 
 // changed sees every committed change, and says the spans that coordinator/server says.

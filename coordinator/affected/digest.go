@@ -47,6 +47,20 @@ type TestInputs struct {
 	Split    string // what decides which part of that is the shard's; empty: it is all of the test
 }
 
+// ScanInputs is everything that a scan depends on.
+type ScanInputs struct {
+	Objects    map[string]string // repository path → git object id at the commit
+	Using      string            //
+	Manifests  string            // folder
+	Dockerfile string            //
+	Level      string            //
+	Deny       []string          // sorted
+	Advisories string            // digest of what packages are compared with
+	Tool       string            // digest of the test that a tool of the user's is; empty: the worker's own
+	Runner     string            // version of what scans
+	Scope      string            // trust scope
+}
+
 // RenderInputs is everything that rendered manifests depend on, but for the image: a
 // build of equal digest may have made another one. Who reuses manifests compares it.
 type RenderInputs struct {
@@ -106,6 +120,25 @@ func TestDigest(in TestInputs) string {
 		e.text(in.List)
 		e.text(in.Split)
 	}
+	return e.sum()
+}
+
+// ScanDigest is the identity of what a scan finds.
+func ScanDigest(in ScanInputs) string {
+	e := newEncoder("slipway/scan/1")
+	e.table(in.Objects)
+	e.text(in.Using)
+	e.text(in.Manifests)
+	e.text(in.Dockerfile)
+	e.text(in.Level)
+	e.text(strconv.Itoa(len(in.Deny)))
+	for _, id := range in.Deny {
+		e.text(id)
+	}
+	e.text(in.Advisories)
+	e.text(in.Tool)
+	e.text(in.Runner)
+	e.text(in.Scope)
 	return e.sum()
 }
 

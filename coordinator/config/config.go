@@ -41,8 +41,11 @@ type Config struct {
 	BaseImages BaseImages `yaml:"base_images"`
 	// Kubernetes has the Secrets that targets.yaml names; empty: that of the cluster the coordinator runs in.
 	Kubernetes Kubernetes `yaml:"kubernetes"`
-	Platform   string     `yaml:"platform"` // default linux/amd64
-	LocalPaths []string   `yaml:"local_repositories"`
+	// Advisories is a folder with what is known of vulnerable packages: files of the OSV format,
+	// or archives of them; read anew when they change. Empty: no packages are scanned.
+	Advisories string   `yaml:"advisories"`
+	Platform   string   `yaml:"platform"` // default linux/amd64
+	LocalPaths []string `yaml:"local_repositories"`
 	// Peers is how the coordinators of a farm that share one NATS reach each other.
 	Peers Peers `yaml:"peers"`
 	// LeaseTTL is how long a worker may be silent before its tasks are given to another.

@@ -299,7 +299,7 @@ func TestOlderReadersRefuseAJournalWithSnapshots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]int32{4, 4}, []int32{schema, least}); d != "" {
+	if d := cmp.Diff([]int32{5, 5}, []int32{schema, least}); d != "" {
 		t.Errorf("schema and least reader of a claim (-want +got):\n%s", d)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/slipway-build/slipway/coordinator/findings"
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -160,6 +161,15 @@ func (e *effects) Pin(context.Context, string, string, string) error {
 
 func (e *effects) PutBlob(_ context.Context, _ string, data []byte) (string, error) {
 	return plan.Sum(data), nil
+}
+
+// Judge blocks where the first report says so.
+func (e *effects) Judge(_ context.Context, _ string, in findings.Input) (plan.FindingsSummary, string, error) {
+	sum := plan.FindingsSummary{First: in.Base == "", Report: plan.Sum([]byte(fmt.Sprint(in.Scans)))}
+	if len(in.Scans) > 0 && in.Scans[0].Report == "blocks" {
+		sum.Fresh, sum.Blocking = 1, 1
+	}
+	return sum, fmt.Sprintf("%d scans, compared with %q", len(in.Scans), in.Base), nil
 }
 
 func (e *effects) broken(yes bool) {

@@ -187,8 +187,8 @@ func (f *farm) idle() bool {
 	idle := true
 	err := f.Do(f.t.Context(), func(tx *partition.Tx) error {
 		for _, r := range tx.State().Runs("", 1<<20) {
-			for _, id := range []string{plan.CheckoutID, plan.ReleaseID} {
-				if t, ok := r.Find(id); ok && t.State == run.TaskReady {
+			for _, t := range r.Tasks {
+				if slices.Contains([]plan.Kind{plan.KindCheckout, plan.KindFindings, plan.KindRelease}, t.Spec.Kind) && t.State == run.TaskReady {
 					idle = false
 				}
 			}

@@ -34,7 +34,7 @@ var update = flag.Bool("update", false, "write the journal of the current schema
 // golden is a journal that a program of some schema wrote, and what it adds up to. Only
 // that of the current schema is ever written again.
 const (
-	goldenSchema  = 4
+	goldenSchema  = 5
 	goldenFrames  = "testdata/journals/schema%d.frames"     // base64, one frame a line, an empty one for each that is gone
 	goldenBlobs   = "testdata/journals/schema%d.blobs"      // base64, one blob a line; since schema 2
 	goldenPlans   = "testdata/journals/schema%d.plans.json" // by hash
@@ -151,6 +151,7 @@ func describe(t *testing.T, st *project.State) []byte {
 		Items    map[string][]plan.Item    `json:",omitempty"` // by test
 
 		Forgotten []project.SavedForgotten `json:",omitempty"`
+		Baselines []project.SavedBaseline  `json:",omitempty"`
 	}{Projects: map[string]answers{}, Tests: map[string][]project.Test{}, Items: map[string][]plan.Item{}}
 	for _, p := range st.Save().Projects {
 		if len(p.Tests) > 0 && p.Name == "lab" {
@@ -161,6 +162,7 @@ func describe(t *testing.T, st *project.State) []byte {
 				out.Items[t.Task] = t.Usual.Items
 			}
 		}
+		out.Baselines = append(out.Baselines, p.Baselines...)
 		out.Archives = append(out.Archives, p.Archives...)
 	}
 	for _, r := range st.Runs("", 1<<20) {
@@ -306,6 +308,7 @@ func (f *farm) everything() {
 	f.end(held, run.OutcomeCanceled)
 
 	f.learns(accept)
+	f.scans(accept)
 
 	last := f.built("shop", "a")
 	f.hold(last, "apply/s0@e0/a")
@@ -326,7 +329,7 @@ func (f *farm) learns(accept func(p *plan.Plan, key string) string) {
 	f.do(id, "build/s0")
 	for _, task := range []string{"test/s0/0", "test/s0/1", "test/s0/1"} {
 		w := f.hold(id, task)
-		rep := run.Report{Attempt: run.Attempt{Outcome: run.OutcomeSucceeded}, Result: plan.Result{Tests: &plan.TestSummary{Total: 1, Passed: 1, Items: []plan.Item{{Name: "item of " + task, Millis: 120}}}}}
+		rep := run.Report{Attempt: run.Attempt{Outcome: run.OutcomeSucceeded}, Result: plan.Result{Tests: &plan.TestSummary{Total: 1, Passed: 1, Listed: "a hash", Items: []plan.Item{{Name: "item of " + task, Millis: 120}}}}}
 		if task == "test/s0/1" && w.Ref.Attempt == 1 {
 			rep.Attempt.Outcome, rep.Attempt.Class, rep.Result.Tests = run.OutcomeFailed, run.ClassUser, &plan.TestSummary{Total: 1, Failed: 1, Failures: []plan.TestCase{{Suite: "s", Name: "moody", Output: "no"}}}
 		}
@@ -351,6 +354,16 @@ func (f *farm) learns(accept func(p *plan.Plan, key string) string) {
 	f.want(id, "test/s0/all", run.TaskSucceeded)
 }
 
+// scans has what the scan of a service finds become what the next run is compared with, which it is, and fails.
+func (f *farm) scans(accept func(p *plan.Plan, key string) string) {
+	f.t.Helper()
+	for i, report := range []string{"clean", "blocks"} {
+		id := accept(plantest.Scanned(plantest.Shop("vault", 1, 0, nil)), fmt.Sprint("k", i+1))
+		f.do(id, "build/s0")
+		f.scanned(id, report)
+	}
+}
+
 // archives has snapshots taken, and what has ended archived and forgotten, logs too.
 func (f *farm) archives() {
 	f.t.Helper()
@@ -364,5 +377,5 @@ func (f *farm) archives() {
 		f.t.Fatalf("%v", err)
 	}
 	f.purges(1)
-	f.eventually("the older runs are archived", func() bool { return len(f.runs()) <= 8 })
+	f.eventually("the older runs are archived", func() bool { return len(f.runs()) <= 10 })
 }

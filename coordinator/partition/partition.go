@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/slipway-build/slipway/coordinator/findings"
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
@@ -95,6 +96,8 @@ type Effects interface {
 	Pin(ctx context.Context, repository, commit, run string) error
 	// PutBlob stores data under its digest, for the run.
 	PutBlob(ctx context.Context, run string, data []byte) (digest string, err error)
+	// Judge says what is to be said about what scans found, for the run.
+	Judge(ctx context.Context, run string, in findings.Input) (sum plan.FindingsSummary, message string, err error)
 }
 
 // Listener is shown what was committed. It is called from the partition's goroutine with

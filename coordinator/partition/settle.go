@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-build/slipway/coordinator/findings"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -214,14 +215,14 @@ func (o *owner) forget(r *run.Run, t *run.Task) {
 func (o *owner) coordinate(r *run.Run, t *run.Task) {
 	switch t.Spec.Kind {
 	case plan.KindCheckout:
-		o.effect(r, t, func(ctx context.Context) (plan.Result, error) {
-			return plan.Result{}, o.cfg.Effects.Pin(ctx, r.Repository, r.Commit, r.ID)
+		o.effect(r, t, func(ctx context.Context) (plan.Result, string, error) {
+			return plan.Result{}, "", o.cfg.Effects.Pin(ctx, r.Repository, r.Commit, r.ID)
 		})
 	case plan.KindRelease:
 		doc := release(r)
-		o.effect(r, t, func(ctx context.Context) (plan.Result, error) {
+		o.effect(r, t, func(ctx context.Context) (plan.Result, string, error) {
 			digest, err := o.cfg.Effects.PutBlob(ctx, r.ID, doc)
-			return plan.Result{Release: digest}, err
+			return plan.Result{Release: digest}, "", err
 		})
 	case plan.KindRollout:
 		o.enter(r, t)
@@ -229,24 +230,30 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 		o.promote(r, t)
 	case plan.KindGather:
 		o.emit(r.Gather(t)...)
+	case plan.KindFindings:
+		in := o.found(r, t)
+		o.effect(r, t, func(ctx context.Context) (plan.Result, string, error) {
+			sum, message, err := o.cfg.Effects.Judge(ctx, r.ID, in)
+			return plan.Result{Findings: &sum}, message, err
+		})
 	case plan.KindWave, plan.KindVerified:
 		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
-	case plan.KindBuild, plan.KindTest, plan.KindRender, plan.KindDiff, plan.KindApply, plan.KindRollback:
+	case plan.KindBuild, plan.KindTest, plan.KindScan, plan.KindRender, plan.KindDiff, plan.KindApply, plan.KindRollback:
 		o.emit(r.Complete(t, run.TaskErrored, "no program can carry out "+string(t.Spec.Kind)+" without a capability", run.ClassInfra, plan.Result{})...)
 	}
 }
 
 // effect runs f outside the goroutine of the partition, and ends the task with it.
-func (o *owner) effect(r *run.Run, t *run.Task, f func(context.Context) (plan.Result, error)) {
+func (o *owner) effect(r *run.Run, t *run.Task, f func(context.Context) (res plan.Result, message string, err error)) {
 	id, task := r.ID, t.Spec.ID
 	o.after = append(o.after, func() {
 		o.side.Go(func() {
-			res, err := f(o.ctx)
+			res, message, err := f(o.ctx)
 			failpoint.Hit(failpoint.EffectDone)
 			if o.ctx.Err() != nil {
 				return
 			}
-			end := func(tx *Tx) error { return tx.endEffect(id, task, res, err) }
+			end := func(tx *Tx) error { return tx.endEffect(id, task, res, message, err) }
 			if err := o.submit(o.ctx, end, func(error) {}); err != nil && !errors.Is(err, context.Canceled) {
 				o.cfg.Log.ErrorContext(o.ctx, "end of a task was not taken", "run", id, "task", task, "err", err)
 			}
@@ -254,7 +261,7 @@ func (o *owner) effect(r *run.Run, t *run.Task, f func(context.Context) (plan.Re
 	})
 }
 
-func (tx *Tx) endEffect(id, task string, res plan.Result, err error) error {
+func (tx *Tx) endEffect(id, task string, res plan.Result, message string, err error) error {
 	r, ok := tx.o.st.Run(id)
 	if !ok {
 		return ErrNotFound
@@ -267,8 +274,23 @@ func (tx *Tx) endEffect(id, task string, res plan.Result, err error) error {
 		tx.o.emit(r.Complete(t, run.TaskErrored, err.Error(), run.ClassInfra, plan.Result{})...)
 		return nil
 	}
-	tx.o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, res)...)
+	if res.Findings != nil && res.Findings.Blocking > 0 {
+		tx.o.emit(r.Complete(t, run.TaskFailed, message, run.ClassUser, res)...)
+		return nil
+	}
+	tx.o.emit(r.Complete(t, run.TaskSucceeded, message, run.ClassNone, res)...)
 	return nil
+}
+
+// found is what the scans that a task judges have left.
+func (o *owner) found(r *run.Run, t *run.Task) findings.Input {
+	in := findings.Input{Base: o.st.Project(r.Project).Baseline(r.Ref, t.Spec.Service), Rule: *t.Spec.Findings, At: o.at}
+	for _, id := range t.Spec.Needs {
+		if scan, ok := r.Find(id); ok && scan.Result.Scan != nil {
+			in.Scans = append(in.Scans, findings.Scan{Name: strings.TrimPrefix(id, plan.ScanID(t.Spec.Service, "")), Report: scan.Result.Scan.Report})
+		}
+	}
+	return in
 }
 
 // enter begins the rollout to an environment, or waits for the run that is there.

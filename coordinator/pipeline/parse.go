@@ -127,7 +127,7 @@ func (d *decoder) root(root strictyaml.Node, p *Pipeline) {
 		"release":  later,
 		"on":       hint("on is true in older YAML", "write \"triggers\""),
 	}
-	for _, key := range []string{"clusters", "environments", "analysis", "windows", "secrets", "pools", "quotas", "groups", "classes", "policies"} {
+	for _, key := range []string{"clusters", "environments", "analysis", "windows", "secrets", "pools", "quotas", "groups", "classes", "policies", "findings"} {
 		fields[key] = hint(key+" belong to the platform team", "move them to targets.yaml")
 	}
 	root.Fields("the file", anchors(root, fields), "version", "project")

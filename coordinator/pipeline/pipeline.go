@@ -107,6 +107,7 @@ type Service struct {
 	Needs  []Ref    `json:"needs,omitempty"` // services that are rolled out before it
 	Build  *Build   `json:"build"`           // nil: it has no image
 	Tests  []*Test  `json:"tests,omitempty"` // sorted by name
+	Scans  []*Scan  `json:"scans,omitempty"` // sorted by name
 	Deploy *Deploy  `json:"deploy"`          // nil: it is never deployed
 	Pos    Pos      `json:"-"`               // of its name
 }

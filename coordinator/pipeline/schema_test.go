@@ -123,7 +123,7 @@ func (s schema) text(t *rapid.T, node map[string]any) string {
 	pattern, _ := node["pattern"].(string)
 	about, _ := node["description"].(string)
 	var fitting []string
-	for _, text := range []string{"api", "web", "linux/amd64", "registry.example.com/shop", "services/api", "/healthz", "15m", "service:web", "**/junit.xml"} {
+	for _, text := range []string{"api", "web", "linux/amd64", "registry.example.com/shop", "services/api", "/healthz", "15m", "service:web", "**/junit.xml", "2027-01-31"} {
 		if regexp.MustCompile(pattern).MatchString(text) && (text == "linux/amd64") == strings.Contains(about, "platform,") {
 			fitting = append(fitting, text)
 		}

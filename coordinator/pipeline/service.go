@@ -15,6 +15,7 @@ type defaults struct {
 	build  Build
 	test   Test
 	deploy Deploy
+	scans  []*Scan
 }
 
 func builtinDefaults() defaults {
@@ -30,6 +31,7 @@ func (d *decoder) readDefaults(n strictyaml.Node) {
 		"build":  func(n strictyaml.Node) { n.Fields("defaults of build", d.buildFields(&d.defaults.build)) },
 		"test":   func(n strictyaml.Node) { n.Fields("defaults of test", d.testFields(&d.defaults.test)) },
 		"deploy": func(n strictyaml.Node) { n.Fields("defaults of deploy", d.deployFields(&d.defaults.deploy)) },
+		"scan":   func(n strictyaml.Node) { d.defaults.scans = d.scans(n, nil, "") },
 	})
 }
 
@@ -52,7 +54,7 @@ func (d *decoder) service(key strictyaml.Key, n strictyaml.Node, folder string) 
 	build.Args, build.Secrets = maps.Clone(build.Args), slices.Clone(build.Secrets)
 	build.Pos, deploy.Pos = key.Pos, key.Pos
 	deploy.Implicit = true
-	s.Build, s.Deploy = &build, &deploy
+	s.Build, s.Deploy, s.Scans = &build, &deploy, d.defaults.scans
 	d.services[s.Name] = s
 	if n.IsNull() {
 		n.Problem("write at least its path", "no value")
@@ -65,6 +67,7 @@ func (d *decoder) service(key strictyaml.Key, n strictyaml.Node, folder string) 
 		"needs":    func(n strictyaml.Node) { s.Needs = d.refs(n) },
 		"build":    func(n strictyaml.Node) { s.Build = d.build(n, s) },
 		"test":     func(n strictyaml.Node) { s.Tests = d.tests(n, s.Name) },
+		"scan":     func(n strictyaml.Node) { s.Scans = d.scans(n, s.Scans, s.Name) },
 		"deploy":   func(n strictyaml.Node) { s.Deploy = d.deploy(n, s) },
 		"sidecars": hint("sidecars are shared by all services", "move it to sidecars: at the top of "+File+", and name it in the test"),
 		"if":       later,
@@ -78,6 +81,11 @@ func (d *decoder) service(key strictyaml.Key, n strictyaml.Node, folder string) 
 	s.fill()
 	if s.Build == nil && len(s.Tests) > 0 {
 		d.report.Add(s.Tests[0].Pos, "remove build: false, or the tests", "%s has no image that a test could run in", what)
+	}
+	for _, scan := range s.Scans {
+		if s.Build == nil && scan.Run != "" {
+			d.report.Add(scan.Pos, "remove build: false, or write scan: { "+scan.Name+": false }", "%s has no image that the command of the scan %s could run in", what, scan.Name)
+		}
 	}
 }
 

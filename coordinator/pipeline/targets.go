@@ -11,6 +11,7 @@ type Targets struct {
 	Quotas       []*Quota       `json:"quotas,omitempty"`  // sorted by team
 	Groups       []*Group       `json:"groups,omitempty"`  // sorted by name
 	Secrets      []*Secret      `json:"secrets,omitempty"` // sorted by name
+	Findings     *Findings      `json:"findings,omitempty"`
 	ProjectPos   Pos            `json:"-"`
 }
 

@@ -36,6 +36,7 @@ func (d *decoder) targets(root strictyaml.Node, t *Targets) {
 		"quotas":       func(n strictyaml.Node) { t.Quotas = d.quotas(n) },
 		"groups":       func(n strictyaml.Node) { t.Groups = d.groups(n) },
 		"secrets":      func(n strictyaml.Node) { t.Secrets = d.secretDefinitions(n) },
+		"findings":     func(n strictyaml.Node) { t.Findings = d.findings(n) },
 		"services":     hint("services belong to the code", "move them to slipway.yaml"),
 		"triggers":     hint("triggers belong to the code", "move them to slipway.yaml"),
 	}

@@ -21,6 +21,12 @@ func ShardID(service, test string, shard, shards int) string {
 	return fmt.Sprintf("%s/%dof%d", TestID(service, test), shard, shards)
 }
 
+// ScanID is the id of one scan of a service.
+func ScanID(service, scan string) string { return "scan/" + service + "/" + scan }
+
+// FindingsID is the id of the task that judges what the scans of a service found.
+func FindingsID(service string) string { return "findings/" + service }
+
 // RenderID is the id of the task that makes a service's manifests for a target.
 func RenderID(service string, t Target) string { return "render/" + service + "@" + t.String() }
 

@@ -29,6 +29,11 @@ const (
 	KindTest Kind = "test"
 	// KindGather adds up what the shards of a test found; it is reused in their place. Coordinator.
 	KindGather Kind = "gather"
+	// KindScan looks for what is wrong in the sources of a service. Worker.
+	KindScan Kind = "scan"
+	// KindFindings compares what the scans of a service found with what the last green commit
+	// had, and says no to what is new and severe. Coordinator.
+	KindFindings Kind = "findings"
 	// KindRender makes the manifests of one service for one target, digests injected. Worker.
 	KindRender Kind = "render"
 	// KindDiff compares the manifests of one service with what is on one target, and
@@ -60,8 +65,8 @@ const (
 // Capabilities name who may lease a task; the empty one is the coordinator itself.
 const (
 	CapabilityCoordinator  = ""
-	CapabilityBuild        = "build"   // BuildKit: KindBuild, KindTest
-	CapabilityRender       = "render"  // KindRender
+	CapabilityBuild        = "build"   // BuildKit: KindBuild, KindTest, KindScan with a tool of the user's
+	CapabilityRender       = "render"  // KindRender, KindScan by what the worker brings along
 	CapabilityDeployPrefix = "deploy_" // + cluster name: KindApply, KindRollback, KindDiff
 )
 
@@ -207,10 +212,12 @@ type Task struct {
 	RetryTimeout int `json:"retry_timeout,omitempty"` // how often an attempt that used up its time is tried again
 	RetryOOM     int `json:"retry_oom,omitempty"`     // how often one that ran out of memory is
 
-	Build  *Build  `json:"build,omitempty"`
-	Test   *Test   `json:"test,omitempty"`
-	Render *Render `json:"render,omitempty"`
-	Apply  *Apply  `json:"apply,omitempty"` // also of KindRollback and KindDiff
+	Build    *Build    `json:"build,omitempty"`
+	Test     *Test     `json:"test,omitempty"`
+	Scan     *Scan     `json:"scan,omitempty"`
+	Findings *Findings `json:"findings,omitempty"`
+	Render   *Render   `json:"render,omitempty"`
+	Apply    *Apply    `json:"apply,omitempty"` // also of KindRollback and KindDiff
 }
 
 // Quarantine is what becomes of the cases of a test that fail now and then. A case in quarantine
@@ -282,6 +289,47 @@ type Result struct {
 	Tests     *TestSummary `json:"tests,omitempty"`     // test: counts
 	Deploy    *Deployed    `json:"deploy,omitempty"`    // apply, rollback: what was found in the cluster
 	Diff      *Diff        `json:"diff,omitempty"`      // diff: what would change there
+
+	Scan     *ScanSummary     `json:"scan,omitempty"`     // scan: counts
+	Findings *FindingsSummary `json:"findings,omitempty"` // findings: counts, also of those that said no
+}
+
+// ScanSummary counts what a scan found.
+type ScanSummary struct {
+	Tool     string `json:"tool,omitempty"` // what looked for it
+	Report   string `json:"report"`         // digest of the blob with all of it: SARIF
+	Critical int    `json:"critical,omitempty"`
+	High     int    `json:"high,omitempty"`
+	Medium   int    `json:"medium,omitempty"`
+	Low      int    `json:"low,omitempty"`
+}
+
+// FindingsSummary is what the scans of a service found, compared with the last green commit.
+// Fresh + Known + Waived is all of it.
+type FindingsSummary struct {
+	Fresh    int       `json:"fresh,omitempty"`
+	Known    int       `json:"known,omitempty"`
+	Waived   int       `json:"waived,omitempty"`
+	Blocking int       `json:"blocking,omitempty"` // of Fresh
+	Report   string    `json:"report"`             // digest of the blob with what later runs are compared with
+	First    bool      `json:"first,omitempty"`    // there was nothing to compare with
+	Worst    []Finding `json:"worst,omitempty"`    // fresh ones, the most severe first, the first MaxFindings
+}
+
+// MaxFindings is how many findings a result names.
+const MaxFindings = 50
+
+// Finding is one thing that a scan found.
+type Finding struct {
+	Scan        string `json:"scan"` // name of the scan
+	Rule        string `json:"rule"`
+	Severity    string `json:"severity"` // of Severities
+	Path        string `json:"path"`     // repository path
+	Line        int    `json:"line,omitempty"`
+	Message     string `json:"message"`
+	Help        string `json:"help,omitempty"`
+	Fingerprint string `json:"fingerprint"`
+	Blocking    bool   `json:"blocking,omitempty"`
 }
 
 // Diff is what a release would change on a target. Counts are of all objects.
@@ -392,6 +440,39 @@ type Sidecar struct {
 	Env    map[string]string `json:"env,omitempty"`        //
 	Secret map[string]string `json:"secret_env,omitempty"` // environment variable → name of the secret
 	Ready  string            `json:"ready,omitempty"`      // a command in the image that succeeds once it can be used; empty: its ports are open
+}
+
+// Scan looks for what is wrong in the sources of a service.
+type Scan struct {
+	Name       string   `json:"name"`
+	Using      string   `json:"using,omitempty"`      // one of those that the worker brings along; empty: Test
+	Paths      []string `json:"paths"`                // repository paths that it looks into; sorted
+	Manifests  string   `json:"manifests,omitempty"`  // config: folder with Kubernetes manifests; empty: none
+	Dockerfile string   `json:"dockerfile,omitempty"` // config; empty: none
+	Level      string   `json:"level,omitempty"`      // config: of the Pod Security Standards
+	Deny       []string `json:"deny,omitempty"`       // licenses: SPDX ids; sorted
+	Advisories string   `json:"advisories,omitempty"` // packages: digest of the blob with the advisories
+	Test       *Test    `json:"test,omitempty"`       // a tool of the user's: Run and Report are set
+}
+
+// Findings is what says no to what scans found: the platform's word when the plan was made.
+type Findings struct {
+	Block   string   `json:"block"`             // fresh findings that are at least so severe; BlockNever
+	Waivers []Waiver `json:"waivers,omitempty"` // those of the service
+}
+
+// BlockNever has no finding block.
+const BlockNever = "never"
+
+// Severities of findings, the worst first.
+var Severities = []string{"critical", "high", "medium", "low"}
+
+// Waiver lets a finding pass until its day is over, in UTC.
+type Waiver struct {
+	Rule   string `json:"rule"`           // "<scan>/<rule>", or a pattern of path.Match
+	Path   string `json:"path,omitempty"` // pattern of repository paths; empty: any
+	Until  string `json:"until"`          // the last day: 2006-01-02
+	Reason string `json:"reason"`
 }
 
 // Render makes manifests with kustomize or from plain files.

@@ -115,6 +115,7 @@ func (p *planner) check() {
 			p.exists(s.Pos, "", "%s, which service "+s.Name+" lists below also,", also, at)
 		}
 		p.checkJobs(s)
+		p.checkScans(s)
 		p.checkUnusable(s)
 		if s.Deploy == nil || !p.deploys[s.Name] || !p.renders() {
 			continue

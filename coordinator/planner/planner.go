@@ -57,6 +57,9 @@ type Input struct {
 	Runner   string // version of what builds, tests and renders: part of every digest
 	Scope    string // trust scope: part of every build digest
 
+	// Advisories is the digest of the blob that packages are compared with; empty: the farm has none.
+	Advisories string
+
 	// History is what runs have taught about tests, by their id.
 	History map[string]History
 
@@ -108,6 +111,7 @@ func Plan(in Input) (plan.Plan, pipeline.Problems) {
 	if p.until >= stageTest {
 		for _, s := range in.Pipeline.Services {
 			p.tests(s)
+			p.scans(s)
 		}
 	}
 	switch {

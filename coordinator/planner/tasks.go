@@ -260,7 +260,7 @@ func (p *planner) release() {
 	var services []rollout.Service
 	gate := plan.Task{ID: plan.ReleaseID, Kind: plan.KindRelease, Needs: []string{plan.CheckoutID}, Infra: infraRetries}
 	for _, t := range p.tasks {
-		if t.Kind == plan.KindBuild || t.Kind == plan.KindTest || t.Kind == plan.KindGather {
+		if t.Kind == plan.KindBuild || t.Kind == plan.KindTest || t.Kind == plan.KindGather || t.Kind == plan.KindFindings {
 			gate.Needs = append(gate.Needs, t.ID)
 		}
 	}

@@ -154,6 +154,12 @@ func (s *State) Forget(keep Retention, at time.Time) (e run.Forgotten, gone Gone
 				break
 			}
 		}
+		for of, b := range p.baselines {
+			if of.ref != "" && b.at.Before(limit.Results) {
+				e.Results = limit.Results
+				break
+			}
+		}
 		for ref, g := range p.green {
 			if ref != "" && g.at.Before(limit.Results) {
 				e.Results = limit.Results
@@ -191,6 +197,7 @@ func (s *State) forget(e run.Forgotten) {
 		maps.DeleteFunc(p.times, func(_ string, u Usual) bool { return u.At.Before(e.Results) })
 		maps.DeleteFunc(p.forgotten, func(_ string, f Forgotten) bool { return f.At.Before(e.Results) })
 		maps.DeleteFunc(p.tests, func(_ string, t *Test) bool { return t.stale(e.Results) })
+		maps.DeleteFunc(p.baselines, func(of scanned, b baseline) bool { return of.ref != "" && b.at.Before(e.Results) })
 		maps.DeleteFunc(p.green, func(ref string, g green) bool { return ref != "" && g.at.Before(e.Results) })
 	}
 	for id, a := range s.archives {

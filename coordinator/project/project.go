@@ -47,6 +47,7 @@ type Project struct {
 	tests   map[string]*Test        // by id
 
 	forgotten map[string]Forgotten // by digest
+	baselines map[scanned]baseline
 }
 
 // Usual is how long a task takes: each time that it succeeds counts as much as all before.
@@ -124,6 +125,7 @@ func (s *State) Project(name string) *Project {
 		p = &Project{
 			Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]green{}, stable: map[place]Stable{},
 			rollout: map[string]*environment{}, lines: map[string][]string{}, gone: map[uint64]string{}, times: map[string]Usual{}, tests: map[string]*Test{}, forgotten: map[string]Forgotten{},
+			baselines: map[scanned]baseline{},
 		}
 		s.projects[name] = p
 	}
@@ -250,6 +252,7 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 		if e.State == run.Succeeded && !compares(r) {
 			g := green{r.Commit, at}
 			p.green[r.Ref], p.green[""] = g, g
+			p.noteFindings(r, at)
 		}
 	case run.RolloutEntered:
 		env := p.environment(e.Environment)

@@ -28,6 +28,7 @@ type SavedProject struct {
 	Times        []SavedTime
 	Tests        []Test // by id
 	Forgotten    []SavedForgotten
+	Baselines    []SavedBaseline
 	Environments []SavedEnvironment
 	Archives     []Archive
 }
@@ -66,6 +67,13 @@ type SavedTime struct {
 type SavedForgotten struct {
 	Digest    string
 	Forgotten Forgotten
+}
+
+// SavedBaseline is what the scans of a service found at the last green commit of a ref; an empty ref: of any.
+type SavedBaseline struct {
+	Ref, Service string
+	Report       string // digest
+	At           time.Time
 }
 
 // SavedEnvironment is the lock of an environment.
@@ -119,6 +127,12 @@ func (p *Project) save() SavedProject {
 	for _, d := range slices.Sorted(maps.Keys(p.forgotten)) {
 		out.Forgotten = append(out.Forgotten, SavedForgotten{d, p.forgotten[d]})
 	}
+	for of, b := range p.baselines {
+		out.Baselines = append(out.Baselines, SavedBaseline{of.ref, of.service, b.report, b.at})
+	}
+	slices.SortFunc(out.Baselines, func(a, b SavedBaseline) int {
+		return cmp.Or(cmp.Compare(a.Ref, b.Ref), cmp.Compare(a.Service, b.Service))
+	})
 	for _, name := range slices.Sorted(maps.Keys(p.rollout)) {
 		e := p.rollout[name]
 		out.Environments = append(out.Environments, SavedEnvironment{Name: name, Holder: e.holder, Newest: e.newest, By: e.by})
@@ -149,6 +163,9 @@ func Restore(saved Saved, plans Plans) (*State, error) {
 		}
 		for _, f := range sp.Forgotten {
 			p.forgotten[f.Digest] = f.Forgotten
+		}
+		for _, b := range sp.Baselines {
+			p.baselines[scanned{b.Ref, b.Service}] = baseline{b.Report, b.At}
 		}
 		for _, t := range sp.Tests {
 			p.tests[t.ID] = &t

@@ -45,9 +45,9 @@ func usual(t *plan.Task) time.Duration {
 		return time.Minute
 	case plan.KindApply, plan.KindRollback:
 		return 30 * time.Second
-	case plan.KindRender, plan.KindDiff:
+	case plan.KindRender, plan.KindDiff, plan.KindScan:
 		return 2 * time.Second
-	case plan.KindCheckout, plan.KindGather, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
+	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
 	}
 	return 0
 }

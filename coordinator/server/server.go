@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/config"
 	"github.com/slipway-build/slipway/coordinator/cordon"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
+	"github.com/slipway-build/slipway/coordinator/findings"
 	"github.com/slipway-build/slipway/coordinator/home"
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logarchive"
@@ -254,7 +255,7 @@ func listen(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, peers fu
 func newSubmitter(ctx context.Context, cfg config.Config, js jetstream.JetStream, mirror *source.Mirror, homes *home.Homes, blobs *artifact.Store, log *slog.Logger) (*submit.Submitter, error) {
 	tags, err := newBases(ctx, cfg, js, log)
 	return submit.New(submit.Config{
-		Mirror: mirror, Home: homes.Of, Blobs: blobs, Images: submit.NewRegistry(keychain(cfg.RegistryAuth)), Bases: tags, TargetsFile: cfg.Targets,
+		Mirror: mirror, Home: homes.Of, Blobs: blobs, Images: submit.NewRegistry(keychain(cfg.RegistryAuth)), Bases: tags, Advisories: advisoriesOf(cfg.Advisories, blobs), TargetsFile: cfg.Targets,
 		Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner,
 	}), err
 }
@@ -336,6 +337,18 @@ func (e effects) Pin(ctx context.Context, repository, commit, run string) error 
 
 func (e effects) PutBlob(ctx context.Context, _ string, data []byte) (string, error) {
 	return e.blobs.Put(ctx, data)
+}
+
+func (e effects) Judge(ctx context.Context, _ string, in findings.Input) (plan.FindingsSummary, string, error) {
+	return findings.Judge(ctx, e.blobs, in)
+}
+
+// advisoriesOf a folder; nil: there is none.
+func advisoriesOf(dir string, blobs *artifact.Store) func(context.Context) (string, error) {
+	if dir == "" {
+		return nil
+	}
+	return findings.NewAdvisories(dir, blobs).Digest
 }
 
 // suffix makes run ids unique over journals that begin anew.

@@ -52,6 +52,9 @@ type farm struct {
 	silent  bool          // hosts of webhooks that check never call
 	hosts   map[webhook.Kind]*githosttest.Host
 	admin   string
+
+	advisories string // folder; empty: there are none
+
 	worker  string
 	stop    func()
 	runs    pb.RunServiceClient
@@ -132,8 +135,8 @@ func (f *farm) run(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	cfg := config.Config{
 		Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", State: f.dir, NATS: queue.Address{URL: f.nats.URL()}, Redis: f.redis, Partitions: 2, Registry: f.images + "/shop", LeaseTTL: cmp.Or(f.ttl, time.Second),
-		Targets: filepath.Join(f.dir, "targets.yaml"),
-		Tokens:  []config.Token{{Name: "anna", Hash: rpc.HashToken(f.admin), Role: "administer"}, {Name: "w", Hash: rpc.HashToken(f.worker), Role: "worker"}},
+		Targets: filepath.Join(f.dir, "targets.yaml"), Advisories: f.advisories,
+		Tokens: []config.Token{{Name: "anna", Hash: rpc.HashToken(f.admin), Role: "administer"}, {Name: "w", Hash: rpc.HashToken(f.worker), Role: "worker"}},
 	}
 	if f.remote == "" {
 		cfg.LocalPaths = []string{filepath.Dir(f.repo)}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/cordon"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
+	"github.com/slipway-build/slipway/coordinator/findings"
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
@@ -122,6 +123,10 @@ type effects struct{}
 func (effects) Pin(context.Context, string, string, string) error { return errors.ErrUnsupported }
 func (effects) PutBlob(context.Context, string, []byte) (string, error) {
 	return "", errors.ErrUnsupported
+}
+
+func (effects) Judge(context.Context, string, findings.Input) (plan.FindingsSummary, string, error) {
+	return plan.FindingsSummary{}, "", errors.ErrUnsupported
 }
 
 // service is the part of WorkerService that the package serves.

@@ -22,10 +22,16 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 	case plan.KindBuild:
 		g.Work = &pb.Grant_Build{Build: build(t.Build, w.Images)}
 	case plan.KindTest:
-		g.Work = &pb.Grant_Test{Test: &pb.TestWork{
-			Name: t.Test.Name, Build: build(&t.Test.Build, w.Images), Run: t.Test.Run, Env: t.Test.Env, SecretEnv: t.Test.Secret, Report: t.Test.Report,
-			Sidecars: sidecars(t.Test.Sidecars), Shard: shard(t.Test.Shard, w.Timing),
-		}}
+		g.Work = &pb.Grant_Test{Test: test(t.Test, w)}
+	case plan.KindScan:
+		s := t.Scan
+		work := &pb.ScanWork{
+			Name: s.Name, Using: s.Using, Paths: s.Paths, Manifests: s.Manifests, Dockerfile: s.Dockerfile, Level: s.Level, Deny: s.Deny, Advisories: s.Advisories,
+		}
+		if s.Test != nil {
+			work.Test = test(s.Test, w)
+		}
+		g.Work = &pb.Grant_Scan{Scan: work}
 	case plan.KindRender:
 		g.Work = &pb.Grant_Render{Render: &pb.RenderWork{
 			Path: t.Render.Path, Paths: t.Render.Paths, Using: t.Render.Using, Values: t.Render.Values, HelmRelease: t.Render.HelmRelease,
@@ -43,10 +49,17 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 			Target: target(t.Target), CandidateManifests: w.Manifests, CandidateRelease: w.Release,
 			StableManifests: w.Stable.Manifests, StableRelease: w.Stable.Release, Health: health(t.Apply.Health),
 		}}
-	case plan.KindCheckout, plan.KindGather, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
+	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
 		// The coordinator's own: never leased.
 	}
 	return g
+}
+
+func test(t *plan.Test, w partition.Work) *pb.TestWork {
+	return &pb.TestWork{
+		Name: t.Name, Build: build(&t.Build, w.Images), Run: t.Run, Env: t.Env, SecretEnv: t.Secret, Report: t.Report,
+		Sidecars: sidecars(t.Sidecars), Shard: shard(t.Shard, w.Timing),
+	}
 }
 
 func build(b *plan.Build, images map[string]string) *pb.BuildWork {

@@ -52,6 +52,8 @@ type Config struct {
 	Images Images
 	// Bases may be nil: then a tag that moves is no change.
 	Bases Bases
+	// Advisories answers the digest of the blob that packages are compared with; nil: there are none.
+	Advisories func(ctx context.Context) (digest string, err error)
 	// TargetsFile is the platform team's file, or a folder with one for each project, named
 	// PROJECT.yaml; read anew for each plan. Empty: nothing is deployed.
 	TargetsFile string
@@ -227,11 +229,17 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home
 	if req.Untrusted {
 		scope = "untrusted"
 	}
+	advisories := ""
+	if s.cfg.Advisories != nil {
+		if advisories, err = s.cfg.Advisories(ctx); err != nil {
+			return planner.Input{}, nil, err
+		}
+	}
 	line, supersede := req.line(far)
 	return planner.Input{
 		Line: line, Supersede: supersede, Owners: says, Class: req.class(targets),
 		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: far.Until, Diff: far.Diff, Rebuild: req.NoReuse, Adopt: req.Adopt, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
-		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope,
+		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope, Advisories: advisories,
 	}, home, nil
 }
 
@@ -378,8 +386,12 @@ func (s *Submitter) there(ctx context.Context, res plan.Result) (bool, error) {
 	if res.Image != "" {
 		return s.cfg.Images.Exists(ctx, res.Image)
 	}
-	if res.Manifests != "" {
-		_, err := s.cfg.Blobs.Get(ctx, res.Manifests)
+	blob := res.Manifests
+	if res.Scan != nil {
+		blob = res.Scan.Report
+	}
+	if blob != "" {
+		_, err := s.cfg.Blobs.Get(ctx, blob)
 		if errors.Is(err, artifact.ErrNotFound) || errors.Is(err, artifact.ErrCorrupt) {
 			return false, nil
 		}

@@ -192,7 +192,7 @@ func taskType(k plan.Kind) string {
 	switch k {
 	case plan.KindBuild:
 		return "build"
-	case plan.KindTest, plan.KindGather:
+	case plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings:
 		return "test"
 	case plan.KindApply, plan.KindRollback, plan.KindDiff, plan.KindPromote, plan.KindRollout, plan.KindWave, plan.KindVerified:
 		return "deploy"

@@ -11,9 +11,9 @@ import (
 // The format of journals and snapshots.
 const (
 	// Schema is the one that this program writes.
-	Schema = 4
+	Schema = 5
 	// LeastReader is the schema of the oldest program that still understands it.
-	LeastReader = 4
+	LeastReader = 5
 )
 
 // SavedRun is a run without its tasks.
@@ -84,6 +84,9 @@ func SavedProject(p project.SavedProject) []*pb.SnapshotItem {
 	for _, f := range p.Forgotten {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Forgotten{Forgotten: &pb.SavedForgotten{Digest: f.Digest, At: Time(f.Forgotten.At), By: f.Forgotten.By, Reason: f.Forgotten.Reason}}})
 	}
+	for _, b := range p.Baselines {
+		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Baseline{Baseline: &pb.SavedBaseline{Ref: b.Ref, Service: b.Service, Report: b.Report, At: Time(b.At)}}})
+	}
 	for _, t := range p.Tests {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Test{Test: Test(t)}})
 	}
@@ -118,6 +121,9 @@ func FromSavedItem(p *project.SavedProject, m *pb.SnapshotItem) bool {
 	case *pb.SnapshotItem_Forgotten:
 		e := k.Forgotten
 		p.Forgotten = append(p.Forgotten, project.SavedForgotten{Digest: e.GetDigest(), Forgotten: project.Forgotten{At: FromTime(e.GetAt()), By: e.GetBy(), Reason: e.GetReason()}})
+	case *pb.SnapshotItem_Baseline:
+		e := k.Baseline
+		p.Baselines = append(p.Baselines, project.SavedBaseline{Ref: e.GetRef(), Service: e.GetService(), Report: e.GetReport(), At: FromTime(e.GetAt())})
 	case *pb.SnapshotItem_Test:
 		p.Tests = append(p.Tests, FromTest(k.Test))
 	case *pb.SnapshotItem_Environment:

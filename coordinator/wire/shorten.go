@@ -50,6 +50,9 @@ func withoutFailures(t *pb.Task) {
 	if tests := t.GetResult().GetTests(); tests != nil {
 		tests.Failures = nil
 	}
+	if findings := t.GetResult().GetFindings(); findings != nil {
+		findings.Worst = nil
+	}
 }
 
 // shortMessage is how many bytes of a message stay.

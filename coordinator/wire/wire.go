@@ -162,6 +162,7 @@ func Result(r plan.Result) *pb.Result {
 	if d := r.Diff; d != nil {
 		out.Diff = diff(d)
 	}
+	out.Scan, out.Findings = scan(r.Scan), findings(r.Findings)
 	return out
 }
 
@@ -231,5 +232,6 @@ func FromResult(r *pb.Result) plan.Result {
 	if d := r.GetDiff(); d != nil {
 		out.Diff = fromDiff(d)
 	}
+	out.Scan, out.Findings = fromScan(r.GetScan()), fromFindings(r.GetFindings())
 	return out
 }

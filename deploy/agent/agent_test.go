@@ -149,7 +149,7 @@ func (d *desk) deployer(t *testing.T, kubeconfig string) (stop func()) {
 	log := slog.New(slog.DiscardHandler)
 	a := agent.New(map[string]agent.Cluster{"one": {Cluster: c, Settings: rolling.Settings{
 		Patience: time.Second, Grace: health.Grace{CrashLoop: time.Second},
-	}}}, agent.Remote{Client: d.client}, log, func(string, string, time.Duration) {})
+	}}}, session.Blobs{Client: d.client}, log, func(string, string, time.Duration) {})
 	s := session.New(session.Config{
 		Client: d.client, Name: "test", Instance: fmt.Sprintf("instance-%d", time.Now().UnixNano()),
 		Slots: map[string]int{agent.CapabilityPrefix + "one": 2}, Drain: time.Millisecond, Log: log, Now: time.Now,

@@ -76,7 +76,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	closers = append(closers, conn.Close)
 	client := pb.NewWorkerServiceClient(conn)
-	a := agent.New(clusters, agent.Remote{Client: client}, s.log, observe(registry))
+	a := agent.New(clusters, session.Blobs{Client: client}, s.log, observe(registry))
 	s.log.InfoContext(ctx, "deployer starts", "clusters", len(clusters), "coordinator", s.cfg.Coordinator.Address)
 	// Without hints the coordinator offers tasks on the session: a deployer inside a cluster reaches no queue.
 	return session.New(session.Config{

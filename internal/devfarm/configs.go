@@ -36,7 +36,7 @@ func (p *parts) coordinator() (coordinatorconfig.Config, error) {
 		Name: "coordinator", Listen: fmt.Sprintf("127.0.0.1:%d", p.cfg.Ports.GRPC), HTTP: http, State: filepath.Join(p.cfg.State, "coordinator"),
 		NATS:    queue.Address{URL: p.natsURL, User: engines.NATSCoordinator, PasswordFile: p.secrets.File(engines.NATSCoordinator)},
 		Redis:   coordinatorconfig.Redis{Address: p.redis, PasswordFile: p.secrets.File(engines.RedisPassword)},
-		Targets: p.cfg.Targets, Registry: p.registry, RegistryAuth: auth, LocalPaths: p.cfg.LocalPaths, LeaseTTL: p.cfg.LeaseTTL,
+		Targets: p.cfg.Targets, Advisories: p.cfg.Advisories, Registry: p.registry, RegistryAuth: auth, LocalPaths: p.cfg.LocalPaths, LeaseTTL: p.cfg.LeaseTTL,
 		Telemetry: coordinatorconfig.Telemetry{OTLP: p.cfg.OTLP},
 		Tokens: []coordinatorconfig.Token{
 			{Name: "admin", Hash: hash(engines.AdminToken), Role: "administer"},

@@ -36,6 +36,8 @@ type Config struct {
 	Tools string
 	// Targets is the platform team's targets.yaml; empty: nothing is deployed.
 	Targets string
+	// Advisories is a folder with what is known of vulnerable packages; empty: none are scanned.
+	Advisories string
 	// Clusters by their name in targets.yaml.
 	Clusters map[string]Cluster
 	// Ports of the listeners, all on loopback.

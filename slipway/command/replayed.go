@@ -50,11 +50,11 @@ func capability(t *pb.Task) string {
 	switch plan.Kind(t.GetKind()) {
 	case plan.KindBuild, plan.KindTest:
 		return plan.CapabilityBuild
-	case plan.KindRender:
+	case plan.KindRender, plan.KindScan: // one with a tool of the user's takes a slot for builds, which is not told
 		return plan.CapabilityRender
 	case plan.KindApply, plan.KindRollback, plan.KindDiff:
 		return plan.CapabilityDeployPrefix + t.GetCluster()
-	case plan.KindCheckout, plan.KindGather, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
+	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
 	}
 	return plan.CapabilityCoordinator
 }

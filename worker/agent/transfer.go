@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/slipway-build/slipway/internal/session"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 	"github.com/slipway-build/slipway/worker/workspace"
 )
@@ -40,6 +41,11 @@ func (a *Agent) fetcher(g *pb.Grant) workspace.Fetch {
 // Blobs stores blobs at the coordinator.
 type Blobs struct {
 	Coordinator pb.WorkerServiceClient
+}
+
+// GetBlob reads a blob by its digest.
+func (b Blobs) GetBlob(ctx context.Context, digest string) ([]byte, error) {
+	return session.Blobs{Client: b.Coordinator}.Get(ctx, digest)
 }
 
 // PutBlob stores data and answers its digest.

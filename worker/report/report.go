@@ -44,10 +44,17 @@ func Task(g *pb.Grant) runner.Task {
 	case *pb.Grant_Build:
 		t.Work = build(w.Build)
 	case *pb.Grant_Test:
-		t.Work = runner.Test{
-			Name: w.Test.GetName(), Build: build(w.Test.GetBuild()), Run: w.Test.GetRun(), Env: w.Test.GetEnv(), Secret: w.Test.GetSecretEnv(), Report: w.Test.GetReport(),
-			Sidecars: sidecars(w.Test.GetSidecars()), Shard: shard(w.Test.GetShard()),
+		t.Work = test(w.Test)
+	case *pb.Grant_Scan:
+		s := runner.Scan{
+			Name: w.Scan.GetName(), Using: w.Scan.GetUsing(), Paths: w.Scan.GetPaths(), Manifests: w.Scan.GetManifests(), Dockerfile: w.Scan.GetDockerfile(),
+			Level: w.Scan.GetLevel(), Deny: w.Scan.GetDeny(), Advisories: w.Scan.GetAdvisories(),
 		}
+		if w.Scan.GetTest() != nil {
+			tool := test(w.Scan.GetTest())
+			s.Test = &tool
+		}
+		t.Work = s
 	case *pb.Grant_Render:
 		t.Work = runner.Render{
 			Path: w.Render.GetPath(), Paths: w.Render.GetPaths(), Using: w.Render.GetUsing(), Values: w.Render.GetValues(), HelmRelease: w.Render.GetHelmRelease(),
@@ -56,6 +63,13 @@ func Task(g *pb.Grant) runner.Task {
 		}
 	}
 	return t
+}
+
+func test(w *pb.TestWork) runner.Test {
+	return runner.Test{
+		Name: w.GetName(), Build: build(w.GetBuild()), Run: w.GetRun(), Env: w.GetEnv(), Secret: w.GetSecretEnv(), Report: w.GetReport(),
+		Sidecars: sidecars(w.GetSidecars()), Shard: shard(w.GetShard()),
+	}
 }
 
 func build(b *pb.BuildWork) runner.Build {
@@ -132,7 +146,10 @@ func class(c runner.Class) pb.FailureClass {
 
 func result(r runner.Result) *pb.Result {
 	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Tests: tests(r.Tests)}
-	if out.Image == "" && out.Manifests == "" && out.Tests == nil {
+	if s := r.Scan; s != nil {
+		out.Scan = &pb.ScanSummary{Tool: text(s.Tool, 100), Report: s.Report, Critical: int32(s.Critical), High: int32(s.High), Medium: int32(s.Medium), Low: int32(s.Low)}
+	}
+	if out.Image == "" && out.Manifests == "" && out.Tests == nil && out.Scan == nil {
 		return nil
 	}
 	if out.Tests != nil {

@@ -112,6 +112,33 @@ func Gathered(p *plan.Plan) *plan.Plan {
 	return p
 }
 
+// Scanned has the sources of each service scanned, and the release wait for what is said of that.
+func Scanned(p *plan.Plan) *plan.Plan {
+	services := map[string]bool{}
+	for _, t := range p.Tasks {
+		if t.Kind == plan.KindBuild {
+			services[t.Service] = true
+		}
+	}
+	var added []string
+	for _, s := range slices.Sorted(maps.Keys(services)) {
+		scan := plan.Task{
+			ID: plan.ScanID(s, "secrets"), Kind: plan.KindScan, Service: s, Needs: []string{plan.CheckoutID}, Can: plan.CapabilityRender,
+			Scan: &plan.Scan{Name: "secrets", Using: "secrets"},
+		}
+		judge := plan.Task{ID: plan.FindingsID(s), Kind: plan.KindFindings, Service: s, Needs: []string{scan.ID}, Findings: &plan.Findings{Block: "high"}}
+		p.Tasks = append(p.Tasks, scan, judge)
+		added = append(added, judge.ID)
+	}
+	for i := range p.Tasks {
+		if p.Tasks[i].Kind == plan.KindRelease {
+			p.Tasks[i].Needs = append(p.Tasks[i].Needs, added...)
+		}
+	}
+	p.Tasks = inOrder(p.Tasks)
+	return p
+}
+
 // inOrder puts tasks behind what they need.
 func inOrder(tasks []plan.Task) []plan.Task {
 	placed := map[string]bool{}

@@ -35,6 +35,12 @@ type Farm struct {
 // Start starts a farm that may read the repositories below some folders, and waits until it can be asked.
 func Start(t *testing.T, folders ...string) *Farm {
 	t.Helper()
+	return StartWith(t, func(*devfarm.Config) {}, folders...)
+}
+
+// StartWith is Start with a configuration that is changed.
+func StartWith(t *testing.T, change func(*devfarm.Config), folders ...string) *Farm {
+	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
@@ -42,11 +48,13 @@ func Start(t *testing.T, folders ...string) *Farm {
 	ready, ended := make(chan clientfile.File, 1), make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	go func() {
-		ended <- devfarm.Run(ctx, devfarm.Config{
+		conf := devfarm.Config{
 			State: t.TempDir(), Tools: filepath.Join(cache, "slipway", "bin"), LocalPaths: folders, Version: "test",
 			GitEnv: gitcmd.PassThrough(os.Environ()), //nolint:forbidigo // a test's own
 			Log:    slog.New(slog.DiscardHandler), Ready: func(f clientfile.File) { ready <- f },
-		})
+		}
+		change(&conf)
+		ended <- devfarm.Run(ctx, conf)
 	}()
 	f := &Farm{}
 	select {

@@ -373,6 +373,59 @@ func (Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_slipway_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
+type FindingState int32
+
+const (
+	FindingState_FINDING_STATE_UNSPECIFIED FindingState = 0
+	FindingState_FINDING_STATE_NEW         FindingState = 1
+	// The last green commit had it.
+	FindingState_FINDING_STATE_KNOWN  FindingState = 2
+	FindingState_FINDING_STATE_WAIVED FindingState = 3
+)
+
+// Enum value maps for FindingState.
+var (
+	FindingState_name = map[int32]string{
+		0: "FINDING_STATE_UNSPECIFIED",
+		1: "FINDING_STATE_NEW",
+		2: "FINDING_STATE_KNOWN",
+		3: "FINDING_STATE_WAIVED",
+	}
+	FindingState_value = map[string]int32{
+		"FINDING_STATE_UNSPECIFIED": 0,
+		"FINDING_STATE_NEW":         1,
+		"FINDING_STATE_KNOWN":       2,
+		"FINDING_STATE_WAIVED":      3,
+	}
+)
+
+func (x FindingState) Enum() *FindingState {
+	p := new(FindingState)
+	*p = x
+	return p
+}
+
+func (x FindingState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FindingState) Descriptor() protoreflect.EnumDescriptor {
+	return file_slipway_v1_run_proto_enumTypes[5].Descriptor()
+}
+
+func (FindingState) Type() protoreflect.EnumType {
+	return &file_slipway_v1_run_proto_enumTypes[5]
+}
+
+func (x FindingState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FindingState.Descriptor instead.
+func (FindingState) EnumDescriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{5}
+}
+
 type SubmitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by the caller, unique per intent: a repeat must carry the same key.
@@ -526,6 +579,122 @@ func (x *SubmitResponse) GetReplayed() bool {
 	return false
 }
 
+type FindingsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Empty: all services.
+	Service       string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindingsRequest) Reset() {
+	*x = FindingsRequest{}
+	mi := &file_slipway_v1_run_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindingsRequest) ProtoMessage() {}
+
+func (x *FindingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindingsRequest.ProtoReflect.Descriptor instead.
+func (*FindingsRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *FindingsRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *FindingsRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+// FindingsResponse is some of what the scans of one service found; a service of which nothing was
+// found is there once.
+type FindingsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the run.
+	Run           string     `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Service       string     `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	Findings      []*Finding `protobuf:"bytes,3,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindingsResponse) Reset() {
+	*x = FindingsResponse{}
+	mi := &file_slipway_v1_run_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindingsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindingsResponse) ProtoMessage() {}
+
+func (x *FindingsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindingsResponse.ProtoReflect.Descriptor instead.
+func (*FindingsResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *FindingsResponse) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *FindingsResponse) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *FindingsResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
 type PlanRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Repository string                 `protobuf:"bytes,1,opt,name=repository,proto3" json:"repository,omitempty"`
@@ -540,7 +709,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[2]
+	mi := &file_slipway_v1_run_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +721,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[2]
+	mi := &file_slipway_v1_run_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +734,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{2}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PlanRequest) GetRepository() string {
@@ -615,7 +784,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[3]
+	mi := &file_slipway_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -627,7 +796,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[3]
+	mi := &file_slipway_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -640,7 +809,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PlanResponse) GetHash() string {
@@ -667,7 +836,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[4]
+	mi := &file_slipway_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +848,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[4]
+	mi := &file_slipway_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +861,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetRequest) GetRun() string {
@@ -711,7 +880,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[5]
+	mi := &file_slipway_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -723,7 +892,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[5]
+	mi := &file_slipway_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -736,7 +905,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetResponse) GetRun() *Run {
@@ -758,7 +927,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[6]
+	mi := &file_slipway_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +939,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[6]
+	mi := &file_slipway_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +952,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListRequest) GetProject() string {
@@ -814,7 +983,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[7]
+	mi := &file_slipway_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +995,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[7]
+	mi := &file_slipway_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +1008,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListResponse) GetRuns() []*Run {
@@ -872,7 +1041,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[8]
+	mi := &file_slipway_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1053,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[8]
+	mi := &file_slipway_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1066,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WatchRequest) GetRun() string {
@@ -922,7 +1091,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[9]
+	mi := &file_slipway_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1103,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[9]
+	mi := &file_slipway_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1116,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchResponse) GetChange() isWatchResponse_Change {
@@ -1036,7 +1205,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[10]
+	mi := &file_slipway_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1217,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[10]
+	mi := &file_slipway_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1230,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CancelRequest) GetRun() string {
@@ -1087,7 +1256,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[11]
+	mi := &file_slipway_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1268,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[11]
+	mi := &file_slipway_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1281,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CancelResponse) GetRun() *Run {
@@ -1133,7 +1302,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[12]
+	mi := &file_slipway_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1314,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[12]
+	mi := &file_slipway_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1327,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RetryRequest) GetIdempotencyKey() string {
@@ -1186,7 +1355,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[13]
+	mi := &file_slipway_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1367,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[13]
+	mi := &file_slipway_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1380,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RetryResponse) GetRun() *Run {
@@ -1241,7 +1410,7 @@ type ForgetRequest struct {
 
 func (x *ForgetRequest) Reset() {
 	*x = ForgetRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	mi := &file_slipway_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1422,7 @@ func (x *ForgetRequest) String() string {
 func (*ForgetRequest) ProtoMessage() {}
 
 func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	mi := &file_slipway_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1435,7 @@ func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
 func (*ForgetRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ForgetRequest) GetRun() string {
@@ -1300,7 +1469,7 @@ type ForgetResponse struct {
 
 func (x *ForgetResponse) Reset() {
 	*x = ForgetResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	mi := &file_slipway_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1481,7 @@ func (x *ForgetResponse) String() string {
 func (*ForgetResponse) ProtoMessage() {}
 
 func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	mi := &file_slipway_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1494,7 @@ func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
 func (*ForgetResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ForgetResponse) GetTasks() []string {
@@ -1346,7 +1515,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[16]
+	mi := &file_slipway_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1358,7 +1527,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[16]
+	mi := &file_slipway_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1371,7 +1540,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExplainRequest) GetRun() string {
@@ -1402,7 +1571,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[17]
+	mi := &file_slipway_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1583,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[17]
+	mi := &file_slipway_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1596,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExplainResponse) GetRun() string {
@@ -1481,7 +1650,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_slipway_v1_run_proto_msgTypes[18]
+	mi := &file_slipway_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1493,7 +1662,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[18]
+	mi := &file_slipway_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1506,7 +1675,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Wait) GetTask() string {
@@ -1606,7 +1775,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_slipway_v1_run_proto_msgTypes[19]
+	mi := &file_slipway_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1787,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[19]
+	mi := &file_slipway_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1800,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Run) GetId() string {
@@ -1779,7 +1948,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_slipway_v1_run_proto_msgTypes[20]
+	mi := &file_slipway_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1960,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[20]
+	mi := &file_slipway_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1973,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Service) GetName() string {
@@ -1863,7 +2032,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	mi := &file_slipway_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +2044,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	mi := &file_slipway_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +2057,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Task) GetId() string {
@@ -2027,7 +2196,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	mi := &file_slipway_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2039,7 +2208,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	mi := &file_slipway_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2052,7 +2221,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Attempt) GetNumber() int32 {
@@ -2151,7 +2320,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	mi := &file_slipway_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2332,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	mi := &file_slipway_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2345,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Fence) GetEpoch() uint64 {
@@ -2210,7 +2379,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_slipway_v1_run_proto_msgTypes[24]
+	mi := &file_slipway_v1_run_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2391,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[24]
+	mi := &file_slipway_v1_run_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2404,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Step) GetName() string {
@@ -2299,7 +2468,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_slipway_v1_run_proto_msgTypes[25]
+	mi := &file_slipway_v1_run_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2480,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[25]
+	mi := &file_slipway_v1_run_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2493,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Progress) GetTaskId() string {
@@ -2368,7 +2537,7 @@ type ProgressStep struct {
 
 func (x *ProgressStep) Reset() {
 	*x = ProgressStep{}
-	mi := &file_slipway_v1_run_proto_msgTypes[26]
+	mi := &file_slipway_v1_run_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +2549,7 @@ func (x *ProgressStep) String() string {
 func (*ProgressStep) ProtoMessage() {}
 
 func (x *ProgressStep) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[26]
+	mi := &file_slipway_v1_run_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +2562,7 @@ func (x *ProgressStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressStep.ProtoReflect.Descriptor instead.
 func (*ProgressStep) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ProgressStep) GetId() string {
@@ -2465,18 +2634,20 @@ type Result struct {
 	// "<registry>/<repository>@sha256:…".
 	Image string `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
 	// Digest of the blob with the rendered manifests.
-	Manifests     string       `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
-	Release       string       `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
-	Tests         *TestSummary `protobuf:"bytes,4,opt,name=tests,proto3" json:"tests,omitempty"`
-	Deploy        *Deployed    `protobuf:"bytes,5,opt,name=deploy,proto3" json:"deploy,omitempty"`
-	Diff          *Diff        `protobuf:"bytes,6,opt,name=diff,proto3" json:"diff,omitempty"`
+	Manifests     string           `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
+	Release       string           `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
+	Tests         *TestSummary     `protobuf:"bytes,4,opt,name=tests,proto3" json:"tests,omitempty"`
+	Deploy        *Deployed        `protobuf:"bytes,5,opt,name=deploy,proto3" json:"deploy,omitempty"`
+	Diff          *Diff            `protobuf:"bytes,6,opt,name=diff,proto3" json:"diff,omitempty"`
+	Scan          *ScanSummary     `protobuf:"bytes,7,opt,name=scan,proto3" json:"scan,omitempty"`
+	Findings      *FindingsSummary `protobuf:"bytes,8,opt,name=findings,proto3" json:"findings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_slipway_v1_run_proto_msgTypes[27]
+	mi := &file_slipway_v1_run_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2659,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[27]
+	mi := &file_slipway_v1_run_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2672,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Result) GetImage() string {
@@ -2546,6 +2717,345 @@ func (x *Result) GetDiff() *Diff {
 	return nil
 }
 
+func (x *Result) GetScan() *ScanSummary {
+	if x != nil {
+		return x.Scan
+	}
+	return nil
+}
+
+func (x *Result) GetFindings() *FindingsSummary {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+// ScanSummary counts what a scan found.
+type ScanSummary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What looked for it, e.g. "slipway packages" or "hadolint 2.12".
+	Tool string `protobuf:"bytes,1,opt,name=tool,proto3" json:"tool,omitempty"`
+	// Digest of the blob with all of it: SARIF 2.1.0.
+	Report        string `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
+	Critical      int32  `protobuf:"varint,3,opt,name=critical,proto3" json:"critical,omitempty"`
+	High          int32  `protobuf:"varint,4,opt,name=high,proto3" json:"high,omitempty"`
+	Medium        int32  `protobuf:"varint,5,opt,name=medium,proto3" json:"medium,omitempty"`
+	Low           int32  `protobuf:"varint,6,opt,name=low,proto3" json:"low,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScanSummary) Reset() {
+	*x = ScanSummary{}
+	mi := &file_slipway_v1_run_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScanSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScanSummary) ProtoMessage() {}
+
+func (x *ScanSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScanSummary.ProtoReflect.Descriptor instead.
+func (*ScanSummary) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ScanSummary) GetTool() string {
+	if x != nil {
+		return x.Tool
+	}
+	return ""
+}
+
+func (x *ScanSummary) GetReport() string {
+	if x != nil {
+		return x.Report
+	}
+	return ""
+}
+
+func (x *ScanSummary) GetCritical() int32 {
+	if x != nil {
+		return x.Critical
+	}
+	return 0
+}
+
+func (x *ScanSummary) GetHigh() int32 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
+func (x *ScanSummary) GetMedium() int32 {
+	if x != nil {
+		return x.Medium
+	}
+	return 0
+}
+
+func (x *ScanSummary) GetLow() int32 {
+	if x != nil {
+		return x.Low
+	}
+	return 0
+}
+
+// FindingsSummary is what the scans of a service found, compared with what the last green
+// commit had. fresh + known + waived is all of it.
+type FindingsSummary struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Fresh  int32                  `protobuf:"varint,1,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	Known  int32                  `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"`
+	Waived int32                  `protobuf:"varint,3,opt,name=waived,proto3" json:"waived,omitempty"`
+	// Of fresh, those that are as severe as what blocks.
+	Blocking int32 `protobuf:"varint,4,opt,name=blocking,proto3" json:"blocking,omitempty"`
+	// Digest of the blob with those that are not waived: what later runs are compared with.
+	Report string `protobuf:"bytes,5,opt,name=report,proto3" json:"report,omitempty"`
+	// Fresh ones, the most severe first; the first 50.
+	Worst []*Finding `protobuf:"bytes,6,rep,name=worst,proto3" json:"worst,omitempty"`
+	// There was nothing to compare with: nothing is fresh.
+	First         bool `protobuf:"varint,7,opt,name=first,proto3" json:"first,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindingsSummary) Reset() {
+	*x = FindingsSummary{}
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindingsSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindingsSummary) ProtoMessage() {}
+
+func (x *FindingsSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindingsSummary.ProtoReflect.Descriptor instead.
+func (*FindingsSummary) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *FindingsSummary) GetFresh() int32 {
+	if x != nil {
+		return x.Fresh
+	}
+	return 0
+}
+
+func (x *FindingsSummary) GetKnown() int32 {
+	if x != nil {
+		return x.Known
+	}
+	return 0
+}
+
+func (x *FindingsSummary) GetWaived() int32 {
+	if x != nil {
+		return x.Waived
+	}
+	return 0
+}
+
+func (x *FindingsSummary) GetBlocking() int32 {
+	if x != nil {
+		return x.Blocking
+	}
+	return 0
+}
+
+func (x *FindingsSummary) GetReport() string {
+	if x != nil {
+		return x.Report
+	}
+	return ""
+}
+
+func (x *FindingsSummary) GetWorst() []*Finding {
+	if x != nil {
+		return x.Worst
+	}
+	return nil
+}
+
+func (x *FindingsSummary) GetFirst() bool {
+	if x != nil {
+		return x.First
+	}
+	return false
+}
+
+// Finding is one thing that a scan found.
+type Finding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the scan.
+	Scan string `protobuf:"bytes,1,opt,name=scan,proto3" json:"scan,omitempty"`
+	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	// critical | high | medium | low
+	Severity string `protobuf:"bytes,3,opt,name=severity,proto3" json:"severity,omitempty"`
+	// Repository path.
+	Path string `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	// From 1; 0: the file as a whole.
+	Line    int32  `protobuf:"varint,5,opt,name=line,proto3" json:"line,omitempty"`
+	Message string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	// Where to read more.
+	Help  string       `protobuf:"bytes,7,opt,name=help,proto3" json:"help,omitempty"`
+	State FindingState `protobuf:"varint,8,opt,name=state,proto3,enum=slipway.v1.FindingState" json:"state,omitempty"`
+	// What tells it from others, also after lines moved.
+	Fingerprint string `protobuf:"bytes,9,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// Of a waived one.
+	WaivedUntil   string `protobuf:"bytes,10,opt,name=waived_until,json=waivedUntil,proto3" json:"waived_until,omitempty"`
+	WaivedBecause string `protobuf:"bytes,11,opt,name=waived_because,json=waivedBecause,proto3" json:"waived_because,omitempty"`
+	Blocking      bool   `protobuf:"varint,12,opt,name=blocking,proto3" json:"blocking,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Finding) GetScan() string {
+	if x != nil {
+		return x.Scan
+	}
+	return ""
+}
+
+func (x *Finding) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Finding) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *Finding) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Finding) GetLine() int32 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+func (x *Finding) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Finding) GetHelp() string {
+	if x != nil {
+		return x.Help
+	}
+	return ""
+}
+
+func (x *Finding) GetState() FindingState {
+	if x != nil {
+		return x.State
+	}
+	return FindingState_FINDING_STATE_UNSPECIFIED
+}
+
+func (x *Finding) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *Finding) GetWaivedUntil() string {
+	if x != nil {
+		return x.WaivedUntil
+	}
+	return ""
+}
+
+func (x *Finding) GetWaivedBecause() string {
+	if x != nil {
+		return x.WaivedBecause
+	}
+	return ""
+}
+
+func (x *Finding) GetBlocking() bool {
+	if x != nil {
+		return x.Blocking
+	}
+	return false
+}
+
 // Diff is what a release would change on a target. Counts are of all objects.
 type Diff struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -2563,7 +3073,7 @@ type Diff struct {
 
 func (x *Diff) Reset() {
 	*x = Diff{}
-	mi := &file_slipway_v1_run_proto_msgTypes[28]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2575,7 +3085,7 @@ func (x *Diff) String() string {
 func (*Diff) ProtoMessage() {}
 
 func (x *Diff) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[28]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2588,7 +3098,7 @@ func (x *Diff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diff.ProtoReflect.Descriptor instead.
 func (*Diff) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Diff) GetCreated() int32 {
@@ -2651,7 +3161,7 @@ type ObjectChange struct {
 
 func (x *ObjectChange) Reset() {
 	*x = ObjectChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[29]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +3173,7 @@ func (x *ObjectChange) String() string {
 func (*ObjectChange) ProtoMessage() {}
 
 func (x *ObjectChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[29]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +3186,7 @@ func (x *ObjectChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectChange.ProtoReflect.Descriptor instead.
 func (*ObjectChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ObjectChange) GetObject() string {
@@ -2728,7 +3238,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[30]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +3250,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[30]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +3263,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -2798,7 +3308,7 @@ type TestSummary struct {
 
 func (x *TestSummary) Reset() {
 	*x = TestSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2810,7 +3320,7 @@ func (x *TestSummary) String() string {
 func (*TestSummary) ProtoMessage() {}
 
 func (x *TestSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2823,7 +3333,7 @@ func (x *TestSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSummary.ProtoReflect.Descriptor instead.
 func (*TestSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TestSummary) GetTotal() int32 {
@@ -2900,7 +3410,7 @@ type TestItem struct {
 
 func (x *TestItem) Reset() {
 	*x = TestItem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2912,7 +3422,7 @@ func (x *TestItem) String() string {
 func (*TestItem) ProtoMessage() {}
 
 func (x *TestItem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2925,7 +3435,7 @@ func (x *TestItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestItem.ProtoReflect.Descriptor instead.
 func (*TestItem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TestItem) GetName() string {
@@ -2953,7 +3463,7 @@ type TestName struct {
 
 func (x *TestName) Reset() {
 	*x = TestName{}
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2965,7 +3475,7 @@ func (x *TestName) String() string {
 func (*TestName) ProtoMessage() {}
 
 func (x *TestName) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3488,7 @@ func (x *TestName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestName.ProtoReflect.Descriptor instead.
 func (*TestName) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TestName) GetSuite() string {
@@ -3008,7 +3518,7 @@ type TestCase struct {
 
 func (x *TestCase) Reset() {
 	*x = TestCase{}
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3020,7 +3530,7 @@ func (x *TestCase) String() string {
 func (*TestCase) ProtoMessage() {}
 
 func (x *TestCase) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3033,7 +3543,7 @@ func (x *TestCase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestCase.ProtoReflect.Descriptor instead.
 func (*TestCase) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TestCase) GetSuite() string {
@@ -3081,7 +3591,7 @@ type Deployed struct {
 
 func (x *Deployed) Reset() {
 	*x = Deployed{}
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +3603,7 @@ func (x *Deployed) String() string {
 func (*Deployed) ProtoMessage() {}
 
 func (x *Deployed) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +3616,7 @@ func (x *Deployed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployed.ProtoReflect.Descriptor instead.
 func (*Deployed) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Deployed) GetState() string {
@@ -3168,7 +3678,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	mi := &file_slipway_v1_run_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3180,7 +3690,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	mi := &file_slipway_v1_run_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3193,7 +3703,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -3218,7 +3728,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[37]
+	mi := &file_slipway_v1_run_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3230,7 +3740,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[37]
+	mi := &file_slipway_v1_run_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3243,7 +3753,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Problem) GetPath() string {
@@ -3309,7 +3819,15 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x04diff\x18\a \x01(\bR\x04diff\"O\n" +
 	"\x0eSubmitResponse\x12!\n" +
 	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\x12\x1a\n" +
-	"\breplayed\x18\x02 \x01(\bR\breplayed\"\x9c\x01\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed\"S\n" +
+	"\x0fFindingsRequest\x12\x1c\n" +
+	"\x03run\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\"\n" +
+	"\aservice\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\aservice\"o\n" +
+	"\x10FindingsResponse\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12/\n" +
+	"\bfindings\x18\x03 \x03(\v2\x13.slipway.v1.FindingR\bfindings\"\x9c\x01\n" +
 	"\vPlanRequest\x12*\n" +
 	"\n" +
 	"repository\x18\x01 \x01(\tB\n" +
@@ -3486,14 +4004,45 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x18\n" +
 	"\acurrent\x18\a \x01(\x03R\acurrent\x12\x14\n" +
 	"\x05total\x18\b \x01(\x03R\x05total\x12\x16\n" +
-	"\x06detail\x18\t \x01(\tR\x06detail\"\xd9\x01\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\"\xbf\x02\n" +
 	"\x06Result\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12-\n" +
 	"\x05tests\x18\x04 \x01(\v2\x17.slipway.v1.TestSummaryR\x05tests\x12,\n" +
 	"\x06deploy\x18\x05 \x01(\v2\x14.slipway.v1.DeployedR\x06deploy\x12$\n" +
-	"\x04diff\x18\x06 \x01(\v2\x10.slipway.v1.DiffR\x04diff\"\xc4\x01\n" +
+	"\x04diff\x18\x06 \x01(\v2\x10.slipway.v1.DiffR\x04diff\x12+\n" +
+	"\x04scan\x18\a \x01(\v2\x17.slipway.v1.ScanSummaryR\x04scan\x127\n" +
+	"\bfindings\x18\b \x01(\v2\x1b.slipway.v1.FindingsSummaryR\bfindings\"\x93\x01\n" +
+	"\vScanSummary\x12\x12\n" +
+	"\x04tool\x18\x01 \x01(\tR\x04tool\x12\x16\n" +
+	"\x06report\x18\x02 \x01(\tR\x06report\x12\x1a\n" +
+	"\bcritical\x18\x03 \x01(\x05R\bcritical\x12\x12\n" +
+	"\x04high\x18\x04 \x01(\x05R\x04high\x12\x16\n" +
+	"\x06medium\x18\x05 \x01(\x05R\x06medium\x12\x10\n" +
+	"\x03low\x18\x06 \x01(\x05R\x03low\"\xca\x01\n" +
+	"\x0fFindingsSummary\x12\x14\n" +
+	"\x05fresh\x18\x01 \x01(\x05R\x05fresh\x12\x14\n" +
+	"\x05known\x18\x02 \x01(\x05R\x05known\x12\x16\n" +
+	"\x06waived\x18\x03 \x01(\x05R\x06waived\x12\x1a\n" +
+	"\bblocking\x18\x04 \x01(\x05R\bblocking\x12\x16\n" +
+	"\x06report\x18\x05 \x01(\tR\x06report\x12)\n" +
+	"\x05worst\x18\x06 \x03(\v2\x13.slipway.v1.FindingR\x05worst\x12\x14\n" +
+	"\x05first\x18\a \x01(\bR\x05first\"\xdb\x02\n" +
+	"\aFinding\x12\x12\n" +
+	"\x04scan\x18\x01 \x01(\tR\x04scan\x12\x12\n" +
+	"\x04rule\x18\x02 \x01(\tR\x04rule\x12\x1a\n" +
+	"\bseverity\x18\x03 \x01(\tR\bseverity\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\x12\x12\n" +
+	"\x04line\x18\x05 \x01(\x05R\x04line\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\x12\x12\n" +
+	"\x04help\x18\a \x01(\tR\x04help\x12.\n" +
+	"\x05state\x18\b \x01(\x0e2\x18.slipway.v1.FindingStateR\x05state\x12 \n" +
+	"\vfingerprint\x18\t \x01(\tR\vfingerprint\x12!\n" +
+	"\fwaived_until\x18\n" +
+	" \x01(\tR\vwaivedUntil\x12%\n" +
+	"\x0ewaived_because\x18\v \x01(\tR\rwaivedBecause\x12\x1a\n" +
+	"\bblocking\x18\f \x01(\bR\bblocking\"\xc4\x01\n" +
 	"\x04Diff\x12\x18\n" +
 	"\acreated\x18\x01 \x01(\x05R\acreated\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\x05R\achanged\x12\x18\n" +
@@ -3602,7 +4151,12 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x0eOUTCOME_FAILED\x10\x02\x12\x13\n" +
 	"\x0fOUTCOME_ERRORED\x10\x03\x12\x14\n" +
 	"\x10OUTCOME_CANCELED\x10\x04\x12\x10\n" +
-	"\fOUTCOME_LOST\x10\x052\xf5\x04\n" +
+	"\fOUTCOME_LOST\x10\x05*w\n" +
+	"\fFindingState\x12\x1d\n" +
+	"\x19FINDING_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11FINDING_STATE_NEW\x10\x01\x12\x17\n" +
+	"\x13FINDING_STATE_KNOWN\x10\x02\x12\x18\n" +
+	"\x14FINDING_STATE_WAIVED\x10\x032\xc4\x05\n" +
 	"\n" +
 	"RunService\x12E\n" +
 	"\x06Submit\x12\x19.slipway.v1.SubmitRequest\x1a\x1a.slipway.v1.SubmitResponse\"\x04\xb0\xe3\x18\x02\x12?\n" +
@@ -3612,7 +4166,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x05Watch\x12\x18.slipway.v1.WatchRequest\x1a\x19.slipway.v1.WatchResponse\"\x04\xb0\xe3\x18\x010\x01\x12E\n" +
 	"\x06Cancel\x12\x19.slipway.v1.CancelRequest\x1a\x1a.slipway.v1.CancelResponse\"\x04\xb0\xe3\x18\x02\x12B\n" +
 	"\x05Retry\x12\x18.slipway.v1.RetryRequest\x1a\x19.slipway.v1.RetryResponse\"\x04\xb0\xe3\x18\x02\x12E\n" +
-	"\x06Forget\x12\x19.slipway.v1.ForgetRequest\x1a\x1a.slipway.v1.ForgetResponse\"\x04\xb0\xe3\x18\x02\x12H\n" +
+	"\x06Forget\x12\x19.slipway.v1.ForgetRequest\x1a\x1a.slipway.v1.ForgetResponse\"\x04\xb0\xe3\x18\x02\x12M\n" +
+	"\bFindings\x12\x1b.slipway.v1.FindingsRequest\x1a\x1c.slipway.v1.FindingsResponse\"\x04\xb0\xe3\x18\x010\x01\x12H\n" +
 	"\aExplain\x12\x1a.slipway.v1.ExplainRequest\x1a\x1b.slipway.v1.ExplainResponse\"\x04\xb0\xe3\x18\x01BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
@@ -3627,127 +4182,140 @@ func file_slipway_v1_run_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_run_proto_rawDescData
 }
 
-var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_slipway_v1_run_proto_goTypes = []any{
 	(WaitReason)(0),               // 0: slipway.v1.WaitReason
 	(RunState)(0),                 // 1: slipway.v1.RunState
 	(TaskState)(0),                // 2: slipway.v1.TaskState
 	(FailureClass)(0),             // 3: slipway.v1.FailureClass
 	(Outcome)(0),                  // 4: slipway.v1.Outcome
-	(*SubmitRequest)(nil),         // 5: slipway.v1.SubmitRequest
-	(*SubmitResponse)(nil),        // 6: slipway.v1.SubmitResponse
-	(*PlanRequest)(nil),           // 7: slipway.v1.PlanRequest
-	(*PlanResponse)(nil),          // 8: slipway.v1.PlanResponse
-	(*GetRequest)(nil),            // 9: slipway.v1.GetRequest
-	(*GetResponse)(nil),           // 10: slipway.v1.GetResponse
-	(*ListRequest)(nil),           // 11: slipway.v1.ListRequest
-	(*ListResponse)(nil),          // 12: slipway.v1.ListResponse
-	(*WatchRequest)(nil),          // 13: slipway.v1.WatchRequest
-	(*WatchResponse)(nil),         // 14: slipway.v1.WatchResponse
-	(*CancelRequest)(nil),         // 15: slipway.v1.CancelRequest
-	(*CancelResponse)(nil),        // 16: slipway.v1.CancelResponse
-	(*RetryRequest)(nil),          // 17: slipway.v1.RetryRequest
-	(*RetryResponse)(nil),         // 18: slipway.v1.RetryResponse
-	(*ForgetRequest)(nil),         // 19: slipway.v1.ForgetRequest
-	(*ForgetResponse)(nil),        // 20: slipway.v1.ForgetResponse
-	(*ExplainRequest)(nil),        // 21: slipway.v1.ExplainRequest
-	(*ExplainResponse)(nil),       // 22: slipway.v1.ExplainResponse
-	(*Wait)(nil),                  // 23: slipway.v1.Wait
-	(*Run)(nil),                   // 24: slipway.v1.Run
-	(*Service)(nil),               // 25: slipway.v1.Service
-	(*Task)(nil),                  // 26: slipway.v1.Task
-	(*Attempt)(nil),               // 27: slipway.v1.Attempt
-	(*Fence)(nil),                 // 28: slipway.v1.Fence
-	(*Step)(nil),                  // 29: slipway.v1.Step
-	(*Progress)(nil),              // 30: slipway.v1.Progress
-	(*ProgressStep)(nil),          // 31: slipway.v1.ProgressStep
-	(*Result)(nil),                // 32: slipway.v1.Result
-	(*Diff)(nil),                  // 33: slipway.v1.Diff
-	(*ObjectChange)(nil),          // 34: slipway.v1.ObjectChange
-	(*FieldChange)(nil),           // 35: slipway.v1.FieldChange
-	(*TestSummary)(nil),           // 36: slipway.v1.TestSummary
-	(*TestItem)(nil),              // 37: slipway.v1.TestItem
-	(*TestName)(nil),              // 38: slipway.v1.TestName
-	(*TestCase)(nil),              // 39: slipway.v1.TestCase
-	(*Deployed)(nil),              // 40: slipway.v1.Deployed
-	(*Problems)(nil),              // 41: slipway.v1.Problems
-	(*Problem)(nil),               // 42: slipway.v1.Problem
-	nil,                           // 43: slipway.v1.Step.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
+	(FindingState)(0),             // 5: slipway.v1.FindingState
+	(*SubmitRequest)(nil),         // 6: slipway.v1.SubmitRequest
+	(*SubmitResponse)(nil),        // 7: slipway.v1.SubmitResponse
+	(*FindingsRequest)(nil),       // 8: slipway.v1.FindingsRequest
+	(*FindingsResponse)(nil),      // 9: slipway.v1.FindingsResponse
+	(*PlanRequest)(nil),           // 10: slipway.v1.PlanRequest
+	(*PlanResponse)(nil),          // 11: slipway.v1.PlanResponse
+	(*GetRequest)(nil),            // 12: slipway.v1.GetRequest
+	(*GetResponse)(nil),           // 13: slipway.v1.GetResponse
+	(*ListRequest)(nil),           // 14: slipway.v1.ListRequest
+	(*ListResponse)(nil),          // 15: slipway.v1.ListResponse
+	(*WatchRequest)(nil),          // 16: slipway.v1.WatchRequest
+	(*WatchResponse)(nil),         // 17: slipway.v1.WatchResponse
+	(*CancelRequest)(nil),         // 18: slipway.v1.CancelRequest
+	(*CancelResponse)(nil),        // 19: slipway.v1.CancelResponse
+	(*RetryRequest)(nil),          // 20: slipway.v1.RetryRequest
+	(*RetryResponse)(nil),         // 21: slipway.v1.RetryResponse
+	(*ForgetRequest)(nil),         // 22: slipway.v1.ForgetRequest
+	(*ForgetResponse)(nil),        // 23: slipway.v1.ForgetResponse
+	(*ExplainRequest)(nil),        // 24: slipway.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 25: slipway.v1.ExplainResponse
+	(*Wait)(nil),                  // 26: slipway.v1.Wait
+	(*Run)(nil),                   // 27: slipway.v1.Run
+	(*Service)(nil),               // 28: slipway.v1.Service
+	(*Task)(nil),                  // 29: slipway.v1.Task
+	(*Attempt)(nil),               // 30: slipway.v1.Attempt
+	(*Fence)(nil),                 // 31: slipway.v1.Fence
+	(*Step)(nil),                  // 32: slipway.v1.Step
+	(*Progress)(nil),              // 33: slipway.v1.Progress
+	(*ProgressStep)(nil),          // 34: slipway.v1.ProgressStep
+	(*Result)(nil),                // 35: slipway.v1.Result
+	(*ScanSummary)(nil),           // 36: slipway.v1.ScanSummary
+	(*FindingsSummary)(nil),       // 37: slipway.v1.FindingsSummary
+	(*Finding)(nil),               // 38: slipway.v1.Finding
+	(*Diff)(nil),                  // 39: slipway.v1.Diff
+	(*ObjectChange)(nil),          // 40: slipway.v1.ObjectChange
+	(*FieldChange)(nil),           // 41: slipway.v1.FieldChange
+	(*TestSummary)(nil),           // 42: slipway.v1.TestSummary
+	(*TestItem)(nil),              // 43: slipway.v1.TestItem
+	(*TestName)(nil),              // 44: slipway.v1.TestName
+	(*TestCase)(nil),              // 45: slipway.v1.TestCase
+	(*Deployed)(nil),              // 46: slipway.v1.Deployed
+	(*Problems)(nil),              // 47: slipway.v1.Problems
+	(*Problem)(nil),               // 48: slipway.v1.Problem
+	nil,                           // 49: slipway.v1.Step.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
 }
 var file_slipway_v1_run_proto_depIdxs = []int32{
-	24, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
-	24, // 1: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
-	24, // 2: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
-	44, // 3: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
-	24, // 4: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
-	24, // 5: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
-	26, // 6: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
-	30, // 7: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
-	24, // 8: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
-	24, // 9: slipway.v1.RetryResponse.run:type_name -> slipway.v1.Run
-	1,  // 10: slipway.v1.ExplainResponse.state:type_name -> slipway.v1.RunState
-	23, // 11: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
-	0,  // 12: slipway.v1.Wait.reason:type_name -> slipway.v1.WaitReason
-	44, // 13: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
-	44, // 14: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
-	1,  // 15: slipway.v1.Run.state:type_name -> slipway.v1.RunState
-	44, // 16: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
-	44, // 17: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	26, // 18: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
-	25, // 19: slipway.v1.Run.services:type_name -> slipway.v1.Service
-	2,  // 20: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
-	3,  // 21: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
-	32, // 22: slipway.v1.Task.result:type_name -> slipway.v1.Result
-	27, // 23: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
-	44, // 24: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
-	44, // 25: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
-	28, // 26: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
-	4,  // 27: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
-	3,  // 28: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
-	44, // 29: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
-	44, // 30: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	44, // 31: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
-	29, // 32: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
-	38, // 33: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
-	44, // 34: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	44, // 35: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	43, // 36: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
-	31, // 37: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
-	44, // 38: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
-	44, // 39: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
-	36, // 40: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
-	40, // 41: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
-	33, // 42: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
-	34, // 43: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
-	35, // 44: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
-	39, // 45: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	37, // 46: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
-	42, // 47: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
-	5,  // 48: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
-	7,  // 49: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
-	9,  // 50: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
-	11, // 51: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
-	13, // 52: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
-	15, // 53: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
-	17, // 54: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
-	19, // 55: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
-	21, // 56: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
-	6,  // 57: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	8,  // 58: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	10, // 59: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	12, // 60: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	14, // 61: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	16, // 62: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	18, // 63: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
-	20, // 64: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
-	22, // 65: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
-	57, // [57:66] is the sub-list for method output_type
-	48, // [48:57] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	27, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
+	38, // 1: slipway.v1.FindingsResponse.findings:type_name -> slipway.v1.Finding
+	27, // 2: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
+	27, // 3: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
+	50, // 4: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
+	27, // 5: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
+	27, // 6: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
+	29, // 7: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
+	33, // 8: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
+	27, // 9: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
+	27, // 10: slipway.v1.RetryResponse.run:type_name -> slipway.v1.Run
+	1,  // 11: slipway.v1.ExplainResponse.state:type_name -> slipway.v1.RunState
+	26, // 12: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
+	0,  // 13: slipway.v1.Wait.reason:type_name -> slipway.v1.WaitReason
+	50, // 14: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
+	50, // 15: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
+	1,  // 16: slipway.v1.Run.state:type_name -> slipway.v1.RunState
+	50, // 17: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
+	50, // 18: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	29, // 19: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
+	28, // 20: slipway.v1.Run.services:type_name -> slipway.v1.Service
+	2,  // 21: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
+	3,  // 22: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
+	35, // 23: slipway.v1.Task.result:type_name -> slipway.v1.Result
+	30, // 24: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
+	50, // 25: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
+	50, // 26: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
+	31, // 27: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
+	4,  // 28: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
+	3,  // 29: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
+	50, // 30: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
+	50, // 31: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	50, // 32: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
+	32, // 33: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
+	44, // 34: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
+	50, // 35: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	50, // 36: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	49, // 37: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
+	34, // 38: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
+	50, // 39: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
+	50, // 40: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
+	42, // 41: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
+	46, // 42: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
+	39, // 43: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
+	36, // 44: slipway.v1.Result.scan:type_name -> slipway.v1.ScanSummary
+	37, // 45: slipway.v1.Result.findings:type_name -> slipway.v1.FindingsSummary
+	38, // 46: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
+	5,  // 47: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
+	40, // 48: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
+	41, // 49: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
+	45, // 50: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	43, // 51: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
+	48, // 52: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	6,  // 53: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
+	10, // 54: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
+	12, // 55: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
+	14, // 56: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
+	16, // 57: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
+	18, // 58: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
+	20, // 59: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
+	22, // 60: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
+	8,  // 61: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
+	24, // 62: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
+	7,  // 63: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	11, // 64: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	13, // 65: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	15, // 66: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	17, // 67: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	19, // 68: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	21, // 69: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
+	23, // 70: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
+	9,  // 71: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
+	25, // 72: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
+	63, // [63:73] is the sub-list for method output_type
+	53, // [53:63] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_run_proto_init() }
@@ -3756,7 +4324,7 @@ func file_slipway_v1_run_proto_init() {
 		return
 	}
 	file_slipway_v1_auth_proto_init()
-	file_slipway_v1_run_proto_msgTypes[9].OneofWrappers = []any{
+	file_slipway_v1_run_proto_msgTypes[11].OneofWrappers = []any{
 		(*WatchResponse_Snapshot)(nil),
 		(*WatchResponse_Run)(nil),
 		(*WatchResponse_Task)(nil),
@@ -3767,8 +4335,8 @@ func file_slipway_v1_run_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_run_proto_rawDesc), len(file_slipway_v1_run_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   39,
+			NumEnums:      6,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,15 +19,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RunService_Submit_FullMethodName  = "/slipway.v1.RunService/Submit"
-	RunService_Plan_FullMethodName    = "/slipway.v1.RunService/Plan"
-	RunService_Get_FullMethodName     = "/slipway.v1.RunService/Get"
-	RunService_List_FullMethodName    = "/slipway.v1.RunService/List"
-	RunService_Watch_FullMethodName   = "/slipway.v1.RunService/Watch"
-	RunService_Cancel_FullMethodName  = "/slipway.v1.RunService/Cancel"
-	RunService_Retry_FullMethodName   = "/slipway.v1.RunService/Retry"
-	RunService_Forget_FullMethodName  = "/slipway.v1.RunService/Forget"
-	RunService_Explain_FullMethodName = "/slipway.v1.RunService/Explain"
+	RunService_Submit_FullMethodName   = "/slipway.v1.RunService/Submit"
+	RunService_Plan_FullMethodName     = "/slipway.v1.RunService/Plan"
+	RunService_Get_FullMethodName      = "/slipway.v1.RunService/Get"
+	RunService_List_FullMethodName     = "/slipway.v1.RunService/List"
+	RunService_Watch_FullMethodName    = "/slipway.v1.RunService/Watch"
+	RunService_Cancel_FullMethodName   = "/slipway.v1.RunService/Cancel"
+	RunService_Retry_FullMethodName    = "/slipway.v1.RunService/Retry"
+	RunService_Forget_FullMethodName   = "/slipway.v1.RunService/Forget"
+	RunService_Findings_FullMethodName = "/slipway.v1.RunService/Findings"
+	RunService_Explain_FullMethodName  = "/slipway.v1.RunService/Explain"
 )
 
 // RunServiceClient is the client API for RunService service.
@@ -76,6 +77,10 @@ type RunServiceClient interface {
 	// meanwhile, too. NOT_FOUND: there is no such run or task. FAILED_PRECONDITION: the task is
 	// always carried out.
 	Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error)
+	// Findings answers all that the scans of a run found: service by service, the worst first. A
+	// service whose scans have not been judged is not in it. NOT_FOUND: there is no such run, or it
+	// has no such service.
+	Findings(ctx context.Context, in *FindingsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FindingsResponse], error)
 	// Explain says of each task of a run that waits what it waits for: the one reason that
 	// would have to go away for it to go on. It reads the state as of now and changes nothing.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
@@ -178,6 +183,25 @@ func (c *runServiceClient) Forget(ctx context.Context, in *ForgetRequest, opts .
 	return out, nil
 }
 
+func (c *runServiceClient) Findings(ctx context.Context, in *FindingsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FindingsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[1], RunService_Findings_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FindingsRequest, FindingsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_FindingsClient = grpc.ServerStreamingClient[FindingsResponse]
+
 func (c *runServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExplainResponse)
@@ -234,6 +258,10 @@ type RunServiceServer interface {
 	// meanwhile, too. NOT_FOUND: there is no such run or task. FAILED_PRECONDITION: the task is
 	// always carried out.
 	Forget(context.Context, *ForgetRequest) (*ForgetResponse, error)
+	// Findings answers all that the scans of a run found: service by service, the worst first. A
+	// service whose scans have not been judged is not in it. NOT_FOUND: there is no such run, or it
+	// has no such service.
+	Findings(*FindingsRequest, grpc.ServerStreamingServer[FindingsResponse]) error
 	// Explain says of each task of a run that waits what it waits for: the one reason that
 	// would have to go away for it to go on. It reads the state as of now and changes nothing.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
@@ -270,6 +298,9 @@ func (UnimplementedRunServiceServer) Retry(context.Context, *RetryRequest) (*Ret
 }
 func (UnimplementedRunServiceServer) Forget(context.Context, *ForgetRequest) (*ForgetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Forget not implemented")
+}
+func (UnimplementedRunServiceServer) Findings(*FindingsRequest, grpc.ServerStreamingServer[FindingsResponse]) error {
+	return status.Error(codes.Unimplemented, "method Findings not implemented")
 }
 func (UnimplementedRunServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
@@ -432,6 +463,17 @@ func _RunService_Forget_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RunService_Findings_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FindingsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RunServiceServer).Findings(m, &grpc.GenericServerStream[FindingsRequest, FindingsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_FindingsServer = grpc.ServerStreamingServer[FindingsResponse]
+
 func _RunService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExplainRequest)
 	if err := dec(in); err != nil {
@@ -494,6 +536,11 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Watch",
 			Handler:       _RunService_Watch_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Findings",
+			Handler:       _RunService_Findings_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -220,6 +220,7 @@ type SnapshotItem struct {
 	//	*SnapshotItem_Time
 	//	*SnapshotItem_Test
 	//	*SnapshotItem_Forgotten
+	//	*SnapshotItem_Baseline
 	Kind          isSnapshotItem_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -370,6 +371,15 @@ func (x *SnapshotItem) GetForgotten() *SavedForgotten {
 	return nil
 }
 
+func (x *SnapshotItem) GetBaseline() *SavedBaseline {
+	if x != nil {
+		if x, ok := x.Kind.(*SnapshotItem_Baseline); ok {
+			return x.Baseline
+		}
+	}
+	return nil
+}
+
 type isSnapshotItem_Kind interface {
 	isSnapshotItem_Kind()
 }
@@ -422,6 +432,10 @@ type SnapshotItem_Forgotten struct {
 	Forgotten *SavedForgotten `protobuf:"bytes,12,opt,name=forgotten,proto3,oneof"`
 }
 
+type SnapshotItem_Baseline struct {
+	Baseline *SavedBaseline `protobuf:"bytes,13,opt,name=baseline,proto3,oneof"`
+}
+
 func (*SnapshotItem_Project) isSnapshotItem_Kind() {}
 
 func (*SnapshotItem_Key) isSnapshotItem_Kind() {}
@@ -445,6 +459,8 @@ func (*SnapshotItem_Time) isSnapshotItem_Kind() {}
 func (*SnapshotItem_Test) isSnapshotItem_Kind() {}
 
 func (*SnapshotItem_Forgotten) isSnapshotItem_Kind() {}
+
+func (*SnapshotItem_Baseline) isSnapshotItem_Kind() {}
 
 type SavedProject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -922,6 +938,77 @@ func (x *SavedForgotten) GetReason() string {
 	return ""
 }
 
+// SavedBaseline is what the scans of a service found at the last green commit of a ref; an empty
+// ref: of any.
+type SavedBaseline struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Ref     string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Service string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	// Digest of the blob: FindingsSummary.report.
+	Report        string                 `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SavedBaseline) Reset() {
+	*x = SavedBaseline{}
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SavedBaseline) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SavedBaseline) ProtoMessage() {}
+
+func (x *SavedBaseline) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SavedBaseline.ProtoReflect.Descriptor instead.
+func (*SavedBaseline) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SavedBaseline) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *SavedBaseline) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *SavedBaseline) GetReport() string {
+	if x != nil {
+		return x.Report
+	}
+	return ""
+}
+
+func (x *SavedBaseline) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // SavedEnvironment is the lock of an environment.
 type SavedEnvironment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -937,7 +1024,7 @@ type SavedEnvironment struct {
 
 func (x *SavedEnvironment) Reset() {
 	*x = SavedEnvironment{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[10]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +1036,7 @@ func (x *SavedEnvironment) String() string {
 func (*SavedEnvironment) ProtoMessage() {}
 
 func (x *SavedEnvironment) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[10]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +1049,7 @@ func (x *SavedEnvironment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedEnvironment.ProtoReflect.Descriptor instead.
 func (*SavedEnvironment) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SavedEnvironment) GetName() string {
@@ -1008,7 +1095,7 @@ type SavedArchive struct {
 
 func (x *SavedArchive) Reset() {
 	*x = SavedArchive{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[11]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1107,7 @@ func (x *SavedArchive) String() string {
 func (*SavedArchive) ProtoMessage() {}
 
 func (x *SavedArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[11]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1120,7 @@ func (x *SavedArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedArchive.ProtoReflect.Descriptor instead.
 func (*SavedArchive) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SavedArchive) GetRun() string {
@@ -1099,7 +1186,7 @@ type SavedRun struct {
 
 func (x *SavedRun) Reset() {
 	*x = SavedRun{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1198,7 @@ func (x *SavedRun) String() string {
 func (*SavedRun) ProtoMessage() {}
 
 func (x *SavedRun) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1211,7 @@ func (x *SavedRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedRun.ProtoReflect.Descriptor instead.
 func (*SavedRun) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SavedRun) GetAccepted() *RunAccepted {
@@ -1236,7 +1323,7 @@ type SavedTask struct {
 
 func (x *SavedTask) Reset() {
 	*x = SavedTask{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1335,7 @@ func (x *SavedTask) String() string {
 func (*SavedTask) ProtoMessage() {}
 
 func (x *SavedTask) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1348,7 @@ func (x *SavedTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedTask.ProtoReflect.Descriptor instead.
 func (*SavedTask) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SavedTask) GetId() string {
@@ -1353,7 +1440,7 @@ type SavedAttempt struct {
 
 func (x *SavedAttempt) Reset() {
 	*x = SavedAttempt{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1452,7 @@ func (x *SavedAttempt) String() string {
 func (*SavedAttempt) ProtoMessage() {}
 
 func (x *SavedAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1465,7 @@ func (x *SavedAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedAttempt.ProtoReflect.Descriptor instead.
 func (*SavedAttempt) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SavedAttempt) GetAttempt() *Attempt {
@@ -1416,7 +1503,7 @@ type RunArchive struct {
 
 func (x *RunArchive) Reset() {
 	*x = RunArchive{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1428,7 +1515,7 @@ func (x *RunArchive) String() string {
 func (*RunArchive) ProtoMessage() {}
 
 func (x *RunArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1441,7 +1528,7 @@ func (x *RunArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunArchive.ProtoReflect.Descriptor instead.
 func (*RunArchive) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RunArchive) GetSchema() int32 {
@@ -1489,7 +1576,7 @@ type LogArchive struct {
 
 func (x *LogArchive) Reset() {
 	*x = LogArchive{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1501,7 +1588,7 @@ func (x *LogArchive) String() string {
 func (*LogArchive) ProtoMessage() {}
 
 func (x *LogArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1514,7 +1601,7 @@ func (x *LogArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogArchive.ProtoReflect.Descriptor instead.
 func (*LogArchive) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LogArchive) GetSchema() int32 {
@@ -1568,7 +1655,7 @@ type ArchivedLog struct {
 
 func (x *ArchivedLog) Reset() {
 	*x = ArchivedLog{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1667,7 @@ func (x *ArchivedLog) String() string {
 func (*ArchivedLog) ProtoMessage() {}
 
 func (x *ArchivedLog) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1680,7 @@ func (x *ArchivedLog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchivedLog.ProtoReflect.Descriptor instead.
 func (*ArchivedLog) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ArchivedLog) GetTask() uint32 {
@@ -1639,7 +1726,7 @@ type ArchivedChunk struct {
 
 func (x *ArchivedChunk) Reset() {
 	*x = ArchivedChunk{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[18]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1738,7 @@ func (x *ArchivedChunk) String() string {
 func (*ArchivedChunk) ProtoMessage() {}
 
 func (x *ArchivedChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[18]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1751,7 @@ func (x *ArchivedChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchivedChunk.ProtoReflect.Descriptor instead.
 func (*ArchivedChunk) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ArchivedChunk) GetOffset() int64 {
@@ -1721,7 +1808,7 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\fSnapshotPart\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12.\n" +
-	"\x05items\x18\x03 \x03(\v2\x18.slipway.v1.SnapshotItemR\x05items\"\xec\x04\n" +
+	"\x05items\x18\x03 \x03(\v2\x18.slipway.v1.SnapshotItemR\x05items\"\xa5\x05\n" +
 	"\fSnapshotItem\x124\n" +
 	"\aproject\x18\x01 \x01(\v2\x18.slipway.v1.SavedProjectH\x00R\aproject\x12(\n" +
 	"\x03key\x18\x02 \x01(\v2\x14.slipway.v1.SavedKeyH\x00R\x03key\x121\n" +
@@ -1735,7 +1822,8 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\x04time\x18\n" +
 	" \x01(\v2\x15.slipway.v1.SavedTimeH\x00R\x04time\x12&\n" +
 	"\x04test\x18\v \x01(\v2\x10.slipway.v1.TestH\x00R\x04test\x12:\n" +
-	"\tforgotten\x18\f \x01(\v2\x1a.slipway.v1.SavedForgottenH\x00R\tforgottenB\x06\n" +
+	"\tforgotten\x18\f \x01(\v2\x1a.slipway.v1.SavedForgottenH\x00R\tforgotten\x127\n" +
+	"\bbaseline\x18\r \x01(\v2\x19.slipway.v1.SavedBaselineH\x00R\bbaselineB\x06\n" +
 	"\x04kind\"6\n" +
 	"\fSavedProject\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -1771,7 +1859,12 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x0e\n" +
 	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"f\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x7f\n" +
+	"\rSavedBaseline\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x16\n" +
+	"\x06report\x18\x03 \x01(\tR\x06report\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"f\n" +
 	"\x10SavedEnvironment\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x16\n" +
@@ -1856,7 +1949,7 @@ func file_slipway_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_snapshot_proto_rawDescData
 }
 
-var file_slipway_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_slipway_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*Snapshot)(nil),              // 0: slipway.v1.Snapshot
 	(*SnapshotPart)(nil),          // 1: slipway.v1.SnapshotPart
@@ -1868,72 +1961,75 @@ var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*SavedStable)(nil),           // 7: slipway.v1.SavedStable
 	(*SavedTime)(nil),             // 8: slipway.v1.SavedTime
 	(*SavedForgotten)(nil),        // 9: slipway.v1.SavedForgotten
-	(*SavedEnvironment)(nil),      // 10: slipway.v1.SavedEnvironment
-	(*SavedArchive)(nil),          // 11: slipway.v1.SavedArchive
-	(*SavedRun)(nil),              // 12: slipway.v1.SavedRun
-	(*SavedTask)(nil),             // 13: slipway.v1.SavedTask
-	(*SavedAttempt)(nil),          // 14: slipway.v1.SavedAttempt
-	(*RunArchive)(nil),            // 15: slipway.v1.RunArchive
-	(*LogArchive)(nil),            // 16: slipway.v1.LogArchive
-	(*ArchivedLog)(nil),           // 17: slipway.v1.ArchivedLog
-	(*ArchivedChunk)(nil),         // 18: slipway.v1.ArchivedChunk
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*Test)(nil),                  // 20: slipway.v1.Test
-	(*Result)(nil),                // 21: slipway.v1.Result
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*TestItem)(nil),              // 23: slipway.v1.TestItem
-	(*RunAccepted)(nil),           // 24: slipway.v1.RunAccepted
-	(RunState)(0),                 // 25: slipway.v1.RunState
-	(TaskState)(0),                // 26: slipway.v1.TaskState
-	(FailureClass)(0),             // 27: slipway.v1.FailureClass
-	(*Attempt)(nil),               // 28: slipway.v1.Attempt
+	(*SavedBaseline)(nil),         // 10: slipway.v1.SavedBaseline
+	(*SavedEnvironment)(nil),      // 11: slipway.v1.SavedEnvironment
+	(*SavedArchive)(nil),          // 12: slipway.v1.SavedArchive
+	(*SavedRun)(nil),              // 13: slipway.v1.SavedRun
+	(*SavedTask)(nil),             // 14: slipway.v1.SavedTask
+	(*SavedAttempt)(nil),          // 15: slipway.v1.SavedAttempt
+	(*RunArchive)(nil),            // 16: slipway.v1.RunArchive
+	(*LogArchive)(nil),            // 17: slipway.v1.LogArchive
+	(*ArchivedLog)(nil),           // 18: slipway.v1.ArchivedLog
+	(*ArchivedChunk)(nil),         // 19: slipway.v1.ArchivedChunk
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*Test)(nil),                  // 21: slipway.v1.Test
+	(*Result)(nil),                // 22: slipway.v1.Result
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*TestItem)(nil),              // 24: slipway.v1.TestItem
+	(*RunAccepted)(nil),           // 25: slipway.v1.RunAccepted
+	(RunState)(0),                 // 26: slipway.v1.RunState
+	(TaskState)(0),                // 27: slipway.v1.TaskState
+	(FailureClass)(0),             // 28: slipway.v1.FailureClass
+	(*Attempt)(nil),               // 29: slipway.v1.Attempt
 }
 var file_slipway_v1_snapshot_proto_depIdxs = []int32{
-	19, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	20, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
 	2,  // 1: slipway.v1.SnapshotPart.items:type_name -> slipway.v1.SnapshotItem
 	3,  // 2: slipway.v1.SnapshotItem.project:type_name -> slipway.v1.SavedProject
 	4,  // 3: slipway.v1.SnapshotItem.key:type_name -> slipway.v1.SavedKey
 	5,  // 4: slipway.v1.SnapshotItem.result:type_name -> slipway.v1.SavedResult
 	6,  // 5: slipway.v1.SnapshotItem.green:type_name -> slipway.v1.SavedGreen
 	7,  // 6: slipway.v1.SnapshotItem.stable:type_name -> slipway.v1.SavedStable
-	10, // 7: slipway.v1.SnapshotItem.environment:type_name -> slipway.v1.SavedEnvironment
-	11, // 8: slipway.v1.SnapshotItem.archive:type_name -> slipway.v1.SavedArchive
-	12, // 9: slipway.v1.SnapshotItem.run:type_name -> slipway.v1.SavedRun
-	13, // 10: slipway.v1.SnapshotItem.task:type_name -> slipway.v1.SavedTask
+	11, // 7: slipway.v1.SnapshotItem.environment:type_name -> slipway.v1.SavedEnvironment
+	12, // 8: slipway.v1.SnapshotItem.archive:type_name -> slipway.v1.SavedArchive
+	13, // 9: slipway.v1.SnapshotItem.run:type_name -> slipway.v1.SavedRun
+	14, // 10: slipway.v1.SnapshotItem.task:type_name -> slipway.v1.SavedTask
 	8,  // 11: slipway.v1.SnapshotItem.time:type_name -> slipway.v1.SavedTime
-	20, // 12: slipway.v1.SnapshotItem.test:type_name -> slipway.v1.Test
+	21, // 12: slipway.v1.SnapshotItem.test:type_name -> slipway.v1.Test
 	9,  // 13: slipway.v1.SnapshotItem.forgotten:type_name -> slipway.v1.SavedForgotten
-	19, // 14: slipway.v1.SavedKey.at:type_name -> google.protobuf.Timestamp
-	21, // 15: slipway.v1.SavedResult.result:type_name -> slipway.v1.Result
-	19, // 16: slipway.v1.SavedResult.at:type_name -> google.protobuf.Timestamp
-	19, // 17: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
-	22, // 18: slipway.v1.SavedTime.took:type_name -> google.protobuf.Duration
-	19, // 19: slipway.v1.SavedTime.at:type_name -> google.protobuf.Timestamp
-	23, // 20: slipway.v1.SavedTime.items:type_name -> slipway.v1.TestItem
-	19, // 21: slipway.v1.SavedForgotten.at:type_name -> google.protobuf.Timestamp
-	19, // 22: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
-	24, // 23: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
-	19, // 24: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
-	25, // 25: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
-	19, // 26: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
-	26, // 27: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
-	14, // 28: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
-	19, // 29: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
-	19, // 30: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
-	19, // 31: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
-	27, // 32: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
-	21, // 33: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
-	22, // 34: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
-	28, // 35: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
-	12, // 36: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
-	13, // 37: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
-	17, // 38: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
-	18, // 39: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	10, // 14: slipway.v1.SnapshotItem.baseline:type_name -> slipway.v1.SavedBaseline
+	20, // 15: slipway.v1.SavedKey.at:type_name -> google.protobuf.Timestamp
+	22, // 16: slipway.v1.SavedResult.result:type_name -> slipway.v1.Result
+	20, // 17: slipway.v1.SavedResult.at:type_name -> google.protobuf.Timestamp
+	20, // 18: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
+	23, // 19: slipway.v1.SavedTime.took:type_name -> google.protobuf.Duration
+	20, // 20: slipway.v1.SavedTime.at:type_name -> google.protobuf.Timestamp
+	24, // 21: slipway.v1.SavedTime.items:type_name -> slipway.v1.TestItem
+	20, // 22: slipway.v1.SavedForgotten.at:type_name -> google.protobuf.Timestamp
+	20, // 23: slipway.v1.SavedBaseline.at:type_name -> google.protobuf.Timestamp
+	20, // 24: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
+	25, // 25: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
+	20, // 26: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
+	26, // 27: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
+	20, // 28: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
+	27, // 29: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
+	15, // 30: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
+	20, // 31: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
+	20, // 32: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
+	20, // 33: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
+	28, // 34: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
+	22, // 35: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
+	23, // 36: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
+	29, // 37: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
+	13, // 38: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
+	14, // 39: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
+	18, // 40: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
+	19, // 41: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_snapshot_proto_init() }
@@ -1957,6 +2053,7 @@ func file_slipway_v1_snapshot_proto_init() {
 		(*SnapshotItem_Time)(nil),
 		(*SnapshotItem_Test)(nil),
 		(*SnapshotItem_Forgotten)(nil),
+		(*SnapshotItem_Baseline)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1964,7 +2061,7 @@ func file_slipway_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_snapshot_proto_rawDesc), len(file_slipway_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

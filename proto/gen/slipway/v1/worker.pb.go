@@ -1365,6 +1365,7 @@ type Grant struct {
 	//	*Grant_Apply
 	//	*Grant_Rollback
 	//	*Grant_Diff
+	//	*Grant_Scan
 	Work isGrant_Work `protobuf_oneof:"work"`
 	// The values of the secrets that work names. They exist in this message and in the
 	// memory of its two ends, for the length of the attempt, and nowhere else.
@@ -1522,6 +1523,15 @@ func (x *Grant) GetDiff() *DiffWork {
 	return nil
 }
 
+func (x *Grant) GetScan() *ScanWork {
+	if x != nil {
+		if x, ok := x.Work.(*Grant_Scan); ok {
+			return x.Scan
+		}
+	}
+	return nil
+}
+
 func (x *Grant) GetSecrets() []*SecretValue {
 	if x != nil {
 		return x.Secrets
@@ -1564,6 +1574,10 @@ type Grant_Diff struct {
 	Diff *DiffWork `protobuf:"bytes,15,opt,name=diff,proto3,oneof"`
 }
 
+type Grant_Scan struct {
+	Scan *ScanWork `protobuf:"bytes,17,opt,name=scan,proto3,oneof"`
+}
+
 func (*Grant_Build) isGrant_Work() {}
 
 func (*Grant_Test) isGrant_Work() {}
@@ -1575,6 +1589,8 @@ func (*Grant_Apply) isGrant_Work() {}
 func (*Grant_Rollback) isGrant_Work() {}
 
 func (*Grant_Diff) isGrant_Work() {}
+
+func (*Grant_Scan) isGrant_Work() {}
 
 // SecretValue is a secret of targets.yaml for one attempt.
 type SecretValue struct {
@@ -2426,6 +2442,122 @@ func (x *ApplyWork) GetAdopt() bool {
 }
 
 // DiffWork compares manifests with a target, and changes nothing.
+// ScanWork looks for what is wrong in sources.
+type ScanWork struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// secrets | config | packages | licenses; empty: test says what looks.
+	Using string `protobuf:"bytes,2,opt,name=using,proto3" json:"using,omitempty"`
+	// Repository paths that it looks into.
+	Paths []string `protobuf:"bytes,3,rep,name=paths,proto3" json:"paths,omitempty"`
+	// Of config: the folder with the manifests, and the Dockerfile; empty: none.
+	Manifests  string `protobuf:"bytes,4,opt,name=manifests,proto3" json:"manifests,omitempty"`
+	Dockerfile string `protobuf:"bytes,5,opt,name=dockerfile,proto3" json:"dockerfile,omitempty"`
+	// Of config: baseline | restricted.
+	Level string `protobuf:"bytes,6,opt,name=level,proto3" json:"level,omitempty"`
+	// Of licenses: SPDX ids that are findings.
+	Deny []string `protobuf:"bytes,7,rep,name=deny,proto3" json:"deny,omitempty"`
+	// Of packages: digest of the blob with the advisories.
+	Advisories string `protobuf:"bytes,8,opt,name=advisories,proto3" json:"advisories,omitempty"`
+	// A tool of the user's: run and report are set.
+	Test          *TestWork `protobuf:"bytes,9,opt,name=test,proto3" json:"test,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScanWork) Reset() {
+	*x = ScanWork{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScanWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScanWork) ProtoMessage() {}
+
+func (x *ScanWork) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScanWork.ProtoReflect.Descriptor instead.
+func (*ScanWork) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ScanWork) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ScanWork) GetUsing() string {
+	if x != nil {
+		return x.Using
+	}
+	return ""
+}
+
+func (x *ScanWork) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+func (x *ScanWork) GetManifests() string {
+	if x != nil {
+		return x.Manifests
+	}
+	return ""
+}
+
+func (x *ScanWork) GetDockerfile() string {
+	if x != nil {
+		return x.Dockerfile
+	}
+	return ""
+}
+
+func (x *ScanWork) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *ScanWork) GetDeny() []string {
+	if x != nil {
+		return x.Deny
+	}
+	return nil
+}
+
+func (x *ScanWork) GetAdvisories() string {
+	if x != nil {
+		return x.Advisories
+	}
+	return ""
+}
+
+func (x *ScanWork) GetTest() *TestWork {
+	if x != nil {
+		return x.Test
+	}
+	return nil
+}
+
 type DiffWork struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Target *DeployTarget          `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
@@ -2439,7 +2571,7 @@ type DiffWork struct {
 
 func (x *DiffWork) Reset() {
 	*x = DiffWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2583,7 @@ func (x *DiffWork) String() string {
 func (*DiffWork) ProtoMessage() {}
 
 func (x *DiffWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2596,7 @@ func (x *DiffWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
 func (*DiffWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DiffWork) GetTarget() *DeployTarget {
@@ -2504,7 +2636,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2516,7 +2648,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2529,7 +2661,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -2586,7 +2718,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2598,7 +2730,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2611,7 +2743,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -2644,7 +2776,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2656,7 +2788,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2669,7 +2801,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -2688,7 +2820,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2700,7 +2832,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2713,7 +2845,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -2732,7 +2864,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +2876,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +2889,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -2776,7 +2908,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +2920,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +2933,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -2820,7 +2952,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2832,7 +2964,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2845,7 +2977,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -2970,7 +3102,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x04next\x18\v \x01(\tB\a\xbaH\x04r\x02\x18dR\x04next\"U\n" +
 	"\rCompletionAck\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x18\n" +
-	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xfc\x04\n" +
+	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xa8\x05\n" +
 	"\x05Grant\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x17\n" +
@@ -2986,7 +3118,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x06render\x18\v \x01(\v2\x16.slipway.v1.RenderWorkH\x00R\x06render\x12-\n" +
 	"\x05apply\x18\f \x01(\v2\x15.slipway.v1.ApplyWorkH\x00R\x05apply\x126\n" +
 	"\brollback\x18\r \x01(\v2\x18.slipway.v1.RollbackWorkH\x00R\brollback\x12*\n" +
-	"\x04diff\x18\x0f \x01(\v2\x14.slipway.v1.DiffWorkH\x00R\x04diff\x121\n" +
+	"\x04diff\x18\x0f \x01(\v2\x14.slipway.v1.DiffWorkH\x00R\x04diff\x12*\n" +
+	"\x04scan\x18\x11 \x01(\v2\x14.slipway.v1.ScanWorkH\x00R\x04scan\x121\n" +
 	"\asecrets\x18\x0e \x03(\v2\x17.slipway.v1.SecretValueR\asecrets\x12\x1e\n" +
 	"\n" +
 	"capability\x18\x10 \x01(\tR\n" +
@@ -3097,7 +3230,21 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
 	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x121\n" +
 	"\x06beside\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06beside\x12\x14\n" +
-	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"p\n" +
+	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"\xfc\x01\n" +
+	"\bScanWork\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05using\x18\x02 \x01(\tR\x05using\x12\x14\n" +
+	"\x05paths\x18\x03 \x03(\tR\x05paths\x12\x1c\n" +
+	"\tmanifests\x18\x04 \x01(\tR\tmanifests\x12\x1e\n" +
+	"\n" +
+	"dockerfile\x18\x05 \x01(\tR\n" +
+	"dockerfile\x12\x14\n" +
+	"\x05level\x18\x06 \x01(\tR\x05level\x12\x12\n" +
+	"\x04deny\x18\a \x03(\tR\x04deny\x12\x1e\n" +
+	"\n" +
+	"advisories\x18\b \x01(\tR\n" +
+	"advisories\x12(\n" +
+	"\x04test\x18\t \x01(\v2\x14.slipway.v1.TestWorkR\x04test\"p\n" +
 	"\bDiffWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x14\n" +
@@ -3142,7 +3289,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(*SessionRequest)(nil),        // 1: slipway.v1.SessionRequest
@@ -3174,33 +3321,34 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*DeployTarget)(nil),          // 27: slipway.v1.DeployTarget
 	(*HealthCheck)(nil),           // 28: slipway.v1.HealthCheck
 	(*ApplyWork)(nil),             // 29: slipway.v1.ApplyWork
-	(*DiffWork)(nil),              // 30: slipway.v1.DiffWork
-	(*RollbackWork)(nil),          // 31: slipway.v1.RollbackWork
-	(*FetchSourceRequest)(nil),    // 32: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 33: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 34: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 35: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 36: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 37: slipway.v1.PutBlobResponse
-	nil,                           // 38: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 39: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 40: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 41: slipway.v1.BuildWork.BasesEntry
-	nil,                           // 42: slipway.v1.TestWork.EnvEntry
-	nil,                           // 43: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 44: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 45: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 46: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 47: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 48: google.protobuf.Duration
-	(*Fence)(nil),                 // 49: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 50: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 51: slipway.v1.Outcome
-	(FailureClass)(0),             // 52: slipway.v1.FailureClass
-	(*Result)(nil),                // 53: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 54: google.protobuf.Timestamp
-	(*Step)(nil),                  // 55: slipway.v1.Step
-	(*TestItem)(nil),              // 56: slipway.v1.TestItem
+	(*ScanWork)(nil),              // 30: slipway.v1.ScanWork
+	(*DiffWork)(nil),              // 31: slipway.v1.DiffWork
+	(*RollbackWork)(nil),          // 32: slipway.v1.RollbackWork
+	(*FetchSourceRequest)(nil),    // 33: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 34: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 35: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 36: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 37: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 38: slipway.v1.PutBlobResponse
+	nil,                           // 39: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 40: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 41: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 42: slipway.v1.BuildWork.BasesEntry
+	nil,                           // 43: slipway.v1.TestWork.EnvEntry
+	nil,                           // 44: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 45: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 46: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 47: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 48: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 49: google.protobuf.Duration
+	(*Fence)(nil),                 // 50: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 51: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 52: slipway.v1.Outcome
+	(FailureClass)(0),             // 53: slipway.v1.FailureClass
+	(*Result)(nil),                // 54: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 55: google.protobuf.Timestamp
+	(*Step)(nil),                  // 56: slipway.v1.Step
+	(*TestItem)(nil),              // 57: slipway.v1.TestItem
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	4,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -3221,72 +3369,74 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	3,  // 15: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
 	5,  // 16: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	7,  // 17: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	48, // 18: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	49, // 18: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	7,  // 19: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
 	7,  // 20: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	49, // 21: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	50, // 21: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	5,  // 22: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	7,  // 23: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	7,  // 24: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
 	7,  // 25: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	50, // 26: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	51, // 26: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	7,  // 27: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	7,  // 28: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	7,  // 29: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	0,  // 30: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	7,  // 31: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	51, // 32: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	52, // 33: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	53, // 34: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	54, // 35: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	54, // 36: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	55, // 37: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	52, // 32: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	53, // 33: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	54, // 34: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	55, // 35: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	55, // 36: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	56, // 37: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	7,  // 38: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	7,  // 39: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	48, // 40: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	49, // 40: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
 	21, // 41: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
 	22, // 42: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
 	25, // 43: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
 	29, // 44: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	31, // 45: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	30, // 46: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	20, // 47: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	38, // 48: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	39, // 49: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	40, // 50: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	41, // 51: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
-	21, // 52: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	42, // 53: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	43, // 54: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	24, // 55: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	23, // 56: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
-	56, // 57: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
-	44, // 58: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	45, // 59: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	46, // 60: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	27, // 61: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	26, // 62: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	47, // 63: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	27, // 64: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	28, // 65: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	48, // 66: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	27, // 67: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	27, // 68: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	28, // 69: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	7,  // 70: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 71: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	32, // 72: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	34, // 73: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	36, // 74: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 75: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	33, // 76: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	35, // 77: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	37, // 78: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	75, // [75:79] is the sub-list for method output_type
-	71, // [71:75] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	32, // 45: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	31, // 46: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	30, // 47: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
+	20, // 48: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
+	39, // 49: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	40, // 50: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	41, // 51: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	42, // 52: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
+	21, // 53: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
+	43, // 54: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	44, // 55: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	24, // 56: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	23, // 57: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
+	57, // 58: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
+	45, // 59: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	46, // 60: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	47, // 61: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	27, // 62: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	26, // 63: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	48, // 64: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	27, // 65: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	28, // 66: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	49, // 67: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	22, // 68: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
+	27, // 69: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	27, // 70: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	28, // 71: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	7,  // 72: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 73: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	33, // 74: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	35, // 75: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	37, // 76: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	2,  // 77: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	34, // 78: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	36, // 79: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	38, // 80: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	77, // [77:81] is the sub-list for method output_type
+	73, // [73:77] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -3303,6 +3453,7 @@ func file_slipway_v1_worker_proto_init() {
 		(*Grant_Apply)(nil),
 		(*Grant_Rollback)(nil),
 		(*Grant_Diff)(nil),
+		(*Grant_Scan)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3310,7 +3461,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   47,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

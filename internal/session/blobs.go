@@ -1,4 +1,4 @@
-package agent
+package session
 
 import (
 	"context"
@@ -11,20 +11,20 @@ import (
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
-// maxManifests bounds the manifests of one service on one target.
-const maxManifests = 64 << 20
+// maxBlob bounds what is read, in bytes: the coordinator stores nothing larger.
+const maxBlob = 64 << 20
 
 var (
-	errTooLarge   = fmt.Errorf("the manifests are larger than %d MiB", maxManifests>>20)
+	errTooLarge   = fmt.Errorf("it is larger than %d MiB", maxBlob>>20)
 	errWrongBytes = errors.New("the coordinator sent bytes of another digest")
 )
 
-// Remote fetches blobs from the coordinator and checks that they are what was asked for.
-type Remote struct{ Client pb.WorkerServiceClient }
+// Blobs fetches blobs from the coordinator and checks that they are what was asked for.
+type Blobs struct{ Client pb.WorkerServiceClient }
 
 // Get returns the blob of a "sha256:…" digest.
-func (r Remote) Get(ctx context.Context, digest string) ([]byte, error) {
-	stream, err := r.Client.GetBlob(ctx, &pb.GetBlobRequest{Digest: digest})
+func (b Blobs) Get(ctx context.Context, digest string) ([]byte, error) {
+	stream, err := b.Client.GetBlob(ctx, &pb.GetBlobRequest{Digest: digest})
 	if err != nil {
 		return nil, fmt.Errorf("get blob %s: %w", digest, err)
 	}
@@ -37,7 +37,7 @@ func (r Remote) Get(ctx context.Context, digest string) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("get blob %s: %w", digest, err)
 		}
-		if data = append(data, part.GetData()...); len(data) > maxManifests {
+		if data = append(data, part.GetData()...); len(data) > maxBlob {
 			return nil, fmt.Errorf("get blob %s: %w", digest, errTooLarge)
 		}
 	}

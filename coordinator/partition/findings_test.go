@@ -1,0 +1,83 @@
+package partition_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/plan/plantest"
+	"github.com/slipway-build/slipway/coordinator/run"
+)
+
+// scanned carries out the scan of the service of a run, which leaves a report.
+func (f *farm) scanned(id, report string) {
+	f.t.Helper()
+	w := f.hold(id, "scan/s0/secrets")
+	rep := run.Report{Attempt: run.Attempt{Outcome: run.OutcomeSucceeded}, Result: plan.Result{Scan: &plan.ScanSummary{Tool: "x", Report: report, High: 1}}}
+	f.must(func(tx *partition.Tx) error { return tx.Complete(w.Ref, rep) })
+	f.eventually("what was found is judged", f.idle)
+}
+
+func (f *farm) verdict(id string) *run.Task {
+	f.t.Helper()
+	t, ok := f.run(id).Find("findings/s0")
+	if !ok {
+		f.t.Fatalf("nothing judges what is found")
+	}
+	return t
+}
+
+// TestFindingsAreComparedWithTheLastRunThatSucceeded: of a stranger's run, of one that failed and of a working tree
+// nothing is known; another branch has that of any, until it has its own; and the next owner knows it, too.
+func TestFindingsAreComparedWithTheLastRunThatSucceeded(t *testing.T) {
+	f := open(t)
+	submit := func(change func(*plan.Plan)) string {
+		p := plantest.Scanned(plantest.Shop("shop", 1, 0, nil))
+		change(p)
+		id := f.submit(p)
+		f.do(id, "build/s0")
+		return id
+	}
+	none := func(*plan.Plan) {}
+	message := func(id, want string) {
+		t.Helper()
+		if got := f.verdict(id); got.Message != want {
+			t.Errorf("%s: %s: %s", id, got.State, got.Message)
+		}
+	}
+	stranger := submit(func(p *plan.Plan) { p.Untrusted = true })
+	f.scanned(stranger, "his")
+	f.want(stranger, "release", run.TaskSucceeded)
+	blocked := submit(none)
+	f.scanned(blocked, "blocks")
+	message(blocked, `1 scans, compared with ""`)
+	if v := f.verdict(blocked); v.State != run.TaskFailed || v.Class != run.ClassUser || v.Result.Findings.Blocking != 1 {
+		t.Errorf("%s, class %q, %+v", v.State, v.Class, v.Result.Findings)
+	}
+	f.want(blocked, "release", run.TaskSkipped)
+
+	first := submit(none)
+	f.scanned(first, "clean")
+	f.want(first, "release", run.TaskSucceeded)
+	message(first, `1 scans, compared with ""`)
+	base := f.verdict(first).Result.Findings.Report
+	tree := submit(func(p *plan.Plan) { p.Dirty = true })
+	f.scanned(tree, "other")
+	message(tree, `1 scans, compared with "`+base+`"`)
+	branch := submit(func(p *plan.Plan) { p.Ref = "feature" })
+	f.scanned(branch, "of the branch")
+	message(branch, `1 scans, compared with "`+base+`"`)
+
+	f.again()
+	own := f.verdict(branch).Result.Findings.Report
+	again := submit(func(p *plan.Plan) { p.Ref = "feature" })
+	f.scanned(again, "again")
+	message(again, `1 scans, compared with "`+own+`"`)
+	main := submit(none)
+	f.scanned(main, "clean")
+	message(main, `1 scans, compared with "`+base+`"`)
+	if st, _ := f.read(); st.Project("shop").Baseline("", "s0") != f.verdict(main).Result.Findings.Report || strings.Contains(base, "other") {
+		t.Errorf("of any branch it is %s", st.Project("shop").Baseline("", "s0"))
+	}
+}

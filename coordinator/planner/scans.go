@@ -1,0 +1,136 @@
+package planner
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/affected"
+	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/coordinator/plan"
+)
+
+// requiredTimeout is that of a scan that no file of the repository speaks of.
+const requiredTimeout = 10 * time.Minute
+
+// wanted are the scans of a service: its own, and those that the platform has every service have.
+func (p *planner) wanted(s *pipeline.Service) []*pipeline.Scan {
+	out := slices.Clone(s.Scans)
+	for _, using := range p.rule().Require {
+		if !slices.ContainsFunc(out, func(have *pipeline.Scan) bool { return have.Using == using }) {
+			scan := &pipeline.Scan{Name: pipeline.RequiredScan + using, Using: using, Timeout: requiredTimeout, Infra: infraRetries, Pos: p.rule().Pos}
+			if using == pipeline.ScanConfig {
+				scan.Level = pipeline.LevelBaseline
+			}
+			out = append(out, scan)
+		}
+	}
+	slices.SortFunc(out, func(a, b *pipeline.Scan) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// rule is the platform's word about findings.
+func (p *planner) rule() pipeline.Findings {
+	if p.in.Targets == nil || p.in.Targets.Findings == nil {
+		return pipeline.Findings{Block: pipeline.DefaultBlock}
+	}
+	return *p.in.Targets.Findings
+}
+
+// checkScans reports scans that have nothing to compare with.
+func (p *planner) checkScans(s *pipeline.Service) {
+	if p.until < stageTest || p.in.Advisories != "" {
+		return
+	}
+	for _, scan := range p.wanted(s) {
+		if scan.Using == pipeline.ScanPackages {
+			p.report.Add(scan.Pos, "set advisories: in the coordinator's configuration (slipway up: --advisories), or remove the scan",
+				"the scan %s of service %s compares packages with advisories, and this farm has none", scan.Name, s.Name)
+		}
+	}
+}
+
+// scans adds the scans of a service, and what judges what they find.
+func (p *planner) scans(s *pipeline.Service) {
+	all := p.wanted(s)
+	if len(all) == 0 {
+		return
+	}
+	judge := plan.Task{
+		ID: plan.FindingsID(s.Name), Kind: plan.KindFindings, Service: s.Name,
+		Reason: "compares what is found with what the last green commit had", Findings: p.findings(s),
+	}
+	for _, scan := range all {
+		var t plan.Task
+		if scan.Run == "" {
+			t = p.scan(s, scan)
+		} else {
+			t = p.tool(s, scan)
+		}
+		p.add(t)
+		judge.Needs = append(judge.Needs, t.ID)
+	}
+	p.add(judge)
+}
+
+// scan is the task of one that the worker carries out itself.
+func (p *planner) scan(s *pipeline.Service, scan *pipeline.Scan) plan.Task {
+	work := &plan.Scan{Name: scan.Name, Using: scan.Using, Level: scan.Level, Deny: scan.Deny}
+	paths := p.paths(s)
+	if s.Deploy != nil && p.in.Objects[s.Deploy.Path] != "" {
+		paths = pipeline.Outermost(append(paths, s.Deploy.Path))
+		if scan.Using == pipeline.ScanConfig {
+			work.Manifests = s.Deploy.Path
+		}
+	}
+	if scan.Using == pipeline.ScanConfig && s.Build != nil {
+		work.Dockerfile = s.Build.Dockerfile
+	}
+	if scan.Using == pipeline.ScanPackages {
+		work.Advisories = p.in.Advisories
+	}
+	work.Paths = paths
+	digest := affected.ScanDigest(affected.ScanInputs{
+		Objects: p.objects(paths), Using: work.Using, Manifests: work.Manifests, Dockerfile: work.Dockerfile, Level: work.Level, Deny: work.Deny,
+		Advisories: work.Advisories, Runner: p.in.Runner, Scope: p.in.Scope,
+	})
+	return plan.Task{
+		ID: plan.ScanID(s.Name, scan.Name), Kind: plan.KindScan, Service: s.Name, Needs: []string{plan.CheckoutID}, Can: plan.CapabilityRender,
+		Digest: digest, Reason: "nothing is kept of a scan of these sources", Timeout: seconds(scan.Timeout), Infra: scan.Infra, Scan: work,
+	}
+}
+
+// tool is the task of one that is a command in a stage of the Dockerfile, as a test is.
+func (p *planner) tool(s *pipeline.Service, scan *pipeline.Scan) plan.Task {
+	b := p.builds[s.Name]
+	needs := []string{plan.CheckoutID}
+	for _, context := range b.Contexts {
+		needs = append(needs, plan.BuildID(context))
+	}
+	if scan.In != "" {
+		b.Target = scan.In
+	} else {
+		needs = append(needs, plan.BuildID(s.Name))
+	}
+	digest := affected.ScanDigest(affected.ScanInputs{
+		Tool: affected.TestDigest(affected.TestInputs{Build: p.digests[s.Name], Run: scan.Run, In: scan.In, Report: scan.Report, Runner: p.in.Runner}),
+	})
+	_, b.Fresh = p.in.Forgotten[digest]
+	return plan.Task{
+		ID: plan.ScanID(s.Name, scan.Name), Kind: plan.KindScan, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
+		Digest: digest, Reason: p.why(s), Timeout: seconds(scan.Timeout), Infra: scan.Infra,
+		Scan: &plan.Scan{Name: scan.Name, Paths: b.Paths, Test: &plan.Test{Name: scan.Name, Build: b, Run: scan.Run, Report: scan.Report}},
+	}
+}
+
+// findings is what says no to what is found in a service.
+func (p *planner) findings(s *pipeline.Service) *plan.Findings {
+	rule := p.rule()
+	out := &plan.Findings{Block: rule.Block}
+	for _, w := range rule.Waivers {
+		if w.Service == "" || w.Service == s.Name {
+			out.Waivers = append(out.Waivers, w.Waiver)
+		}
+	}
+	return out
+}
