@@ -55,3 +55,19 @@ type ScanSummary struct {
 	Report                      string // digest of the blob with all findings, as SARIF
 	Critical, High, Medium, Low int
 }
+
+// Ran is what came of a command whose files are wanted.
+type Ran struct {
+	Exit   int
+	Output string // its end, for people
+	Dir    string // the working directory of the command
+	Files  []File // that match the glob, in the order of their names
+	Steps  []Step
+}
+
+// File is a file that a command left.
+type File struct {
+	Name string // absolute
+	Data []byte
+	Err  error // why it could not be read
+}

@@ -11,6 +11,7 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	fstypes "github.com/tonistiigi/fsutil/types"
 
+	"github.com/slipway-build/slipway/worker/runner"
 	"github.com/slipway-build/slipway/worker/runner/mask"
 	"github.com/slipway-build/slipway/worker/runner/testreport"
 )
@@ -20,6 +21,7 @@ const (
 	maxReports = 200
 	maxFolders = 20_000
 	readChunk  = 4 << 20
+	maxAll     = 96 << 20 // of files that are given as they are
 )
 
 // files is the file system that a test left.
@@ -58,23 +60,53 @@ type report struct {
 }
 
 // readReports finds and reads the files that match an absolute pattern, in the order of their names.
-func readReports(ctx context.Context, f files, pattern string, m *mask.Masker) []report {
-	s := search{files: f}
-	if err := s.walk(ctx, "/", strings.Split(strings.Trim(path.Clean(pattern), "/"), "/")); err != nil {
-		return []report{{name: pattern, err: err}}
-	}
-	slices.Sort(s.found)
-	var out []report
-	for _, name := range slices.Compact(s.found) {
-		r := report{name: name}
-		var data []byte
-		if data, r.err = read(ctx, f, name); r.err == nil {
+func readReports(ctx context.Context, f files, pattern string, m *mask.Masker) (out []report) {
+	err := each(ctx, f, pattern, func(name string, data []byte, err error) error {
+		r := report{name: name, err: err}
+		if err == nil {
 			// Before it is cut to what a result may hold.
 			r.summary, r.err = testreport.Parse([]byte(m.Text(string(data))))
 		}
 		out = append(out, r)
+		return nil
+	})
+	if err != nil {
+		return []report{{name: pattern, err: err}}
 	}
 	return out
+}
+
+// readFiles gives the files that match an absolute pattern as they are, in the order of their names.
+func readFiles(ctx context.Context, f files, pattern string, m *mask.Masker) (out []runner.File) {
+	all := 0
+	err := each(ctx, f, pattern, func(name string, data []byte, err error) error {
+		if all += len(data); all > maxAll {
+			return fmt.Errorf("the files that match have more than %d MiB: make the pattern narrower", maxAll>>20)
+		}
+		out = append(out, runner.File{Name: name, Data: []byte(m.Text(string(data))), Err: err})
+		return nil
+	})
+	if err != nil {
+		return []runner.File{{Name: pattern, Err: err}}
+	}
+	return out
+}
+
+// each calls visit with each file that matches an absolute pattern, or why it could not be read, in
+// the order of their names. The error is of the search itself, or of visit.
+func each(ctx context.Context, f files, pattern string, visit func(name string, data []byte, err error) error) error {
+	s := search{files: f}
+	if err := s.walk(ctx, "/", strings.Split(strings.Trim(path.Clean(pattern), "/"), "/")); err != nil {
+		return err
+	}
+	slices.Sort(s.found)
+	for _, name := range slices.Compact(s.found) {
+		data, err := read(ctx, f, name)
+		if err := visit(name, data, err); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func read(ctx context.Context, f files, name string) ([]byte, error) {

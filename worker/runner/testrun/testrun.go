@@ -55,17 +55,44 @@ func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) r
 	}
 	report.Started()
 	a := &attempt{task: t, work: work, attrs: attrs, watch: buildkit.NewWatch(report, t.Mask)}
-	err := r.client.Session(ctx, t, work.Build, a.watch, a.solve)
-	if a.err != nil {
-		err = a.err // with its types; the session's error has passed through more hands
-	}
-	where := r.client.Where(work.Build)
-	if err != nil || ctx.Err() != nil {
-		return a.broken(ctx, err, where)
+	if bad := r.carryOut(ctx, a); bad != nil {
+		return *bad
 	}
 	o := a.judge()
 	o.Steps = a.watch.Steps()
 	return o
+}
+
+// Command runs the command of a test, for those who want the files that match its Report and judge
+// themselves: a command that fails is no failure here. The outcome is of what could not be run, else
+// nil.
+func (r *Runner) Command(ctx context.Context, t runner.Task, report runner.Report) (runner.Ran, *runner.Outcome) {
+	work, ok := t.Work.(runner.Test)
+	if !ok || work.Run == "" {
+		bad := runner.Err("task %s has no command to run: %T", t.ID, t.Work)
+		return runner.Ran{}, &bad
+	}
+	attrs, bad := buildkit.Frontend(t.Workspace, t.Commit, work.Build)
+	if bad != nil {
+		return runner.Ran{}, bad
+	}
+	report.Started()
+	a := &attempt{task: t, work: work, attrs: attrs, watch: buildkit.NewWatch(report, t.Mask), raw: true}
+	bad = r.carryOut(ctx, a)
+	return runner.Ran{Exit: int(a.exit), Output: buildkit.Tail(a.output), Dir: a.dir, Files: a.files, Steps: a.watch.Steps()}, bad
+}
+
+// carryOut runs an attempt to its end, or says why that cannot be.
+func (r *Runner) carryOut(ctx context.Context, a *attempt) *runner.Outcome {
+	err := r.client.Session(ctx, a.task, a.work.Build, a.watch, a.solve)
+	if a.err != nil {
+		err = a.err // with its types; the session's error has passed through more hands
+	}
+	if err != nil || ctx.Err() != nil {
+		o := a.broken(ctx, err, r.client.Where(a.work.Build))
+		return &o
+	}
+	return nil
 }
 
 // attempt is one run of one test.
@@ -74,11 +101,14 @@ type attempt struct {
 	work  runner.Test
 	attrs map[string]string
 	watch *buildkit.Watch
+	raw   bool // the files that match Report are wanted as they are
 
 	err     error  // of the stage or the container
 	exit    uint32 // of the command
 	output  []byte // of the command or the stage
 	reports []report
+	files   []runner.File // instead of reports, if they are wanted as they are
+	dir     string        // in which the command ran
 
 	listed string        // a hash of all that a shard's list named
 	items  []string      // those of a shard that is given them
@@ -256,12 +286,17 @@ func (a *attempt) alive(ctx context.Context, c gateway.Client) (context.Context,
 
 // collect reads the report files. What is wrong with them is part of the result.
 func (a *attempt) collect(ctx context.Context, f files, workdir string) {
+	a.dir = workdir
 	if a.work.Report == "" {
 		return
 	}
 	pattern := a.work.Report
 	if !path.IsAbs(pattern) {
 		pattern = path.Join(workdir, pattern)
+	}
+	if a.raw {
+		a.files = readFiles(ctx, f, pattern, a.task.Mask)
+		return
 	}
 	a.reports = readReports(ctx, f, pattern, a.task.Mask)
 }
