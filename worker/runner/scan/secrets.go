@@ -1,0 +1,163 @@
+package scan
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/osv-scalibr/veles"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-build/slipway/internal/sarif"
+)
+
+const (
+	maxSecretFile = 1 << 20
+	// allowMark on a line says that what looks like a secret there is none.
+	allowMark = "slipway:allow-secret"
+)
+
+// secretRule is one kind of secret.
+type secretRule struct {
+	id       string
+	what     string
+	prefix   string // with which all of the kind begin, and which is no secret; empty: there is none
+	severity sarif.Severity
+	detector veles.Detector
+}
+
+// secrets looks for what only its owner should know. What is found is in no message and no log: they
+// say what kind it is, and the prefix that all of the kind have.
+func secrets(ctx context.Context, s *sources) (found, error) {
+	got := found{tool: "slipway-secrets"}
+	rules := secretRules()
+	var mu sync.Mutex
+	var binary, large, allowed int
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(max(1, runtime.GOMAXPROCS(0)))
+	for _, name := range s.names {
+		if s.sizes[name] > maxSecretFile {
+			mu.Lock()
+			large++
+			mu.Unlock()
+			continue
+		}
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			data, err := s.read(name, maxSecretFile)
+			if err != nil {
+				return err
+			}
+			isBinary := bytes.IndexByte(data[:min(len(data), 8000)], 0) >= 0
+			var findings []sarif.Finding
+			var hidden int
+			if !isBinary {
+				findings, hidden = secretsIn(name, data, rules)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if isBinary {
+				binary++
+			}
+			allowed += hidden
+			got.findings = append(got.findings, findings...)
+			return nil
+		})
+	}
+	err := group.Wait()
+	got.note("looked for %d kinds of secrets in %s", len(rules), count(len(s.names)-binary-large, "file"))
+	if binary+large > 0 {
+		got.note("not looked at: %s, and %s of more than %s", count(binary, "binary file"), count(large, "file"), size(maxSecretFile))
+	}
+	if allowed > 0 {
+		got.note("%s allowed by %s on the line", count(allowed, "finding"), allowMark)
+	}
+	return got, err
+}
+
+// secretsIn are the findings of one file, one for each line and rule, and how many are allowed.
+func secretsIn(name string, data []byte, rules []secretRule) (out []sarif.Finding, allowed int) {
+	flush := unindented(data)
+	taken := map[int]bool{} // by line: the first rule knows it best
+	for _, r := range rules {
+		text := data
+		if r.id == privateKey {
+			text = flush // a key within YAML is indented
+		}
+		secrets, at := r.detector.Detect(text)
+		var lines []int
+		for i, secret := range secrets {
+			if i >= len(at) || at[i] < 0 || at[i] > len(text) {
+				continue
+			}
+			line := bytes.Count(text[:at[i]], []byte("\n")) + 1
+			if taken[line] {
+				continue
+			}
+			lines = append(lines, line)
+			if strings.Contains(lineOf(data, line), allowMark) {
+				allowed++
+				continue
+			}
+			kind := r.what
+			if r.prefix != "" && bytes.HasPrefix(text[at[i]:], []byte(r.prefix)) {
+				kind += " (" + r.prefix[:min(len(r.prefix), 4)] + "…)"
+			}
+			out = append(out, sarif.Finding{
+				Rule: r.id, Severity: r.severity, Path: name, Line: line, Message: kind + ": revoke it, as the history of the repository keeps it; if it is none, write " + allowMark + " on the line",
+				Fingerprint: sarif.Fingerprint(r.id, name, fmt.Sprintf("%+v", secret)),
+			})
+		}
+		for _, l := range lines {
+			taken[l] = true
+		}
+	}
+	return out, allowed
+}
+
+// unindented is data without the blanks at the beginning of lines, of which there are as many.
+func unindented(data []byte) []byte {
+	if !bytes.Contains(data, []byte("PRIVATE KEY-----")) {
+		return data
+	}
+	lines := bytes.Split(data, []byte("\n"))
+	for i := range lines {
+		lines[i] = bytes.Trim(lines[i], " \t\r")
+	}
+	return bytes.Join(lines, []byte("\n"))
+}
+
+// pattern detects what veles does not.
+type pattern struct{ *regexp.Regexp }
+
+func (pattern) MaxSecretLen() uint32 { return 1 << 10 }
+
+func (p pattern) Detect(data []byte) (out []veles.Secret, at []int) {
+	for _, m := range p.FindAllIndex(data, -1) {
+		out, at = append(out, string(data[m[0]:m[1]])), append(at, m[0])
+	}
+	return out, at
+}
+
+// only keeps of what a detector finds that which begins with one of these.
+type only struct {
+	veles.Detector
+	prefixes []string
+}
+
+func (o only) Detect(data []byte) (out []veles.Secret, at []int) {
+	secrets, all := o.Detector.Detect(data)
+	for i, s := range secrets {
+		if i < len(all) && slices.ContainsFunc(o.prefixes, func(p string) bool { return bytes.HasPrefix(data[min(all[i], len(data)):], []byte(p)) }) {
+			out, at = append(out, s), append(at, all[i])
+		}
+	}
+	return out, at
+}
