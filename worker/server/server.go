@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-build/slipway/worker/runner"
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
 	"github.com/slipway-build/slipway/worker/runner/render"
+	"github.com/slipway-build/slipway/worker/runner/scan"
 	"github.com/slipway-build/slipway/worker/runner/testrun"
 	"github.com/slipway-build/slipway/worker/workspace"
 )
@@ -80,7 +81,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 	here := machine.Machine{Root: "/", Folder: s.cfg.State, CPUs: runtime.NumCPU()}
 	slots := s.slots(ctx, here)
-	runners := runner.ByKind{runner.KindRender: render.New(agent.Blobs{Coordinator: client})}
+	blobs := agent.Blobs{Coordinator: client}
+	runners := runner.ByKind{runner.KindRender: render.New(blobs)}
+	var tools scan.Commands
+	var guard []runner.Decorator
 	var secrets []string
 	if slots[config.CapabilityBuild] > 0 {
 		bk, err := buildkit.Dial(ctx, buildkit.Config{
@@ -90,14 +94,15 @@ func (s *Server) Run(ctx context.Context) (err error) {
 			return err
 		}
 		closers = append(closers, bk.Close)
-		guard, err := s.guard(bk)
-		if err != nil {
+		if guard, err = s.guard(bk); err != nil {
 			return err
 		}
 		runners[runner.KindBuild] = runner.Decorate(buildkit.NewBuilder(bk), guard...)
-		runners[runner.KindTest] = runner.Decorate(testrun.New(bk), guard...)
+		tests := testrun.New(bk)
+		runners[runner.KindTest], tools = runner.Decorate(tests, guard...), tests
 		secrets = bk.Secrets()
 	}
+	runners[runner.KindScan] = runner.Decorate(scan.New(blobs, tools), guard...)
 	metrics, err := runner.NewMetrics(registry)
 	if err != nil {
 		return err
