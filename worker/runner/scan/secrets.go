@@ -97,8 +97,9 @@ func secretsIn(name string, data []byte, rules []secretRule) (out []sarif.Findin
 			if i >= len(at) || at[i] < 0 || at[i] > len(text) {
 				continue
 			}
+			begins := r.prefix != "" && bytes.HasPrefix(text[at[i]:], []byte(r.prefix))
 			line := bytes.Count(text[:at[i]], []byte("\n")) + 1
-			if taken[line] {
+			if taken[line] || begins && within(text, at[i]) {
 				continue
 			}
 			lines = append(lines, line)
@@ -107,7 +108,7 @@ func secretsIn(name string, data []byte, rules []secretRule) (out []sarif.Findin
 				continue
 			}
 			kind := r.what
-			if r.prefix != "" && bytes.HasPrefix(text[at[i]:], []byte(r.prefix)) {
+			if begins {
 				kind += " (" + r.prefix[:min(len(r.prefix), 4)] + "…)"
 			}
 			out = append(out, sarif.Finding{
@@ -120,6 +121,19 @@ func secretsIn(name string, data []byte, rules []secretRule) (out []sarif.Findin
 		}
 	}
 	return out, allowed
+}
+
+// within says whether what begins at a position is the middle of a longer word, as of one in base64.
+func within(text []byte, at int) bool {
+	if at == 0 {
+		return false
+	}
+	before := text[at-1]
+	letter := before >= 'a' && before <= 'z' || before >= 'A' && before <= 'Z'
+	if letter && at > 1 && text[at-2] == '\\' { // "\n" in a string
+		return false
+	}
+	return letter || before >= '0' && before <= '9' || before == '+'
 }
 
 // unindented is data without the blanks at the beginning of lines, of which there are as many.

@@ -49,6 +49,7 @@ func TestSecrets(t *testing.T) {
 		"services/api/binary.bin":   "\x00" + gitlabToken(),
 		"services/api/large.txt":    gitlabToken() + strings.Repeat("\n", 1<<20),
 		"services/api/clean.go":     "package api\n\nvar x = s.aVeryLongNameOfAMethodThatIsNoToken\n",
+		"services/api/base64.go":    "package api\n\nvar x = \"abc" + "EAAA" + letters(60) + "\" // of something longer\n",
 		"services/other/config.env": gitlabToken(),
 		"outside.env":               gitlabToken(),
 	}
