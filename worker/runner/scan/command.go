@@ -92,6 +92,9 @@ func merge(got *found, ran runner.Ran, in resolver) (tool string, err error) {
 // roots are the folders that a command may have called the repository: where it ran, and those above,
 // as it may have run in a part of it.
 func roots(dir string) (out []string) {
+	if dir == "/" {
+		return []string{dir}
+	}
 	for d := path.Clean("/" + dir); d != "/"; d = path.Dir(d) {
 		out = append(out, d)
 	}

@@ -31,19 +31,24 @@ const (
 // the Dockerfile.
 func config(ctx context.Context, s *sources, work runner.Scan) (found, error) {
 	got := found{tool: "slipway-config"}
+	if work.Manifests == "" && work.Dockerfile == "" {
+		return got, &userError{"there is nothing to look at: expected a folder with manifests, a Dockerfile, or both"}
+	}
 	if work.Manifests != "" {
 		checks, err := checksOf(work.Level)
 		if err != nil {
 			return got, err
 		}
 		m := manifests{checks: checks, found: &got}
-		files := s.below(work.Manifests)
+		files := slices.DeleteFunc(slices.Clone(s.below(work.Manifests)), func(n string) bool {
+			return !slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(n))
+		})
+		if len(files) == 0 {
+			return got, &userError{fmt.Sprintf("%s holds no manifests: expected *.yaml, *.yml or *.json", work.Manifests)}
+		}
 		for _, name := range files {
 			if ctx.Err() != nil {
 				return got, context.Cause(ctx)
-			}
-			if !slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(name)) {
-				continue
 			}
 			if chart := template(name, files); chart != "" {
 				m.templates++

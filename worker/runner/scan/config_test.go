@@ -105,6 +105,26 @@ func TestManifests(t *testing.T) {
 	)
 }
 
+// TestNothing: where there is nothing to judge, nobody is told that nothing was found.
+func TestNothing(t *testing.T) {
+	dir := plant(t, map[string]string{"deploy/readme.md": "x"})
+	for _, c := range []struct {
+		work runner.Scan
+		want string
+	}{
+		{runner.Scan{}, "there is nothing to look at"},
+		{runner.Scan{Manifests: "deploy"}, "deploy holds no manifests: expected *.yaml, *.yml or *.json"},
+		{runner.Scan{Manifests: "gone"}, "gone holds no manifests"},
+		{runner.Scan{Dockerfile: "gone"}, "dockerfile: read gone: "},
+		{runner.Scan{Manifests: "deploy", Level: "strict"}, `level: "strict" is not supported: use baseline or restricted`},
+	} {
+		c.work.Using = runner.UsingConfig
+		o := scan.New(&store{}, nil).Run(t.Context(), runner.Task{ID: "t", Workspace: dir, Work: c.work}, &runnertest.Recorder{})
+		runnertest.Want(t, o, runner.Failed, runner.ClassUser)
+		contains(t, o.Message, c.want)
+	}
+}
+
 // TestAnchors: a file that names itself, or is a million objects by its anchors, is looked at for a moment only.
 func TestAnchors(t *testing.T) {
 	bomb := "kind: List\nitems:\n- &a {kind: Pod, spec: {containers: []}}\n"

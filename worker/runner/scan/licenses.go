@@ -28,7 +28,7 @@ const (
 type licensed struct {
 	name, version, license string // an SPDX expression, or what is written instead of one
 	path                   string
-	line                   int
+	key                    string // by which a lock file names it; empty: it has a file of its own
 }
 
 // licenses looks for packages under licenses that are denied: those that package-lock.json and
@@ -59,8 +59,16 @@ func licenses(ctx context.Context, s *sources, work runner.Scan) (found, error) 
 			}
 			counts[sarif.OneLine(p.license)]++
 			if denied != "" {
+				line := 0
+				if p.key != "" {
+					data, err := s.read(p.path, maxFile)
+					if err != nil {
+						return got, err
+					}
+					line = lineNaming(p.path, data, p.key, p.version)
+				}
 				got.findings = append(got.findings, sarif.Finding{
-					Rule: denied, Severity: sarif.High, Path: p.path, Line: p.line, Message: strings.TrimSpace(p.name+" "+p.version) + " is under " + p.license + ", which is denied",
+					Rule: denied, Severity: sarif.High, Path: p.path, Line: line, Message: strings.TrimSpace(p.name+" "+p.version) + " is under " + p.license + ", which is denied",
 					Help: "https://spdx.org/licenses/" + denied + ".html", Fingerprint: sarif.Fingerprint(denied, p.path, p.name),
 				})
 			}
@@ -172,7 +180,7 @@ func npm(name string, data []byte) (out []licensed, err error) {
 			continue
 		}
 		full := cmp.Or(p.Name, key[i+len("node_modules/"):])
-		out = append(out, licensed{name: full, version: p.Version, license: string(p.License), path: name, line: lineNaming(name, data, key, p.Version)})
+		out = append(out, licensed{name: full, version: p.Version, license: string(p.License), path: name, key: key})
 	}
 	return out, nil
 }
@@ -188,7 +196,7 @@ func composer(name string, data []byte) (out []licensed, err error) {
 		return nil, err
 	}
 	for _, p := range append(doc.Packages, doc.Dev...) {
-		out = append(out, licensed{name: p.Name, version: p.Version, license: string(p.License), path: name, line: lineNaming(name, data, p.Name, p.Version)})
+		out = append(out, licensed{name: p.Name, version: p.Version, license: string(p.License), path: name, key: p.Name})
 	}
 	return out, nil
 }

@@ -153,6 +153,9 @@ func pinned(p *extractor.Package) bool {
 func vulnerable(db *advisories.Database, name string, data []byte, p *extractor.Package) []sarif.Finding {
 	ecosystem := p.Ecosystem().String()
 	all, err := db.Find(ecosystem, p.Name, p.Version)
+	if len(all) == 0 && err == nil {
+		return nil
+	}
 	at, line := place(name, data, p)
 	var out []sarif.Finding
 	for _, a := range all {

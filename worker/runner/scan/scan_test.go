@@ -153,8 +153,8 @@ func TestOutside(t *testing.T) {
 	}
 	for _, p := range []string{"../x", "/etc", "a/folder/secret.env"} {
 		o := scan.New(s, nil).Run(t.Context(), runner.Task{ID: "t", Workspace: dir, Work: runner.Scan{Using: runner.UsingSecrets, Paths: []string{p}}}, &runnertest.Recorder{})
-		if o.Kind == runner.Succeeded {
-			t.Errorf("%s was looked at", p)
+		if o.Kind != runner.Failed || o.Class != runner.ClassUser {
+			t.Errorf("%s: %s: %s", p, o.Kind, o.Message)
 		}
 	}
 	// requirements.txt may name other files: those of the workspace alone.

@@ -49,10 +49,10 @@ func open(ctx context.Context, workspace string, paths []string) (s *sources, mi
 			missing = append(missing, p)
 			continue
 		}
-		if err == nil {
-			err = s.add(ctx, p, info, 0)
-		}
 		if err != nil {
+			return s, nil, &userError{fmt.Sprintf("%s: %v: expected a file or folder of the repository", p, err)}
+		}
+		if err := s.add(ctx, p, info, 0); err != nil {
 			return s, nil, err
 		}
 	}
