@@ -236,7 +236,7 @@ func count(n int, least string) string {
 		what = "finding is"
 	}
 	or := " or worse"
-	if least == plan.Severities[0] {
+	if least == plan.Severities()[0] {
 		or = ""
 	}
 	return fmt.Sprintf("%d %s new since the last green commit, and %s%s:", n, what, least, or)
@@ -279,7 +279,7 @@ func counted(doc Document) string {
 		n[f.Severity]++
 	}
 	var parts []string
-	for _, s := range plan.Severities {
+	for _, s := range plan.Severities() {
 		if n[s] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n[s], s))
 		}

@@ -131,11 +131,11 @@ func TestCompareLosesNothing(t *testing.T) {
 				id := rapid.SampledFrom([]string{"a", "b", "c", "d"})
 				return plan.Finding{
 					Scan: id.Draw(t, "scan"), Rule: id.Draw(t, "rule"), Path: id.Draw(t, "path"), Fingerprint: id.Draw(t, "fingerprint"),
-					Severity: rapid.SampledFrom(plan.Severities).Draw(t, "severity"),
+					Severity: rapid.SampledFrom(plan.Severities()).Draw(t, "severity"),
 				}
 			}), 0, 12).Draw(t, name)
 		}
-		rule := plan.Findings{Block: rapid.SampledFrom(append(slices.Clone(plan.Severities), plan.BlockNever)).Draw(t, "block")}
+		rule := plan.Findings{Block: rapid.SampledFrom(append(plan.Severities(), plan.BlockNever)).Draw(t, "block")}
 		for range rapid.IntRange(0, 2).Draw(t, "waivers") {
 			rule.Waivers = append(rule.Waivers, plan.Waiver{Rule: rapid.SampledFrom([]string{"a/b", "b/*", "*/c"}).Draw(t, "rule"), Until: rapid.SampledFrom([]string{"2026-12-30", "2026-12-31"}).Draw(t, "until")})
 		}
@@ -147,7 +147,7 @@ func TestCompareLosesNothing(t *testing.T) {
 			t.Fatalf("of %d: %+v", len(now), sum)
 		}
 		severe := map[string]bool{}
-		for _, s := range plan.Severities {
+		for _, s := range plan.Severities() {
 			severe[s] = rule.Block != plan.BlockNever
 			if s == rule.Block {
 				break

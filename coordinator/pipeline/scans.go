@@ -35,7 +35,7 @@ const (
 )
 
 // Scanners are the values of using.
-var Scanners = []string{ScanSecrets, ScanConfig, ScanPackages, ScanLicenses}
+func Scanners() []string { return []string{ScanSecrets, ScanConfig, ScanPackages, ScanLicenses} }
 
 // Levels of the Pod Security Standards.
 const (
@@ -68,7 +68,7 @@ const maxScans = 20 // of one service
 // builtinScan is what a scan of this name is that says nothing.
 func builtinScan(name string, pos Pos) *Scan {
 	s := &Scan{Name: name, Timeout: 10 * time.Minute, Infra: 2, Pos: pos}
-	if slices.Contains(Scanners, name) {
+	if slices.Contains(Scanners(), name) {
 		s.Using = name
 	}
 	return s
@@ -114,7 +114,7 @@ func (d *decoder) scan(key strictyaml.Key, n strictyaml.Node, s *Scan, owner str
 	before := d.report.Count()
 	if !n.IsNull() {
 		n.Fields(what, strictyaml.Fields{
-			"using": func(n strictyaml.Node) { s.Using = n.Enum(Scanners...) },
+			"using": func(n strictyaml.Node) { s.Using = n.Enum(Scanners()...) },
 			"level": func(n strictyaml.Node) { s.Level = n.Enum(LevelBaseline, LevelRestricted) },
 			"deny":  func(n strictyaml.Node) { s.Deny = d.licenses(n) },
 			"run": func(n strictyaml.Node) {
@@ -133,7 +133,7 @@ func (d *decoder) scan(key strictyaml.Key, n strictyaml.Node, s *Scan, owner str
 	}
 	switch {
 	case s.Using == "" && s.Run == "":
-		d.report.Add(key.Pos, "write using: "+strings.Join(Scanners, ", ")+"; or run: with a command and report: with the SARIF file that it writes", "%s does nothing", what)
+		d.report.Add(key.Pos, "write using: "+strings.Join(Scanners(), ", ")+"; or run: with a command and report: with the SARIF file that it writes", "%s does nothing", what)
 	case s.Using != "" && s.Run != "":
 		d.report.Add(key.Pos, "remove one of them", "%s has both using and run", what)
 	case s.Run != "" && s.Report == "":
@@ -171,10 +171,10 @@ func (d *decoder) findings(n strictyaml.Node) *Findings {
 	f := &Findings{Block: DefaultBlock, Pos: n.KeyPos()}
 	n.Fields("findings", strictyaml.Fields{
 		"block": func(n strictyaml.Node) {
-			f.Block = cmp.Or(n.Enum(append(slices.Clone(plan.Severities), plan.BlockNever)...), f.Block)
+			f.Block = cmp.Or(n.Enum(append(plan.Severities(), plan.BlockNever)...), f.Block)
 		},
 		"require": func(n strictyaml.Node) {
-			n.List(func(_ int, item strictyaml.Node) { f.Require = append(f.Require, item.Enum(Scanners...)) })
+			n.List(func(_ int, item strictyaml.Node) { f.Require = append(f.Require, item.Enum(Scanners()...)) })
 			slices.Sort(f.Require)
 			f.Require = slices.Compact(f.Require)
 		},

@@ -107,6 +107,7 @@ func values(d *pipeline.Deploy, t plan.Target, objects map[string]string) []stri
 func (p *planner) check() {
 	at := "at commit " + p.in.Commit[:min(len(p.in.Commit), 12)]
 	pipeline.Match(p.in.Pipeline, p.in.Targets, p.report)
+	p.checkScans()
 	for _, s := range p.in.Pipeline.Services {
 		if p.folder(s.Pos, "", "the path %s of service "+s.Name, s.Path, at) && s.Build != nil {
 			p.checkBuild(s, at)
@@ -115,7 +116,6 @@ func (p *planner) check() {
 			p.exists(s.Pos, "", "%s, which service "+s.Name+" lists below also,", also, at)
 		}
 		p.checkJobs(s)
-		p.checkScans(s)
 		p.checkUnusable(s)
 		if s.Deploy == nil || !p.deploys[s.Name] || !p.renders() {
 			continue

@@ -13,7 +13,8 @@ import (
 // requiredTimeout is that of a scan that no file of the repository speaks of.
 const requiredTimeout = 10 * time.Minute
 
-// wanted are the scans of a service: its own, and those that the platform has every service have.
+// wanted are the scans of a service: its own, and those that the platform has every service have, but for those
+// of configuration where there is neither a manifest nor a Dockerfile.
 func (p *planner) wanted(s *pipeline.Service) []*pipeline.Scan {
 	out := slices.Clone(s.Scans)
 	for _, using := range p.rule().Require {
@@ -25,8 +26,19 @@ func (p *planner) wanted(s *pipeline.Service) []*pipeline.Scan {
 			out = append(out, scan)
 		}
 	}
+	if s.Build == nil && p.manifests(s) == "" {
+		out = slices.DeleteFunc(out, func(scan *pipeline.Scan) bool { return scan.Using == pipeline.ScanConfig })
+	}
 	slices.SortFunc(out, func(a, b *pipeline.Scan) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// manifests is the folder with those of a service; empty: it has none.
+func (p *planner) manifests(s *pipeline.Service) string {
+	if s.Deploy == nil || p.in.Objects[s.Deploy.Path] == "" {
+		return ""
+	}
+	return s.Deploy.Path
 }
 
 // rule is the platform's word about findings.
@@ -37,15 +49,19 @@ func (p *planner) rule() pipeline.Findings {
 	return *p.in.Targets.Findings
 }
 
-// checkScans reports scans that have nothing to compare with.
-func (p *planner) checkScans(s *pipeline.Service) {
+// checkScans reports scans that have nothing to compare with, each place where one is written down once.
+func (p *planner) checkScans() {
 	if p.until < stageTest || p.in.Advisories != "" {
 		return
 	}
-	for _, scan := range p.wanted(s) {
-		if scan.Using == pipeline.ScanPackages {
-			p.report.Add(scan.Pos, "set advisories: in the coordinator's configuration (slipway up: --advisories), or remove the scan",
-				"the scan %s of service %s compares packages with advisories, and this farm has none", scan.Name, s.Name)
+	told := map[pipeline.Pos]bool{}
+	for _, s := range p.in.Pipeline.Services {
+		for _, scan := range p.wanted(s) {
+			if scan.Using == pipeline.ScanPackages && !told[scan.Pos] {
+				told[scan.Pos] = true
+				p.report.Add(scan.Pos, "set advisories: in the coordinator's configuration (slipway up: --advisories), or remove the scan",
+					"the scan %s of service %s compares packages with advisories, and this farm has none", scan.Name, s.Name)
+			}
 		}
 	}
 }
@@ -77,14 +93,14 @@ func (p *planner) scans(s *pipeline.Service) {
 func (p *planner) scan(s *pipeline.Service, scan *pipeline.Scan) plan.Task {
 	work := &plan.Scan{Name: scan.Name, Using: scan.Using, Level: scan.Level, Deny: scan.Deny}
 	paths := p.paths(s)
-	if s.Deploy != nil && p.in.Objects[s.Deploy.Path] != "" {
-		paths = pipeline.Outermost(append(paths, s.Deploy.Path))
-		if scan.Using == pipeline.ScanConfig {
-			work.Manifests = s.Deploy.Path
-		}
+	manifests := p.manifests(s)
+	if manifests != "" {
+		paths = pipeline.Outermost(append(paths, manifests))
 	}
-	if scan.Using == pipeline.ScanConfig && s.Build != nil {
-		work.Dockerfile = s.Build.Dockerfile
+	if scan.Using == pipeline.ScanConfig {
+		if work.Manifests = manifests; s.Build != nil {
+			work.Dockerfile = s.Build.Dockerfile
+		}
 	}
 	if scan.Using == pipeline.ScanPackages {
 		work.Advisories = p.in.Advisories

@@ -22,12 +22,13 @@ services:
       config: { level: restricted }
       lint: { run: x, in: lint, report: x.sarif }
   b: { path: b, scan: { config: false, packages: false } }
+  c: { path: c, build: false, scan: { secrets: false, packages: false } } # has nothing that is configured
 `
 
 const scanTargets = "version: 1\nproject: shop\nclusters: { c: { labels: { x: y } } }\nenvironments: { dev: { clusters: { x: y }, namespace: n } }\n"
 
 func scanFiles() commit {
-	return commit{"slipway.yaml": []byte(scanned), "a/Dockerfile": []byte("FROM x AS lint"), "b/Dockerfile": []byte("FROM x"), "deploy/a/kustomization.yaml": []byte("a")}
+	return commit{"slipway.yaml": []byte(scanned), "a/Dockerfile": []byte("FROM x AS lint"), "b/Dockerfile": []byte("FROM x"), "c/x": []byte("x"), "deploy/a/kustomization.yaml": []byte("a")}
 }
 
 // TestScans: each looks where it must, what judges them waits for all of them, and the release for that.
@@ -57,6 +58,8 @@ func TestScans(t *testing.T) {
 		"scan/a/packages":          {Name: "packages", Using: "packages", Paths: a, Advisories: "sha256:advisories"},
 		"scan/a/required-licenses": {Name: "required-licenses", Using: "licenses", Paths: a},
 		"scan/b/secrets":           {Name: "secrets", Using: "secrets", Paths: b},
+		"scan/c/required-secrets":  {Name: "required-secrets", Using: "secrets", Paths: []string{"c"}},
+		"scan/c/required-licenses": {Name: "required-licenses", Using: "licenses", Paths: []string{"c"}},
 		"scan/b/required-licenses": {Name: "required-licenses", Using: "licenses", Paths: b},
 	}
 	if d := cmp.Diff(want, got); d != "" {

@@ -81,28 +81,11 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 	here := machine.Machine{Root: "/", Folder: s.cfg.State, CPUs: runtime.NumCPU()}
 	slots := s.slots(ctx, here)
-	blobs := agent.Blobs{Coordinator: client}
-	runners := runner.ByKind{runner.KindRender: render.New(blobs)}
-	var tools scan.Commands
-	var guard []runner.Decorator
-	var secrets []string
-	if slots[config.CapabilityBuild] > 0 {
-		bk, err := buildkit.Dial(ctx, buildkit.Config{
-			Address: s.cfg.BuildKit, Auth: s.cfg.Auth, Insecure: s.cfg.InsecureRegistries, Tracer: tracing.Provider(),
-		})
-		if err != nil {
-			return err
-		}
-		closers = append(closers, bk.Close)
-		if guard, err = s.guard(bk); err != nil {
-			return err
-		}
-		runners[runner.KindBuild] = runner.Decorate(buildkit.NewBuilder(bk), guard...)
-		tests := testrun.New(bk)
-		runners[runner.KindTest], tools = runner.Decorate(tests, guard...), tests
-		secrets = bk.Secrets()
+	runners, secrets, hangUp, err := s.runners(ctx, agent.Blobs{Coordinator: client}, slots[config.CapabilityBuild] > 0, tracing)
+	if err != nil {
+		return err
 	}
-	runners[runner.KindScan] = runner.Decorate(scan.New(blobs, tools), guard...)
+	closers = append(closers, hangUp)
 	metrics, err := runner.NewMetrics(registry)
 	if err != nil {
 		return err
@@ -123,6 +106,30 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}, a.Handle)
 	defer newWatch(registry, s.cfg.Pressure.Limits(), here.Measure, work.Press, s.log).start(ctx)()
 	return work.Run(ctx)
+}
+
+// runners of all kinds of work that the machine has slots for, and the secrets that none of them may print.
+func (s *Server) runners(ctx context.Context, blobs agent.Blobs, builds bool, tracing *telemetry.Tracing) (out runner.ByKind, secrets []string, hangUp func() error, err error) {
+	out = runner.ByKind{runner.KindRender: render.New(blobs)}
+	if !builds {
+		out[runner.KindScan] = scan.New(blobs, nil)
+		return out, nil, func() error { return nil }, nil
+	}
+	bk, err := buildkit.Dial(ctx, buildkit.Config{
+		Address: s.cfg.BuildKit, Auth: s.cfg.Auth, Insecure: s.cfg.InsecureRegistries, Tracer: tracing.Provider(),
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	guard, err := s.guard(bk)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, bk.Close())
+	}
+	tests := testrun.New(bk)
+	out[runner.KindBuild] = runner.Decorate(buildkit.NewBuilder(bk), guard...)
+	out[runner.KindTest] = runner.Decorate(tests, guard...)
+	out[runner.KindScan] = runner.Decorate(scan.New(blobs, tests), guard...)
+	return out, bk.Secrets(), bk.Close, nil
 }
 
 // guard watches the disk that builds and tests write to.
