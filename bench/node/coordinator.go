@@ -163,6 +163,10 @@ func (noEffects) Judge(context.Context, string, findings.Input) (plan.FindingsSu
 	return plan.FindingsSummary{}, "", errors.ErrUnsupported
 }
 
+func (noEffects) Sign(context.Context, string, string, string) (string, string, error) {
+	return "", "", errors.ErrUnsupported
+}
+
 // changed sees every committed change, and says the spans that coordinator/server says.
 func (p *parts) changed(r *run.Run, tasks []*run.Task) {
 	if p.tracing.Enabled() {

@@ -113,12 +113,13 @@ func TestDigests(t *testing.T) {
 	t.Run("build", func(t *testing.T) { everyFieldCounts(t, affected.BuildDigest) })
 	t.Run("test", func(t *testing.T) { everyFieldCounts(t, affected.TestDigest) })
 	t.Run("scan", func(t *testing.T) { everyFieldCounts(t, affected.ScanDigest) })
+	t.Run("sign", func(t *testing.T) { everyFieldCounts(t, affected.SignDigest) })
 	t.Run("render", func(t *testing.T) { everyFieldCounts(t, affected.RenderDigest) })
 	digests := map[string]bool{
 		affected.BuildDigest(affected.BuildInputs{}): true, affected.TestDigest(affected.TestInputs{}): true,
-		affected.RenderDigest(affected.RenderInputs{}): true, affected.ScanDigest(affected.ScanInputs{}): true,
+		affected.RenderDigest(affected.RenderInputs{}): true, affected.ScanDigest(affected.ScanInputs{}): true, affected.SignDigest(affected.SignInputs{}): true,
 	}
-	if len(digests) != 4 {
+	if len(digests) != 5 {
 		t.Error("digests of different kinds are equal")
 	}
 }

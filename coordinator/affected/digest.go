@@ -27,6 +27,7 @@ type BuildInputs struct {
 	Platform   string            //
 	Push       string            // repository that the image is pushed to
 	Provenance bool              //
+	SBOM       bool              //
 	Runner     string            // version of what builds
 	Scope      string            // trust scope: what an untrusted run made is not for a trusted one
 }
@@ -98,6 +99,23 @@ func BuildDigest(in BuildInputs) string {
 	e.text(in.Runner)
 	e.text(in.Scope)
 	e.names(in.Secrets)
+	if in.SBOM { // what has none keeps the digest that it had before there were any
+		e.text("sbom")
+	}
+	return e.sum()
+}
+
+// SignInputs is everything that a signature depends on, but for the image, which who reuses it compares.
+type SignInputs struct {
+	Build string // build digest of the service
+	Key   string // that signs
+}
+
+// SignDigest is the identity of the signature of an image.
+func SignDigest(in SignInputs) string {
+	e := newEncoder("slipway/sign/1")
+	e.text(in.Build)
+	e.text(in.Key)
 	return e.sum()
 }
 

@@ -43,7 +43,9 @@ type Config struct {
 	Kubernetes Kubernetes `yaml:"kubernetes"`
 	// Advisories is a folder with what is known of vulnerable packages: files of the OSV format,
 	// or archives of them; read anew when they change. Empty: no packages are scanned.
-	Advisories string   `yaml:"advisories"`
+	Advisories string `yaml:"advisories"`
+	// Signing is the key that images are signed with; without one none are.
+	Signing    Signing  `yaml:"signing"`
 	Platform   string   `yaml:"platform"` // default linux/amd64
 	LocalPaths []string `yaml:"local_repositories"`
 	// Peers is how the coordinators of a farm that share one NATS reach each other.
@@ -81,6 +83,15 @@ func (b BaseImages) Mirrors() map[string][]string {
 		out[r.Host] = append(out[r.Host], r.Mirrors...)
 	}
 	return out
+}
+
+// Signing is a private key, as cosign makes it, or of ECDSA or Ed25519 as PEM.
+type Signing struct {
+	KeyFile string `yaml:"key_file"`
+	Key     []byte
+	// PasswordFile is that of a key that is encrypted.
+	PasswordFile string `yaml:"password_file"`
+	Password     string
 }
 
 // Kubernetes is a cluster.
@@ -147,6 +158,8 @@ func Load(path string) (Config, error) {
 		c.Webhooks[i].Check.Token = files.Secret(fmt.Sprintf("webhooks[%d].check.token_file", i), c.Webhooks[i].Check.TokenFile)
 	}
 	c.Peers.CA = files.Read("peers.ca_file", c.Peers.CAFile)
+	c.Signing.Key = files.Read("signing.key_file", c.Signing.KeyFile)
+	c.Signing.Password = files.Secret("signing.password_file", c.Signing.PasswordFile)
 	if err := files.Err(); err != nil {
 		return Config{}, err
 	}

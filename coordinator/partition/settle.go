@@ -234,6 +234,15 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 			sum, message, err := o.cfg.Effects.Judge(ctx, r.ID, in)
 			return plan.Result{Findings: &sum}, message, err
 		})
+	case plan.KindSign:
+		var built plan.Result
+		if b, ok := r.Find(plan.BuildID(t.Spec.Service)); ok {
+			built = b.Result
+		}
+		o.effect(r, t, func(ctx context.Context) (plan.Result, string, error) {
+			key, message, err := o.cfg.Effects.Sign(ctx, r.ID, built.Image, built.SBOM)
+			return plan.Result{Image: built.Image, Key: key}, message, err
+		})
 	case plan.KindWave, plan.KindVerified:
 		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
 	case plan.KindBuild, plan.KindTest, plan.KindScan, plan.KindRender, plan.KindDiff, plan.KindApply, plan.KindRollback:

@@ -129,6 +129,7 @@ type Build struct {
 	Platform   string            `json:"platform,omitempty"` // e.g. linux/amd64; empty: the farm's own
 	Push       string            `json:"push,omitempty"`     // prefix that the service's name is added to; empty: the farm's own registry
 	Provenance bool              `json:"provenance"`         // default: true
+	SBOM       bool              `json:"sbom,omitempty"`     // default: false
 	Timeout    time.Duration     `json:"timeout"`            // of one attempt; default: 1h
 	Infra      int               `json:"retry_infra"`        // retries when the farm broke; default: 2
 	Pos        Pos               `json:"-"`                  //

@@ -122,11 +122,7 @@ func (d *decoder) buildFields(b *Build) strictyaml.Fields {
 	return strictyaml.Fields{
 		"push":       func(n strictyaml.Node) { b.Push = d.repository(n) },
 		"provenance": func(n strictyaml.Node) { b.Provenance = n.Bool() },
-		"sbom": func(n strictyaml.Node) {
-			if n.Bool() {
-				later(n)
-			}
-		},
+		"sbom":       func(n strictyaml.Node) { b.SBOM = n.Bool() },
 		"platform": func(n strictyaml.Node) { b.Platform = d.platform(n) },
 		"platforms": hint("images for several platforms are not supported yet",
 			"write platform: linux/amd64"),

@@ -27,6 +27,9 @@ func ScanID(service, scan string) string { return "scan/" + service + "/" + scan
 // FindingsID is the id of the task that judges what the scans of a service found.
 func FindingsID(service string) string { return "findings/" + service }
 
+// SignID is the id of the task that signs the image of a service.
+func SignID(service string) string { return "sign/" + service }
+
 // RenderID is the id of the task that makes a service's manifests for a target.
 func RenderID(service string, t Target) string { return "render/" + service + "@" + t.String() }
 

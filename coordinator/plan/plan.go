@@ -34,6 +34,8 @@ const (
 	// KindFindings compares what the scans of a service found with what the last green commit
 	// had, and says no to what is new and severe. Coordinator.
 	KindFindings Kind = "findings"
+	// KindSign signs the image of one service, and what is said about it. Coordinator.
+	KindSign Kind = "sign"
 	// KindRender makes the manifests of one service for one target, digests injected. Worker.
 	KindRender Kind = "render"
 	// KindDiff compares the manifests of one service with what is on one target, and
@@ -283,7 +285,9 @@ type Reuse struct {
 // Result is what a task that succeeded leaves for the tasks after it. It is small:
 // large things are blobs named by digest.
 type Result struct {
-	Image     string       `json:"image,omitempty"`     // build: "<registry>/<service>@sha256:…"; render: the image that the manifests carry
+	Image     string       `json:"image,omitempty"`     // build: "<registry>/<service>@sha256:…"; render: the image that the manifests carry; sign: the one that is signed
+	SBOM      string       `json:"sbom,omitempty"`      // build: digest of the blob with its packages: SPDX
+	Key       string       `json:"key,omitempty"`       // sign: by which key
 	Manifests string       `json:"manifests,omitempty"` // render: digest of the blob with the rendered manifests
 	Release   string       `json:"release,omitempty"`   // release: its hash, also the digest of its blob
 	Tests     *TestSummary `json:"tests,omitempty"`     // test: counts
@@ -408,6 +412,7 @@ type Build struct {
 	Platform   string            `json:"platform"`           // e.g. linux/amd64
 	Push       string            `json:"push"`               // repository to push to, by digest: "127.0.0.1:7423/shop/api"
 	Provenance bool              `json:"provenance"`         //
+	SBOM       bool              `json:"sbom,omitempty"`     // the packages that the sources lock are listed
 	Fresh      bool              `json:"fresh,omitempty"`    // nothing of it is taken from what BuildKit has in its cache; no input
 }
 

@@ -60,6 +60,9 @@ type Input struct {
 	// Advisories is the digest of the blob that packages are compared with; empty: the farm has none.
 	Advisories string
 
+	// Key is which key signs images; empty: nothing is signed.
+	Key string
+
 	// History is what runs have taught about tests, by their id.
 	History map[string]History
 
@@ -112,6 +115,11 @@ func Plan(in Input) (plan.Plan, pipeline.Problems) {
 		for _, s := range in.Pipeline.Services {
 			p.tests(s)
 			p.scans(s)
+		}
+	}
+	if in.Key != "" && p.until >= stageRelease && !in.Untrusted && !in.Dirty {
+		for _, s := range in.Pipeline.Services {
+			p.sign(s)
 		}
 	}
 	switch {
@@ -213,14 +221,14 @@ func (p *planner) lost(t plan.Task, run string) string {
 	return fmt.Sprintf("the %s that run %s made of the same inputs cannot be found any more", what, run)
 }
 
-// usable says that a known result stands in for a task. Manifests carry the image:
-// they are reused only with the very image that they were rendered with. Those with
+// usable says that a known result stands in for a task. Manifests carry the image, and a signature is
+// one's: they are reused only with the very image that they were made for. Those with
 // images of several services are always rendered anew: a result names only one.
 func (p *planner) usable(t plan.Task, known plan.Reuse) bool {
 	if t.Kind == plan.KindRender && len(t.Render.Images) > 0 {
 		return false
 	}
-	if t.Kind != plan.KindRender || t.Render.Image == "" {
+	if t.Kind != plan.KindSign && (t.Kind != plan.KindRender || t.Render.Image == "") {
 		return true
 	}
 	build, ok := p.reused[t.Service]

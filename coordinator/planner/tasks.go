@@ -134,7 +134,7 @@ func (p *planner) build(s *pipeline.Service) {
 	}
 	b := plan.Build{
 		Paths: p.paths(s), Dockerfile: s.Build.Dockerfile, Context: s.Build.Context, Target: s.Build.Target, Args: maps.Clone(s.Build.Args),
-		Platform: p.in.Platform, Push: p.in.Registry, Provenance: s.Build.Provenance,
+		Platform: p.in.Platform, Push: p.in.Registry, Provenance: s.Build.Provenance, SBOM: s.Build.SBOM,
 		Secrets: names(s.Build.Secrets),
 	}
 	inputs.Bases, b.Bases = p.stands(s)
@@ -162,7 +162,7 @@ func (p *planner) build(s *pipeline.Service) {
 		needs = append(needs, plan.BuildID(c.Service))
 	}
 	inputs.Dockerfile, inputs.Context, inputs.Target, inputs.Args = b.Dockerfile, b.Context, b.Target, b.Args
-	inputs.Platform, inputs.Push, inputs.Provenance, inputs.Secrets = b.Platform, b.Push, b.Provenance, b.Secrets
+	inputs.Platform, inputs.Push, inputs.Provenance, inputs.SBOM, inputs.Secrets = b.Platform, b.Push, b.Provenance, b.SBOM, b.Secrets
 	digest := affected.BuildDigest(inputs)
 	p.digests[s.Name], p.builds[s.Name] = digest, b
 	p.reasons[s.Name] = p.moved(s, inputs)
@@ -260,7 +260,7 @@ func (p *planner) release() {
 	var services []rollout.Service
 	gate := plan.Task{ID: plan.ReleaseID, Kind: plan.KindRelease, Needs: []string{plan.CheckoutID}, Infra: infraRetries}
 	for _, t := range p.tasks {
-		if t.Kind == plan.KindBuild || t.Kind == plan.KindTest || t.Kind == plan.KindGather || t.Kind == plan.KindFindings {
+		if t.Kind == plan.KindBuild || t.Kind == plan.KindTest || t.Kind == plan.KindGather || t.Kind == plan.KindFindings || t.Kind == plan.KindSign {
 			gate.Needs = append(gate.Needs, t.ID)
 		}
 	}

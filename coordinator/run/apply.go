@@ -62,7 +62,7 @@ func environment(t *Task) string {
 	switch t.Spec.Kind {
 	case plan.KindApply, plan.KindWave, plan.KindPromote, plan.KindVerified, plan.KindRollback:
 		return t.Spec.Target.Environment
-	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindRollout:
+	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindRollout:
 	}
 	return ""
 }

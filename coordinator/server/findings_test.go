@@ -91,6 +91,22 @@ func (f *farm) found(t *testing.T, req *pb.FindingsRequest) (out []string, err e
 	return out, err
 }
 
+func (f *farm) download(t *testing.T, run, task string) (kind, data string, err error) {
+	t.Helper()
+	stream, err := f.runs.Download(t.Context(), &pb.DownloadRequest{Run: run, Task: task})
+	size := int64(0)
+	for err == nil {
+		var m *pb.DownloadResponse
+		if m, err = stream.Recv(); err == nil {
+			kind, size, data = kind+m.GetMediaType(), size+m.GetSize(), data+string(m.GetData())
+		}
+	}
+	if errors.Is(err, io.EOF) && size == int64(len(data)) {
+		err = nil
+	}
+	return kind, data, err
+}
+
 // TestNewFindingsFailARun: what was there on the first day does not; a waiver lets one pass until its day is over, though
 // the scan itself is reused and nothing else has changed.
 func TestNewFindingsFailARun(t *testing.T) {
@@ -147,6 +163,12 @@ func TestNewFindingsFailARun(t *testing.T) {
 	waive(day(-1))
 	if over := f.end(t, f.submit(t, "k4").GetId()); taskOf(t, over, "findings/api").GetState() != pb.TaskState_TASK_STATE_FAILED || len(s.scans()) > 0 {
 		t.Errorf("on the day after, with the same commit: %s", states(over))
+	}
+	if kind, data, err := f.download(t, passed.GetId(), "scan/api/secrets"); err != nil || kind != "application/sarif+json" || !strings.Contains(data, `"fresh"`) {
+		t.Errorf("the report of a scan that was reused: %s, %v, %s", kind, err, data)
+	}
+	if _, _, err := f.download(t, passed.GetId(), "build/web"); status.Code(err) != codes.NotFound || !strings.Contains(err.Error(), "builds with sbom") {
+		t.Errorf("a build without an SBOM: %v", err)
 	}
 	if _, err := f.found(t, &pb.FindingsRequest{Run: passed.GetId(), Service: "wbe"}); status.Code(err) != codes.NotFound || !strings.Contains(err.Error(), `has no service "wbe"`) {
 		t.Errorf("a service that there is none of: %v", err)

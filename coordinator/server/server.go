@@ -343,6 +343,10 @@ func (e effects) Judge(ctx context.Context, _ string, in findings.Input) (plan.F
 	return findings.Judge(ctx, e.blobs, in)
 }
 
+func (e effects) Sign(context.Context, string, string, string) (key, message string, err error) {
+	return "", "", errors.ErrUnsupported
+}
+
 // advisoriesOf a folder; nil: there is none.
 func advisoriesOf(dir string, blobs *artifact.Store) func(context.Context) (string, error) {
 	if dir == "" {

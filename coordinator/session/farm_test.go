@@ -129,6 +129,10 @@ func (effects) Judge(context.Context, string, findings.Input) (plan.FindingsSumm
 	return plan.FindingsSummary{}, "", errors.ErrUnsupported
 }
 
+func (effects) Sign(context.Context, string, string, string) (string, string, error) {
+	return "", "", errors.ErrUnsupported
+}
+
 // service is the part of WorkerService that the package serves.
 type service struct {
 	pb.UnimplementedWorkerServiceServer

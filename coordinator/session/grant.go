@@ -49,7 +49,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 			Target: target(t.Target), CandidateManifests: w.Manifests, CandidateRelease: w.Release,
 			StableManifests: w.Stable.Manifests, StableRelease: w.Stable.Release, Health: health(t.Apply.Health),
 		}}
-	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
+	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindSign, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
 		// The coordinator's own: never leased.
 	}
 	return g
@@ -65,7 +65,7 @@ func test(t *plan.Test, w partition.Work) *pb.TestWork {
 func build(b *plan.Build, images map[string]string) *pb.BuildWork {
 	return &pb.BuildWork{
 		Paths: b.Paths, Dockerfile: b.Dockerfile, Context: b.Context, Target: b.Target, Args: b.Args, Contexts: images,
-		Platform: b.Platform, Push: b.Push, Provenance: b.Provenance, Secrets: b.Secrets, Bases: b.Bases, Fresh: b.Fresh,
+		Platform: b.Platform, Push: b.Push, Provenance: b.Provenance, Secrets: b.Secrets, Bases: b.Bases, Fresh: b.Fresh, Sbom: b.SBOM,
 	}
 }
 

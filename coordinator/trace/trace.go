@@ -196,7 +196,7 @@ func taskType(k plan.Kind) string {
 		return "test"
 	case plan.KindApply, plan.KindRollback, plan.KindDiff, plan.KindPromote, plan.KindRollout, plan.KindWave, plan.KindVerified:
 		return "deploy"
-	case plan.KindCheckout, plan.KindRender, plan.KindRelease:
+	case plan.KindCheckout, plan.KindSign, plan.KindRender, plan.KindRelease:
 	}
 	return ""
 }

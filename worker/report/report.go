@@ -75,7 +75,7 @@ func test(w *pb.TestWork) runner.Test {
 func build(b *pb.BuildWork) runner.Build {
 	return runner.Build{
 		Paths: b.GetPaths(), Dockerfile: b.GetDockerfile(), Context: b.GetContext(), Target: b.GetTarget(), Args: b.GetArgs(), Contexts: b.GetContexts(),
-		Platform: b.GetPlatform(), Push: b.GetPush(), Provenance: b.GetProvenance(), Secrets: b.GetSecrets(), Bases: b.GetBases(), Fresh: b.GetFresh(),
+		Platform: b.GetPlatform(), Push: b.GetPush(), Provenance: b.GetProvenance(), Secrets: b.GetSecrets(), Bases: b.GetBases(), Fresh: b.GetFresh(), SBOM: b.GetSbom(),
 	}
 }
 
@@ -145,7 +145,7 @@ func class(c runner.Class) pb.FailureClass {
 }
 
 func result(r runner.Result) *pb.Result {
-	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Tests: tests(r.Tests)}
+	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Sbom: r.SBOM, Tests: tests(r.Tests)}
 	if s := r.Scan; s != nil {
 		out.Scan = &pb.ScanSummary{Tool: text(s.Tool, 100), Report: s.Report, Critical: int32(s.Critical), High: int32(s.High), Medium: int32(s.Medium), Low: int32(s.Low)}
 	}

@@ -92,6 +92,7 @@ type Build struct {
 	Platform   string            // e.g. linux/amd64; empty: BuildKit's own
 	Push       string            // repository to push to, by digest; empty: nothing is pushed
 	Provenance bool              // attach a SLSA provenance attestation
+	SBOM       bool              // list the packages that the sources lock
 	Fresh      bool              // take nothing from the daemon's cache
 }
 
@@ -213,6 +214,7 @@ const (
 type Result struct {
 	Image     string              // "<repository>@sha256:…"
 	Manifests string              // digest of the blob
+	SBOM      string              // digest of the blob: SPDX
 	Tests     *testreport.Summary // counts
 	Items     []split.Item        // of a shard that was given them: what each took
 	Listed    string              // of a shard with a list: a hash of all that was listed

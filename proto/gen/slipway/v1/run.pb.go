@@ -695,6 +695,128 @@ func (x *FindingsResponse) GetFindings() []*Finding {
 	return nil
 }
 
+type DownloadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Task          string                 `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadRequest) Reset() {
+	*x = DownloadRequest{}
+	mi := &file_slipway_v1_run_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadRequest) ProtoMessage() {}
+
+func (x *DownloadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadRequest.ProtoReflect.Descriptor instead.
+func (*DownloadRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DownloadRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *DownloadRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+type DownloadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the first answer alone: its digest, "sha256:…", its size in bytes, and what it is:
+	// application/spdx+json, application/sarif+json, application/yaml or application/json.
+	Digest        string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	Size          int64  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	MediaType     string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	Data          []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadResponse) Reset() {
+	*x = DownloadResponse{}
+	mi := &file_slipway_v1_run_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadResponse) ProtoMessage() {}
+
+func (x *DownloadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadResponse.ProtoReflect.Descriptor instead.
+func (*DownloadResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DownloadResponse) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *DownloadResponse) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *DownloadResponse) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+func (x *DownloadResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type PlanRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Repository string                 `protobuf:"bytes,1,opt,name=repository,proto3" json:"repository,omitempty"`
@@ -709,7 +831,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[4]
+	mi := &file_slipway_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +843,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[4]
+	mi := &file_slipway_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +856,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PlanRequest) GetRepository() string {
@@ -784,7 +906,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[5]
+	mi := &file_slipway_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +918,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[5]
+	mi := &file_slipway_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +931,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PlanResponse) GetHash() string {
@@ -836,7 +958,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[6]
+	mi := &file_slipway_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +970,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[6]
+	mi := &file_slipway_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +983,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetRequest) GetRun() string {
@@ -880,7 +1002,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[7]
+	mi := &file_slipway_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -892,7 +1014,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[7]
+	mi := &file_slipway_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -905,7 +1027,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetResponse) GetRun() *Run {
@@ -927,7 +1049,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[8]
+	mi := &file_slipway_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1061,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[8]
+	mi := &file_slipway_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1074,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListRequest) GetProject() string {
@@ -983,7 +1105,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[9]
+	mi := &file_slipway_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1117,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[9]
+	mi := &file_slipway_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1130,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListResponse) GetRuns() []*Run {
@@ -1041,7 +1163,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[10]
+	mi := &file_slipway_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1175,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[10]
+	mi := &file_slipway_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1188,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchRequest) GetRun() string {
@@ -1091,7 +1213,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[11]
+	mi := &file_slipway_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1225,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[11]
+	mi := &file_slipway_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1238,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchResponse) GetChange() isWatchResponse_Change {
@@ -1205,7 +1327,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[12]
+	mi := &file_slipway_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1339,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[12]
+	mi := &file_slipway_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1352,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CancelRequest) GetRun() string {
@@ -1256,7 +1378,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[13]
+	mi := &file_slipway_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1390,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[13]
+	mi := &file_slipway_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1403,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CancelResponse) GetRun() *Run {
@@ -1302,7 +1424,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	mi := &file_slipway_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1436,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	mi := &file_slipway_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1449,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RetryRequest) GetIdempotencyKey() string {
@@ -1355,7 +1477,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	mi := &file_slipway_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1489,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	mi := &file_slipway_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1502,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RetryResponse) GetRun() *Run {
@@ -1410,7 +1532,7 @@ type ForgetRequest struct {
 
 func (x *ForgetRequest) Reset() {
 	*x = ForgetRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[16]
+	mi := &file_slipway_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1544,7 @@ func (x *ForgetRequest) String() string {
 func (*ForgetRequest) ProtoMessage() {}
 
 func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[16]
+	mi := &file_slipway_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1557,7 @@ func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
 func (*ForgetRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ForgetRequest) GetRun() string {
@@ -1469,7 +1591,7 @@ type ForgetResponse struct {
 
 func (x *ForgetResponse) Reset() {
 	*x = ForgetResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[17]
+	mi := &file_slipway_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1603,7 @@ func (x *ForgetResponse) String() string {
 func (*ForgetResponse) ProtoMessage() {}
 
 func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[17]
+	mi := &file_slipway_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1616,7 @@ func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
 func (*ForgetResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ForgetResponse) GetTasks() []string {
@@ -1515,7 +1637,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[18]
+	mi := &file_slipway_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1649,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[18]
+	mi := &file_slipway_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1662,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ExplainRequest) GetRun() string {
@@ -1571,7 +1693,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[19]
+	mi := &file_slipway_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1583,7 +1705,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[19]
+	mi := &file_slipway_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1596,7 +1718,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ExplainResponse) GetRun() string {
@@ -1650,7 +1772,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_slipway_v1_run_proto_msgTypes[20]
+	mi := &file_slipway_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +1784,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[20]
+	mi := &file_slipway_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +1797,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Wait) GetTask() string {
@@ -1775,7 +1897,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	mi := &file_slipway_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +1909,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	mi := &file_slipway_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +1922,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Run) GetId() string {
@@ -1948,7 +2070,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	mi := &file_slipway_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2082,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	mi := &file_slipway_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2095,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Service) GetName() string {
@@ -2032,7 +2154,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	mi := &file_slipway_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2166,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	mi := &file_slipway_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2179,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Task) GetId() string {
@@ -2196,7 +2318,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_slipway_v1_run_proto_msgTypes[24]
+	mi := &file_slipway_v1_run_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2208,7 +2330,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[24]
+	mi := &file_slipway_v1_run_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2221,7 +2343,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Attempt) GetNumber() int32 {
@@ -2320,7 +2442,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_slipway_v1_run_proto_msgTypes[25]
+	mi := &file_slipway_v1_run_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +2454,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[25]
+	mi := &file_slipway_v1_run_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +2467,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Fence) GetEpoch() uint64 {
@@ -2379,7 +2501,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_slipway_v1_run_proto_msgTypes[26]
+	mi := &file_slipway_v1_run_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2513,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[26]
+	mi := &file_slipway_v1_run_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2526,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Step) GetName() string {
@@ -2468,7 +2590,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_slipway_v1_run_proto_msgTypes[27]
+	mi := &file_slipway_v1_run_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2602,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[27]
+	mi := &file_slipway_v1_run_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2615,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Progress) GetTaskId() string {
@@ -2537,7 +2659,7 @@ type ProgressStep struct {
 
 func (x *ProgressStep) Reset() {
 	*x = ProgressStep{}
-	mi := &file_slipway_v1_run_proto_msgTypes[28]
+	mi := &file_slipway_v1_run_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2549,7 +2671,7 @@ func (x *ProgressStep) String() string {
 func (*ProgressStep) ProtoMessage() {}
 
 func (x *ProgressStep) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[28]
+	mi := &file_slipway_v1_run_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2562,7 +2684,7 @@ func (x *ProgressStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressStep.ProtoReflect.Descriptor instead.
 func (*ProgressStep) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ProgressStep) GetId() string {
@@ -2634,20 +2756,24 @@ type Result struct {
 	// "<registry>/<repository>@sha256:…".
 	Image string `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
 	// Digest of the blob with the rendered manifests.
-	Manifests     string           `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
-	Release       string           `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
-	Tests         *TestSummary     `protobuf:"bytes,4,opt,name=tests,proto3" json:"tests,omitempty"`
-	Deploy        *Deployed        `protobuf:"bytes,5,opt,name=deploy,proto3" json:"deploy,omitempty"`
-	Diff          *Diff            `protobuf:"bytes,6,opt,name=diff,proto3" json:"diff,omitempty"`
-	Scan          *ScanSummary     `protobuf:"bytes,7,opt,name=scan,proto3" json:"scan,omitempty"`
-	Findings      *FindingsSummary `protobuf:"bytes,8,opt,name=findings,proto3" json:"findings,omitempty"`
+	Manifests string           `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
+	Release   string           `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
+	Tests     *TestSummary     `protobuf:"bytes,4,opt,name=tests,proto3" json:"tests,omitempty"`
+	Deploy    *Deployed        `protobuf:"bytes,5,opt,name=deploy,proto3" json:"deploy,omitempty"`
+	Diff      *Diff            `protobuf:"bytes,6,opt,name=diff,proto3" json:"diff,omitempty"`
+	Scan      *ScanSummary     `protobuf:"bytes,7,opt,name=scan,proto3" json:"scan,omitempty"`
+	Findings  *FindingsSummary `protobuf:"bytes,8,opt,name=findings,proto3" json:"findings,omitempty"`
+	// Digest of the blob with the packages of an image: SPDX 2.3.
+	Sbom string `protobuf:"bytes,9,opt,name=sbom,proto3" json:"sbom,omitempty"`
+	// Of a task that signs: which key did, by the beginning of the hash of its public part.
+	Key           string `protobuf:"bytes,10,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_slipway_v1_run_proto_msgTypes[29]
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +2785,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[29]
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +2798,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Result) GetImage() string {
@@ -2731,6 +2857,20 @@ func (x *Result) GetFindings() *FindingsSummary {
 	return nil
 }
 
+func (x *Result) GetSbom() string {
+	if x != nil {
+		return x.Sbom
+	}
+	return ""
+}
+
+func (x *Result) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
 // ScanSummary counts what a scan found.
 type ScanSummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2748,7 +2888,7 @@ type ScanSummary struct {
 
 func (x *ScanSummary) Reset() {
 	*x = ScanSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[30]
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2760,7 +2900,7 @@ func (x *ScanSummary) String() string {
 func (*ScanSummary) ProtoMessage() {}
 
 func (x *ScanSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[30]
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2773,7 +2913,7 @@ func (x *ScanSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanSummary.ProtoReflect.Descriptor instead.
 func (*ScanSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ScanSummary) GetTool() string {
@@ -2839,7 +2979,7 @@ type FindingsSummary struct {
 
 func (x *FindingsSummary) Reset() {
 	*x = FindingsSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2851,7 +2991,7 @@ func (x *FindingsSummary) String() string {
 func (*FindingsSummary) ProtoMessage() {}
 
 func (x *FindingsSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2864,7 +3004,7 @@ func (x *FindingsSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindingsSummary.ProtoReflect.Descriptor instead.
 func (*FindingsSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FindingsSummary) GetFresh() int32 {
@@ -2944,7 +3084,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2956,7 +3096,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2969,7 +3109,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Finding) GetScan() string {
@@ -3073,7 +3213,7 @@ type Diff struct {
 
 func (x *Diff) Reset() {
 	*x = Diff{}
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3085,7 +3225,7 @@ func (x *Diff) String() string {
 func (*Diff) ProtoMessage() {}
 
 func (x *Diff) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3098,7 +3238,7 @@ func (x *Diff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diff.ProtoReflect.Descriptor instead.
 func (*Diff) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Diff) GetCreated() int32 {
@@ -3161,7 +3301,7 @@ type ObjectChange struct {
 
 func (x *ObjectChange) Reset() {
 	*x = ObjectChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3173,7 +3313,7 @@ func (x *ObjectChange) String() string {
 func (*ObjectChange) ProtoMessage() {}
 
 func (x *ObjectChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3186,7 +3326,7 @@ func (x *ObjectChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectChange.ProtoReflect.Descriptor instead.
 func (*ObjectChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ObjectChange) GetObject() string {
@@ -3238,7 +3378,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3390,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3403,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -3308,7 +3448,7 @@ type TestSummary struct {
 
 func (x *TestSummary) Reset() {
 	*x = TestSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	mi := &file_slipway_v1_run_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3320,7 +3460,7 @@ func (x *TestSummary) String() string {
 func (*TestSummary) ProtoMessage() {}
 
 func (x *TestSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	mi := &file_slipway_v1_run_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3333,7 +3473,7 @@ func (x *TestSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSummary.ProtoReflect.Descriptor instead.
 func (*TestSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TestSummary) GetTotal() int32 {
@@ -3410,7 +3550,7 @@ type TestItem struct {
 
 func (x *TestItem) Reset() {
 	*x = TestItem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[37]
+	mi := &file_slipway_v1_run_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3422,7 +3562,7 @@ func (x *TestItem) String() string {
 func (*TestItem) ProtoMessage() {}
 
 func (x *TestItem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[37]
+	mi := &file_slipway_v1_run_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3435,7 +3575,7 @@ func (x *TestItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestItem.ProtoReflect.Descriptor instead.
 func (*TestItem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TestItem) GetName() string {
@@ -3463,7 +3603,7 @@ type TestName struct {
 
 func (x *TestName) Reset() {
 	*x = TestName{}
-	mi := &file_slipway_v1_run_proto_msgTypes[38]
+	mi := &file_slipway_v1_run_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3475,7 +3615,7 @@ func (x *TestName) String() string {
 func (*TestName) ProtoMessage() {}
 
 func (x *TestName) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[38]
+	mi := &file_slipway_v1_run_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3488,7 +3628,7 @@ func (x *TestName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestName.ProtoReflect.Descriptor instead.
 func (*TestName) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{38}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TestName) GetSuite() string {
@@ -3518,7 +3658,7 @@ type TestCase struct {
 
 func (x *TestCase) Reset() {
 	*x = TestCase{}
-	mi := &file_slipway_v1_run_proto_msgTypes[39]
+	mi := &file_slipway_v1_run_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3530,7 +3670,7 @@ func (x *TestCase) String() string {
 func (*TestCase) ProtoMessage() {}
 
 func (x *TestCase) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[39]
+	mi := &file_slipway_v1_run_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3543,7 +3683,7 @@ func (x *TestCase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestCase.ProtoReflect.Descriptor instead.
 func (*TestCase) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{39}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TestCase) GetSuite() string {
@@ -3591,7 +3731,7 @@ type Deployed struct {
 
 func (x *Deployed) Reset() {
 	*x = Deployed{}
-	mi := &file_slipway_v1_run_proto_msgTypes[40]
+	mi := &file_slipway_v1_run_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3603,7 +3743,7 @@ func (x *Deployed) String() string {
 func (*Deployed) ProtoMessage() {}
 
 func (x *Deployed) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[40]
+	mi := &file_slipway_v1_run_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3616,7 +3756,7 @@ func (x *Deployed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployed.ProtoReflect.Descriptor instead.
 func (*Deployed) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{40}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Deployed) GetState() string {
@@ -3678,7 +3818,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_slipway_v1_run_proto_msgTypes[41]
+	mi := &file_slipway_v1_run_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3690,7 +3830,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[41]
+	mi := &file_slipway_v1_run_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3703,7 +3843,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{41}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -3728,7 +3868,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[42]
+	mi := &file_slipway_v1_run_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3740,7 +3880,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[42]
+	mi := &file_slipway_v1_run_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3753,7 +3893,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{42}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Problem) GetPath() string {
@@ -3827,7 +3967,18 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x10FindingsResponse\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12/\n" +
-	"\bfindings\x18\x03 \x03(\v2\x13.slipway.v1.FindingR\bfindings\"\x9c\x01\n" +
+	"\bfindings\x18\x03 \x03(\v2\x13.slipway.v1.FindingR\bfindings\"O\n" +
+	"\x0fDownloadRequest\x12\x1c\n" +
+	"\x03run\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\x1e\n" +
+	"\x04task\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04task\"q\n" +
+	"\x10DownloadResponse\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x03 \x01(\tR\tmediaType\x12\x12\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\"\x9c\x01\n" +
 	"\vPlanRequest\x12*\n" +
 	"\n" +
 	"repository\x18\x01 \x01(\tB\n" +
@@ -4004,7 +4155,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x18\n" +
 	"\acurrent\x18\a \x01(\x03R\acurrent\x12\x14\n" +
 	"\x05total\x18\b \x01(\x03R\x05total\x12\x16\n" +
-	"\x06detail\x18\t \x01(\tR\x06detail\"\xbf\x02\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\"\xe5\x02\n" +
 	"\x06Result\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
@@ -4013,7 +4164,10 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x06deploy\x18\x05 \x01(\v2\x14.slipway.v1.DeployedR\x06deploy\x12$\n" +
 	"\x04diff\x18\x06 \x01(\v2\x10.slipway.v1.DiffR\x04diff\x12+\n" +
 	"\x04scan\x18\a \x01(\v2\x17.slipway.v1.ScanSummaryR\x04scan\x127\n" +
-	"\bfindings\x18\b \x01(\v2\x1b.slipway.v1.FindingsSummaryR\bfindings\"\x93\x01\n" +
+	"\bfindings\x18\b \x01(\v2\x1b.slipway.v1.FindingsSummaryR\bfindings\x12\x12\n" +
+	"\x04sbom\x18\t \x01(\tR\x04sbom\x12\x10\n" +
+	"\x03key\x18\n" +
+	" \x01(\tR\x03key\"\x93\x01\n" +
 	"\vScanSummary\x12\x12\n" +
 	"\x04tool\x18\x01 \x01(\tR\x04tool\x12\x16\n" +
 	"\x06report\x18\x02 \x01(\tR\x06report\x12\x1a\n" +
@@ -4156,7 +4310,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x19FINDING_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11FINDING_STATE_NEW\x10\x01\x12\x17\n" +
 	"\x13FINDING_STATE_KNOWN\x10\x02\x12\x18\n" +
-	"\x14FINDING_STATE_WAIVED\x10\x032\xc4\x05\n" +
+	"\x14FINDING_STATE_WAIVED\x10\x032\x93\x06\n" +
 	"\n" +
 	"RunService\x12E\n" +
 	"\x06Submit\x12\x19.slipway.v1.SubmitRequest\x1a\x1a.slipway.v1.SubmitResponse\"\x04\xb0\xe3\x18\x02\x12?\n" +
@@ -4167,7 +4321,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x06Cancel\x12\x19.slipway.v1.CancelRequest\x1a\x1a.slipway.v1.CancelResponse\"\x04\xb0\xe3\x18\x02\x12B\n" +
 	"\x05Retry\x12\x18.slipway.v1.RetryRequest\x1a\x19.slipway.v1.RetryResponse\"\x04\xb0\xe3\x18\x02\x12E\n" +
 	"\x06Forget\x12\x19.slipway.v1.ForgetRequest\x1a\x1a.slipway.v1.ForgetResponse\"\x04\xb0\xe3\x18\x02\x12M\n" +
-	"\bFindings\x12\x1b.slipway.v1.FindingsRequest\x1a\x1c.slipway.v1.FindingsResponse\"\x04\xb0\xe3\x18\x010\x01\x12H\n" +
+	"\bFindings\x12\x1b.slipway.v1.FindingsRequest\x1a\x1c.slipway.v1.FindingsResponse\"\x04\xb0\xe3\x18\x010\x01\x12M\n" +
+	"\bDownload\x12\x1b.slipway.v1.DownloadRequest\x1a\x1c.slipway.v1.DownloadResponse\"\x04\xb0\xe3\x18\x010\x01\x12H\n" +
 	"\aExplain\x12\x1a.slipway.v1.ExplainRequest\x1a\x1b.slipway.v1.ExplainResponse\"\x04\xb0\xe3\x18\x01BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
@@ -4183,7 +4338,7 @@ func file_slipway_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_slipway_v1_run_proto_goTypes = []any{
 	(WaitReason)(0),               // 0: slipway.v1.WaitReason
 	(RunState)(0),                 // 1: slipway.v1.RunState
@@ -4195,124 +4350,128 @@ var file_slipway_v1_run_proto_goTypes = []any{
 	(*SubmitResponse)(nil),        // 7: slipway.v1.SubmitResponse
 	(*FindingsRequest)(nil),       // 8: slipway.v1.FindingsRequest
 	(*FindingsResponse)(nil),      // 9: slipway.v1.FindingsResponse
-	(*PlanRequest)(nil),           // 10: slipway.v1.PlanRequest
-	(*PlanResponse)(nil),          // 11: slipway.v1.PlanResponse
-	(*GetRequest)(nil),            // 12: slipway.v1.GetRequest
-	(*GetResponse)(nil),           // 13: slipway.v1.GetResponse
-	(*ListRequest)(nil),           // 14: slipway.v1.ListRequest
-	(*ListResponse)(nil),          // 15: slipway.v1.ListResponse
-	(*WatchRequest)(nil),          // 16: slipway.v1.WatchRequest
-	(*WatchResponse)(nil),         // 17: slipway.v1.WatchResponse
-	(*CancelRequest)(nil),         // 18: slipway.v1.CancelRequest
-	(*CancelResponse)(nil),        // 19: slipway.v1.CancelResponse
-	(*RetryRequest)(nil),          // 20: slipway.v1.RetryRequest
-	(*RetryResponse)(nil),         // 21: slipway.v1.RetryResponse
-	(*ForgetRequest)(nil),         // 22: slipway.v1.ForgetRequest
-	(*ForgetResponse)(nil),        // 23: slipway.v1.ForgetResponse
-	(*ExplainRequest)(nil),        // 24: slipway.v1.ExplainRequest
-	(*ExplainResponse)(nil),       // 25: slipway.v1.ExplainResponse
-	(*Wait)(nil),                  // 26: slipway.v1.Wait
-	(*Run)(nil),                   // 27: slipway.v1.Run
-	(*Service)(nil),               // 28: slipway.v1.Service
-	(*Task)(nil),                  // 29: slipway.v1.Task
-	(*Attempt)(nil),               // 30: slipway.v1.Attempt
-	(*Fence)(nil),                 // 31: slipway.v1.Fence
-	(*Step)(nil),                  // 32: slipway.v1.Step
-	(*Progress)(nil),              // 33: slipway.v1.Progress
-	(*ProgressStep)(nil),          // 34: slipway.v1.ProgressStep
-	(*Result)(nil),                // 35: slipway.v1.Result
-	(*ScanSummary)(nil),           // 36: slipway.v1.ScanSummary
-	(*FindingsSummary)(nil),       // 37: slipway.v1.FindingsSummary
-	(*Finding)(nil),               // 38: slipway.v1.Finding
-	(*Diff)(nil),                  // 39: slipway.v1.Diff
-	(*ObjectChange)(nil),          // 40: slipway.v1.ObjectChange
-	(*FieldChange)(nil),           // 41: slipway.v1.FieldChange
-	(*TestSummary)(nil),           // 42: slipway.v1.TestSummary
-	(*TestItem)(nil),              // 43: slipway.v1.TestItem
-	(*TestName)(nil),              // 44: slipway.v1.TestName
-	(*TestCase)(nil),              // 45: slipway.v1.TestCase
-	(*Deployed)(nil),              // 46: slipway.v1.Deployed
-	(*Problems)(nil),              // 47: slipway.v1.Problems
-	(*Problem)(nil),               // 48: slipway.v1.Problem
-	nil,                           // 49: slipway.v1.Step.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
+	(*DownloadRequest)(nil),       // 10: slipway.v1.DownloadRequest
+	(*DownloadResponse)(nil),      // 11: slipway.v1.DownloadResponse
+	(*PlanRequest)(nil),           // 12: slipway.v1.PlanRequest
+	(*PlanResponse)(nil),          // 13: slipway.v1.PlanResponse
+	(*GetRequest)(nil),            // 14: slipway.v1.GetRequest
+	(*GetResponse)(nil),           // 15: slipway.v1.GetResponse
+	(*ListRequest)(nil),           // 16: slipway.v1.ListRequest
+	(*ListResponse)(nil),          // 17: slipway.v1.ListResponse
+	(*WatchRequest)(nil),          // 18: slipway.v1.WatchRequest
+	(*WatchResponse)(nil),         // 19: slipway.v1.WatchResponse
+	(*CancelRequest)(nil),         // 20: slipway.v1.CancelRequest
+	(*CancelResponse)(nil),        // 21: slipway.v1.CancelResponse
+	(*RetryRequest)(nil),          // 22: slipway.v1.RetryRequest
+	(*RetryResponse)(nil),         // 23: slipway.v1.RetryResponse
+	(*ForgetRequest)(nil),         // 24: slipway.v1.ForgetRequest
+	(*ForgetResponse)(nil),        // 25: slipway.v1.ForgetResponse
+	(*ExplainRequest)(nil),        // 26: slipway.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 27: slipway.v1.ExplainResponse
+	(*Wait)(nil),                  // 28: slipway.v1.Wait
+	(*Run)(nil),                   // 29: slipway.v1.Run
+	(*Service)(nil),               // 30: slipway.v1.Service
+	(*Task)(nil),                  // 31: slipway.v1.Task
+	(*Attempt)(nil),               // 32: slipway.v1.Attempt
+	(*Fence)(nil),                 // 33: slipway.v1.Fence
+	(*Step)(nil),                  // 34: slipway.v1.Step
+	(*Progress)(nil),              // 35: slipway.v1.Progress
+	(*ProgressStep)(nil),          // 36: slipway.v1.ProgressStep
+	(*Result)(nil),                // 37: slipway.v1.Result
+	(*ScanSummary)(nil),           // 38: slipway.v1.ScanSummary
+	(*FindingsSummary)(nil),       // 39: slipway.v1.FindingsSummary
+	(*Finding)(nil),               // 40: slipway.v1.Finding
+	(*Diff)(nil),                  // 41: slipway.v1.Diff
+	(*ObjectChange)(nil),          // 42: slipway.v1.ObjectChange
+	(*FieldChange)(nil),           // 43: slipway.v1.FieldChange
+	(*TestSummary)(nil),           // 44: slipway.v1.TestSummary
+	(*TestItem)(nil),              // 45: slipway.v1.TestItem
+	(*TestName)(nil),              // 46: slipway.v1.TestName
+	(*TestCase)(nil),              // 47: slipway.v1.TestCase
+	(*Deployed)(nil),              // 48: slipway.v1.Deployed
+	(*Problems)(nil),              // 49: slipway.v1.Problems
+	(*Problem)(nil),               // 50: slipway.v1.Problem
+	nil,                           // 51: slipway.v1.Step.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 52: google.protobuf.Timestamp
 }
 var file_slipway_v1_run_proto_depIdxs = []int32{
-	27, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
-	38, // 1: slipway.v1.FindingsResponse.findings:type_name -> slipway.v1.Finding
-	27, // 2: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
-	27, // 3: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
-	50, // 4: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
-	27, // 5: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
-	27, // 6: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
-	29, // 7: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
-	33, // 8: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
-	27, // 9: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
-	27, // 10: slipway.v1.RetryResponse.run:type_name -> slipway.v1.Run
+	29, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
+	40, // 1: slipway.v1.FindingsResponse.findings:type_name -> slipway.v1.Finding
+	29, // 2: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
+	29, // 3: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
+	52, // 4: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
+	29, // 5: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
+	29, // 6: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
+	31, // 7: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
+	35, // 8: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
+	29, // 9: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
+	29, // 10: slipway.v1.RetryResponse.run:type_name -> slipway.v1.Run
 	1,  // 11: slipway.v1.ExplainResponse.state:type_name -> slipway.v1.RunState
-	26, // 12: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
+	28, // 12: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
 	0,  // 13: slipway.v1.Wait.reason:type_name -> slipway.v1.WaitReason
-	50, // 14: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
-	50, // 15: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
+	52, // 14: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
+	52, // 15: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
 	1,  // 16: slipway.v1.Run.state:type_name -> slipway.v1.RunState
-	50, // 17: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
-	50, // 18: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	29, // 19: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
-	28, // 20: slipway.v1.Run.services:type_name -> slipway.v1.Service
+	52, // 17: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
+	52, // 18: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	31, // 19: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
+	30, // 20: slipway.v1.Run.services:type_name -> slipway.v1.Service
 	2,  // 21: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
 	3,  // 22: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
-	35, // 23: slipway.v1.Task.result:type_name -> slipway.v1.Result
-	30, // 24: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
-	50, // 25: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
-	50, // 26: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
-	31, // 27: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
+	37, // 23: slipway.v1.Task.result:type_name -> slipway.v1.Result
+	32, // 24: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
+	52, // 25: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
+	52, // 26: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
+	33, // 27: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
 	4,  // 28: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
 	3,  // 29: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
-	50, // 30: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
-	50, // 31: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	50, // 32: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
-	32, // 33: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
-	44, // 34: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
-	50, // 35: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	50, // 36: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	49, // 37: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
-	34, // 38: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
-	50, // 39: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
-	50, // 40: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
-	42, // 41: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
-	46, // 42: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
-	39, // 43: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
-	36, // 44: slipway.v1.Result.scan:type_name -> slipway.v1.ScanSummary
-	37, // 45: slipway.v1.Result.findings:type_name -> slipway.v1.FindingsSummary
-	38, // 46: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
+	52, // 30: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
+	52, // 31: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	52, // 32: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
+	34, // 33: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
+	46, // 34: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
+	52, // 35: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	52, // 36: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	51, // 37: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
+	36, // 38: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
+	52, // 39: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
+	52, // 40: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
+	44, // 41: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
+	48, // 42: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
+	41, // 43: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
+	38, // 44: slipway.v1.Result.scan:type_name -> slipway.v1.ScanSummary
+	39, // 45: slipway.v1.Result.findings:type_name -> slipway.v1.FindingsSummary
+	40, // 46: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
 	5,  // 47: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
-	40, // 48: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
-	41, // 49: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
-	45, // 50: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	43, // 51: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
-	48, // 52: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	42, // 48: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
+	43, // 49: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
+	47, // 50: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	45, // 51: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
+	50, // 52: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
 	6,  // 53: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
-	10, // 54: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
-	12, // 55: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
-	14, // 56: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
-	16, // 57: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
-	18, // 58: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
-	20, // 59: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
-	22, // 60: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
+	12, // 54: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
+	14, // 55: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
+	16, // 56: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
+	18, // 57: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
+	20, // 58: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
+	22, // 59: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
+	24, // 60: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
 	8,  // 61: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
-	24, // 62: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
-	7,  // 63: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	11, // 64: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	13, // 65: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	15, // 66: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	17, // 67: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	19, // 68: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	21, // 69: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
-	23, // 70: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
-	9,  // 71: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
-	25, // 72: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
-	63, // [63:73] is the sub-list for method output_type
-	53, // [53:63] is the sub-list for method input_type
+	10, // 62: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
+	26, // 63: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
+	7,  // 64: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	13, // 65: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	15, // 66: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	17, // 67: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	19, // 68: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	21, // 69: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	23, // 70: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
+	25, // 71: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
+	9,  // 72: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
+	11, // 73: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
+	27, // 74: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
+	64, // [64:75] is the sub-list for method output_type
+	53, // [53:64] is the sub-list for method input_type
 	53, // [53:53] is the sub-list for extension type_name
 	53, // [53:53] is the sub-list for extension extendee
 	0,  // [0:53] is the sub-list for field type_name
@@ -4324,7 +4483,7 @@ func file_slipway_v1_run_proto_init() {
 		return
 	}
 	file_slipway_v1_auth_proto_init()
-	file_slipway_v1_run_proto_msgTypes[11].OneofWrappers = []any{
+	file_slipway_v1_run_proto_msgTypes[13].OneofWrappers = []any{
 		(*WatchResponse_Snapshot)(nil),
 		(*WatchResponse_Run)(nil),
 		(*WatchResponse_Task)(nil),
@@ -4336,7 +4495,7 @@ func file_slipway_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_run_proto_rawDesc), len(file_slipway_v1_run_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   44,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

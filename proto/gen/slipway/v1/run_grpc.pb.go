@@ -28,6 +28,7 @@ const (
 	RunService_Retry_FullMethodName    = "/slipway.v1.RunService/Retry"
 	RunService_Forget_FullMethodName   = "/slipway.v1.RunService/Forget"
 	RunService_Findings_FullMethodName = "/slipway.v1.RunService/Findings"
+	RunService_Download_FullMethodName = "/slipway.v1.RunService/Download"
 	RunService_Explain_FullMethodName  = "/slipway.v1.RunService/Explain"
 )
 
@@ -81,6 +82,10 @@ type RunServiceClient interface {
 	// service whose scans have not been judged is not in it. NOT_FOUND: there is no such run, or it
 	// has no such service.
 	Findings(ctx context.Context, in *FindingsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FindingsResponse], error)
+	// Download answers a document that a task of a run left: an SBOM, the report of a scan, rendered
+	// manifests, what a release holds. NOT_FOUND: there is no such run or task, or it left none, or
+	// it is not kept any more.
+	Download(ctx context.Context, in *DownloadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadResponse], error)
 	// Explain says of each task of a run that waits what it waits for: the one reason that
 	// would have to go away for it to go on. It reads the state as of now and changes nothing.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
@@ -202,6 +207,25 @@ func (c *runServiceClient) Findings(ctx context.Context, in *FindingsRequest, op
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_FindingsClient = grpc.ServerStreamingClient[FindingsResponse]
 
+func (c *runServiceClient) Download(ctx context.Context, in *DownloadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[2], RunService_Download_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DownloadRequest, DownloadResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_DownloadClient = grpc.ServerStreamingClient[DownloadResponse]
+
 func (c *runServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExplainResponse)
@@ -262,6 +286,10 @@ type RunServiceServer interface {
 	// service whose scans have not been judged is not in it. NOT_FOUND: there is no such run, or it
 	// has no such service.
 	Findings(*FindingsRequest, grpc.ServerStreamingServer[FindingsResponse]) error
+	// Download answers a document that a task of a run left: an SBOM, the report of a scan, rendered
+	// manifests, what a release holds. NOT_FOUND: there is no such run or task, or it left none, or
+	// it is not kept any more.
+	Download(*DownloadRequest, grpc.ServerStreamingServer[DownloadResponse]) error
 	// Explain says of each task of a run that waits what it waits for: the one reason that
 	// would have to go away for it to go on. It reads the state as of now and changes nothing.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
@@ -301,6 +329,9 @@ func (UnimplementedRunServiceServer) Forget(context.Context, *ForgetRequest) (*F
 }
 func (UnimplementedRunServiceServer) Findings(*FindingsRequest, grpc.ServerStreamingServer[FindingsResponse]) error {
 	return status.Error(codes.Unimplemented, "method Findings not implemented")
+}
+func (UnimplementedRunServiceServer) Download(*DownloadRequest, grpc.ServerStreamingServer[DownloadResponse]) error {
+	return status.Error(codes.Unimplemented, "method Download not implemented")
 }
 func (UnimplementedRunServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
@@ -474,6 +505,17 @@ func _RunService_Findings_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_FindingsServer = grpc.ServerStreamingServer[FindingsResponse]
 
+func _RunService_Download_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DownloadRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RunServiceServer).Download(m, &grpc.GenericServerStream[DownloadRequest, DownloadResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_DownloadServer = grpc.ServerStreamingServer[DownloadResponse]
+
 func _RunService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExplainRequest)
 	if err := dec(in); err != nil {
@@ -541,6 +583,11 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Findings",
 			Handler:       _RunService_Findings_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Download",
+			Handler:       _RunService_Download_Handler,
 			ServerStreams: true,
 		},
 	},

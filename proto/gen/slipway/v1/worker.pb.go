@@ -1664,7 +1664,9 @@ type BuildWork struct {
 	// Full name of an image that the Dockerfile names → digest that it is built from.
 	Bases map[string]string `protobuf:"bytes,11,rep,name=bases,proto3" json:"bases,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Nothing of it is taken from what BuildKit has in its cache.
-	Fresh         bool `protobuf:"varint,12,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	Fresh bool `protobuf:"varint,12,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	// List the packages that its sources lock, as SPDX.
+	Sbom          bool `protobuf:"varint,13,opt,name=sbom,proto3" json:"sbom,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1779,6 +1781,13 @@ func (x *BuildWork) GetBases() map[string]string {
 func (x *BuildWork) GetFresh() bool {
 	if x != nil {
 		return x.Fresh
+	}
+	return false
+}
+
+func (x *BuildWork) GetSbom() bool {
+	if x != nil {
+		return x.Sbom
 	}
 	return false
 }
@@ -3127,7 +3136,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x04work\"<\n" +
 	"\vSecretValue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
-	"\x05value\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05value\"\xb1\x05\n" +
+	"\x05value\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05value\"\xc5\x05\n" +
 	"\tBuildWork\x12\x14\n" +
 	"\x05paths\x18\x01 \x03(\tR\x05paths\x12\x1e\n" +
 	"\n" +
@@ -3145,7 +3154,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\asecrets\x18\n" +
 	" \x03(\v2\".slipway.v1.BuildWork.SecretsEntryR\asecrets\x126\n" +
 	"\x05bases\x18\v \x03(\v2 .slipway.v1.BuildWork.BasesEntryR\x05bases\x12\x14\n" +
-	"\x05fresh\x18\f \x01(\bR\x05fresh\x1a7\n" +
+	"\x05fresh\x18\f \x01(\bR\x05fresh\x12\x12\n" +
+	"\x04sbom\x18\r \x01(\bR\x04sbom\x1a7\n" +
 	"\tArgsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
