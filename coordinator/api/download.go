@@ -22,7 +22,7 @@ func (s *runs) Download(req *pb.DownloadRequest, out grpc.ServerStreamingServer[
 		}
 		digest, kind := document(t)
 		if digest == "" {
-			return toStatus(fmt.Errorf("a document of task %s in run %s: %w: builds with sbom, scans, findings, renders and the release leave one, once they succeeded", t.GetId(), r.GetId(), partition.ErrNotFound))
+			return toStatus(fmt.Errorf("a document of task %s in run %s: %w: builds with sbom, scans, findings and the release leave one, once they succeeded", t.GetId(), r.GetId(), partition.ErrNotFound))
 		}
 		data, err := s.cfg.Blobs.Get(out.Context(), digest)
 		if err != nil {
@@ -53,9 +53,7 @@ func document(t *pb.Task) (digest, mediaType string) {
 		return res.GetScan().GetReport(), "application/sarif+json"
 	case plan.KindFindings:
 		return res.GetFindings().GetReport(), "application/json"
-	case plan.KindRender:
-		return res.GetManifests(), "application/yaml"
-	case plan.KindRelease:
+	case plan.KindRelease: // manifests may hold what only some may read: slipway diff shows them, veiled
 		return res.GetRelease(), "application/json"
 	default:
 		return "", ""

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"sync"
 
@@ -15,6 +16,7 @@ import (
 type Advisories struct {
 	dir   string
 	store Store
+	log   *slog.Logger
 
 	mu     sync.Mutex
 	seen   string // of the files, as they were when they were read
@@ -22,13 +24,25 @@ type Advisories struct {
 }
 
 // NewAdvisories are those of a folder.
-func NewAdvisories(dir string, s Store) *Advisories { return &Advisories{dir: dir, store: s} }
+func NewAdvisories(dir string, s Store, log *slog.Logger) *Advisories {
+	return &Advisories{dir: dir, store: s, log: log}
+}
 
 // Digest is that of the blob with what the folder holds now. The files are read when one of them has
-// another name, size or time than before.
+// another name, size or time than before. While they cannot be read, as when they are being replaced,
+// the ones before are good enough, and the log says so.
 func (a *Advisories) Digest(ctx context.Context) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	digest, err := a.read(ctx)
+	if err != nil && a.digest != "" {
+		a.log.ErrorContext(ctx, "advisories stay as they were", "err", err)
+		return a.digest, nil
+	}
+	return digest, err
+}
+
+func (a *Advisories) read(ctx context.Context) (string, error) {
 	tree := os.DirFS(a.dir)
 	seen, err := glance(tree)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -41,12 +42,19 @@ type Finding struct {
 // Document is all that was found in a service. It is a blob.
 type Document struct {
 	Version  int       `json:"version"`
+	Scans    []string  `json:"scans"`    // that looked, sorted
 	Findings []Finding `json:"findings"` // the worst first, then by path and line
 }
 
 const version = 1
 
-// Store keeps blobs by digest.
+// maxFindings is how many a service may have in all.
+const maxFindings = 20_000
+
+// ErrGone is the error of a blob that is not there any more, or is not what it was.
+var ErrGone = errors.New("it is gone")
+
+// Store keeps blobs by digest. One that is lost is ErrGone.
 type Store interface {
 	Get(ctx context.Context, digest string) ([]byte, error)
 	Put(ctx context.Context, data []byte) (string, error)
@@ -54,8 +62,8 @@ type Store interface {
 
 // Scan is what one scan left.
 type Scan struct {
-	Name   string
-	Report string // digest of the blob: SARIF
+	Name   string // what looked, as plan.Finding has it; two may be called the same
+	Report string // digest of the blob: SARIF; empty: it left none
 }
 
 // Input is what is judged.
@@ -68,31 +76,23 @@ type Input struct {
 
 // Judge reads the reports, and stores what it says of them. message is for people.
 func Judge(ctx context.Context, s Store, in Input) (sum plan.FindingsSummary, message string, err error) {
-	var found []plan.Finding
-	for _, scan := range in.Scans {
-		data, err := s.Get(ctx, scan.Report)
-		if err != nil {
-			return sum, "", fmt.Errorf("the report of the scan %s: %w", scan.Name, err)
-		}
-		r, err := sarif.Read(data, func(string, int) string { return "" })
-		if err != nil {
-			return sum, "", fmt.Errorf("the report of the scan %s: %w", scan.Name, err)
-		}
-		for _, f := range r.Findings {
-			found = append(found, plan.Finding{
-				Scan: scan.Name, Rule: f.Rule, Severity: string(f.Severity), Path: f.Path, Line: f.Line, Message: f.Message, Help: f.Help, Fingerprint: f.Fingerprint,
-			})
-		}
+	found, err := gather(ctx, s, in.Scans)
+	if err != nil {
+		return sum, "", err
 	}
 	var base *Document
+	lost := false
 	if in.Base != "" {
 		d, err := Read(ctx, s, in.Base)
-		if err != nil {
+		switch lost = errors.Is(err, ErrGone); {
+		case err == nil:
+			base = &d
+		case !lost: // it may be read later
 			return sum, "", fmt.Errorf("what the last green commit had: %w", err)
 		}
-		base = &d
 	}
 	doc := Compare(found, base, in.Rule, in.At)
+	doc.Scans = names(in.Scans)
 	data, err := json.Marshal(doc)
 	if err != nil {
 		return sum, "", fmt.Errorf("write findings: %w", err)
@@ -101,7 +101,51 @@ func Judge(ctx context.Context, s Store, in Input) (sum plan.FindingsSummary, me
 	if sum.Report, err = s.Put(ctx, data); err != nil {
 		return sum, "", fmt.Errorf("store findings: %w", err)
 	}
-	return sum, Message(doc, sum, in.Rule), nil
+	if message = Message(doc, sum, in.Rule); lost {
+		message = "what the last green commit had is gone, so that nothing is new; " + message
+	}
+	return sum, message, nil
+}
+
+// names of scans, sorted.
+func names(scans []Scan) []string {
+	out := []string{}
+	for _, s := range scans {
+		out = append(out, s.Name)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// gather reads the findings of all reports, one after the other: each may be large. What two scans say is said once.
+func gather(ctx context.Context, s Store, scans []Scan) (found []plan.Finding, err error) {
+	type id struct{ scan, fingerprint string }
+	seen := map[id]bool{}
+	for _, scan := range scans {
+		if scan.Report == "" {
+			return nil, fmt.Errorf("the scan %s left no report; its worker may be of another version than the coordinator", scan.Name)
+		}
+		data, err := s.Get(ctx, scan.Report)
+		if err != nil {
+			return nil, fmt.Errorf("the report of the scan %s: %w", scan.Name, err)
+		}
+		r, err := sarif.Read(data, func(string, int) string { return "" })
+		if err != nil {
+			return nil, fmt.Errorf("the report of the scan %s: %w", scan.Name, err)
+		}
+		for _, f := range r.Findings {
+			if k := (id{scan.Name, f.Fingerprint}); !seen[k] {
+				seen[k] = true
+				found = append(found, plan.Finding{
+					Scan: scan.Name, Rule: f.Rule, Severity: string(f.Severity), Path: f.Path, Line: f.Line, Message: f.Message, Help: f.Help, Fingerprint: f.Fingerprint,
+				})
+			}
+		}
+		if len(found) > maxFindings {
+			return nil, fmt.Errorf("more than %d findings of one service: have its scans look at less, or at what is more severe", maxFindings)
+		}
+	}
+	return found, nil
 }
 
 // Read reads the document of a digest.
@@ -112,16 +156,17 @@ func Read(ctx context.Context, s Store, digest string) (Document, error) {
 	}
 	var d Document
 	if err := json.Unmarshal(data, &d); err != nil {
-		return Document{}, fmt.Errorf("findings %s: %w", digest, err)
+		return Document{}, fmt.Errorf("findings %s: %w: %w", digest, ErrGone, err)
 	}
 	if d.Version != version {
-		return Document{}, fmt.Errorf("findings %s have version %d, and this coordinator knows %d: it was written by a newer one", digest, d.Version, version)
+		return Document{}, fmt.Errorf("%w: findings %s have version %d, and this coordinator knows %d: they were written by another one", ErrGone, digest, d.Version, version)
 	}
 	return d, nil
 }
 
-// Compare says of each finding what it is. Without a base nothing is new: what is there on the first
-// day is what later ones are told from. What the base had only by a waiver is not known.
+// Compare says of each finding what it is. Without a base nothing is new, and nothing of a scan that the base does
+// not have: what is there on the first day is what later ones are told from. What the base had only by a waiver is
+// not known.
 func Compare(found []plan.Finding, base *Document, rule plan.Findings, at time.Time) Document {
 	type id struct{ scan, fingerprint string }
 	known := map[id]bool{}
@@ -138,7 +183,7 @@ func Compare(found []plan.Finding, base *Document, rule plan.Findings, at time.T
 		switch {
 		case waived:
 			out.State, out.Until, out.Because = Waived, w.Until, w.Reason
-		case base == nil, known[id{f.Scan, f.Fingerprint}]:
+		case base == nil, !slices.Contains(base.Scans, f.Scan), known[id{f.Scan, f.Fingerprint}]:
 			out.State = Known
 		default:
 			out.Blocking = blocks(f.Severity, rule.Block)

@@ -89,7 +89,16 @@ func weight(e run.Event) int {
 }
 
 func weightOf(r plan.Result) int {
-	n := len(r.Image) + len(r.Manifests) + len(r.Release)
+	n := len(r.Image) + len(r.Manifests) + len(r.Release) + len(r.SBOM) + len(r.Key)
+	if r.Scan != nil {
+		n += 32 + len(r.Scan.Tool) + len(r.Scan.Report)
+	}
+	if r.Findings != nil {
+		n += 32 + len(r.Findings.Report)
+		for _, f := range r.Findings.Worst {
+			n += 40 + len(f.Scan) + len(f.Rule) + len(f.Severity) + len(f.Path) + len(f.Message) + len(f.Help) + len(f.Fingerprint)
+		}
+	}
 	if r.Tests != nil {
 		for _, f := range r.Tests.Failures {
 			n += 50 + len(f.Suite) + len(f.Name) + len(f.Output)
@@ -121,7 +130,7 @@ func fit(rep run.Report) run.Report {
 		rep.Result.Tests = &without
 	}
 	if weightOf(rep.Result) > maxEvent/2 {
-		r := plan.Result{Image: rep.Result.Image, Manifests: rep.Result.Manifests, Release: rep.Result.Release}
+		r := plan.Result{Image: rep.Result.Image, Manifests: rep.Result.Manifests, Release: rep.Result.Release, SBOM: rep.Result.SBOM, Scan: rep.Result.Scan}
 		if t := rep.Result.Tests; t != nil {
 			counts := *t
 			counts.Failures, counts.Items = nil, nil

@@ -1,9 +1,9 @@
 package partition
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/slipway-build/slipway/coordinator/findings"
 	"github.com/slipway-build/slipway/coordinator/plan"
@@ -50,13 +50,20 @@ func (tx *Tx) endEffect(id, task string, res plan.Result, message string, err er
 	return nil
 }
 
-// found is what the scans that a task judges have left.
+// found is what the scans that a task judges have left. What one of them left nothing of is missing in what is judged,
+// which says so.
 func (o *owner) found(r *run.Run, t *run.Task) findings.Input {
-	in := findings.Input{Base: o.st.Project(r.Project).Baseline(r.Ref, t.Spec.Service), Rule: *t.Spec.Findings, At: o.at}
+	in := findings.Input{Base: o.st.Project(r.Project).Baseline(t.Spec.Findings.Onto, r.Ref, t.Spec.Service), Rule: *t.Spec.Findings, At: o.at}
 	for _, id := range t.Spec.Needs {
-		if scan, ok := r.Find(id); ok && scan.Result.Scan != nil {
-			in.Scans = append(in.Scans, findings.Scan{Name: strings.TrimPrefix(id, plan.ScanID(t.Spec.Service, "")), Report: scan.Result.Scan.Report})
+		scan, ok := r.Find(id)
+		if !ok || scan.Spec.Scan == nil {
+			continue
 		}
+		left := findings.Scan{Name: cmp.Or(scan.Spec.Scan.Using, scan.Spec.Scan.Name)}
+		if scan.Result.Scan != nil {
+			left.Report = scan.Result.Scan.Report
+		}
+		in.Scans = append(in.Scans, left)
 	}
 	return in
 }

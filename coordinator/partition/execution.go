@@ -29,7 +29,7 @@ func work(r *run.Run, t *run.Task) string {
 		return ""
 	}
 	key := r.Project + "/" + t.Spec.Digest
-	if t.Spec.Build != nil && t.Spec.Build.Fresh || t.Spec.Test != nil && t.Spec.Test.Build.Fresh { // what went on when it was forgotten is another's
+	if t.Spec.Build != nil && t.Spec.Build.Fresh || t.Spec.Command() != nil && t.Spec.Command().Build.Fresh { // what went on when it was forgotten is another's
 		key += " afresh"
 	}
 	if t.Spec.Render != nil {

@@ -253,11 +253,11 @@ func (o *owner) work(r *run.Run, t *run.Task) Work {
 		for name, service := range t.Spec.Build.Contexts {
 			w.Images[name] = image(plan.BuildID(service))
 		}
-	case t.Spec.Test != nil:
-		for name, service := range t.Spec.Test.Build.Contexts {
+	case t.Spec.Command() != nil:
+		for name, service := range t.Spec.Command().Build.Contexts {
 			w.Images[name] = image(plan.BuildID(service))
 		}
-		if s := t.Spec.Test.Shard; s != nil && s.List != "" {
+		if s := t.Spec.Command().Shard; s != nil && s.List != "" {
 			w.Timing = r.Plan.Timing(s.Test)
 		}
 	case t.Spec.Render != nil:

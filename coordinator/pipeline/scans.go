@@ -117,11 +117,7 @@ func (d *decoder) scan(key strictyaml.Key, n strictyaml.Node, s *Scan, owner str
 			"using": func(n strictyaml.Node) { s.Using = n.Enum(Scanners()...) },
 			"level": func(n strictyaml.Node) { s.Level = n.Enum(LevelBaseline, LevelRestricted) },
 			"deny":  func(n strictyaml.Node) { s.Deny = d.licenses(n) },
-			"run": func(n strictyaml.Node) {
-				if s.Run = d.command(n); s.Using == s.Name { // by its name alone
-					s.Using = ""
-				}
-			},
+			"run":     func(n strictyaml.Node) { s.Run = d.command(n) },
 			"in":      func(n strictyaml.Node) { s.In = d.stage(n) },
 			"report":  func(n strictyaml.Node) { s.Report = d.reportGlob(n) },
 			"timeout": func(n strictyaml.Node) { s.Timeout = n.Duration(time.Second, 24*time.Hour) },
@@ -132,6 +128,8 @@ func (d *decoder) scan(key strictyaml.Key, n strictyaml.Node, s *Scan, owner str
 		return s
 	}
 	switch {
+	case slices.Contains(Scanners(), s.Name) && (s.Using != s.Name || s.Run != ""):
+		d.report.Add(key.Pos, "give it another name", "%s is named like what a worker looks for itself, and is something else", what)
 	case s.Using == "" && s.Run == "":
 		d.report.Add(key.Pos, "write using: "+strings.Join(Scanners(), ", ")+"; or run: with a command and report: with the SARIF file that it writes", "%s does nothing", what)
 	case s.Using != "" && s.Run != "":

@@ -222,6 +222,14 @@ type Task struct {
 	Apply    *Apply    `json:"apply,omitempty"` // also of KindRollback and KindDiff
 }
 
+// Command is what is carried out as a test is: a test, or the tool of a scan; nil: it is neither.
+func (t *Task) Command() *Test {
+	if t.Scan != nil {
+		return t.Scan.Test
+	}
+	return t.Test
+}
+
 // Quarantine is what becomes of the cases of a test that fail now and then. A case in quarantine
 // is carried out, and its failure does not fail the test. It is no input of the test: what passed
 // only because of it stands in for nothing.
@@ -325,7 +333,7 @@ const MaxFindings = 50
 
 // Finding is one thing that a scan found.
 type Finding struct {
-	Scan        string `json:"scan"` // name of the scan
+	Scan        string `json:"scan"` // what looked: of what a worker brings along, what it uses; else the name of the scan
 	Rule        string `json:"rule"`
 	Severity    string `json:"severity"` // of Severities
 	Path        string `json:"path"`     // repository path
@@ -462,6 +470,7 @@ type Scan struct {
 
 // Findings is what says no to what scans found: the platform's word when the plan was made.
 type Findings struct {
+	Onto    string   `json:"onto,omitempty"`    // the branch that the commit is to be merged into; empty: it is on its own
 	Block   string   `json:"block"`             // fresh findings that are at least so severe; BlockNever
 	Waivers []Waiver `json:"waivers,omitempty"` // those of the service
 }
@@ -474,8 +483,8 @@ func Severities() []string { return []string{"critical", "high", "medium", "low"
 
 // Waiver lets a finding pass until its day is over, in UTC.
 type Waiver struct {
-	Rule   string `json:"rule"`           // "<scan>/<rule>", or a pattern of path.Match
-	Path   string `json:"path,omitempty"` // pattern of repository paths; empty: any
+	Rule   string `json:"rule"`           // "<scan>/<rule>", or a pattern of path.Match; of what a worker brings along, <scan> is what it uses
+	Path   string `json:"path,omitempty"` // file or folder of the repository; empty: any
 	Until  string `json:"until"`          // the last day: 2006-01-02
 	Reason string `json:"reason"`
 }

@@ -60,6 +60,8 @@ type Input struct {
 	// Advisories is the digest of the blob that packages are compared with; empty: the farm has none.
 	Advisories string
 
+	// Onto is the branch that the commit is to be merged into; empty: it is on its own.
+	Onto string
 	// Key is which key signs images; empty: nothing is signed.
 	Key string
 

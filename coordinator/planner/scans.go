@@ -10,6 +10,10 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan"
 )
 
+// scanners is the version of what workers look for themselves: raised with the libraries that know it, so that
+// what an older one found is looked for again.
+const scanners = "1"
+
 // requiredTimeout is that of a scan that no file of the repository speaks of.
 const requiredTimeout = 10 * time.Minute
 
@@ -17,9 +21,9 @@ const requiredTimeout = 10 * time.Minute
 // of configuration where there is neither a manifest nor a Dockerfile.
 func (p *planner) wanted(s *pipeline.Service) []*pipeline.Scan {
 	out := slices.Clone(s.Scans)
-	for _, using := range p.rule().Require {
+	for _, using := range rule(p.in.Targets).Require {
 		if !slices.ContainsFunc(out, func(have *pipeline.Scan) bool { return have.Using == using }) {
-			scan := &pipeline.Scan{Name: pipeline.RequiredScan + using, Using: using, Timeout: requiredTimeout, Infra: infraRetries, Pos: p.rule().Pos}
+			scan := &pipeline.Scan{Name: pipeline.RequiredScan + using, Using: using, Timeout: requiredTimeout, Infra: infraRetries, Pos: rule(p.in.Targets).Pos}
 			if using == pipeline.ScanConfig {
 				scan.Level = pipeline.LevelBaseline
 			}
@@ -42,11 +46,30 @@ func (p *planner) manifests(s *pipeline.Service) string {
 }
 
 // rule is the platform's word about findings.
-func (p *planner) rule() pipeline.Findings {
-	if p.in.Targets == nil || p.in.Targets.Findings == nil {
+func rule(targets *pipeline.Targets) pipeline.Findings {
+	if targets == nil || targets.Findings == nil {
 		return pipeline.Findings{Block: pipeline.DefaultBlock}
 	}
-	return *p.in.Targets.Findings
+	return *targets.Findings
+}
+
+// Rule is what says no to what is found in a service. targets may be nil.
+func Rule(targets *pipeline.Targets, service, onto string) *plan.Findings {
+	all := rule(targets)
+	out := &plan.Findings{Onto: onto, Block: all.Block}
+	for _, w := range all.Waivers {
+		if w.Service == "" || w.Service == service {
+			out.Waivers = append(out.Waivers, w.Waiver)
+		}
+	}
+	return out
+}
+
+// WantsAdvisories says that a pipeline has packages scanned, or its platform does. targets may be nil.
+func WantsAdvisories(p *pipeline.Pipeline, targets *pipeline.Targets) bool {
+	return slices.Contains(rule(targets).Require, pipeline.ScanPackages) || slices.ContainsFunc(p.Services, func(s *pipeline.Service) bool {
+		return slices.ContainsFunc(s.Scans, func(scan *pipeline.Scan) bool { return scan.Using == pipeline.ScanPackages })
+	})
 }
 
 // checkScans reports scans that have nothing to compare with, each place where one is written down once.
@@ -74,7 +97,7 @@ func (p *planner) scans(s *pipeline.Service) {
 	}
 	judge := plan.Task{
 		ID: plan.FindingsID(s.Name), Kind: plan.KindFindings, Service: s.Name,
-		Reason: "compares what is found with what the last green commit had", Findings: p.findings(s),
+		Reason: "compares what is found with what the last green commit had", Findings: Rule(p.in.Targets, s.Name, p.in.Onto),
 	}
 	for _, scan := range all {
 		var t plan.Task
@@ -108,7 +131,7 @@ func (p *planner) scan(s *pipeline.Service, scan *pipeline.Scan) plan.Task {
 	work.Paths = paths
 	digest := affected.ScanDigest(affected.ScanInputs{
 		Objects: p.objects(paths), Using: work.Using, Manifests: work.Manifests, Dockerfile: work.Dockerfile, Level: work.Level, Deny: work.Deny,
-		Advisories: work.Advisories, Runner: p.in.Runner, Scope: p.in.Scope,
+		Advisories: work.Advisories, Runner: p.in.Runner + " scanners " + scanners, Scope: p.in.Scope,
 	})
 	return plan.Task{
 		ID: plan.ScanID(s.Name, scan.Name), Kind: plan.KindScan, Service: s.Name, Needs: []string{plan.CheckoutID}, Can: plan.CapabilityRender,
@@ -137,16 +160,4 @@ func (p *planner) tool(s *pipeline.Service, scan *pipeline.Scan) plan.Task {
 		Digest: digest, Reason: p.why(s), Timeout: seconds(scan.Timeout), Infra: scan.Infra,
 		Scan: &plan.Scan{Name: scan.Name, Paths: b.Paths, Test: &plan.Test{Name: scan.Name, Build: b, Run: scan.Run, Report: scan.Report}},
 	}
-}
-
-// findings is what says no to what is found in a service.
-func (p *planner) findings(s *pipeline.Service) *plan.Findings {
-	rule := p.rule()
-	out := &plan.Findings{Block: rule.Block}
-	for _, w := range rule.Waivers {
-		if w.Service == "" || w.Service == s.Name {
-			out.Waivers = append(out.Waivers, w.Waiver)
-		}
-	}
-	return out
 }

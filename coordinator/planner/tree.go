@@ -101,7 +101,7 @@ func (t *tree) service(p plan.Plan, s *plan.Service, last bool) {
 	t.line("%s%s  %s", first, s.Name, s.Reason)
 	var tasks []*plan.Task
 	for i := range p.Tasks {
-		if k := p.Tasks[i].Kind; p.Tasks[i].Service == s.Name && (k == plan.KindBuild || k == plan.KindTest || k == plan.KindGather) {
+		if k := p.Tasks[i].Kind; p.Tasks[i].Service == s.Name && slices.Contains([]plan.Kind{plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign}, k) {
 			tasks = append(tasks, &p.Tasks[i])
 		}
 	}

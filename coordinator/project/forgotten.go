@@ -99,7 +99,7 @@ func Dependents(r *run.Run, task string) (tasks, digests []string) {
 		more = false
 		for _, t := range r.Tasks {
 			of := slices.ContainsFunc(t.Spec.Needs, func(need string) bool { return made[need] })
-			if t.Spec.Kind == plan.KindTest || t.Spec.Kind == plan.KindGather {
+			if t.Spec.Kind == plan.KindTest || t.Spec.Kind == plan.KindGather || t.Spec.Kind == plan.KindScan && t.Spec.Command() != nil {
 				of = of || made[plan.BuildID(t.Spec.Service)]
 			}
 			if of && t.Spec.Digest != "" && !made[t.Spec.ID] { // the release and what comes behind it are always carried out

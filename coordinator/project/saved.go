@@ -73,6 +73,7 @@ type SavedForgotten struct {
 type SavedBaseline struct {
 	Ref, Service string
 	Report       string // digest
+	Run          uint64 // number
 	At           time.Time
 }
 
@@ -128,7 +129,7 @@ func (p *Project) save() SavedProject {
 		out.Forgotten = append(out.Forgotten, SavedForgotten{d, p.forgotten[d]})
 	}
 	for of, b := range p.baselines {
-		out.Baselines = append(out.Baselines, SavedBaseline{of.ref, of.service, b.report, b.at})
+		out.Baselines = append(out.Baselines, SavedBaseline{of.ref, of.service, b.report, b.run, b.at})
 	}
 	slices.SortFunc(out.Baselines, func(a, b SavedBaseline) int {
 		return cmp.Or(cmp.Compare(a.Ref, b.Ref), cmp.Compare(a.Service, b.Service))
@@ -165,7 +166,7 @@ func Restore(saved Saved, plans Plans) (*State, error) {
 			p.forgotten[f.Digest] = f.Forgotten
 		}
 		for _, b := range sp.Baselines {
-			p.baselines[scanned{b.Ref, b.Service}] = baseline{b.Report, b.At}
+			p.baselines[scanned{b.Ref, b.Service}] = baseline{b.Report, b.Run, b.At}
 		}
 		for _, t := range sp.Tests {
 			p.tests[t.ID] = &t

@@ -69,10 +69,10 @@ func Uses(t *plan.Task) map[string][]string {
 	if t.Build != nil {
 		add(t.Build.Secrets, pipeline.UseBuild)
 	}
-	if t.Test != nil {
-		add(t.Test.Build.Secrets, pipeline.UseBuild)
-		add(t.Test.Secret, pipeline.UseTest)
-		for _, s := range t.Test.Sidecars {
+	if test := t.Command(); test != nil {
+		add(test.Build.Secrets, pipeline.UseBuild)
+		add(test.Secret, pipeline.UseTest)
+		for _, s := range test.Sidecars {
 			add(s.Secret, pipeline.UseTest)
 		}
 	}

@@ -124,7 +124,7 @@ func start(ctx context.Context, o Options) error {
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Shared: true, Log: log, Now: time.Now,
 	})
 	parts, err := newPartitions(ctx, cfg, js, partition.Config{
-		Plans: blobs.Plan, Upkeep: newUpkeep(cfg, blobs, newArchiver(blobs, logs, observe, log)), Dispatch: dispatcher, Effects: effects{mirror, blobs}, Listener: hub, Inherited: observe.inherited, Trust: watch, Log: log, Yield: runtime.Gosched,
+		Plans: blobs.Plan, Upkeep: newUpkeep(cfg, blobs, newArchiver(blobs, logs, observe, log)), Dispatch: dispatcher, Effects: effects{mirror, blobs, make(chan struct{}, judges)}, Listener: hub, Inherited: observe.inherited, Trust: watch, Log: log, Yield: runtime.Gosched,
 	})
 	if err != nil {
 		return err
@@ -255,7 +255,7 @@ func listen(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, peers fu
 func newSubmitter(ctx context.Context, cfg config.Config, js jetstream.JetStream, mirror *source.Mirror, homes *home.Homes, blobs *artifact.Store, log *slog.Logger) (*submit.Submitter, error) {
 	tags, err := newBases(ctx, cfg, js, log)
 	return submit.New(submit.Config{
-		Mirror: mirror, Home: homes.Of, Blobs: blobs, Images: submit.NewRegistry(keychain(cfg.RegistryAuth)), Bases: tags, Advisories: advisoriesOf(cfg.Advisories, blobs), TargetsFile: cfg.Targets,
+		Mirror: mirror, Home: homes.Of, Blobs: blobs, Images: submit.NewRegistry(keychain(cfg.RegistryAuth)), Bases: tags, Advisories: advisoriesOf(cfg.Advisories, blobs, log), TargetsFile: cfg.Targets,
 		Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner,
 	}), err
 }
@@ -325,10 +325,14 @@ func newMirror(cfg config.Config, env []string) (*source.Mirror, error) {
 	return source.New(source.Config{Dir: filepath.Join(cfg.State, "source"), LocalPaths: cfg.LocalPaths}, git)
 }
 
+// judges is how many services are judged at once, of all partitions of a coordinator.
+const judges = 3
+
 // effects are what only the coordinator does for tasks.
 type effects struct {
-	mirror *source.Mirror
-	blobs  *artifact.Store
+	mirror  *source.Mirror
+	blobs   *artifact.Store
+	judging chan struct{} // has room for those that judge at once: reports may be large
 }
 
 func (e effects) Pin(ctx context.Context, repository, commit, run string) error {
@@ -340,7 +344,25 @@ func (e effects) PutBlob(ctx context.Context, _ string, data []byte) (string, er
 }
 
 func (e effects) Judge(ctx context.Context, _ string, in findings.Input) (plan.FindingsSummary, string, error) {
-	return findings.Judge(ctx, e.blobs, in)
+	select {
+	case e.judging <- struct{}{}:
+		defer func() { <-e.judging }()
+	case <-ctx.Done():
+		return plan.FindingsSummary{}, "", context.Cause(ctx)
+	}
+	return findings.Judge(ctx, reports{e.blobs}, in)
+}
+
+// reports are the blobs of findings.
+type reports struct{ *artifact.Store }
+
+// Get says of what is lost that it is gone.
+func (r reports) Get(ctx context.Context, digest string) ([]byte, error) {
+	data, err := r.Store.Get(ctx, digest)
+	if errors.Is(err, artifact.ErrNotFound) || errors.Is(err, artifact.ErrCorrupt) {
+		err = fmt.Errorf("%w: %w", findings.ErrGone, err)
+	}
+	return data, err
 }
 
 func (e effects) Sign(context.Context, string, string, string) (key, message string, err error) {
@@ -348,11 +370,11 @@ func (e effects) Sign(context.Context, string, string, string) (key, message str
 }
 
 // advisoriesOf a folder; nil: there is none.
-func advisoriesOf(dir string, blobs *artifact.Store) func(context.Context) (string, error) {
+func advisoriesOf(dir string, blobs *artifact.Store, log *slog.Logger) func(context.Context) (string, error) {
 	if dir == "" {
 		return nil
 	}
-	return findings.NewAdvisories(dir, blobs).Digest
+	return findings.NewAdvisories(dir, reports{blobs}, log).Digest
 }
 
 // suffix makes run ids unique over journals that begin anew.

@@ -53,6 +53,14 @@ func (e *Event) allowed(p *pipeline.Pipeline) (t pipeline.Trigger, err error) {
 	return t, nil
 }
 
+// onto is the branch that the commit is to be merged into; empty: it is on its own.
+func (r Request) onto() string {
+	if r.Event == nil || r.Event.Kind != "pull_request" {
+		return ""
+	}
+	return r.Event.Onto
+}
+
 // class of a request's run, as a plan calls it.
 func (r Request) class(t *pipeline.Targets) string {
 	event, branch := pipeline.EventManual, strings.TrimPrefix(r.Ref, "refs/heads/")

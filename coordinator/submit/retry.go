@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/planner"
 	"github.com/slipway-build/slipway/coordinator/run"
 )
 
@@ -101,6 +102,11 @@ func afresh(t *plan.Task) {
 		test := *t.Test
 		test.Build.Fresh = true
 		t.Test = &test
+	case t.Command() != nil:
+		scan, test := *t.Scan, *t.Scan.Test
+		test.Build.Fresh = true
+		scan.Test = &test
+		t.Scan = &scan
 	}
 }
 
@@ -114,6 +120,10 @@ func Overtaken(old, newer, environment string) error {
 func (s *Submitter) again(ctx context.Context, home Home, old *run.Run) (plan.Plan, error) {
 	p := Again(old)
 	forgotten, err := s.forgotten(ctx, home, p, old.AcceptedAt)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	targets, err := s.Targets(old.Project)
 	if err != nil {
 		return plan.Plan{}, err
 	}
@@ -148,6 +158,9 @@ func (s *Submitter) again(ctx context.Context, home Home, old *run.Run) (plan.Pl
 		t := &p.Tasks[i]
 		if t.Reuse != nil && (gone[t.ID] || slices.ContainsFunc(t.Needs, func(need string) bool { return gone[need] })) {
 			gone[t.ID], t.Reuse, t.Reason = true, nil, "what run "+old.ID+" left of it is gone"
+		}
+		if t.Kind == plan.KindFindings { // the platform's word is the present one
+			t.Findings = planner.Rule(targets, t.Service, t.Findings.Onto)
 		}
 		if why := forgotten[t.ID]; why != "" {
 			t.Reason = why

@@ -230,7 +230,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home
 		scope = "untrusted"
 	}
 	advisories := ""
-	if s.cfg.Advisories != nil {
+	if s.cfg.Advisories != nil && planner.WantsAdvisories(pipe, targets) {
 		if advisories, err = s.cfg.Advisories(ctx); err != nil {
 			return planner.Input{}, nil, err
 		}
@@ -239,7 +239,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home
 	return planner.Input{
 		Line: line, Supersede: supersede, Owners: says, Class: req.class(targets),
 		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: far.Until, Diff: far.Diff, Rebuild: req.NoReuse, Adopt: req.Adopt, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
-		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope, Advisories: advisories,
+		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope, Advisories: advisories, Onto: req.onto(),
 	}, home, nil
 }
 

@@ -85,7 +85,7 @@ func SavedProject(p project.SavedProject) []*pb.SnapshotItem {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Forgotten{Forgotten: &pb.SavedForgotten{Digest: f.Digest, At: Time(f.Forgotten.At), By: f.Forgotten.By, Reason: f.Forgotten.Reason}}})
 	}
 	for _, b := range p.Baselines {
-		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Baseline{Baseline: &pb.SavedBaseline{Ref: b.Ref, Service: b.Service, Report: b.Report, At: Time(b.At)}}})
+		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Baseline{Baseline: &pb.SavedBaseline{Ref: b.Ref, Service: b.Service, Report: b.Report, Run: b.Run, At: Time(b.At)}}})
 	}
 	for _, t := range p.Tests {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Test{Test: Test(t)}})
@@ -123,7 +123,7 @@ func FromSavedItem(p *project.SavedProject, m *pb.SnapshotItem) bool {
 		p.Forgotten = append(p.Forgotten, project.SavedForgotten{Digest: e.GetDigest(), Forgotten: project.Forgotten{At: FromTime(e.GetAt()), By: e.GetBy(), Reason: e.GetReason()}})
 	case *pb.SnapshotItem_Baseline:
 		e := k.Baseline
-		p.Baselines = append(p.Baselines, project.SavedBaseline{Ref: e.GetRef(), Service: e.GetService(), Report: e.GetReport(), At: FromTime(e.GetAt())})
+		p.Baselines = append(p.Baselines, project.SavedBaseline{Ref: e.GetRef(), Service: e.GetService(), Report: e.GetReport(), Run: e.GetRun(), At: FromTime(e.GetAt())})
 	case *pb.SnapshotItem_Test:
 		p.Tests = append(p.Tests, FromTest(k.Test))
 	case *pb.SnapshotItem_Environment:

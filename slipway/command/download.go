@@ -20,9 +20,8 @@ func (a *app) download() *cobra.Command {
 		Use:   "download RUN TASK",
 		Short: "Fetch the document that a task of a run left",
 		Long: `Download prints what a task left, or writes it to a file: the SBOM of a build (SPDX), the report of
-a scan (SARIF), the findings of a service (JSON), rendered manifests (YAML), and what a release holds
-(JSON). The bytes are checked against their digest before they are written.`,
-		Example: "  slipway download latest build/api -f api.spdx.json\n  slipway download shop-12 render/api@prod/prod-eu",
+a scan (SARIF), the findings of a service, and what a release holds (JSON). The bytes are checked against their digest before they are written.`,
+		Example: "  slipway download latest build/api -f api.spdx.json\n  slipway download shop-12 scan/api/secrets",
 		Args:    exactly("RUN", "TASK"),
 	}
 	c.ValidArgsFunction = a.completeRun

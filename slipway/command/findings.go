@@ -110,12 +110,18 @@ func toSARIF(list []*pb.FindingsResponse) ([]byte, error) {
 			})
 		}
 	}
-	seen := map[sarif.Finding]bool{}
+	type id struct{ rule, fingerprint string }
+	seen := map[id]bool{}
 	r.Findings = slices.DeleteFunc(r.Findings, func(f sarif.Finding) bool {
-		was := seen[f]
-		seen[f] = true
+		was := seen[id{f.Rule, f.Fingerprint}]
+		seen[id{f.Rule, f.Fingerprint}] = true
 		return was
 	})
+	if len(r.Findings) > sarif.MaxFindings {
+		return nil, fmt.Errorf("%d findings, and a SARIF file has at most %d: ask for one service after the other with --service", len(r.Findings), sarif.MaxFindings)
+	}
+	sarif.Sort(r.Findings)
+	sarif.Number(r.Findings)
 	data, err := sarif.Write(r)
 	if err != nil {
 		return nil, fmt.Errorf("write SARIF: %w", err)

@@ -71,6 +71,8 @@ func classify(err error, w *Watch, at Where) runner.Outcome {
 
 	var exit *gatewaypb.ExitError
 	switch {
+	case errors.Is(err, ErrHung):
+		return runner.Err("%v; it may be overloaded, or its disk may not answer: see its log, and restart it", err)
 	case errors.As(err, &exit) && grpcerrors.Code(err) != codes.Canceled:
 		return f.exited(exit.ExitCode)
 	case grpcerrors.Code(err) == codes.Unavailable && !f.fromRegistry(), grpcerrors.Code(err) == codes.Canceled, lostDaemon(f.text):

@@ -7,6 +7,7 @@
 package buildkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -36,6 +38,9 @@ type Config struct {
 	// Insecure are registry hosts that are spoken to without TLS. Loopback
 	// addresses always are.
 	Insecure []string
+	// Patience is how long the daemon may leave a question unanswered while a solve runs, until it
+	// is taken for hung; 0: a minute.
+	Patience time.Duration
 	// Tracer makes the spans of calls to the daemon; nil: none, and the daemon's spans
 	// are children of the attempt's.
 	Tracer trace.TracerProvider
@@ -50,6 +55,7 @@ type Client struct {
 // Dial makes a client. It does not wait for the daemon: one that is away is an
 // errored outcome of the attempts that need it, and may come back.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	cfg.Patience = cmp.Or(cfg.Patience, time.Minute)
 	if cfg.Tracer == nil {
 		cfg.Tracer = noop.NewTracerProvider()
 	}
@@ -88,14 +94,15 @@ func (c *Client) Secrets() []string {
 // session, prepare may complete the frontend's attributes first.
 func (c *Client) solve(ctx context.Context, opt client.SolveOpt, w *Watch, prepare func(context.Context, gateway.Client, map[string]string)) (map[string]string, error) {
 	var resp *client.SolveResponse
-	err := w.follow(func(ch chan *client.SolveStatus) (err error) {
+	ctx, end := c.watched(ctx)
+	err := end(w.follow(func(ch chan *client.SolveStatus) (err error) {
 		resp, err = c.bk.Build(ctx, opt, "slipway", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 			attrs := maps.Clone(opt.FrontendAttrs)
 			prepare(ctx, gw, attrs)
 			return gw.Solve(ctx, gateway.SolveRequest{Frontend: "dockerfile.v0", FrontendOpt: attrs})
 		}, ch)
 		return err
-	})
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -110,10 +117,11 @@ func (c *Client) Session(ctx context.Context, t runner.Task, b runner.Build, w *
 		return err
 	}
 	opt.FrontendAttrs = map[string]string{}
-	return w.follow(func(ch chan *client.SolveStatus) error {
+	ctx, end := c.watched(ctx)
+	return end(w.follow(func(ch chan *client.SolveStatus) error {
 		_, err := c.bk.Build(ctx, opt, "slipway", fn, ch)
 		return err
-	})
+	}))
 }
 
 // options are those that every solve for t shares: the workspace and the credentials.

@@ -85,7 +85,7 @@ func (r *Runner) Command(ctx context.Context, t runner.Task, report runner.Repor
 // carryOut runs an attempt to its end, or says why that cannot be.
 func (r *Runner) carryOut(ctx context.Context, a *attempt) *runner.Outcome {
 	err := r.client.Session(ctx, a.task, a.work.Build, a.watch, a.solve)
-	if a.err != nil {
+	if a.err != nil && !errors.Is(err, buildkit.ErrHung) {
 		err = a.err // with its types; the session's error has passed through more hands
 	}
 	if err != nil || ctx.Err() != nil {

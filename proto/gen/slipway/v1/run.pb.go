@@ -2967,7 +2967,7 @@ type FindingsSummary struct {
 	Waived int32                  `protobuf:"varint,3,opt,name=waived,proto3" json:"waived,omitempty"`
 	// Of fresh, those that are as severe as what blocks.
 	Blocking int32 `protobuf:"varint,4,opt,name=blocking,proto3" json:"blocking,omitempty"`
-	// Digest of the blob with those that are not waived: what later runs are compared with.
+	// Digest of the blob with all of it and what was said of it: what later runs are compared with.
 	Report string `protobuf:"bytes,5,opt,name=report,proto3" json:"report,omitempty"`
 	// Fresh ones, the most severe first; the first 50.
 	Worst []*Finding `protobuf:"bytes,6,rep,name=worst,proto3" json:"worst,omitempty"`
@@ -3059,7 +3059,7 @@ func (x *FindingsSummary) GetFirst() bool {
 // Finding is one thing that a scan found.
 type Finding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the scan.
+	// What looked: secrets, config, packages, licenses, or the name of a scan with a tool.
 	Scan string `protobuf:"bytes,1,opt,name=scan,proto3" json:"scan,omitempty"`
 	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
 	// critical | high | medium | low

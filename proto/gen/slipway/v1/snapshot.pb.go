@@ -945,8 +945,10 @@ type SavedBaseline struct {
 	Ref     string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
 	Service string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
 	// Digest of the blob: FindingsSummary.report.
-	Report        string                 `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	Report string                 `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	At     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	// Number of the run.
+	Run           uint64 `protobuf:"varint,5,opt,name=run,proto3" json:"run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1007,6 +1009,13 @@ func (x *SavedBaseline) GetAt() *timestamppb.Timestamp {
 		return x.At
 	}
 	return nil
+}
+
+func (x *SavedBaseline) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
 }
 
 // SavedEnvironment is the lock of an environment.
@@ -1859,12 +1868,13 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x0e\n" +
 	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x7f\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x91\x01\n" +
 	"\rSavedBaseline\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x16\n" +
 	"\x06report\x18\x03 \x01(\tR\x06report\x12*\n" +
-	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"f\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x10\n" +
+	"\x03run\x18\x05 \x01(\x04R\x03run\"f\n" +
 	"\x10SavedEnvironment\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x16\n" +

@@ -2451,6 +2451,68 @@ func (x *ApplyWork) GetAdopt() bool {
 }
 
 // DiffWork compares manifests with a target, and changes nothing.
+type DiffWork struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Target *DeployTarget          `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	// Digest of the blob with the rendered manifests.
+	Manifests string `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
+	// Compare as if what others made were taken over.
+	Adopt         bool `protobuf:"varint,3,opt,name=adopt,proto3" json:"adopt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffWork) Reset() {
+	*x = DiffWork{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffWork) ProtoMessage() {}
+
+func (x *DiffWork) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
+func (*DiffWork) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *DiffWork) GetTarget() *DeployTarget {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *DiffWork) GetManifests() string {
+	if x != nil {
+		return x.Manifests
+	}
+	return ""
+}
+
+func (x *DiffWork) GetAdopt() bool {
+	if x != nil {
+		return x.Adopt
+	}
+	return false
+}
+
 // ScanWork looks for what is wrong in sources.
 type ScanWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2476,7 +2538,7 @@ type ScanWork struct {
 
 func (x *ScanWork) Reset() {
 	*x = ScanWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2550,7 @@ func (x *ScanWork) String() string {
 func (*ScanWork) ProtoMessage() {}
 
 func (x *ScanWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2563,7 @@ func (x *ScanWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanWork.ProtoReflect.Descriptor instead.
 func (*ScanWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ScanWork) GetName() string {
@@ -2565,68 +2627,6 @@ func (x *ScanWork) GetTest() *TestWork {
 		return x.Test
 	}
 	return nil
-}
-
-type DiffWork struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Target *DeployTarget          `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
-	// Digest of the blob with the rendered manifests.
-	Manifests string `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
-	// Compare as if what others made were taken over.
-	Adopt         bool `protobuf:"varint,3,opt,name=adopt,proto3" json:"adopt,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *DiffWork) Reset() {
-	*x = DiffWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *DiffWork) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*DiffWork) ProtoMessage() {}
-
-func (x *DiffWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
-func (*DiffWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
-}
-
-func (x *DiffWork) GetTarget() *DeployTarget {
-	if x != nil {
-		return x.Target
-	}
-	return nil
-}
-
-func (x *DiffWork) GetManifests() string {
-	if x != nil {
-		return x.Manifests
-	}
-	return ""
-}
-
-func (x *DiffWork) GetAdopt() bool {
-	if x != nil {
-		return x.Adopt
-	}
-	return false
 }
 
 type RollbackWork struct {
@@ -3240,7 +3240,11 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
 	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x121\n" +
 	"\x06beside\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06beside\x12\x14\n" +
-	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"\xfc\x01\n" +
+	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"p\n" +
+	"\bDiffWork\x120\n" +
+	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
+	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x14\n" +
+	"\x05adopt\x18\x03 \x01(\bR\x05adopt\"\xfc\x01\n" +
 	"\bScanWork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05using\x18\x02 \x01(\tR\x05using\x12\x14\n" +
@@ -3254,11 +3258,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"advisories\x18\b \x01(\tR\n" +
 	"advisories\x12(\n" +
-	"\x04test\x18\t \x01(\v2\x14.slipway.v1.TestWorkR\x04test\"p\n" +
-	"\bDiffWork\x120\n" +
-	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
-	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x14\n" +
-	"\x05adopt\x18\x03 \x01(\bR\x05adopt\"\xa1\x02\n" +
+	"\x04test\x18\t \x01(\v2\x14.slipway.v1.TestWorkR\x04test\"\xa1\x02\n" +
 	"\fRollbackWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12/\n" +
 	"\x13candidate_manifests\x18\x02 \x01(\tR\x12candidateManifests\x12+\n" +
@@ -3331,8 +3331,8 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*DeployTarget)(nil),          // 27: slipway.v1.DeployTarget
 	(*HealthCheck)(nil),           // 28: slipway.v1.HealthCheck
 	(*ApplyWork)(nil),             // 29: slipway.v1.ApplyWork
-	(*ScanWork)(nil),              // 30: slipway.v1.ScanWork
-	(*DiffWork)(nil),              // 31: slipway.v1.DiffWork
+	(*DiffWork)(nil),              // 30: slipway.v1.DiffWork
+	(*ScanWork)(nil),              // 31: slipway.v1.ScanWork
 	(*RollbackWork)(nil),          // 32: slipway.v1.RollbackWork
 	(*FetchSourceRequest)(nil),    // 33: slipway.v1.FetchSourceRequest
 	(*FetchSourceResponse)(nil),   // 34: slipway.v1.FetchSourceResponse
@@ -3407,8 +3407,8 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	25, // 43: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
 	29, // 44: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
 	32, // 45: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	31, // 46: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	30, // 47: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
+	30, // 46: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	31, // 47: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
 	20, // 48: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
 	39, // 49: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
 	40, // 50: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
@@ -3429,8 +3429,8 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	27, // 65: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
 	28, // 66: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
 	49, // 67: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	22, // 68: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
-	27, // 69: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	27, // 68: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	22, // 69: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
 	27, // 70: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
 	28, // 71: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
 	7,  // 72: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
