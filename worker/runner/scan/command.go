@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/sarif"
 	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/sources"
 )
 
 // exitKilled is the exit code of a command that the system ended.
@@ -17,7 +18,7 @@ const exitKilled = 137
 
 // command runs a tool of the user's and reads what it reports. Its exit code says nothing where
 // there is a report: most tools end with 1 when they found something.
-func (r *Runner) command(ctx context.Context, t runner.Task, work runner.Scan, s *sources, report runner.Report) (got found, bad *runner.Outcome, err error) {
+func (r *Runner) command(ctx context.Context, t runner.Task, work runner.Scan, s *sources.Files, report runner.Report) (got found, bad *runner.Outcome, err error) {
 	t.Work = *work.Test
 	ran, bad := r.commands.Command(ctx, t, report)
 	if got.steps = ran.Steps; bad != nil {
@@ -37,7 +38,7 @@ func (r *Runner) command(ctx context.Context, t runner.Task, work runner.Scan, s
 	}
 	got.tool, err = merge(&got, ran, resolver{s, work})
 	if err != nil {
-		return got, nil, &userError{fmt.Sprintf("%v\n%s%s", err, ended, after(ran.Output))}
+		return got, nil, sources.Mistakef("%v\n%s%s", err, ended, after(ran.Output))
 	}
 	if ran.Exit != 0 {
 		got.note("%s; what counts is its report", ended)
@@ -104,8 +105,8 @@ func roots(dir string) (out []string) {
 // resolver finds the files that a tool in a container means: it may have been given only a part of the
 // repository, so that its paths begin there.
 type resolver struct {
-	sources *sources
-	work    runner.Scan
+	files *sources.Files
+	work  runner.Scan
 }
 
 func (r resolver) path(p string) string {
@@ -115,11 +116,11 @@ func (r resolver) path(p string) string {
 	starts := append([]string{".", r.work.Test.Build.Context, path.Dir(r.work.Test.Build.Dockerfile)}, r.work.Paths...)
 	for _, dir := range append(starts, r.work.Test.Build.Paths...) {
 		full := path.Join(dir, p)
-		if _, ok := r.sources.sizes[full]; ok {
+		if r.files.Has(full) {
 			return full
 		}
 	}
 	return p
 }
 
-func (r resolver) line(p string, n int) string { return r.sources.line(r.path(p), n) }
+func (r resolver) line(p string, n int) string { return r.files.Line(r.path(p), n) }

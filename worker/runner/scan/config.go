@@ -19,6 +19,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/sarif"
 	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/sources"
 )
 
 // Limits of one file, of which anchors may make much more than is written.
@@ -29,10 +30,10 @@ const (
 
 // config judges what asks for more than it needs: pods by Kubernetes' pod security standards, and
 // the Dockerfile.
-func config(ctx context.Context, s *sources, work runner.Scan) (found, error) {
+func config(ctx context.Context, s *sources.Files, work runner.Scan) (found, error) {
 	got := found{tool: "slipway-config"}
 	if work.Manifests == "" && work.Dockerfile == "" {
-		return got, &userError{"there is nothing to look at: expected a folder with manifests, a Dockerfile, or both"}
+		return got, sources.Mistakef("there is nothing to look at: expected a folder with manifests, a Dockerfile, or both")
 	}
 	if work.Manifests != "" {
 		checks, err := checksOf(work.Level)
@@ -40,11 +41,11 @@ func config(ctx context.Context, s *sources, work runner.Scan) (found, error) {
 			return got, err
 		}
 		m := manifests{checks: checks, found: &got}
-		files := slices.DeleteFunc(slices.Clone(s.below(work.Manifests)), func(n string) bool {
+		files := slices.DeleteFunc(slices.Clone(s.Below(work.Manifests)), func(n string) bool {
 			return !slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(n))
 		})
 		if len(files) == 0 {
-			return got, &userError{fmt.Sprintf("%s holds no manifests: expected *.yaml, *.yml or *.json", work.Manifests)}
+			return got, sources.Mistakef("%s holds no manifests: expected *.yaml, *.yml or *.json", work.Manifests)
 		}
 		for _, name := range files {
 			if ctx.Err() != nil {
@@ -54,7 +55,7 @@ func config(ctx context.Context, s *sources, work runner.Scan) (found, error) {
 				m.templates++
 				continue
 			}
-			data, err := s.read(name, maxFile)
+			data, err := s.Read(name, sources.MaxFile)
 			if err != nil {
 				return got, err
 			}
@@ -71,9 +72,9 @@ func config(ctx context.Context, s *sources, work runner.Scan) (found, error) {
 	}
 	if work.Dockerfile != "" {
 		name := path.Clean(work.Dockerfile)
-		data, err := s.read(name, maxFile)
+		data, err := s.Read(name, sources.MaxFile)
 		if err != nil {
-			return got, &userError{fmt.Sprintf("dockerfile: %v", err)}
+			return got, sources.Mistakef("dockerfile: %v", err)
 		}
 		if err := dockerfile(ctx, name, data, &got); err != nil {
 			return got, err
@@ -106,7 +107,7 @@ type check struct {
 
 func checksOf(level string) ([]check, error) {
 	if level != "" && level != runner.LevelBaseline && level != runner.LevelRestricted {
-		return nil, &userError{fmt.Sprintf("level: %q is not supported: use %s or %s", level, runner.LevelBaseline, runner.LevelRestricted)}
+		return nil, sources.Mistakef("level: %q is not supported: use %s or %s", level, runner.LevelBaseline, runner.LevelRestricted)
 	}
 	var out []check
 	for _, c := range policy.DefaultChecks() {

@@ -19,6 +19,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/slipway-build/slipway/internal/sarif"
+	"github.com/slipway-build/slipway/worker/runner/sources"
 )
 
 const (
@@ -41,7 +42,7 @@ func dockerfile(ctx context.Context, name string, data []byte, got *found) error
 		}
 	}
 	if err != nil {
-		return &userError{fmt.Sprintf("%s: %v: expected a Dockerfile", located(name, err), err)}
+		return sources.Mistakef("%s: %v: expected a Dockerfile", located(name, err), err)
 	}
 	type warned struct {
 		rule, text string
@@ -57,7 +58,7 @@ func dockerfile(ctx context.Context, name string, data []byte, got *found) error
 			return
 		}
 		seen = append(seen, w)
-		f := sarif.Finding{Rule: rule, Severity: sarif.Low, Path: name, Line: w.line, Message: text, Help: url, Fingerprint: sarif.Fingerprint(rule, name, strings.TrimSpace(lineOf(data, w.line)))}
+		f := sarif.Finding{Rule: rule, Severity: sarif.Low, Path: name, Line: w.line, Message: text, Help: url, Fingerprint: sarif.Fingerprint(rule, name, strings.TrimSpace(sources.LineOf(data, w.line)))}
 		if rule == ruleSecret {
 			f.Severity = sarif.High
 		}

@@ -3,7 +3,6 @@ package scan
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"path"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/slipway-build/slipway/internal/sarif"
 	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/lockfiles"
+	"github.com/slipway-build/slipway/worker/runner/sources"
 )
 
 const (
@@ -24,23 +25,16 @@ const (
 	unknown      = "unknown"
 )
 
-// licensed is a package, and the license that it says it is under.
-type licensed struct {
-	name, version, license string // an SPDX expression, or what is written instead of one
-	path                   string
-	key                    string // by which a lock file names it; empty: it has a file of its own
-}
-
 // licenses looks for packages under licenses that are denied: those that package-lock.json and
 // composer.lock name with their license, and those that lie in the repository with a file of it.
-func licenses(ctx context.Context, s *sources, work runner.Scan) (found, error) {
+func licenses(ctx context.Context, s *sources.Files, work runner.Scan) (found, error) {
 	got := found{tool: "slipway-licenses"}
 	if ok, bad := spdxexp.ValidateLicenses(work.Deny); !ok {
-		return got, &userError{fmt.Sprintf("deny: %s: expected SPDX ids, as GPL-3.0-only, from https://spdx.org/licenses", strings.Join(bad, ", "))}
+		return got, sources.Mistakef("deny: %s: expected SPDX ids, as GPL-3.0-only, from https://spdx.org/licenses", strings.Join(bad, ", "))
 	}
 	counts := map[string]int{}
 	packages := 0
-	for _, name := range s.names {
+	for _, name := range s.Names() {
 		if ctx.Err() != nil {
 			return got, context.Cause(ctx)
 		}
@@ -52,24 +46,24 @@ func licenses(ctx context.Context, s *sources, work runner.Scan) (found, error) 
 		}
 		for _, p := range all {
 			packages++
-			denied, known := refused(p.license, work.Deny)
+			denied, known := refused(p.License, work.Deny)
 			if !known {
 				counts[unknown]++
 				continue
 			}
-			counts[sarif.OneLine(p.license)]++
+			counts[sarif.OneLine(p.License)]++
 			if denied != "" {
 				line := 0
-				if p.key != "" {
-					data, err := s.read(p.path, maxFile)
+				if p.Key != "" {
+					data, err := s.Read(name, sources.MaxFile)
 					if err != nil {
 						return got, err
 					}
-					line = lineNaming(p.path, data, p.key, p.version)
+					line = lineNaming(name, data, p.Key, p.Version)
 				}
 				got.findings = append(got.findings, sarif.Finding{
-					Rule: denied, Severity: sarif.High, Path: p.path, Line: line, Message: strings.TrimSpace(p.name+" "+p.version) + " is under " + p.license + ", which is denied",
-					Help: "https://spdx.org/licenses/" + denied + ".html", Fingerprint: sarif.Fingerprint(denied, p.path, p.name),
+					Rule: denied, Severity: sarif.High, Path: name, Line: line, Message: strings.TrimSpace(p.Name+" "+p.Version) + " is under " + p.License + ", which is denied",
+					Help: "https://spdx.org/licenses/" + denied + ".html", Fingerprint: sarif.Fingerprint(denied, name, p.Name),
 				})
 			}
 		}
@@ -82,38 +76,25 @@ func licenses(ctx context.Context, s *sources, work runner.Scan) (found, error) 
 }
 
 // licensedIn are the packages that a file says a license of.
-func licensedIn(s *sources, name string) ([]licensed, error) {
-	base := path.Base(name)
-	switch {
-	case strings.Contains("/"+name, "/node_modules/") && base == "package-lock.json":
-		return nil, nil
-	case base == "package-lock.json" || base == "npm-shrinkwrap.json" || base == "composer.lock":
-		data, err := s.read(name, maxFile)
-		if err != nil {
-			return nil, err
-		}
-		if base == "composer.lock" {
-			return composer(name, data)
-		}
-		return npm(name, data)
-	case isLicense(name) && s.sizes[name] <= maxLicense:
-		data, err := s.read(name, maxLicense)
-		if err != nil {
-			return nil, err
-		}
-		cover := licensecheck.Scan(data)
-		var ids []string
-		for _, m := range cover.Match {
-			ids = append(ids, m.ID)
-		}
-		slices.Sort(ids)
-		p := licensed{name: path.Dir(name), license: strings.Join(slices.Compact(ids), " AND "), path: name}
-		if cover.Percent < licenseCover {
-			p.license = unknown
-		}
-		return []licensed{p}, nil
+func licensedIn(s *sources.Files, name string) ([]lockfiles.Licensed, error) {
+	if !isLicense(name) || s.Size(name) > maxLicense {
+		return lockfiles.Licenses(s, name)
 	}
-	return nil, nil
+	data, err := s.Read(name, maxLicense)
+	if err != nil {
+		return nil, err
+	}
+	cover := licensecheck.Scan(data)
+	var ids []string
+	for _, m := range cover.Match {
+		ids = append(ids, m.ID)
+	}
+	slices.Sort(ids)
+	p := lockfiles.Licensed{Name: path.Dir(name), License: strings.Join(slices.Compact(ids), " AND ")}
+	if cover.Percent < licenseCover {
+		p.License = unknown
+	}
+	return []lockfiles.Licensed{p}, nil
 }
 
 // isLicense says whether a file is the license of a package of others that lies in the repository.
@@ -127,78 +108,6 @@ func isLicense(name string) bool {
 	return slices.ContainsFunc(folders, func(d string) bool {
 		return slices.Contains([]string{"vendor", "node_modules", "third_party", "third-party"}, d)
 	})
-}
-
-// license is written as a text, as {"type": text}, or as a list of either, of which one may be chosen.
-type license string
-
-func (l *license) UnmarshalJSON(data []byte) error {
-	var v any
-	if err := json.Unmarshal(data, &v); err != nil {
-		return err
-	}
-	*l = license(choice(v))
-	return nil
-}
-
-func choice(v any) string {
-	switch v := v.(type) {
-	case string:
-		return v
-	case map[string]any:
-		return choice(v["type"])
-	case []any:
-		var all []string
-		for _, one := range v {
-			if s := choice(one); s != "" {
-				all = append(all, s)
-			}
-		}
-		if len(all) > 1 {
-			return "(" + strings.Join(all, ") OR (") + ")"
-		}
-		return strings.Join(all, "")
-	}
-	return ""
-}
-
-func npm(name string, data []byte) (out []licensed, err error) {
-	var doc struct {
-		Packages map[string]struct {
-			Name, Version string
-			License       license
-			Link          bool
-		}
-	}
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return nil, err
-	}
-	for _, key := range slices.Sorted(maps.Keys(doc.Packages)) {
-		p := doc.Packages[key]
-		i := strings.LastIndex(key, "node_modules/")
-		if i < 0 || p.Link { // the repository's own
-			continue
-		}
-		full := cmp.Or(p.Name, key[i+len("node_modules/"):])
-		out = append(out, licensed{name: full, version: p.Version, license: string(p.License), path: name, key: key})
-	}
-	return out, nil
-}
-
-func composer(name string, data []byte) (out []licensed, err error) {
-	var doc struct {
-		Packages, Dev []struct {
-			Name, Version string
-			License       license
-		}
-	}
-	if err := json.Unmarshal([]byte(strings.Replace(string(data), `"packages-dev":`, `"dev":`, 1)), &doc); err != nil {
-		return nil, err
-	}
-	for _, p := range append(doc.Packages, doc.Dev...) {
-		out = append(out, licensed{name: p.Name, version: p.Version, license: string(p.License), path: name, key: p.Name})
-	}
-	return out, nil
 }
 
 // refused is the license by which an expression is denied, if no choice that it leaves is allowed;

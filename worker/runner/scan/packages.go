@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,28 +10,12 @@ import (
 	"strings"
 
 	"github.com/google/osv-scalibr/extractor"
-	"github.com/google/osv-scalibr/extractor/filesystem"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/golang/gomod"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/java/gradlelockfile"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/java/pomxml"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/packagelockjson"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/pnpmlock"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/yarnlock"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/php/composerlock"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/python/pdmlock"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/python/pipfilelock"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/python/poetrylock"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/python/requirements"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/python/uvlock"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/ruby/gemfilelock"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/rust/cargolock"
-	"github.com/google/osv-scalibr/extractor/filesystem/simplefileapi"
-
-	cpb "github.com/google/osv-scalibr/binary/proto/config_go_proto"
 
 	"github.com/slipway-build/slipway/internal/advisories"
 	"github.com/slipway-build/slipway/internal/sarif"
 	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/lockfiles"
+	"github.com/slipway-build/slipway/worker/runner/sources"
 )
 
 // Rules of ours, beside the ids of advisories.
@@ -64,88 +47,48 @@ func (r *Runner) database(ctx context.Context, digest string) (*advisories.Datab
 	}
 	db, err := advisories.Open(data)
 	if err != nil {
-		return nil, &userError{fmt.Sprintf("%v (%s)", err, digest)}
+		return nil, sources.Mistakef("%v (%s)", err, digest)
 	}
 	r.databases = append([]database{{digest, db}}, r.databases[:min(len(r.databases), keptDatabases-1)]...)
 	return db, nil
 }
 
 // packages looks up what lock files name.
-func (r *Runner) packages(ctx context.Context, s *sources, work runner.Scan) (found, error) {
+func (r *Runner) packages(ctx context.Context, s *sources.Files, work runner.Scan) (found, error) {
 	got := found{tool: "slipway-packages"}
 	if work.Advisories == "" {
-		return got, &userError{"there are no advisories to compare packages with: pack and upload some"}
+		return got, sources.Mistakef("there are no advisories to compare packages with: pack and upload some")
 	}
 	db, err := r.database(ctx, work.Advisories)
 	if err != nil {
 		return got, err
 	}
 	got.note("%d advisories, the newest of %s", db.Len(), db.Newest())
-	readers, err := extractors()
-	if err != nil {
-		return got, err
-	}
 	var files, packages, loose int
-	for _, name := range s.names {
-		i := slices.IndexFunc(readers, func(e filesystem.Extractor) bool {
-			return e.FileRequired(simplefileapi.New(name, fileInfo{name, s.sizes[name]}))
-		})
-		if i < 0 {
-			continue
-		}
-		if ctx.Err() != nil {
-			return got, context.Cause(ctx)
-		}
+	err = lockfiles.Each(ctx, s, func(f lockfiles.File) {
 		files++
-		data, all, err := lock(ctx, s, name, readers[i])
-		if err != nil {
+		if f.Err != nil {
 			got.findings = append(got.findings, sarif.Finding{
-				Rule: ruleUnreadable, Severity: sarif.Medium, Path: name, Message: fmt.Sprintf("it cannot be read, so its packages were not looked up: %v", err), Fingerprint: sarif.Fingerprint(ruleUnreadable, name),
+				Rule: ruleUnreadable, Severity: sarif.Medium, Path: f.Path, Message: fmt.Sprintf("it cannot be read, so its packages were not looked up: %v", f.Err), Fingerprint: sarif.Fingerprint(ruleUnreadable, f.Path),
 			})
-			continue
 		}
-		for _, p := range all {
-			if !pinned(p) {
+		for _, p := range f.Packages {
+			if !lockfiles.Pinned(p) {
 				loose++
 				continue
 			}
 			packages++
-			got.findings = append(got.findings, vulnerable(db, name, data, p)...)
+			got.findings = append(got.findings, vulnerable(db, f.Path, f.Data, p)...)
 		}
+	})
+	if err != nil {
+		return got, err
 	}
 	got.note("looked up %s of %s", count(packages, "package"), count(files, "lock file"))
 	if loose > 0 {
 		got.note("%s not looked up: a requirement without == says no version", count(loose, "package"))
 	}
 	return got, nil
-}
-
-// lock reads the packages of one lock file, in a fixed order.
-func lock(ctx context.Context, s *sources, name string, e filesystem.Extractor) (data []byte, out []*extractor.Package, err error) {
-	defer func() { // what strangers wrote goes through much code of others
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the reader of %s broke: %v", e.Name(), p)
-		}
-	}()
-	if data, err = s.read(name, maxFile); err != nil {
-		return nil, nil, err
-	}
-	inv, err := e.Extract(ctx, &filesystem.ScanInput{FS: listed{s}, Path: name, Info: fileInfo{name, int64(len(data))}, Reader: bytes.NewReader(data)})
-	if err != nil {
-		return nil, nil, err
-	}
-	slices.SortFunc(inv.Packages, func(a, b *extractor.Package) int {
-		return strings.Compare(a.Name+"\x00"+a.Version, b.Name+"\x00"+b.Version)
-	})
-	return data, inv.Packages, nil
-}
-
-// pinned says whether a package has a version, and not the least of those that would do.
-func pinned(p *extractor.Package) bool {
-	if m, ok := p.Metadata.(*requirements.Metadata); ok {
-		return m.VersionComparator == "==" || m.VersionComparator == "==="
-	}
-	return true
 }
 
 // vulnerable are the findings of one package. The same package with the same advisory is the same
@@ -220,20 +163,4 @@ func lineNaming(file string, data []byte, name, version string) int {
 		}
 	}
 	return first
-}
-
-// extractors read the lock files that are known.
-func extractors() ([]filesystem.Extractor, error) {
-	var out []filesystem.Extractor
-	for _, reader := range []func(*cpb.PluginConfig) (filesystem.Extractor, error){
-		gomod.New, packagelockjson.New, yarnlock.New, pnpmlock.New, requirements.New, poetrylock.New, uvlock.New, pdmlock.New, pipfilelock.New,
-		cargolock.New, gemfilelock.New, composerlock.New, pomxml.New, gradlelockfile.New,
-	} {
-		e, err := reader(&cpb.PluginConfig{})
-		if err != nil {
-			return nil, fmt.Errorf("make a reader of lock files: %w", err)
-		}
-		out = append(out, e)
-	}
-	return out, nil
 }

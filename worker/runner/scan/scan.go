@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/sarif"
 	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/sources"
 )
 
 // Store keeps reports, and has the advisories.
@@ -46,11 +47,6 @@ type Runner struct {
 // New makes the runner of scan tasks. Without commands, a scan with a tool of the user's cannot be
 // told.
 func New(store Store, commands Commands) *Runner { return &Runner{store: store, commands: commands} }
-
-// userError is a mistake of the user's, which no repetition mends.
-type userError struct{ message string }
-
-func (e *userError) Error() string { return e.message }
 
 // found is what a scanner found.
 type found struct {
@@ -94,7 +90,7 @@ func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) r
 	summary := tell(report, &got)
 	data, err := sarif.Write(sarif.Report{Tool: got.tool, Version: got.version, Findings: got.findings})
 	if err != nil {
-		return r.failed(ctx, t, report, append(got.steps, step(err)), &userError{err.Error()})
+		return r.failed(ctx, t, report, append(got.steps, step(err)), sources.Mistakef("%v", err))
 	}
 	got.steps = append(got.steps, step(nil))
 	stored := time.Now()
@@ -116,7 +112,7 @@ func (r *Runner) failed(ctx context.Context, t runner.Task, report runner.Report
 	}
 	_, _ = fmt.Fprintf(report, "%v\n", err)
 	o := runner.Err("%s: %v", t.ID, err)
-	if bad := (*userError)(nil); errors.As(err, &bad) {
+	if bad := (*sources.Mistake)(nil); errors.As(err, &bad) {
 		o = runner.Fail("%s: %v", t.ID, err)
 	}
 	o.Steps = steps
@@ -134,9 +130,9 @@ func (r *Runner) look(ctx context.Context, t runner.Task, work runner.Scan, repo
 	if work.Test != nil {
 		paths = append(paths[:len(paths):len(paths)], work.Test.SourcePaths()...)
 	}
-	s, missing, err := open(ctx, t.Workspace, paths)
+	s, missing, err := sources.Open(ctx, t.Workspace, paths)
 	if s != nil {
-		defer s.close()
+		defer s.Close()
 	}
 	if err != nil {
 		return got, nil, err
@@ -153,13 +149,13 @@ func (r *Runner) look(ctx context.Context, t runner.Task, work runner.Scan, repo
 	case work.Using == runner.UsingLicenses:
 		got, err = licenses(ctx, s, work)
 	default:
-		err = &userError{fmt.Sprintf("using: %q is not supported: use secrets, config, packages or licenses, or run a tool of your own", work.Using)}
+		err = sources.Mistakef("using: %q is not supported: use secrets, config, packages or licenses, or run a tool of your own", work.Using)
 	}
 	for _, p := range missing {
 		got.note("%s does not exist in this commit", p)
 	}
-	if s.links > 0 {
-		got.note("%d symbolic links were not followed", s.links)
+	if s.Links() > 0 {
+		got.note("%d symbolic links were not followed", s.Links())
 	}
 	return got, bad, err
 }

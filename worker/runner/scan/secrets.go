@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-build/slipway/internal/sarif"
+	"github.com/slipway-build/slipway/worker/runner/sources"
 )
 
 const (
@@ -33,15 +34,15 @@ type secretRule struct {
 
 // secrets looks for what only its owner should know. What is found is in no message and no log: they
 // say what kind it is, and the prefix that all of the kind have.
-func secrets(ctx context.Context, s *sources) (found, error) {
+func secrets(ctx context.Context, s *sources.Files) (found, error) {
 	got := found{tool: "slipway-secrets"}
 	rules := secretRules()
 	var mu sync.Mutex
 	var binary, large, allowed int
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, runtime.GOMAXPROCS(0)))
-	for _, name := range s.names {
-		if s.sizes[name] > maxSecretFile {
+	for _, name := range s.Names() {
+		if s.Size(name) > maxSecretFile {
 			mu.Lock()
 			large++
 			mu.Unlock()
@@ -51,7 +52,7 @@ func secrets(ctx context.Context, s *sources) (found, error) {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			data, err := s.read(name, maxSecretFile)
+			data, err := s.Read(name, maxSecretFile)
 			if err != nil {
 				return err
 			}
@@ -72,9 +73,9 @@ func secrets(ctx context.Context, s *sources) (found, error) {
 		})
 	}
 	err := group.Wait()
-	got.note("looked for %d kinds of secrets in %s", len(rules), count(len(s.names)-binary-large, "file"))
+	got.note("looked for %d kinds of secrets in %s", len(rules), count(len(s.Names())-binary-large, "file"))
 	if binary+large > 0 {
-		got.note("not looked at: %s, and %s of more than %s", count(binary, "binary file"), count(large, "file"), size(maxSecretFile))
+		got.note("not looked at: %s, and %s of more than %s", count(binary, "binary file"), count(large, "file"), sources.Bytes(maxSecretFile))
 	}
 	if allowed > 0 {
 		got.note("%s allowed by %s on the line", count(allowed, "finding"), allowMark)
@@ -103,7 +104,7 @@ func secretsIn(name string, data []byte, rules []secretRule) (out []sarif.Findin
 				continue
 			}
 			lines = append(lines, line)
-			if strings.Contains(lineOf(data, line), allowMark) {
+			if strings.Contains(sources.LineOf(data, line), allowMark) {
 				allowed++
 				continue
 			}

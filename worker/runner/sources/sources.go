@@ -1,4 +1,8 @@
-package scan
+// Package sources lists and reads the files of a workspace that a task may look at: regular files
+// below its paths, within limits.
+//
+// It follows no link, and knows nothing of what is in a file.
+package sources
 
 import (
 	"bytes"
@@ -19,30 +23,39 @@ import (
 const (
 	maxFiles = 200_000
 	maxDepth = 128
-	maxFile  = 16 << 20 // of what is read whole: lock files, manifests
+	MaxFile  = 16 << 20 // of what is read whole: lock files, manifests
 )
 
-// sources are the regular files below the paths of a scan, listed by name and read one by one. No
+// Mistake is a mistake of the user's, which no repetition mends.
+type Mistake struct{ message string }
+
+func (m *Mistake) Error() string { return m.message }
+
+// Mistakef says what the mistake is, and what to do.
+func Mistakef(format string, a ...any) *Mistake { return &Mistake{fmt.Sprintf(format, a...)} }
+
+// Files are the regular files below the paths of a task, listed by name and read one by one. No
 // link is followed out of the workspace: none to a file or folder is followed at all, as what it
 // points to is looked at where it lies.
-type sources struct {
+type Files struct {
 	root  *os.Root
 	names []string // repository paths, sorted
 	sizes map[string]int64
 	links int
 }
 
-// open lists the files below paths. Those that are not there are in missing.
-func open(ctx context.Context, workspace string, paths []string) (s *sources, missing []string, err error) {
+// Open lists the files below paths. Those that are not there are in missing. The files are to be
+// closed also where there is an error, unless they are nil.
+func Open(ctx context.Context, workspace string, paths []string) (s *Files, missing []string, err error) {
 	root, err := os.OpenRoot(workspace)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open workspace: %w", err)
 	}
-	s = &sources{root: root, sizes: map[string]int64{}}
+	s = &Files{root: root, sizes: map[string]int64{}}
 	for _, p := range paths {
 		p = path.Clean(p)
 		if !fs.ValidPath(p) {
-			return s, nil, &userError{fmt.Sprintf("%q is no path within the repository", p)}
+			return s, nil, Mistakef("%q is no path within the repository", p)
 		}
 		info, err := root.Stat(p) // what a task names may be a link within the workspace
 		if errors.Is(err, fs.ErrNotExist) {
@@ -50,7 +63,7 @@ func open(ctx context.Context, workspace string, paths []string) (s *sources, mi
 			continue
 		}
 		if err != nil {
-			return s, nil, &userError{fmt.Sprintf("%s: %v: expected a file or folder of the repository", p, err)}
+			return s, nil, Mistakef("%s: %v: expected a file or folder of the repository", p, err)
 		}
 		if err := s.add(ctx, p, info, 0); err != nil {
 			return s, nil, err
@@ -60,9 +73,25 @@ func open(ctx context.Context, workspace string, paths []string) (s *sources, mi
 	return s, missing, nil
 }
 
-func (s *sources) close() { _ = s.root.Close() }
+// Close lets go of the workspace.
+func (s *Files) Close() { _ = s.root.Close() }
 
-func (s *sources) add(ctx context.Context, name string, info fs.FileInfo, depth int) error {
+// Names are the paths of the files within the repository, sorted.
+func (s *Files) Names() []string { return s.names }
+
+// Has says whether a file is listed.
+func (s *Files) Has(name string) bool {
+	_, ok := s.sizes[name]
+	return ok
+}
+
+// Size is that of a file when it was listed.
+func (s *Files) Size(name string) int64 { return s.sizes[name] }
+
+// Links is how many links were not followed.
+func (s *Files) Links() int { return s.links }
+
+func (s *Files) add(ctx context.Context, name string, info fs.FileInfo, depth int) error {
 	_, twice := s.sizes[name]
 	switch {
 	case ctx.Err() != nil:
@@ -72,14 +101,14 @@ func (s *sources) add(ctx context.Context, name string, info fs.FileInfo, depth 
 		return nil
 	case info.Mode().IsRegular() && !twice:
 		if len(s.names) == maxFiles {
-			return &userError{fmt.Sprintf("%s: the paths hold more than %d files: make them narrower", name, maxFiles)}
+			return Mistakef("%s: the paths hold more than %d files: make them narrower", name, maxFiles)
 		}
 		s.names, s.sizes[name] = append(s.names, name), info.Size()
 		return nil
 	case !info.IsDir():
 		return nil
 	case depth == maxDepth:
-		return &userError{fmt.Sprintf("%s: folders lie more than %d deep", name, maxDepth)}
+		return Mistakef("%s: folders lie more than %d deep", name, maxDepth)
 	}
 	entries, err := fs.ReadDir(s.root.FS(), name)
 	if err != nil {
@@ -101,9 +130,9 @@ func (s *sources) add(ctx context.Context, name string, info fs.FileInfo, depth 
 	return nil
 }
 
-// read is the content of a listed file, of at most so many bytes. A special file that has taken its
+// Read is the content of a listed file, of at most so many bytes. A special file that has taken its
 // place is not waited for.
-func (s *sources) read(name string, limit int64) ([]byte, error) {
+func (s *Files) Read(name string, limit int64) ([]byte, error) {
 	f, err := s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
@@ -117,24 +146,25 @@ func (s *sources) read(name string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if int64(len(data)) > limit {
-		return nil, &userError{fmt.Sprintf("%s has more than %s, which is more than is read", name, size(limit))}
+		return nil, Mistakef("%s has more than %s, which is more than is read", name, Bytes(limit))
 	}
 	return data, nil
 }
 
-// line is the text of a line of a file, or empty where there is none.
-func (s *sources) line(name string, n int) string {
-	if s.sizes[name] > maxFile {
+// Line is the text of a line of a file, or empty where there is none.
+func (s *Files) Line(name string, n int) string {
+	if s.sizes[name] > MaxFile {
 		return ""
 	}
-	data, err := s.read(name, maxFile)
+	data, err := s.Read(name, MaxFile)
 	if err != nil {
 		return ""
 	}
-	return lineOf(data, n)
+	return LineOf(data, n)
 }
 
-func lineOf(data []byte, n int) string {
+// LineOf is the text of a line, counted from 1, or empty where there is none.
+func LineOf(data []byte, n int) string {
 	for ; n > 1; n-- {
 		i := bytes.IndexByte(data, '\n')
 		if i < 0 {
@@ -146,15 +176,16 @@ func lineOf(data []byte, n int) string {
 	return string(line)
 }
 
-func size(n int64) string {
+// Bytes is a number of bytes, for people.
+func Bytes(n int64) string {
 	if n >= 1<<20 {
 		return fmt.Sprintf("%d MiB", n>>20)
 	}
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// below are the listed files in a folder and its folders, or the file itself.
-func (s *sources) below(dir string) []string {
+// Below are the listed files in a folder and its folders, or the file itself.
+func (s *Files) Below(dir string) []string {
 	dir = path.Clean(dir)
 	if dir == "." {
 		return s.names
@@ -168,14 +199,25 @@ func (s *sources) below(dir string) []string {
 	return out
 }
 
-// listed is a file system of the listed files alone, for libraries that follow what a file names.
-type listed struct{ *sources }
+// FS is a file system of listed files alone.
+type FS interface {
+	fs.StatFS
+	fs.ReadDirFS
+}
+
+// FS is for libraries that follow what a file names: they find the listed files alone.
+func (s *Files) FS() FS { return listed{s} }
+
+// Info describes a listed file, for libraries.
+func (s *Files) Info(name string) fs.FileInfo { return fileInfo{name, s.sizes[name]} }
+
+type listed struct{ *Files }
 
 func (l listed) Open(name string) (fs.File, error) {
 	if _, ok := l.sizes[name]; !ok {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	data, err := l.read(name, maxFile)
+	data, err := l.Read(name, MaxFile)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
@@ -190,7 +232,7 @@ func (l listed) Stat(name string) (fs.FileInfo, error) {
 	return fileInfo{name, n}, nil
 }
 
-// ReadDir lists nothing: no lock file needs it.
+// ReadDir lists nothing: nobody needs it.
 func (l listed) ReadDir(name string) ([]fs.DirEntry, error) {
 	return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
 }
