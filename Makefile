@@ -7,7 +7,7 @@ PROTOS := .slipway/protodeps
 # A module of its own. With the flags of its build.json Kubernetes is compiled once, for the programs and the tests.
 DEVCLUSTER := cd scripts/devcluster && SLIPWAY_DEVCLUSTER_BIN="$(TOOLS)" CGO_ENABLED=0 GOFLAGS="-trimpath '-gcflags=all=-N -l -dwarf=false'"
 
-.PHONY: help demo farm-local build tools test e2e lint gen bench chaos clean
+.PHONY: help demo farm-local build tools test e2e lint cosigncheck gen bench chaos clean
 
 help: ## show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ lint: ## golangci-lint, go vet, gofmt, buf lint, and what a release would be mad
 	cd scripts/releasecheck && go test .
 	cd bench && go vet ./... && go test ./...
 	cd chaos && go vet ./...
+
+cosigncheck: ## cosign verifies what internal/cosign signs: with an empty cache it compiles for minutes
+	cd scripts/cosigncheck && go vet . && go test -timeout 20m .
 
 gen: ## write proto/gen from proto/ again
 	$(SETUP) lint

@@ -96,9 +96,14 @@ func (r *registry) blob(d v1.Descriptor) ([]byte, error) {
 	return data, err
 }
 
-// referrers are the manifests that say that they are about the image.
+// referrers are the manifests that say that they are about the image; none where the registry does not
+// tell, as cosign then takes it too.
 func (r *registry) referrers() ([]v1.Descriptor, error) {
 	index, err := remote.Referrers(r.image, r.with...)
+	var answer *transport.Error
+	if errors.As(err, &answer) && answer.StatusCode/100 == 4 && answer.StatusCode != http.StatusTooManyRequests {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read what refers to the image: %w", err)
 	}

@@ -83,8 +83,9 @@ func sign(ctx context.Context, ref string, key *Key, attestations []Attestation,
 		for _, s := range statements {
 			entries = append(entries, key.envelope(r, s))
 		}
-		n := 0
-		if out.Attestations, n, err = r.add("att", entries); err != nil {
+		var n int
+		out.Attestations, n, err = r.add("att", entries)
+		if err != nil {
 			return out, err
 		}
 		out.Added += n

@@ -160,6 +160,7 @@ func TestSign(t *testing.T) {
 }
 
 func signs(t *testing.T, w where) {
+	t.Helper()
 	ref := push(t, w)
 	repo, digest, _ := strings.Cut(ref, "@")
 	key, private := newKey(t)
