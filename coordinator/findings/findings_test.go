@@ -22,8 +22,11 @@ type store map[string][]byte
 
 func (s store) Get(_ context.Context, digest string) ([]byte, error) {
 	data, ok := s[digest]
-	if !ok {
-		return nil, fmt.Errorf("blob %s: not found", digest)
+	switch {
+	case digest == "sha256:away":
+		return nil, fmt.Errorf("blob %s: not now", digest)
+	case !ok:
+		return nil, fmt.Errorf("blob %s: not found: %w", digest, findings.ErrGone)
 	}
 	return data, nil
 }
@@ -141,6 +144,7 @@ func TestCompareLosesNothing(t *testing.T) {
 		}
 		before, now := draw("before"), draw("now")
 		base := findings.Compare(before, nil, plan.Findings{Block: "high"}, noon)
+		base.Scans = []string{"a", "b", "c"} // d looks for the first time
 		doc := findings.Compare(now, &base, rule, noon)
 		sum := findings.Summary(doc, false)
 		if sum.Fresh+sum.Known+sum.Waived != len(now) || sum.Blocking > sum.Fresh {
@@ -154,14 +158,18 @@ func TestCompareLosesNothing(t *testing.T) {
 			}
 		}
 		for _, f := range doc.Findings {
+			if f.Scan == "d" && f.State == findings.New {
+				t.Fatalf("new in a scan that looks for the first time: %+v", f)
+			}
 			if f.Blocking != (f.State == findings.New && severe[f.Severity]) {
 				t.Fatalf("%+v with %+v", f, rule)
 			}
 			had := slices.ContainsFunc(before, func(b plan.Finding) bool { return b.Scan == f.Scan && b.Fingerprint == f.Fingerprint })
-			if f.State != findings.Waived && had != (f.State == findings.Known) {
+			if f.Scan != "d" && f.State != findings.Waived && had != (f.State == findings.Known) {
 				t.Fatalf("%+v; before: %v", f, before)
 			}
 		}
+		doc.Scans = []string{"a", "b", "c", "d"}
 		again := findings.Compare(now, &doc, plan.Findings{Block: "low"}, noon)
 		for i, f := range again.Findings {
 			if waived := doc.Findings[i].State == findings.Waived; !waived && f.State == findings.New {
@@ -183,12 +191,18 @@ func TestReportsThatCannotBeRead(t *testing.T) {
 	}{
 		{findings.Input{Scans: []findings.Scan{{Name: "secrets", Report: "sha256:gone"}}}, "the report of the scan secrets: blob sha256:gone: not found"},
 		{findings.Input{Scans: []findings.Scan{{Name: "secrets", Report: garbage}}}, "the report of the scan secrets: "},
-		{findings.Input{Scans: []findings.Scan{{Name: "secrets", Report: good}}, Base: "sha256:gone"}, "what the last green commit had: blob sha256:gone: not found"},
-		{findings.Input{Base: garbage}, "what the last green commit had: findings " + garbage},
-		{findings.Input{Base: newer}, "have version 9, and this coordinator knows 1"},
+		{findings.Input{Scans: []findings.Scan{{Name: "secrets", Report: good}}, Base: "sha256:away"}, "what the last green commit had: blob sha256:away: not now"},
+		{findings.Input{Scans: []findings.Scan{{Name: "secrets"}}}, "the scan secrets left no report; its worker may be of another version"},
 	} {
 		if _, _, err := findings.Judge(t.Context(), s, c.in); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v", c.in, err)
+		}
+	}
+	// What can never be read again is compared with nothing, and that is said.
+	for _, base := range []string{"sha256:gone", garbage, newer} {
+		sum, message, err := findings.Judge(t.Context(), s, findings.Input{Scans: []findings.Scan{{Name: "secrets", Report: s.report(t, one(sarif.High, "key", "a", 1))}}, Base: base, Rule: plan.Findings{Block: "low"}})
+		if err != nil || sum.Known != 1 || !sum.First || !strings.HasPrefix(message, "what the last green commit had is gone, so that nothing is new; ") {
+			t.Errorf("%s: %+v, %q, %v", base, sum, message, err)
 		}
 	}
 	broken := errors.New("the disk is full")

@@ -95,7 +95,7 @@ func newFarm(t tb, js jetstream.JetStream, number int) *farm {
 	t.Helper()
 	f := &farm{
 		t: t, number: number, js: &wires{JetStream: js}, clock: &clock{now: time.Unix(1_000_000, 0).UTC()}, plans: map[string]*plan.Plan{},
-		effects: &effects{}, blobs: &snapshottest.Blobs{}, shown: &shown{tasks: map[string]run.TaskState{}, runs: map[string]run.State{}},
+		effects: &effects{together: make(chan struct{})}, blobs: &snapshottest.Blobs{}, shown: &shown{tasks: map[string]run.TaskState{}, runs: map[string]run.State{}},
 	}
 	f.owner = f.start()
 	return f

@@ -28,7 +28,8 @@ func (f *farm) verdict(id string) *run.Task {
 }
 
 // TestFindingsAreComparedWithTheLastRunThatSucceeded: of a stranger's run, of one that failed and of a working tree
-// nothing is known; another branch has that of any, until it has its own; and the next owner knows it, too.
+// nothing is known; a branch has that of the main one, until it has its own; a pull request that of the branch it is for;
+// an old run that ends late changes nothing; and the next owner knows it, too.
 func TestFindingsAreComparedWithTheLastRunThatSucceeded(t *testing.T) {
 	f := open(t)
 	submit := func(change func(*plan.Plan)) string {
@@ -66,7 +67,7 @@ func TestFindingsAreComparedWithTheLastRunThatSucceeded(t *testing.T) {
 	message(tree, `1 scans, compared with "`+base+`"`)
 	branch := submit(func(p *plan.Plan) { p.Ref = "feature" })
 	f.scanned(branch, "of the branch")
-	message(branch, `1 scans, compared with "`+base+`"`)
+	message(branch, `1 scans, compared with "`+base+`"`) // that of the main one: it has none of its own
 
 	f.again()
 	own := f.verdict(branch).Result.Findings.Report
@@ -76,7 +77,51 @@ func TestFindingsAreComparedWithTheLastRunThatSucceeded(t *testing.T) {
 	main := submit(none)
 	f.scanned(main, "clean")
 	message(main, `1 scans, compared with "`+base+`"`)
-	if st, _ := f.read(); st.Project("shop").Baseline("", "s0") != f.verdict(main).Result.Findings.Report {
-		t.Errorf("of any branch it is %s", st.Project("shop").Baseline("", "s0"))
+	late := submit(none)
+	pull := submit(func(p *plan.Plan) {
+		p.Ref = "pull/1"
+		for i := range p.Tasks {
+			if p.Tasks[i].Findings != nil {
+				p.Tasks[i].Findings.Onto = "refs/heads/feature"
+			}
+		}
+	})
+	f.scanned(pull, "of a pull request")
+	message(pull, `1 scans, compared with "`+f.verdict(again).Result.Findings.Report+`"`)
+	newest := submit(none)
+	f.scanned(newest, "newest")
+	f.scanned(late, "late")
+	after := submit(none)
+	f.scanned(after, "after")
+	message(after, `1 scans, compared with "`+f.verdict(newest).Result.Findings.Report+`"`)
+	main = after
+	if st, _ := f.read(); st.Project("shop").Baseline("", "", "s0") != f.verdict(main).Result.Findings.Report {
+		t.Errorf("of any branch it is %s", st.Project("shop").Baseline("", "", "s0"))
+	}
+}
+
+// TestManyFindingsFitIntoRecords: however many services are judged in one moment, no record is larger than it may be.
+func TestManyFindingsFitIntoRecords(t *testing.T) {
+	f := open(t)
+	var held []partition.Work
+	for range 60 {
+		id := f.submit(plantest.Scanned(plantest.Shop("shop", 1, 0, nil)))
+		held = append(held, f.hold(id, "scan/s0/secrets"))
+	}
+	f.must(func(tx *partition.Tx) error {
+		for _, w := range held {
+			rep := run.Report{Attempt: run.Attempt{Outcome: run.OutcomeSucceeded}, Result: plan.Result{Scan: &plan.ScanSummary{Report: "large"}}}
+			if err := tx.Complete(w.Ref, rep); err != nil {
+				return err
+			}
+		}
+		close(f.effects.together)
+		return nil
+	})
+	f.eventually("all is judged", func() bool { return f.ended() || f.idle() })
+	for _, w := range held {
+		if v := f.verdict(w.Run); v.State != run.TaskSucceeded || len(v.Result.Findings.Worst) != plan.MaxFindings {
+			t.Fatalf("%s: %s, %d named", w.Run, v.State, len(v.Result.Findings.Worst))
+		}
 	}
 }

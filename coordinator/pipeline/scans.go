@@ -114,9 +114,9 @@ func (d *decoder) scan(key strictyaml.Key, n strictyaml.Node, s *Scan, owner str
 	before := d.report.Count()
 	if !n.IsNull() {
 		n.Fields(what, strictyaml.Fields{
-			"using": func(n strictyaml.Node) { s.Using = n.Enum(Scanners()...) },
-			"level": func(n strictyaml.Node) { s.Level = n.Enum(LevelBaseline, LevelRestricted) },
-			"deny":  func(n strictyaml.Node) { s.Deny = d.licenses(n) },
+			"using":   func(n strictyaml.Node) { s.Using = n.Enum(Scanners()...) },
+			"level":   func(n strictyaml.Node) { s.Level = n.Enum(LevelBaseline, LevelRestricted) },
+			"deny":    func(n strictyaml.Node) { s.Deny = d.licenses(n) },
 			"run":     func(n strictyaml.Node) { s.Run = d.command(n) },
 			"in":      func(n strictyaml.Node) { s.In = d.stage(n) },
 			"report":  func(n strictyaml.Node) { s.Report = d.reportGlob(n) },

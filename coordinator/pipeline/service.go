@@ -123,7 +123,7 @@ func (d *decoder) buildFields(b *Build) strictyaml.Fields {
 		"push":       func(n strictyaml.Node) { b.Push = d.repository(n) },
 		"provenance": func(n strictyaml.Node) { b.Provenance = n.Bool() },
 		"sbom":       func(n strictyaml.Node) { b.SBOM = n.Bool() },
-		"platform": func(n strictyaml.Node) { b.Platform = d.platform(n) },
+		"platform":   func(n strictyaml.Node) { b.Platform = d.platform(n) },
 		"platforms": hint("images for several platforms are not supported yet",
 			"write platform: linux/amd64"),
 		"args":    func(n strictyaml.Node) { b.Args = d.env(n, "build arguments", b.Args, nil) },

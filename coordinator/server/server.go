@@ -28,7 +28,6 @@ import (
 	"github.com/slipway-build/slipway/coordinator/config"
 	"github.com/slipway-build/slipway/coordinator/cordon"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
-	"github.com/slipway-build/slipway/coordinator/findings"
 	"github.com/slipway-build/slipway/coordinator/home"
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logarchive"
@@ -106,7 +105,7 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	defer logs.Close()
-	mirror, err := newMirror(cfg, o.Env)
+	mirror, does, err := newEffects(cfg, o.Env, blobs)
 	if err != nil {
 		return err
 	}
@@ -124,7 +123,7 @@ func start(ctx context.Context, o Options) error {
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Shared: true, Log: log, Now: time.Now,
 	})
 	parts, err := newPartitions(ctx, cfg, js, partition.Config{
-		Plans: blobs.Plan, Upkeep: newUpkeep(cfg, blobs, newArchiver(blobs, logs, observe, log)), Dispatch: dispatcher, Effects: effects{mirror, blobs, make(chan struct{}, judges)}, Listener: hub, Inherited: observe.inherited, Trust: watch, Log: log, Yield: runtime.Gosched,
+		Plans: blobs.Plan, Upkeep: newUpkeep(cfg, blobs, newArchiver(blobs, logs, observe, log)), Dispatch: dispatcher, Effects: does, Listener: hub, Inherited: observe.inherited, Trust: watch, Log: log, Yield: runtime.Gosched,
 	})
 	if err != nil {
 		return err
@@ -134,7 +133,7 @@ func start(ctx context.Context, o Options) error {
 	peers := newPeers(cfg, self, parts)
 	defer peers.Close()
 	homes := &home.Homes{Partitions: parts, Peers: peers, Plans: blobs.Plan, TraceID: trace.ID}
-	submitter, err := newSubmitter(ctx, cfg, js, mirror, homes, blobs, log)
+	submitter, err := newSubmitter(ctx, cfg, js, does, homes, log)
 	if err != nil {
 		return err
 	}
@@ -252,11 +251,11 @@ func listen(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, peers fu
 	return s, l, err
 }
 
-func newSubmitter(ctx context.Context, cfg config.Config, js jetstream.JetStream, mirror *source.Mirror, homes *home.Homes, blobs *artifact.Store, log *slog.Logger) (*submit.Submitter, error) {
+func newSubmitter(ctx context.Context, cfg config.Config, js jetstream.JetStream, does effects, homes *home.Homes, log *slog.Logger) (*submit.Submitter, error) {
 	tags, err := newBases(ctx, cfg, js, log)
 	return submit.New(submit.Config{
-		Mirror: mirror, Home: homes.Of, Blobs: blobs, Images: submit.NewRegistry(keychain(cfg.RegistryAuth)), Bases: tags, Advisories: advisoriesOf(cfg.Advisories, blobs, log), TargetsFile: cfg.Targets,
-		Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner,
+		Mirror: does.mirror, Home: homes.Of, Blobs: does.blobs, Images: submit.NewRegistry(keychain(cfg.RegistryAuth)), Bases: tags, Advisories: advisoriesOf(cfg.Advisories, does.blobs, log), TargetsFile: cfg.Targets,
+		Key: does.signer.id(), Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner,
 	}), err
 }
 
@@ -323,58 +322,6 @@ func newMirror(cfg config.Config, env []string) (*source.Mirror, error) {
 		return nil, err
 	}
 	return source.New(source.Config{Dir: filepath.Join(cfg.State, "source"), LocalPaths: cfg.LocalPaths}, git)
-}
-
-// judges is how many services are judged at once, of all partitions of a coordinator.
-const judges = 3
-
-// effects are what only the coordinator does for tasks.
-type effects struct {
-	mirror  *source.Mirror
-	blobs   *artifact.Store
-	judging chan struct{} // has room for those that judge at once: reports may be large
-}
-
-func (e effects) Pin(ctx context.Context, repository, commit, run string) error {
-	return e.mirror.Pin(ctx, repository, commit, run)
-}
-
-func (e effects) PutBlob(ctx context.Context, _ string, data []byte) (string, error) {
-	return e.blobs.Put(ctx, data)
-}
-
-func (e effects) Judge(ctx context.Context, _ string, in findings.Input) (plan.FindingsSummary, string, error) {
-	select {
-	case e.judging <- struct{}{}:
-		defer func() { <-e.judging }()
-	case <-ctx.Done():
-		return plan.FindingsSummary{}, "", context.Cause(ctx)
-	}
-	return findings.Judge(ctx, reports{e.blobs}, in)
-}
-
-// reports are the blobs of findings.
-type reports struct{ *artifact.Store }
-
-// Get says of what is lost that it is gone.
-func (r reports) Get(ctx context.Context, digest string) ([]byte, error) {
-	data, err := r.Store.Get(ctx, digest)
-	if errors.Is(err, artifact.ErrNotFound) || errors.Is(err, artifact.ErrCorrupt) {
-		err = fmt.Errorf("%w: %w", findings.ErrGone, err)
-	}
-	return data, err
-}
-
-func (e effects) Sign(context.Context, string, string, string) (key, message string, err error) {
-	return "", "", errors.ErrUnsupported
-}
-
-// advisoriesOf a folder; nil: there is none.
-func advisoriesOf(dir string, blobs *artifact.Store, log *slog.Logger) func(context.Context) (string, error) {
-	if dir == "" {
-		return nil
-	}
-	return findings.NewAdvisories(dir, reports{blobs}, log).Digest
 }
 
 // suffix makes run ids unique over journals that begin anew.

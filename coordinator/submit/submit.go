@@ -57,6 +57,7 @@ type Config struct {
 	// TargetsFile is the platform team's file, or a folder with one for each project, named
 	// PROJECT.yaml; read anew for each plan. Empty: nothing is deployed.
 	TargetsFile string
+	Key         string // which key signs images; empty: nothing is signed
 	Registry    string // where services push that do not say otherwise
 	Platform    string
 	Runner      string // version of what builds, tests and renders
@@ -239,7 +240,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home
 	return planner.Input{
 		Line: line, Supersede: supersede, Owners: says, Class: req.class(targets),
 		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: far.Until, Diff: far.Diff, Rebuild: req.NoReuse, Adopt: req.Adopt, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
-		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope, Advisories: advisories, Onto: req.onto(),
+		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope, Advisories: advisories, Onto: req.onto(), Key: s.cfg.Key,
 	}, home, nil
 }
 

@@ -17,21 +17,18 @@ const (
 	inTotoPredicate  = "in-toto.io/predicate-type"
 )
 
-// Provenance is the SLSA provenance that BuildKit attached to an image without a signature; false:
-// there is none. ref is the index that BuildKit pushed, "<registry>/<repository>@sha256:…"; or the
-// image in it, where the registry lists what refers to an image. An index of several platforms has a
-// provenance for each, and is an error.
-func Provenance(ctx context.Context, ref string, o Options) (Attestation, bool, error) {
+// maxProvenances of an image are read: the same image may have been built many times.
+const maxProvenances = 10
+
+// Provenance is the SLSA provenance that BuildKit attached to an image without a signature: of each
+// build that made it, at most maxProvenances; none: there is none. ref is the index that BuildKit pushed,
+// "<registry>/<repository>@sha256:…"; or the image in it, where the registry lists what refers to an image.
+func Provenance(ctx context.Context, ref string, o Options) ([]Attestation, error) {
 	a, err := provenance(ctx, ref, o)
-	switch {
-	case err != nil:
-		return Attestation{}, false, fmt.Errorf("read the provenance of %s: %w", ref, err)
-	case len(a) > 1:
-		return Attestation{}, false, fmt.Errorf("read the provenance of %s: it has %d, of as many platforms: expected an image of one platform", ref, len(a))
-	case len(a) == 0:
-		return Attestation{}, false, nil
+	if err != nil {
+		return nil, fmt.Errorf("read the provenance of %s: %w", ref, err)
 	}
-	return a[0], true, nil
+	return a, nil
 }
 
 func provenance(ctx context.Context, ref string, o Options) (out []Attestation, err error) {
@@ -61,7 +58,7 @@ func provenance(ctx context.Context, ref string, o Options) (out []Attestation, 
 			}
 		}
 	}
-	for _, d := range beside {
+	for _, d := range beside[:min(len(beside), maxProvenances)] {
 		desc, err := remote.Get(r.image.Context().Digest(d.Digest.String()), r.with...)
 		if err != nil {
 			return nil, err

@@ -16,8 +16,11 @@ func (r reader) path(a artifactLocation) (string, error) {
 		return "", nil
 	}
 	full, isFile := local(a.URI)
-	if !isFile {
+	switch {
+	case !isFile:
 		return "", nil
+	case len(full) > 4*MaxPath: // below a root what is left of it may be short
+		return "", fmt.Errorf("path %q has %d bytes: expected at most %d", clipped(full), len(full), MaxPath)
 	}
 	if !path.IsAbs(full) {
 		// A base says where the tool took the repository to be; below no root, it is the root itself.

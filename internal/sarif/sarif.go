@@ -25,8 +25,10 @@ const (
 	// MaxFindings is how many findings a report may have.
 	MaxFindings = 10_000
 	// MaxMessage is how long a message may be, in bytes.
-	MaxMessage   = 500
-	maxHelp      = 1000
+	MaxMessage = 500
+	maxHelp    = 1000
+	// MaxPath is how long a path may be, in bytes.
+	MaxPath      = 1000
 	maxArguments = 20 // of a message
 )
 
@@ -146,7 +148,7 @@ func check(f Finding) error {
 	return nil
 }
 
-func validPath(p string) bool { return p != "." && fs.ValidPath(p) }
+func validPath(p string) bool { return p != "." && len(p) <= MaxPath && fs.ValidPath(p) }
 
 func isHelp(s string) bool {
 	return len(s) <= maxHelp && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }) && (strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://"))

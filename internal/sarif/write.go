@@ -1,6 +1,7 @@
 package sarif
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -44,13 +45,20 @@ func Write(r Report) ([]byte, error) {
 			results[i].Locations = []location{{Physical: &at}}
 		}
 	}
-	data, err := json.MarshalIndent(document{Schema: schemaURL, Version: version, Runs: []run{{
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false) // no browser is shown it, and Read takes no more than MaxSize
+	enc.SetIndent("", " ")
+	err := enc.Encode(document{Schema: schemaURL, Version: version, Runs: []run{{
 		Tool: tool{Driver: component{Name: r.Tool, Version: r.Version, Rules: rules}}, Results: results,
-	}}}, "", " ")
-	if err != nil {
+	}}})
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("write SARIF: %w", err)
+	case out.Len() > MaxSize:
+		return nil, fmt.Errorf("write SARIF: %d findings take %d bytes, at most %d: leave out rules, or folders that are not yours", len(findings), out.Len(), MaxSize)
 	}
-	return append(data, '\n'), nil
+	return out.Bytes(), nil
 }
 
 func (r rule) key() [2]string { return [2]string{r.ID, r.HelpURI} }

@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-build/slipway/worker/runner"
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
 	"github.com/slipway-build/slipway/worker/runner/render"
+	"github.com/slipway-build/slipway/worker/runner/sbom"
 	"github.com/slipway-build/slipway/worker/runner/scan"
 	"github.com/slipway-build/slipway/worker/runner/testrun"
 	"github.com/slipway-build/slipway/worker/workspace"
@@ -126,7 +127,7 @@ func (s *Server) runners(ctx context.Context, blobs agent.Blobs, builds bool, tr
 		return nil, nil, nil, errors.Join(err, bk.Close())
 	}
 	tests := testrun.New(bk)
-	out[runner.KindBuild] = runner.Decorate(buildkit.NewBuilder(bk), guard...)
+	out[runner.KindBuild] = runner.Decorate(buildkit.NewBuilder(bk), append([]runner.Decorator{sbom.Beside(blobs)}, guard...)...)
 	out[runner.KindTest] = runner.Decorate(tests, guard...)
 	out[runner.KindScan] = runner.Decorate(scan.New(blobs, tests), guard...)
 	return out, bk.Secrets(), bk.Close, nil

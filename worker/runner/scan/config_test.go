@@ -179,3 +179,24 @@ func TestDockerfile(t *testing.T) {
 	runnertest.Want(t, o, runner.Failed, runner.ClassUser)
 	contains(t, o.Message, "api/Dockerfile:2: ", "WHAT")
 }
+
+// TestADockerfileThatGrows is not handed to rules that would put its variables in: a few lines would take all memory.
+func TestADockerfileThatGrows(t *testing.T) {
+	for name, lines := range map[string]string{
+		"with =":    "ENV A=xxxxxxxxxxxxxxxx\n" + strings.Repeat("ENV A=$A${A}\n", 40),
+		"without":   "ENV A xxxxxxxxxxxxxxxx\n" + strings.Repeat("ENV A $A$A\n", 40),
+		"arguments": "ARG A=xxxxxxxxxxxxxxxx B=x\n" + strings.Repeat("ARG B=$A$A$B A=$B$B\n", 40),
+		"one line":  "ENV A=" + strings.Repeat("x", 5000) + "\nRUN echo " + strings.Repeat("$A", 5000) + "\n",
+	} {
+		dir := plant(t, map[string]string{"api/Dockerfile": "FROM scratch\n" + lines + "USER 1\n"})
+		got := run(t, &store{}, dir, runner.Scan{Name: "config", Using: runner.UsingConfig, Paths: []string{"api"}, Dockerfile: "api/Dockerfile"})
+		contains(t, got.log, "api/Dockerfile: BuildKit's rules were not applied: its ARG and ENV make more than 4 MiB of text")
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+	dir := plant(t, map[string]string{"api/Dockerfile": "FROM scratch\nENV PATH=/a:$PATH HOME=/h\nENV PATH=$HOME/b:$PATH\nUSER 1\n"})
+	if got := run(t, &store{}, dir, runner.Scan{Name: "config", Using: runner.UsingConfig, Paths: []string{"api"}, Dockerfile: "api/Dockerfile"}); strings.Contains(got.log, "not applied") {
+		t.Errorf("an ordinary one: %s", got.log)
+	}
+}

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/dockerfile/command"
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -64,6 +66,10 @@ func dockerfile(ctx context.Context, name string, data []byte, got *found) error
 		}
 		got.findings = append(got.findings, f)
 	}
+	if n := grown(tree.AST); n > maxGrown {
+		got.note("%s: BuildKit's rules were not applied: its ARG and ENV make more than %d MiB of text", name, maxGrown>>20)
+		return nil
+	}
 	_, err = dockerfile2llb.Dockerfile2LLB(ctx, data, dockerfile2llb.ConvertOpt{MetaResolver: noImages{}, Warn: warn, AllStages: true})
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -72,6 +78,39 @@ func dockerfile(ctx context.Context, name string, data []byte, got *found) error
 		got.note("%s: not all rules could be applied: %v", located(name, err), err)
 	}
 	return nil
+}
+
+// maxGrown is how much text the variables of a Dockerfile may make.
+const maxGrown = 4 << 20
+
+// grown is at least how many bytes the lines of a Dockerfile have once its variables stand in them, where that is
+// no more than a little over maxGrown: a few lines that each name the one before twice would take all memory.
+func grown(ast *parser.Node) int {
+	variable := regexp.MustCompile(`\$\{?([A-Za-z_][A-Za-z0-9_]*)`)
+	assigned := regexp.MustCompile(`(?:^\s*\w+\s+|\s)([A-Za-z_][A-Za-z0-9_]*)[=\s]`)
+	sizes := map[string]int{} // of variables, whatever the stage
+	total := 0
+	for _, line := range ast.Children {
+		text := line.Original
+		for _, h := range line.Heredocs {
+			text += h.Content
+		}
+		n := len(text)
+		for _, m := range variable.FindAllStringSubmatch(text, -1) {
+			if n += sizes[m[1]]; n > maxGrown {
+				return n
+			}
+		}
+		if total += n; total > maxGrown {
+			return total
+		}
+		if strings.EqualFold(line.Value, command.Env) || strings.EqualFold(line.Value, command.Arg) {
+			for _, m := range assigned.FindAllStringSubmatch(text, -1) {
+				sizes[m[1]] = max(sizes[m[1]], n)
+			}
+		}
+	}
+	return total
 }
 
 func located(name string, err error) string {

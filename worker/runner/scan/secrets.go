@@ -60,7 +60,9 @@ func secrets(ctx context.Context, s *sources.Files) (found, error) {
 			var findings []sarif.Finding
 			var hidden int
 			if !isBinary {
-				findings, hidden = secretsIn(name, data, rules)
+				if findings, hidden, err = recovered(name, data, rules); err != nil {
+					return err
+				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -81,6 +83,18 @@ func secrets(ctx context.Context, s *sources.Files) (found, error) {
 		got.note("%s allowed by %s on the line", count(allowed, "finding"), allowMark)
 	}
 	return got, err
+}
+
+// recovered is secretsIn with a rule that panics as an error: nobody else would catch it, and the worker has other
+// attempts.
+func recovered(name string, data []byte, rules []secretRule) (out []sarif.Finding, allowed int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a rule for secrets has a bug, and panicked on %s", name) // what it says may hold the secret
+		}
+	}()
+	out, allowed = secretsIn(name, data, rules)
+	return out, allowed, nil
 }
 
 // secretsIn are the findings of one file, one for each line and rule, and how many are allowed.

@@ -1,0 +1,77 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/config"
+	"github.com/slipway-build/slipway/coordinator/findings"
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/source"
+)
+
+// judges is how many services are judged at once, of all partitions of a coordinator.
+const judges = 3
+
+// effects are what only the coordinator does for tasks.
+type effects struct {
+	mirror  *source.Mirror
+	blobs   *artifact.Store
+	signer  *signer       // nil: nothing is signed
+	judging chan struct{} // has room for those that judge at once: reports may be large
+}
+
+func (e effects) Pin(ctx context.Context, repository, commit, run string) error {
+	return e.mirror.Pin(ctx, repository, commit, run)
+}
+
+func (e effects) PutBlob(ctx context.Context, _ string, data []byte) (string, error) {
+	return e.blobs.Put(ctx, data)
+}
+
+func (e effects) Judge(ctx context.Context, _ string, in findings.Input) (plan.FindingsSummary, string, error) {
+	select {
+	case e.judging <- struct{}{}:
+		defer func() { <-e.judging }()
+	case <-ctx.Done():
+		return plan.FindingsSummary{}, "", context.Cause(ctx)
+	}
+	return findings.Judge(ctx, reports{e.blobs}, in)
+}
+
+// reports are the blobs of findings.
+type reports struct{ *artifact.Store }
+
+// Get says of what is lost that it is gone.
+func (r reports) Get(ctx context.Context, digest string) ([]byte, error) {
+	data, err := r.Store.Get(ctx, digest)
+	if errors.Is(err, artifact.ErrNotFound) || errors.Is(err, artifact.ErrCorrupt) {
+		err = fmt.Errorf("%w: %w", findings.ErrGone, err)
+	}
+	return data, err
+}
+
+func (e effects) Sign(ctx context.Context, _, image, sbom string) (key, message string, err error) {
+	return e.signer.sign(ctx, image, sbom)
+}
+
+// advisoriesOf a folder; nil: there is none.
+func advisoriesOf(dir string, blobs *artifact.Store, log *slog.Logger) func(context.Context) (string, error) {
+	if dir == "" {
+		return nil
+	}
+	return findings.NewAdvisories(dir, reports{blobs}, log).Digest
+}
+
+// newEffects opens the mirror, and reads the key that images are signed with.
+func newEffects(cfg config.Config, env []string, blobs *artifact.Store) (*source.Mirror, effects, error) {
+	mirror, err := newMirror(cfg, env)
+	if err != nil {
+		return nil, effects{}, err
+	}
+	signs, err := newSigner(cfg.Signing, keychain(cfg.RegistryAuth), blobs)
+	return mirror, effects{mirror, blobs, signs, make(chan struct{}, judges)}, err
+}
