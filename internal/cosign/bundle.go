@@ -68,25 +68,13 @@ func (r *registry) bundles(key *Key, statements []said) (added int, err error) {
 }
 
 // others are the layers of the bundles beside the image. They are recognized as cosign does it.
-func (r *registry) others() ([]v1.Descriptor, error) {
+func (r *registry) others() (out []v1.Descriptor, err error) {
 	all, err := r.referrers()
 	if err != nil {
 		return nil, err
 	}
-	var out []v1.Descriptor
-	for _, d := range all {
-		if !d.MediaType.IsImage() {
-			continue
-		}
-		desc, err := remote.Get(r.image.Context().Digest(d.Digest.String()), r.with...)
-		if missing(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read what refers to the image: %w", err)
-		}
-		m, err := v1.ParseManifest(bytes.NewReader(desc.Manifest))
-		if err == nil && len(m.Layers) == 1 && strings.HasPrefix(string(m.Layers[0].MediaType), bundlePrefix) {
+	for _, m := range all {
+		if len(m.Layers) == 1 && strings.HasPrefix(string(m.Layers[0].MediaType), bundlePrefix) {
 			out = append(out, m.Layers[0])
 		}
 	}
@@ -133,7 +121,7 @@ func (r *registry) bundle(key *Key, s said) error {
 	if err != nil {
 		return err
 	}
-	return remote.Put(r.image.Context().Digest(digest.String()), manifest(raw), r.with...)
+	return remote.Put(r.image.Context().Digest(digest.String()), asIs(raw), r.with...)
 }
 
 func descriptor(layer v1.Layer) (d v1.Descriptor, err error) {
@@ -147,8 +135,8 @@ func descriptor(layer v1.Layer) (d v1.Descriptor, err error) {
 	return d, err
 }
 
-// manifest is one as bytes, to be written as it is.
-type manifest []byte
+// asIs is a manifest that is written as it is.
+type asIs []byte
 
-func (m manifest) RawManifest() ([]byte, error)      { return m, nil }
-func (manifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
+func (m asIs) RawManifest() ([]byte, error)      { return m, nil }
+func (asIs) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }

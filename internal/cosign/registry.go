@@ -1,6 +1,7 @@
 package cosign
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -97,8 +98,8 @@ func (r *registry) blob(d v1.Descriptor) ([]byte, error) {
 }
 
 // referrers are the manifests that say that they are about the image; none where the registry does not
-// tell, as cosign then takes it too.
-func (r *registry) referrers() ([]v1.Descriptor, error) {
+// tell, as cosign then takes it too. They are read, as registries do not agree on what the list says.
+func (r *registry) referrers() (out []*v1.Manifest, err error) {
 	index, err := remote.Referrers(r.image, r.with...)
 	var answer *transport.Error
 	if errors.As(err, &answer) && answer.StatusCode/100 == 4 && answer.StatusCode != http.StatusTooManyRequests {
@@ -107,12 +108,38 @@ func (r *registry) referrers() ([]v1.Descriptor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what refers to the image: %w", err)
 	}
-	manifest, err := index.IndexManifest()
+	all, err := index.IndexManifest()
 	if err != nil {
 		return nil, fmt.Errorf("read what refers to the image: %w", err)
 	}
-	if len(manifest.Manifests) > maxLayers {
-		return nil, fmt.Errorf("%d manifests refer to the image, and no more than %d are read: delete some", len(manifest.Manifests), maxLayers)
+	if len(all.Manifests) > maxLayers {
+		return nil, fmt.Errorf("%d manifests refer to the image, and no more than %d are read: delete some", len(all.Manifests), maxLayers)
 	}
-	return manifest.Manifests, nil
+	for _, d := range all.Manifests {
+		if !d.MediaType.IsImage() {
+			continue
+		}
+		m, err := r.manifest(d.Digest)
+		if missing(err) { // deleted meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read what refers to the image: %w", err)
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+// manifest is one of the image's repository.
+func (r *registry) manifest(digest v1.Hash) (*v1.Manifest, error) {
+	desc, err := remote.Get(r.image.Context().Digest(digest.String()), r.with...)
+	if err != nil {
+		return nil, err
+	}
+	m, err := v1.ParseManifest(bytes.NewReader(desc.Manifest))
+	if err != nil {
+		return nil, fmt.Errorf("%s is no manifest: %w", digest, err)
+	}
+	return m, nil
 }

@@ -283,6 +283,7 @@ func TestRefuses(t *testing.T) {
 	repo, _, _ := strings.Cut(ref, "@")
 	key, _ := newKey(t)
 	gone := "@sha256:" + strings.Repeat("0", 64)
+	large := sbom(strings.Repeat("x", 64<<20))
 	for what, c := range map[string]struct {
 		ref  string
 		a    []cosign.Attestation
@@ -297,7 +298,7 @@ func TestRefuses(t *testing.T) {
 		"no type":        {ref: ref, a: []cosign.Attestation{{Predicate: json.RawMessage("{}")}}, want: "has no type"},
 		"no JSON":        {ref: ref, a: []cosign.Attestation{{PredicateType: "x:y", Predicate: json.RawMessage("{")}}, want: "attestation x:y: its predicate is no object"},
 		"no object":      {ref: ref, a: []cosign.Attestation{{PredicateType: "x:y", Predicate: json.RawMessage("null")}}, want: "no object"},
-		"too long":       {ref: ref, a: []cosign.Attestation{sbom(strings.Repeat("x", 64<<20))}, want: "no more than 67108864"},
+		"too long":       {ref: ref, a: []cosign.Attestation{large}, want: "no more than 67108864"},
 		"no credentials": {ref: mine.host + "/shop/api" + gone, want: "UNAUTHORIZED"},
 		"may not write":  {ref: push(t, mine), o: cosign.Options{Keychain: keychain{"reader", "r"}}, want: "write " + mine.host + "/shop/api:sha256-"},
 	} {

@@ -20,6 +20,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/slipway-build/slipway/internal/cosign"
 	"github.com/slipway-build/slipway/internal/ociregistry"
 	"github.com/slipway-build/slipway/worker/runner"
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
@@ -85,6 +86,12 @@ func TestPush(t *testing.T) {
 	}
 	if p := provenance(t, ref); !strings.Contains(p, "https://slsa.dev/provenance/v1") || !strings.Contains(p, "slipway-build/slipway/worker") {
 		t.Errorf("provenance: %.500s", p)
+	}
+	for _, ref := range []string{first.Result.Image, first.Steps[len(first.Steps)-1].Attributes["index"]} { // what is signed
+		a, ok, err := cosign.Provenance(t.Context(), ref, cosign.Options{})
+		if err != nil || !ok || a.PredicateType != cosign.ProvenanceV1 || !strings.Contains(string(a.Predicate), "slipway-build/slipway/worker") {
+			t.Errorf("provenance of %s: %.500v, %t: %v", ref, a, ok, err)
+		}
 	}
 
 	t.Run("digest of a rebuild", func(t *testing.T) {

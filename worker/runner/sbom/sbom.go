@@ -29,9 +29,6 @@ import (
 	"github.com/slipway-build/slipway/worker/runner/sources"
 )
 
-// PredicateType is what a document of this kind is called in an attestation: cosign's spdxjson.
-const PredicateType = "https://spdx.dev/Document"
-
 const (
 	namespace   = "https://github.com/slipway-build/slipway/spdx/"
 	creator     = "slipway-sbom"
