@@ -215,7 +215,7 @@ func TestFlipped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out := mutate.ConfigMediaType(mutate.MediaType(v1.Image(empty.Image), types.OCIManifestSchema1), types.OCIConfigJSON)
+		out := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 		for i, l := range layers(t, img) {
 			data := change(l, m.Layers[i].Annotations)
 			if out, err = mutate.Append(out, mutate.Addendum{Layer: static.NewLayer(data, m.Layers[i].MediaType), MediaType: m.Layers[i].MediaType, Annotations: m.Layers[i].Annotations}); err != nil {
