@@ -42,6 +42,7 @@ e2e: ## the heavier tests: real node, Jaeger, make demo itself
 	PATH="$(TOOLS):$$PATH" go test -tags e2e -p 1 -count=1 -timeout 40m ./internal/e2e/...
 	$(DEVCLUSTER) go test -vet=off -count=1 -timeout 15m -run TestRealNode ./e2e
 	$(DEVCLUSTER) go test -vet=off -count=1 ./cluster ./network
+	$(MAKE) cosigncheck
 	$(MAKE) demo
 
 # Not of scripts/devcluster: vet takes apart all of Kubernetes for it, more than six minutes with an empty cache.

@@ -41,15 +41,12 @@ func farm(ctx context.Context, environ []string, c command.FarmConfig, ready fun
 		return fmt.Errorf("find the home folder: %w", err)
 	}
 	targets := c.Targets
-	if targets != "" {
-		if targets, err = filepath.Abs(targets); err != nil {
-			return fmt.Errorf("targets: %w", err)
+	for _, file := range []*string{&targets, &c.Advisories, &c.SigningKey, &c.SigningPassword} {
+		if *file == "" {
+			continue
 		}
-	}
-	advisories := c.Advisories
-	if advisories != "" {
-		if advisories, err = filepath.Abs(advisories); err != nil {
-			return fmt.Errorf("advisories: %w", err)
+		if *file, err = filepath.Abs(*file); err != nil {
+			return fmt.Errorf("find %s: %w", *file, err)
 		}
 	}
 	tools := filepath.Join(home, ".cache", "slipway", "bin")
@@ -65,7 +62,7 @@ func farm(ctx context.Context, environ []string, c command.FarmConfig, ready fun
 		return err
 	}
 	return devfarm.Run(ctx, devfarm.Config{
-		State: c.State, Tools: tools, Targets: targets, Advisories: advisories, Clusters: clusters,
+		State: c.State, Tools: tools, Targets: targets, Advisories: c.Advisories, SigningKey: c.SigningKey, SigningPassword: c.SigningPassword, Clusters: clusters,
 		Ports: devfarm.DefaultPorts(), RegistryHosts: c.RegistryListen, OTLP: c.Traces,
 		// Whoever can start a farm here can read these folders anyway.
 		LocalPaths: []string{"/"},

@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/session"
 	"github.com/slipway-build/slipway/coordinator/trace"
@@ -163,7 +164,7 @@ func (noEffects) Judge(context.Context, string, findings.Input) (plan.FindingsSu
 	return plan.FindingsSummary{}, "", errors.ErrUnsupported
 }
 
-func (noEffects) Sign(context.Context, string, string, string) (string, string, error) {
+func (noEffects) Sign(context.Context, string, plan.Result) (string, string, error) {
 	return "", "", errors.ErrUnsupported
 }
 

@@ -13,10 +13,11 @@ import (
 
 func (s *runs) Retry(ctx context.Context, req *pb.RetryRequest) (*pb.RetryResponse, error) {
 	var old *run.Run
+	var refuse error
 	var out *pb.RetryResponse
 	err := s.cfg.find(ctx, req.GetRun(), func(_ *partition.Tx, r *run.Run) error {
-		old = r
-		return submit.Retryable(r) // one that has ended does not change
+		old, refuse = r, submit.Retryable(r) // one that has ended does not change
+		return nil
 	}, func(ctx context.Context, c *grpc.ClientConn, id string) (err error) {
 		out, err = pb.NewRunServiceClient(c).Retry(ctx, &pb.RetryRequest{Run: id, IdempotencyKey: req.GetIdempotencyKey()})
 		return err //nolint:wrapcheck // the owner's answer, as it is
@@ -24,7 +25,7 @@ func (s *runs) Retry(ctx context.Context, req *pb.RetryRequest) (*pb.RetryRespon
 	if err != nil || out != nil {
 		return out, err
 	}
-	id, replayed, err := s.cfg.Submitter.Retry(ctx, old, req.GetIdempotencyKey(), caller(ctx))
+	id, replayed, err := s.cfg.Submitter.Retry(ctx, old, refuse, req.GetIdempotencyKey(), caller(ctx))
 	if err != nil {
 		return nil, toStatus(err)
 	}

@@ -94,6 +94,19 @@ type Signing struct {
 	Password     string
 }
 
+// Read reads the files of a key and of its password; empty: there is none.
+func (s *Signing) Read(key, password string) error {
+	s.KeyFile, s.PasswordFile = key, password
+	files := daemon.FilesOf("")
+	s.read(files)
+	return files.Err()
+}
+
+func (s *Signing) read(files *daemon.Files) {
+	s.Key = files.Read("signing.key_file", s.KeyFile)
+	s.Password = files.Secret("signing.password_file", s.PasswordFile)
+}
+
 // Kubernetes is a cluster.
 type Kubernetes struct {
 	Kubeconfig string `yaml:"kubeconfig"`
@@ -158,8 +171,7 @@ func Load(path string) (Config, error) {
 		c.Webhooks[i].Check.Token = files.Secret(fmt.Sprintf("webhooks[%d].check.token_file", i), c.Webhooks[i].Check.TokenFile)
 	}
 	c.Peers.CA = files.Read("peers.ca_file", c.Peers.CAFile)
-	c.Signing.Key = files.Read("signing.key_file", c.Signing.KeyFile)
-	c.Signing.Password = files.Secret("signing.password_file", c.Signing.PasswordFile)
+	c.Signing.read(files)
 	if err := files.Err(); err != nil {
 		return Config{}, err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -146,9 +145,8 @@ func (b *board) tokens() []string {
 
 // effects are the mirror and the blobs. fail breaks the next pin.
 type effects struct {
-	mu       sync.Mutex
-	fail     bool
-	together chan struct{} // closed: those that are large end
+	mu   sync.Mutex
+	fail bool
 }
 
 func (e *effects) Pin(context.Context, string, string, string) error {
@@ -168,21 +166,14 @@ func (e *effects) PutBlob(_ context.Context, _ string, data []byte) (string, err
 // Judge blocks where the first report says so.
 func (e *effects) Judge(_ context.Context, _ string, in findings.Input) (plan.FindingsSummary, string, error) {
 	sum := plan.FindingsSummary{First: in.Base == "", Report: plan.Sum([]byte(fmt.Sprint(in.Scans)))}
-	switch {
-	case len(in.Scans) == 0:
-	case in.Scans[0].Report == "blocks":
+	if len(in.Scans) > 0 && in.Scans[0].Report == "blocks" {
 		sum.Fresh, sum.Blocking = 1, 1
-	case in.Scans[0].Report == "large":
-		<-e.together
-		for range plan.MaxFindings {
-			sum.Worst = append(sum.Worst, plan.Finding{Scan: "secrets", Rule: "r", Severity: "low", Path: strings.Repeat("p", 900), Message: strings.Repeat("m", 500)})
-		}
 	}
 	return sum, fmt.Sprintf("%d scans, compared with %q", len(in.Scans), in.Base), nil
 }
 
-func (e *effects) Sign(_ context.Context, _, image, sbom string) (string, string, error) {
-	return "a key", image + " " + sbom, nil
+func (e *effects) Sign(_ context.Context, _ string, built plan.Result) (string, string, error) {
+	return "a key", built.Image + " " + built.SBOM, nil
 }
 
 func (e *effects) broken(yes bool) {

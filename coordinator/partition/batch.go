@@ -89,7 +89,7 @@ func weight(e run.Event) int {
 }
 
 func weightOf(r plan.Result) int {
-	n := len(r.Image) + len(r.Manifests) + len(r.Release) + len(r.SBOM) + len(r.Key)
+	n := len(r.Image) + len(r.Manifests) + len(r.Release) + len(r.Index) + len(r.SBOM) + len(r.Key)
 	if r.Scan != nil {
 		n += 32 + len(r.Scan.Tool) + len(r.Scan.Report)
 	}
@@ -130,7 +130,7 @@ func fit(rep run.Report) run.Report {
 		rep.Result.Tests = &without
 	}
 	if weightOf(rep.Result) > maxEvent/2 {
-		r := plan.Result{Image: rep.Result.Image, Manifests: rep.Result.Manifests, Release: rep.Result.Release, SBOM: rep.Result.SBOM, Scan: rep.Result.Scan}
+		r := plan.Result{Image: rep.Result.Image, Manifests: rep.Result.Manifests, Release: rep.Result.Release, Index: rep.Result.Index, SBOM: rep.Result.SBOM, Scan: rep.Result.Scan}
 		if t := rep.Result.Tests; t != nil {
 			counts := *t
 			counts.Failures, counts.Items = nil, nil

@@ -22,7 +22,10 @@ import (
 	"github.com/slipway-build/slipway/coordinator/snapshot/snapshottest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The clock of an embedded NATS server outlives it for a moment.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
+}
 
 const ttl = 10 * time.Second
 
@@ -95,7 +98,7 @@ func newFarm(t tb, js jetstream.JetStream, number int) *farm {
 	t.Helper()
 	f := &farm{
 		t: t, number: number, js: &wires{JetStream: js}, clock: &clock{now: time.Unix(1_000_000, 0).UTC()}, plans: map[string]*plan.Plan{},
-		effects: &effects{together: make(chan struct{})}, blobs: &snapshottest.Blobs{}, shown: &shown{tasks: map[string]run.TaskState{}, runs: map[string]run.State{}},
+		effects: &effects{}, blobs: &snapshottest.Blobs{}, shown: &shown{tasks: map[string]run.TaskState{}, runs: map[string]run.State{}},
 	}
 	f.owner = f.start()
 	return f

@@ -1,12 +1,16 @@
 package partition_test
 
 import (
+	"strings"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/plan/plantest"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/wire"
 )
 
 // scanned carries out the scan of the service of a run, which leaves a report.
@@ -100,28 +104,25 @@ func TestFindingsAreComparedWithTheLastRunThatSucceeded(t *testing.T) {
 	}
 }
 
-// TestManyFindingsFitIntoRecords: however many services are judged in one moment, no record is larger than it may be.
-func TestManyFindingsFitIntoRecords(t *testing.T) {
-	f := open(t)
-	var held []partition.Work
-	for range 60 {
-		id := f.submit(plantest.Scanned(plantest.Shop("shop", 1, 0, nil)))
-		held = append(held, f.hold(id, "scan/s0/secrets"))
+// TestFindingsAreWeighed: what a record has room for is decided by weights, which must not be less than what is written.
+func TestFindingsAreWeighed(t *testing.T) {
+	sum := &plan.FindingsSummary{Fresh: 50, Report: plan.Sum(nil)}
+	for range plan.MaxFindings {
+		sum.Worst = append(sum.Worst, plan.Finding{Scan: "secrets", Rule: "private-key", Severity: "critical", Path: "services/api/key.pem", Line: 7, Message: strings.Repeat("m", 300), Fingerprint: strings.Repeat("0", 32), Blocking: true})
 	}
-	f.must(func(tx *partition.Tx) error {
-		for _, w := range held {
-			rep := run.Report{Attempt: run.Attempt{Outcome: run.OutcomeSucceeded}, Result: plan.Result{Scan: &plan.ScanSummary{Report: "large"}}}
-			if err := tx.Complete(w.Ref, rep); err != nil {
-				return err
-			}
+	digest := plan.Sum([]byte("x"))
+	for name, res := range map[string]plan.Result{
+		"findings": {Findings: sum},
+		"a scan":   {Scan: &plan.ScanSummary{Tool: "slipway-secrets", Report: digest, Critical: 1000, High: 1000, Medium: 1000, Low: 1000}},
+		"a build":  {Image: "r/shop/api@" + digest, Index: "r/shop/api@" + digest, SBOM: digest, Key: "abcd1234"},
+	} {
+		e := run.TaskFinished{Run: "shop-1", Task: "findings/api", State: run.TaskSucceeded, Result: res, Digest: digest}
+		m, err := wire.NewCodec().Event(e)
+		if err != nil {
+			t.Fatal(err)
 		}
-		close(f.effects.together)
-		return nil
-	})
-	f.eventually("all is judged", func() bool { return f.ended() || f.idle() })
-	for _, w := range held {
-		if v := f.verdict(w.Run); v.State != run.TaskSucceeded || len(v.Result.Findings.Worst) != plan.MaxFindings {
-			t.Fatalf("%s: %s, %d named", w.Run, v.State, len(v.Result.Findings.Worst))
+		if size := proto.Size(m); partition.Weight(e) < size {
+			t.Errorf("%s: %d bytes are taken for %d", name, size, partition.Weight(e))
 		}
 	}
 }

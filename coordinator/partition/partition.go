@@ -98,9 +98,9 @@ type Effects interface {
 	PutBlob(ctx context.Context, run string, data []byte) (digest string, err error)
 	// Judge says what is to be said about what scans found, for the run.
 	Judge(ctx context.Context, run string, in findings.Input) (sum plan.FindingsSummary, message string, err error)
-	// Sign signs an image, and what is known about it; sbom is the digest of a blob, or empty. It
-	// answers which key did.
-	Sign(ctx context.Context, run, image, sbom string) (key, message string, err error)
+	// Sign signs the image that a build left, for the run, with what is known about it. It answers which
+	// key did.
+	Sign(ctx context.Context, run string, built plan.Result) (key, message string, err error)
 }
 
 // Listener is shown what was committed. It is called from the partition's goroutine with

@@ -240,7 +240,7 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 			built = b.Result
 		}
 		o.effect(r, t, func(ctx context.Context) (plan.Result, string, error) {
-			key, message, err := o.cfg.Effects.Sign(ctx, r.ID, built.Image, built.SBOM)
+			key, message, err := o.cfg.Effects.Sign(ctx, r.ID, built)
 			return plan.Result{Image: built.Image, Key: key}, message, err
 		})
 	case plan.KindWave, plan.KindVerified:

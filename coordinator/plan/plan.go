@@ -294,6 +294,7 @@ type Reuse struct {
 // large things are blobs named by digest.
 type Result struct {
 	Image     string       `json:"image,omitempty"`     // build: "<registry>/<service>@sha256:…"; render: the image that the manifests carry; sign: the one that is signed
+	Index     string       `json:"index,omitempty"`     // build: of what BuildKit pushed, the image and its provenance: "<registry>/<service>@sha256:…"
 	SBOM      string       `json:"sbom,omitempty"`      // build: digest of the blob with its packages: SPDX
 	Key       string       `json:"key,omitempty"`       // sign: by which key
 	Manifests string       `json:"manifests,omitempty"` // render: digest of the blob with the rendered manifests

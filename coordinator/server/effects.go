@@ -54,8 +54,8 @@ func (r reports) Get(ctx context.Context, digest string) ([]byte, error) {
 	return data, err
 }
 
-func (e effects) Sign(ctx context.Context, _, image, sbom string) (key, message string, err error) {
-	return e.signer.sign(ctx, image, sbom)
+func (e effects) Sign(ctx context.Context, _ string, built plan.Result) (key, message string, err error) {
+	return e.signer.sign(ctx, built.Image, built.Index, built.SBOM)
 }
 
 // advisoriesOf a folder; nil: there is none.

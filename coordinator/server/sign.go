@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
 	"github.com/slipway-build/slipway/coordinator/config"
@@ -44,8 +47,8 @@ func (s *signer) id() string {
 	return s.key.ID()
 }
 
-// sign signs an image, its provenance, and the SBOM of a digest, if there is one.
-func (s *signer) sign(ctx context.Context, image, sbom string) (key, message string, err error) {
+// sign signs an image, the provenance in an index, and the SBOM of a digest, as far as there are any.
+func (s *signer) sign(ctx context.Context, image, index, sbom string) (key, message string, err error) {
 	if s == nil {
 		return "", "", errors.New("this coordinator has no signing.key_file, and the one that planned the run had: give all coordinators the same key")
 	}
@@ -53,9 +56,13 @@ func (s *signer) sign(ctx context.Context, image, sbom string) (key, message str
 		return "", "", errors.New("the build left no image that could be signed")
 	}
 	said, err := backoff.Retry(ctx, func() (string, error) {
-		said, err := s.once(ctx, image, sbom)
-		if errors.Is(err, cosign.ErrNotFound) || errors.Is(err, artifact.ErrNotFound) || errors.Is(err, artifact.ErrCorrupt) {
-			err = backoff.Permanent(err)
+		said, err := s.once(ctx, image, index, sbom)
+		var answer *transport.Error
+		switch {
+		case errors.As(err, &answer) && slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden}, answer.StatusCode):
+			return "", backoff.Permanent(fmt.Errorf("%w; registry_auth of the coordinator must allow it to push there", err))
+		case errors.Is(err, cosign.ErrNotFound), errors.Is(err, artifact.ErrNotFound), errors.Is(err, artifact.ErrCorrupt):
+			return "", backoff.Permanent(err)
 		}
 		return said, err
 	}, backoff.WithMaxElapsedTime(signPatience))
@@ -65,14 +72,18 @@ func (s *signer) sign(ctx context.Context, image, sbom string) (key, message str
 	return s.key.ID(), said, nil
 }
 
-func (s *signer) once(ctx context.Context, image, sbom string) (message string, err error) {
+func (s *signer) once(ctx context.Context, image, index, sbom string) (message string, err error) {
 	message = "signed with key " + s.key.ID()
-	attestations, err := cosign.Provenance(ctx, image, s.o)
-	if err != nil {
-		return "", err
-	}
-	if len(attestations) > 0 {
-		message += ", with its provenance"
+	var attestations []cosign.Attestation
+	if index != "" {
+		a, ok, err := cosign.Provenance(ctx, index, s.o)
+		if err != nil {
+			return "", err
+		}
+		if ok {
+			attestations = append(attestations, a)
+			message += ", with its provenance"
+		}
 	}
 	if sbom != "" {
 		data, err := s.blobs.Get(ctx, sbom)

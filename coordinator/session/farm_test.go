@@ -32,7 +32,10 @@ import (
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The clock of an embedded NATS server outlives it for a moment.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
+}
 
 const (
 	// patience bounds every wait of these tests; nothing waits that long.
@@ -129,7 +132,7 @@ func (effects) Judge(context.Context, string, findings.Input) (plan.FindingsSumm
 	return plan.FindingsSummary{}, "", errors.ErrUnsupported
 }
 
-func (effects) Sign(context.Context, string, string, string) (string, string, error) {
+func (effects) Sign(context.Context, string, plan.Result) (string, string, error) {
 	return "", "", errors.ErrUnsupported
 }
 

@@ -31,18 +31,21 @@ func Retryable(old *run.Run) error {
 	return nil
 }
 
-// Retry accepts a new run of the plan of one that is Retryable, in which what was built,
-// tested and rendered is reused. The plan is the old one: what it may do, for whom and at
-// which targets was decided with it. replayed: the key began it before.
-func (s *Submitter) Retry(ctx context.Context, old *run.Run, key, by string) (id string, replayed bool, err error) {
+// Retry accepts a new run of the plan of one, in which what was built, tested and rendered
+// is reused. refuse is what Retryable says of the old one. The plan is the old one's: what it
+// may do, for whom and at which targets was decided with it. replayed: the key began it before.
+func (s *Submitter) Retry(ctx context.Context, old *run.Run, refuse error, key, by string) (id string, replayed bool, err error) {
 	home, err := s.cfg.Home(ctx, old.Project)
 	if err != nil {
 		return "", false, err
 	}
 	request := fmt.Sprintf("retry %q by %q", old.ID, by)
 	id, err = home.Replayed(ctx, old.Project, key, request)
-	if !errors.Is(err, partition.ErrNotFound) {
+	switch {
+	case !errors.Is(err, partition.ErrNotFound):
 		return id, err == nil, err
+	case refuse != nil:
+		return "", false, refuse
 	}
 	p, err := s.again(ctx, home, old)
 	if err != nil {

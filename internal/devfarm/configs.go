@@ -21,7 +21,11 @@ import (
 const RedisFile = "redis.addr"
 
 func (p *parts) coordinator() (coordinatorconfig.Config, error) {
-	auth, err := p.secrets.DockerConfig(p.registry, engines.RegistryPull)
+	role := engines.RegistryPull
+	if p.cfg.SigningKey != "" { // signatures are beside images
+		role = engines.RegistryPush
+	}
+	auth, err := p.secrets.DockerConfig(p.registry, role)
 	if err != nil {
 		return coordinatorconfig.Config{}, err
 	}
@@ -43,6 +47,9 @@ func (p *parts) coordinator() (coordinatorconfig.Config, error) {
 			{Name: "worker", Hash: hash(engines.WorkerToken), Role: "worker"},
 			{Name: "deployer", Hash: hash(engines.DeployerToken), Role: "worker"},
 		},
+	}
+	if err := c.Signing.Read(p.cfg.SigningKey, p.cfg.SigningPassword); err != nil {
+		return coordinatorconfig.Config{}, err
 	}
 	c.BaseImages.Resolve = true
 	for _, r := range engines.BuildKitRegistries(p.registry) {

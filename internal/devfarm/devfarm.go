@@ -38,6 +38,9 @@ type Config struct {
 	Targets string
 	// Advisories is a folder with what is known of vulnerable packages; empty: none are scanned.
 	Advisories string
+	// SigningKey and SigningPassword are files: a private key that images are signed with, and its
+	// password; empty: nothing is signed, and the key is not encrypted.
+	SigningKey, SigningPassword string
 	// Clusters by their name in targets.yaml.
 	Clusters map[string]Cluster
 	// Ports of the listeners, all on loopback.

@@ -23,11 +23,13 @@ type Farm func(ctx context.Context, c FarmConfig, ready func()) error
 
 // FarmConfig is what `slipway up` was asked for.
 type FarmConfig struct {
-	State      string
-	Advisories string            // folder; empty: no packages are scanned
-	Targets    string            // path of targets.yaml; empty: nothing is rolled out
-	Kubeconfig string            // paths, as in KUBECONFIG; empty: the user's own
-	Contexts   map[string]string // cluster of targets.yaml → context of the kubeconfig
+	State           string
+	SigningKey      string            // file; empty: nothing is signed
+	SigningPassword string            // file with its password; empty: it is not encrypted
+	Advisories      string            // folder; empty: no packages are scanned
+	Targets         string            // path of targets.yaml; empty: nothing is rolled out
+	Kubeconfig      string            // paths, as in KUBECONFIG; empty: the user's own
+	Contexts        map[string]string // cluster of targets.yaml → context of the kubeconfig
 	// DevClusters: each cluster of targets.yaml is a development cluster on this machine,
 	// which lives as long as the farm.
 	DevClusters bool
@@ -65,6 +67,8 @@ with -d it returns when the farm serves, and slipway down stops it.`,
 	}
 	c.Flags().StringVar(&conf.Targets, "targets", "", "the platform team's targets.yaml (default: nothing is rolled out)")
 	c.Flags().StringVar(&conf.Advisories, "advisories", "", "folder with what is known of vulnerable packages, in the OSV format (default: no packages are scanned)")
+	c.Flags().StringVar(&conf.SigningKey, "signing-key", "", "file with a private key, as of cosign generate-key-pair, that images are signed with (default: none are)")
+	c.Flags().StringVar(&conf.SigningPassword, "signing-password", "", "file with the password of the signing key, if it is encrypted")
 	c.Flags().StringVar(&conf.Kubeconfig, "kubeconfig", "", "kubeconfig files with the contexts of the clusters, separated by colons (default: KUBECONFIG or ~/.kube/config)")
 	c.Flags().StringArrayVar(&conf.RegistryListen, "registry-listen", nil, "HOST:PORT: serve the registry there too, with TLS, for nodes of clusters on this machine; may be repeated")
 	c.Flags().StringArrayVar(&contexts, "context", nil, "CLUSTER=CONTEXT: which context is a cluster of targets.yaml (default: the one of the same name); may be repeated")
@@ -88,7 +92,7 @@ with -d it returns when the farm serves, and slipway down stops it.`,
 		if conf.DevClusters && (len(contexts) > 0 || conf.Kubeconfig != "") {
 			return usage("--dev-clusters makes the clusters itself: leave out --context and --kubeconfig")
 		}
-		for _, file := range append(filepath.SplitList(conf.Kubeconfig), conf.Targets, conf.Advisories) {
+		for _, file := range append(filepath.SplitList(conf.Kubeconfig), conf.Targets, conf.Advisories, conf.SigningKey, conf.SigningPassword) {
 			if file == "" {
 				continue
 			}
@@ -171,7 +175,7 @@ func (a *app) background(ctx context.Context, conf FarmConfig) error {
 	}
 	defer out.Close() // the child has its own
 	args := []string{"up", "--state", conf.State, "--log-level", conf.LogLevel, "--log-format", conf.LogFormat}
-	for flag, value := range map[string]string{"--targets": conf.Targets, "--advisories": conf.Advisories, "--kubeconfig": conf.Kubeconfig, "--traces": conf.Traces} {
+	for flag, value := range map[string]string{"--targets": conf.Targets, "--advisories": conf.Advisories, "--signing-key": conf.SigningKey, "--signing-password": conf.SigningPassword, "--kubeconfig": conf.Kubeconfig, "--traces": conf.Traces} {
 		if value != "" {
 			args = append(args, flag, value)
 		}

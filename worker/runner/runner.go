@@ -214,6 +214,7 @@ const (
 type Result struct {
 	Image     string              // "<repository>@sha256:…"
 	Manifests string              // digest of the blob
+	Index     string              // "<repository>@sha256:…" of what was pushed, the image and its provenance
 	SBOM      string              // digest of the blob: SPDX
 	Tests     *testreport.Summary // counts
 	Items     []split.Item        // of a shard that was given them: what each took

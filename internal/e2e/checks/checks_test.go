@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/slipway-build/slipway/internal/devfarm"
 	"github.com/slipway-build/slipway/internal/devfarm/devfarmtest"
@@ -156,8 +158,8 @@ func TestWhatIsPlantedIsFound(t *testing.T) {
 		t.Errorf("%s, %d known, (-want +got):\n%s\n%v", second.GetState(), known, d, tasks(second))
 	}
 	for _, task := range second.GetTasks() {
-		if strings.Contains(task.String(), token) {
-			t.Errorf("%s shows the secret: %v", task.GetId(), task)
+		if shown := task.String() + logs(t, farm, second.GetId(), task) + documents(t, farm, second.GetId(), task); strings.Contains(shown, token) {
+			t.Errorf("%s shows the secret: %s", task.GetId(), shown)
 		}
 	}
 
@@ -178,6 +180,43 @@ func TestWhatIsPlantedIsFound(t *testing.T) {
 	if !slices.Contains(list, "high api/go.mod:5 packages/GO-2026-0001 blocks") || over.GetState() != pb.RunState_RUN_STATE_FAILED {
 		t.Errorf("the day after: %s, %v", over.GetState(), list)
 	}
+}
+
+// logs are what a task wrote.
+func logs(t *testing.T, farm *devfarmtest.Farm, run string, task *pb.Task) string {
+	t.Helper()
+	if len(task.GetAttempts()) == 0 {
+		return ""
+	}
+	stream, err := pb.NewLogServiceClient(farm.Conn).Tail(t.Context(), &pb.TailRequest{Run: run, Task: task.GetId()})
+	var b strings.Builder
+	for err == nil {
+		var m *pb.TailResponse
+		if m, err = stream.Recv(); err == nil {
+			b.Write(m.GetData())
+		}
+	}
+	if !errors.Is(err, io.EOF) || b.Len() == 0 && strings.HasPrefix(task.GetId(), "scan/") {
+		t.Errorf("logs of %s: %d bytes, %v", task.GetId(), b.Len(), err)
+	}
+	return b.String()
+}
+
+// documents are what a task left.
+func documents(t *testing.T, farm *devfarmtest.Farm, run string, task *pb.Task) string {
+	t.Helper()
+	stream, err := farm.Runs.Download(t.Context(), &pb.DownloadRequest{Run: run, Task: task.GetId()})
+	var b strings.Builder
+	for err == nil {
+		var m *pb.DownloadResponse
+		if m, err = stream.Recv(); err == nil {
+			b.Write(m.GetData())
+		}
+	}
+	if status.Code(err) != codes.NotFound && !errors.Is(err, io.EOF) {
+		t.Errorf("the document of %s: %v", task.GetId(), err)
+	}
+	return b.String()
 }
 
 func tasks(r *pb.Run) string {

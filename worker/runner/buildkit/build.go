@@ -75,11 +75,11 @@ func (b *Builder) Run(ctx context.Context, t runner.Task, r runner.Report) runne
 	if err != nil {
 		return runner.Err("the image was pushed to %s, but its digest could not be read back: %v", work.Push, err)
 	}
-	o.Result.Image = work.Push + "@" + d.image
+	o.Result.Image, o.Result.Index = work.Push+"@"+d.image, work.Push+"@"+d.pushed
 	o.Message = "pushed " + o.Result.Image
 	o.Steps = append(o.Steps, runner.Step{
 		Name: "read image digest", Kind: "push", Started: begin, Finished: time.Now(),
-		Attributes: map[string]string{"image": o.Result.Image, "index": work.Push + "@" + d.pushed},
+		Attributes: map[string]string{"image": o.Result.Image, "index": o.Result.Index},
 	})
 	return o
 }

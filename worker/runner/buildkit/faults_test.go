@@ -189,6 +189,7 @@ type broken struct {
 	*buildkittest.Farm
 	front   *front
 	builder runner.Runner
+	copies  bool // builds have no command of the user's
 }
 
 func (b *broken) signal(s syscall.Signal) {
@@ -229,7 +230,11 @@ func (b *broken) mend(t *testing.T) {
 
 func (b *broken) build(t *testing.T, name string, r runner.Report) runner.Outcome {
 	t.Helper()
-	work := task(t, buildkittest.Base+"COPY services/api/main.txt /main.txt\nRUN echo "+name+" >/made && head -c 3000000 /dev/urandom >/large\n", func(w *runner.Build) {
+	steps := "ENV CASE=" + name + "\nCOPY services/api/main.txt /main.txt\nCOPY busybox /" + name + "\n"
+	if !b.copies {
+		steps += "RUN echo " + name + " >/made && head -c 3000000 /dev/urandom >/large\n"
+	}
+	work := task(t, buildkittest.Base+steps, func(w *runner.Build) {
 		w.Push, w.Provenance = b.front.host+"/shop/api", true
 	})
 	work.Timeout = 2 * time.Minute // which no case may need
@@ -254,14 +259,19 @@ func TestR10Short(t *testing.T) {
 	}{
 		{"killed", signal(syscall.SIGKILL), nil, []string{"load build definition", "load build context", "COPY services", "RUN echo", "exporting to image", "HEAD blob", "POST blob", "PUT blob", "PUT manifest"}},
 		{"hung", signal(syscall.SIGSTOP), nil, []string{"load build context", "RUN echo", "exporting to image", "POST blob", "PUT manifest"}},
-		{"full", (*broken).fill, nil, []string{"load build definition", "load build context", "COPY services", "RUN echo", "exporting to image", "POST blob", "PUT manifest"}},
+		// A command that finds no room says so itself, and is believed: here are none.
+		{"full", (*broken).fill, nil, []string{"the beginning", "load build context", "exporting to image", "POST blob", "PUT manifest"}},
 		{"registry answers 502", nil, answers, []string{"HEAD blob", "POST blob", "PUT blob", "PUT manifest"}},
 		{"registry cuts the connection", nil, cuts, []string{"HEAD blob", "POST blob", "PUT blob", "PUT manifest"}},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
 			t.Parallel() // most of it is waiting
-			b := &broken{Farm: buildkittest.StartIn(t, runnertest.SmallDisk(t, 512<<20)), front: newFront(t)}
+			b := &broken{Farm: buildkittest.StartIn(t, runnertest.SmallDisk(t, 512<<20)), front: newFront(t), copies: c.fault == "full"}
 			b.builder = runner.Decorate(buildkit.NewBuilder(b.Dial(t, buildkit.Config{Patience: 3 * time.Second})), runner.Timeout())
+			if warm := b.build(t, "warm", &runnertest.Recorder{}); warm.Kind != runner.Succeeded {
+				t.Fatalf("before anything breaks: %s", warm.Message)
+			}
+			errored := false
 			for i, stage := range c.stages {
 				rec := &runnertest.Recorder{}
 				var report runner.Report = rec
@@ -270,7 +280,10 @@ func TestR10Short(t *testing.T) {
 						c.daemon(b)
 					}
 				})
-				if strings.Contains("HEAD POST PUT", strings.Fields(stage)[0]) {
+				if stage == "the beginning" {
+					once()
+				}
+				if slices.Contains([]string{http.MethodHead, http.MethodPost, http.MethodPut}, strings.Fields(stage)[0]) {
 					b.front.breaks(stage, func(w http.ResponseWriter, r *http.Request) bool {
 						once()
 						return c.front != nil && c.front(w, r)
@@ -278,7 +291,11 @@ func TestR10Short(t *testing.T) {
 				} else {
 					report = trigger{rec, stage, once}
 				}
-				b.judge(t, fmt.Sprintf("%s at %q", c.fault, stage), fmt.Sprint("case", i), report, c.fault == "hung")
+				broke := b.judge(t, fmt.Sprintf("%s at %q", c.fault, stage), fmt.Sprint("case", i), report, c.fault == "hung")
+				errored = errored || broke
+			}
+			if !errored {
+				t.Error("nothing broke")
 			}
 			if len(b.front.made) < len(c.stages) {
 				t.Errorf("%d manifests of %d builds were taken", len(b.front.made), len(c.stages))
@@ -291,8 +308,9 @@ func TestR10Short(t *testing.T) {
 	}
 }
 
-// judge says what must come of a build while something breaks, and of the same one afterwards.
-func (b *broken) judge(t *testing.T, what, id string, report runner.Report, hung bool) {
+// judge says what must come of a build while something breaks, and of the same one afterwards. It answers whether
+// the first was errored.
+func (b *broken) judge(t *testing.T, what, id string, report runner.Report, hung bool) bool {
 	t.Helper()
 	o := b.build(t, id, report)
 	b.mend(t)
@@ -315,6 +333,7 @@ func (b *broken) judge(t *testing.T, what, id string, report runner.Report, hung
 	}
 	b.front.whole(t)
 	t.Logf("%s: %s: %.150s", what, o.Kind, strings.ReplaceAll(o.Message, "\n", " "))
+	return o.Kind == runner.Errored
 }
 
 // halfAnImage is what is said of an image whose layer was never pushed.
@@ -332,7 +351,7 @@ func halfAnImage(f *front) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
-	res, err := http.DefaultClient.Do(req)
+	res, err := new(http.Client).Do(req)
 	if err != nil {
 		return err
 	}

@@ -750,7 +750,7 @@ func (x *DownloadRequest) GetTask() string {
 type DownloadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the first answer alone: its digest, "sha256:…", its size in bytes, and what it is:
-	// application/spdx+json, application/sarif+json, application/yaml or application/json.
+	// application/spdx+json, application/sarif+json or application/json.
 	Digest        string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
 	Size          int64  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	MediaType     string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
@@ -2766,7 +2766,9 @@ type Result struct {
 	// Digest of the blob with the packages of an image: SPDX 2.3.
 	Sbom string `protobuf:"bytes,9,opt,name=sbom,proto3" json:"sbom,omitempty"`
 	// Of a task that signs: which key did, by the beginning of the hash of its public part.
-	Key           string `protobuf:"bytes,10,opt,name=key,proto3" json:"key,omitempty"`
+	Key string `protobuf:"bytes,10,opt,name=key,proto3" json:"key,omitempty"`
+	// Of a build: what was pushed, the image and its provenance: "<registry>/<repository>@sha256:…".
+	Index         string `protobuf:"bytes,11,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2867,6 +2869,13 @@ func (x *Result) GetSbom() string {
 func (x *Result) GetKey() string {
 	if x != nil {
 		return x.Key
+	}
+	return ""
+}
+
+func (x *Result) GetIndex() string {
+	if x != nil {
+		return x.Index
 	}
 	return ""
 }
@@ -4155,7 +4164,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x18\n" +
 	"\acurrent\x18\a \x01(\x03R\acurrent\x12\x14\n" +
 	"\x05total\x18\b \x01(\x03R\x05total\x12\x16\n" +
-	"\x06detail\x18\t \x01(\tR\x06detail\"\xe5\x02\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\"\xfb\x02\n" +
 	"\x06Result\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
@@ -4167,7 +4176,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\bfindings\x18\b \x01(\v2\x1b.slipway.v1.FindingsSummaryR\bfindings\x12\x12\n" +
 	"\x04sbom\x18\t \x01(\tR\x04sbom\x12\x10\n" +
 	"\x03key\x18\n" +
-	" \x01(\tR\x03key\"\x93\x01\n" +
+	" \x01(\tR\x03key\x12\x14\n" +
+	"\x05index\x18\v \x01(\tR\x05index\"\x93\x01\n" +
 	"\vScanSummary\x12\x12\n" +
 	"\x04tool\x18\x01 \x01(\tR\x04tool\x12\x16\n" +
 	"\x06report\x18\x02 \x01(\tR\x06report\x12\x1a\n" +

@@ -82,8 +82,8 @@ type RunServiceClient interface {
 	// service whose scans have not been judged is not in it. NOT_FOUND: there is no such run, or it
 	// has no such service.
 	Findings(ctx context.Context, in *FindingsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FindingsResponse], error)
-	// Download answers a document that a task of a run left: an SBOM, the report of a scan, rendered
-	// manifests, what a release holds. NOT_FOUND: there is no such run or task, or it left none, or
+	// Download answers a document that a task of a run left: an SBOM, the report of a scan, the
+	// findings of a service, what a release holds. NOT_FOUND: there is no such run or task, or it left none, or
 	// it is not kept any more.
 	Download(ctx context.Context, in *DownloadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadResponse], error)
 	// Explain says of each task of a run that waits what it waits for: the one reason that
@@ -286,8 +286,8 @@ type RunServiceServer interface {
 	// service whose scans have not been judged is not in it. NOT_FOUND: there is no such run, or it
 	// has no such service.
 	Findings(*FindingsRequest, grpc.ServerStreamingServer[FindingsResponse]) error
-	// Download answers a document that a task of a run left: an SBOM, the report of a scan, rendered
-	// manifests, what a release holds. NOT_FOUND: there is no such run or task, or it left none, or
+	// Download answers a document that a task of a run left: an SBOM, the report of a scan, the
+	// findings of a service, what a release holds. NOT_FOUND: there is no such run or task, or it left none, or
 	// it is not kept any more.
 	Download(*DownloadRequest, grpc.ServerStreamingServer[DownloadResponse]) error
 	// Explain says of each task of a run that waits what it waits for: the one reason that
