@@ -164,8 +164,8 @@ func (noEffects) Judge(context.Context, string, findings.Input) (plan.FindingsSu
 	return plan.FindingsSummary{}, "", errors.ErrUnsupported
 }
 
-func (noEffects) Sign(context.Context, string, plan.Result) (string, string, error) {
-	return "", "", errors.ErrUnsupported
+func (noEffects) Sign(context.Context, string, string, plan.Result) (string, error) {
+	return "", errors.ErrUnsupported
 }
 
 // changed sees every committed change, and says the spans that coordinator/server says.

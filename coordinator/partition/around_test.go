@@ -172,8 +172,8 @@ func (e *effects) Judge(_ context.Context, _ string, in findings.Input) (plan.Fi
 	return sum, fmt.Sprintf("%d scans, compared with %q", len(in.Scans), in.Base), nil
 }
 
-func (e *effects) Sign(_ context.Context, _ string, built plan.Result) (string, string, error) {
-	return "a key", built.Image + " " + built.SBOM, nil
+func (e *effects) Sign(_ context.Context, _, key string, built plan.Result) (string, error) {
+	return "signed " + built.Image + " with " + key, nil
 }
 
 func (e *effects) broken(yes bool) {

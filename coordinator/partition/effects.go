@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/slipway-build/slipway/coordinator/findings"
 	"github.com/slipway-build/slipway/coordinator/plan"
@@ -48,6 +50,20 @@ func (tx *Tx) endEffect(id, task string, res plan.Result, message string, err er
 	}
 	tx.o.emit(r.Complete(t, run.TaskSucceeded, message, run.ClassNone, res)...)
 	return nil
+}
+
+// signable is what a build left that may be signed: only what lies where the plan has it pushed, whatever a worker says.
+func signable(r *run.Run, t *run.Task) (plan.Result, error) {
+	b, ok := r.Find(plan.BuildID(t.Spec.Service))
+	if !ok || b.Spec.Build == nil {
+		return plan.Result{}, fmt.Errorf("the plan has no build of %s that could be signed; this is a defect: please report it", t.Spec.Service)
+	}
+	for _, ref := range []string{b.Result.Image, b.Result.Index} {
+		if ref != "" && !strings.HasPrefix(ref, b.Spec.Build.Push+"@sha256:") {
+			return plan.Result{}, fmt.Errorf("%s is said to be the image of %s, which is pushed to %s: it is not signed", ref, t.Spec.Service, b.Spec.Build.Push)
+		}
+	}
+	return b.Result, nil
 }
 
 // found is what the scans that a task judges have left. What one of them left nothing of is missing in what is judged,

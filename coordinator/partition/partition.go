@@ -98,9 +98,8 @@ type Effects interface {
 	PutBlob(ctx context.Context, run string, data []byte) (digest string, err error)
 	// Judge says what is to be said about what scans found, for the run.
 	Judge(ctx context.Context, run string, in findings.Input) (sum plan.FindingsSummary, message string, err error)
-	// Sign signs the image that a build left, for the run, with what is known about it. It answers which
-	// key did.
-	Sign(ctx context.Context, run string, built plan.Result) (key, message string, err error)
+	// Sign signs the image that a build left with a key, for the run, and what is known about it.
+	Sign(ctx context.Context, run, key string, built plan.Result) (message string, err error)
 }
 
 // Listener is shown what was committed. It is called from the partition's goroutine with

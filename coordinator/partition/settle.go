@@ -235,13 +235,14 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 			return plan.Result{Findings: &sum}, message, err
 		})
 	case plan.KindSign:
-		var built plan.Result
-		if b, ok := r.Find(plan.BuildID(t.Spec.Service)); ok {
-			built = b.Result
+		built, err := signable(r, t)
+		if err != nil {
+			o.emit(r.Complete(t, run.TaskErrored, err.Error(), run.ClassInfra, plan.Result{})...)
+			return
 		}
 		o.effect(r, t, func(ctx context.Context) (plan.Result, string, error) {
-			key, message, err := o.cfg.Effects.Sign(ctx, r.ID, built)
-			return plan.Result{Image: built.Image, Key: key}, message, err
+			message, err := o.cfg.Effects.Sign(ctx, r.ID, t.Spec.Key, built)
+			return plan.Result{Image: built.Image, Key: t.Spec.Key}, message, err
 		})
 	case plan.KindWave, plan.KindVerified:
 		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)

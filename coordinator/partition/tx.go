@@ -394,6 +394,9 @@ func (tx *Tx) Complete(ref Ref, rep run.Report) error {
 	if a.Outcome == run.OutcomeSucceeded && unlisted {
 		a.Outcome, a.Class, a.Message = run.OutcomeErrored, run.ClassInfra, "worker "+cur.Worker+" does not know lists of tests, and may have tested something else: upgrade it"
 	}
+	if b := l.t.Spec.Build; a.Outcome == run.OutcomeSucceeded && b != nil && b.SBOM && rep.Result.SBOM == "" {
+		a.Outcome, a.Class, a.Message = run.OutcomeErrored, run.ClassInfra, "worker "+cur.Worker+" does not know SBOMs, and made none: upgrade it"
+	}
 	a.Number, a.Worker, a.Fence, a.LeasedAt = cur.Number, cur.Worker, cur.Fence, cur.LeasedAt
 	if a.StartedAt.IsZero() {
 		a.StartedAt = cur.StartedAt

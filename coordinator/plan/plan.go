@@ -214,6 +214,8 @@ type Task struct {
 	RetryTimeout int `json:"retry_timeout,omitempty"` // how often an attempt that used up its time is tried again
 	RetryOOM     int `json:"retry_oom,omitempty"`     // how often one that ran out of memory is
 
+	Key string `json:"key,omitempty"` // of a task that signs: which key does
+
 	Build    *Build    `json:"build,omitempty"`
 	Test     *Test     `json:"test,omitempty"`
 	Scan     *Scan     `json:"scan,omitempty"`

@@ -119,7 +119,7 @@ func Plan(in Input) (plan.Plan, pipeline.Problems) {
 			p.scans(s)
 		}
 	}
-	if in.Key != "" && p.until >= stageRelease && !in.Untrusted && !in.Dirty {
+	if in.Key != "" && p.until >= stageRelease && !in.Untrusted && !in.Dirty && in.Onto == "" {
 		for _, s := range in.Pipeline.Services {
 			p.sign(s)
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // sign adds the task that signs the image of a service, once its tests have passed and what was found in it does not
-// say no. The runs of strangers and of working trees sign nothing, and neither does one that is not for a release.
+// say no. The runs of strangers, of pull requests and of working trees sign nothing, and neither does one that is not for a release.
 func (p *planner) sign(s *pipeline.Service) {
 	if s.Build == nil {
 		return
@@ -19,7 +19,7 @@ func (p *planner) sign(s *pipeline.Service) {
 		}
 	}
 	p.add(plan.Task{
-		ID: plan.SignID(s.Name), Kind: plan.KindSign, Service: s.Name, Needs: needs, Reason: "the image is signed with the key of the farm",
+		ID: plan.SignID(s.Name), Kind: plan.KindSign, Service: s.Name, Needs: needs, Key: p.in.Key, Reason: "the image is signed with the key of the farm",
 		Digest: affected.SignDigest(affected.SignInputs{Build: p.digests[s.Name], Key: p.in.Key}),
 	})
 }

@@ -42,6 +42,7 @@ func TestSign(t *testing.T) {
 		"tests alone": func(in *planner.Input) { in.Until = "test" },
 		"a stranger":  func(in *planner.Input) { in.Untrusted = true },
 		"uncommitted": func(in *planner.Input) { in.Dirty = true },
+		"not merged":  func(in *planner.Input) { in.Onto = "main" },
 		"no key":      func(in *planner.Input) { in.Key = "" },
 	} {
 		if task, _ := made(change); task != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/source"
 )
 
-// judges is how many services are judged at once, of all partitions of a coordinator.
+// judges is how many services are judged or signed at once, of all partitions of a coordinator.
 const judges = 3
 
 // effects are what only the coordinator does for tasks.
@@ -21,7 +21,7 @@ type effects struct {
 	mirror  *source.Mirror
 	blobs   *artifact.Store
 	signer  *signer       // nil: nothing is signed
-	judging chan struct{} // has room for those that judge at once: reports may be large
+	judging chan struct{} // has room for those that judge and sign at once: reports may be large
 }
 
 func (e effects) Pin(ctx context.Context, repository, commit, run string) error {
@@ -54,8 +54,14 @@ func (r reports) Get(ctx context.Context, digest string) ([]byte, error) {
 	return data, err
 }
 
-func (e effects) Sign(ctx context.Context, _ string, built plan.Result) (key, message string, err error) {
-	return e.signer.sign(ctx, built.Image, built.Index, built.SBOM)
+func (e effects) Sign(ctx context.Context, _, key string, built plan.Result) (message string, err error) {
+	select {
+	case e.judging <- struct{}{}: // an SBOM may be large, too
+		defer func() { <-e.judging }()
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+	return e.signer.sign(ctx, key, built)
 }
 
 // advisoriesOf a folder; nil: there is none.

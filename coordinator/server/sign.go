@@ -1,11 +1,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -14,11 +17,15 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
 	"github.com/slipway-build/slipway/coordinator/config"
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/internal/cosign"
 )
 
-// signPatience is how long a registry that does not answer is asked again.
-const signPatience = 2 * time.Minute
+// signPatience is how long a registry that does not answer is asked again, tryPatience how long each time.
+const (
+	signPatience = 2 * time.Minute
+	tryPatience  = 40 * time.Second
+)
 
 // signer signs images with the key of the farm.
 type signer struct {
@@ -47,36 +54,39 @@ func (s *signer) id() string {
 	return s.key.ID()
 }
 
-// sign signs an image, the provenance in an index, and the SBOM of a digest, as far as there are any.
-func (s *signer) sign(ctx context.Context, image, index, sbom string) (key, message string, err error) {
-	if s == nil {
-		return "", "", errors.New("this coordinator has no signing.key_file, and the one that planned the run had: give all coordinators the same key")
+// sign signs the image of a build with the key that the plan names, and the build's provenance and SBOM, as far as
+// there are any.
+func (s *signer) sign(ctx context.Context, key string, built plan.Result) (message string, err error) {
+	switch {
+	case s.id() != key:
+		return "", fmt.Errorf("the plan has the image signed with key %s, and this coordinator has %s: give all coordinators the same signing.key_file, and run the commit anew", key, cmp.Or(s.id(), "none"))
+	case built.Image == "":
+		return "", errors.New("the build left no image that could be signed")
 	}
-	if image == "" {
-		return "", "", errors.New("the build left no image that could be signed")
-	}
-	said, err := backoff.Retry(ctx, func() (string, error) {
-		said, err := s.once(ctx, image, index, sbom)
+	ctx, cancel := context.WithTimeoutCause(ctx, signPatience, errors.New("the registry did not answer in time"))
+	defer cancel()
+	return backoff.Retry(ctx, func() (string, error) {
+		try, cancel := context.WithTimeout(ctx, tryPatience)
+		defer cancel()
+		said, err := s.once(try, built)
 		var answer *transport.Error
 		switch {
+		case err == nil:
+			return said, nil
 		case errors.As(err, &answer) && slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden}, answer.StatusCode):
-			return "", backoff.Permanent(fmt.Errorf("%w; registry_auth of the coordinator must allow it to push there", err))
-		case errors.Is(err, cosign.ErrNotFound), errors.Is(err, artifact.ErrNotFound), errors.Is(err, artifact.ErrCorrupt):
-			return "", backoff.Permanent(err)
+			err = fmt.Errorf("%w; registry_auth of the coordinator must allow it to push there", err)
+		case errors.As(err, &answer) && answer.Temporary(), !errors.As(err, &answer) && try.Err() != nil, errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF):
+			return "", err // may be better the next time
 		}
-		return said, err
+		return "", backoff.Permanent(err)
 	}, backoff.WithMaxElapsedTime(signPatience))
-	if err != nil {
-		return "", "", err
-	}
-	return s.key.ID(), said, nil
 }
 
-func (s *signer) once(ctx context.Context, image, index, sbom string) (message string, err error) {
+func (s *signer) once(ctx context.Context, built plan.Result) (message string, err error) {
 	message = "signed with key " + s.key.ID()
 	var attestations []cosign.Attestation
-	if index != "" {
-		a, ok, err := cosign.Provenance(ctx, index, s.o)
+	if built.Index != "" && built.Index != built.Image { // else it has none of its own
+		a, ok, err := cosign.Provenance(ctx, built.Index, s.o)
 		if err != nil {
 			return "", err
 		}
@@ -85,14 +95,14 @@ func (s *signer) once(ctx context.Context, image, index, sbom string) (message s
 			message += ", with its provenance"
 		}
 	}
-	if sbom != "" {
-		data, err := s.blobs.Get(ctx, sbom)
+	if built.SBOM != "" {
+		data, err := s.blobs.Get(ctx, built.SBOM)
 		if err != nil {
 			return "", fmt.Errorf("the SBOM: %w", err)
 		}
 		attestations = append(attestations, cosign.Attestation{PredicateType: cosign.SPDX, Predicate: data})
 		message += ", with its SBOM"
 	}
-	_, err = cosign.Sign(ctx, image, s.key, attestations, s.o)
+	_, err = cosign.Sign(ctx, built.Image, s.key, attestations, s.o)
 	return message, err
 }

@@ -132,8 +132,8 @@ func (effects) Judge(context.Context, string, findings.Input) (plan.FindingsSumm
 	return plan.FindingsSummary{}, "", errors.ErrUnsupported
 }
 
-func (effects) Sign(context.Context, string, plan.Result) (string, string, error) {
-	return "", "", errors.ErrUnsupported
+func (effects) Sign(context.Context, string, string, plan.Result) (string, error) {
+	return "", errors.ErrUnsupported
 }
 
 // service is the part of WorkerService that the package serves.

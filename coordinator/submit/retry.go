@@ -162,6 +162,9 @@ func (s *Submitter) again(ctx context.Context, home Home, old *run.Run) (plan.Pl
 		if t.Reuse != nil && (gone[t.ID] || slices.ContainsFunc(t.Needs, func(need string) bool { return gone[need] })) {
 			gone[t.ID], t.Reuse, t.Reason = true, nil, "what run "+old.ID+" left of it is gone"
 		}
+		if t.Kind == plan.KindSign && t.Reuse == nil && t.Key != s.cfg.Key {
+			return plan.Plan{}, fmt.Errorf("%w: images of run %s were to be signed with another key than the farm has now; run its commit anew", ErrNoRetry, old.ID)
+		}
 		if t.Kind == plan.KindFindings { // the platform's word is the present one
 			t.Findings = planner.Rule(targets, t.Service, t.Findings.Onto)
 		}

@@ -384,10 +384,18 @@ func (s *Submitter) gone(ctx context.Context, p plan.Plan) ([]string, error) {
 }
 
 func (s *Submitter) there(ctx context.Context, res plan.Result) (bool, error) {
-	if res.Image != "" {
-		return s.cfg.Images.Exists(ctx, res.Image)
+	blob := res.SBOM
+	if res.Image == "" {
+		blob = res.Manifests
 	}
-	blob := res.Manifests
+	for _, ref := range []string{res.Image, res.Index} {
+		if ref == "" || ref == res.Index && s.cfg.Key == "" { // what only who signs needs
+			continue
+		}
+		if ok, err := s.cfg.Images.Exists(ctx, ref); err != nil || !ok {
+			return ok, err
+		}
+	}
 	if res.Scan != nil {
 		blob = res.Scan.Report
 	}

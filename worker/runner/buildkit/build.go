@@ -71,8 +71,12 @@ func (b *Builder) Run(ctx context.Context, t runner.Task, r runner.Report) runne
 		return o
 	}
 	begin := time.Now()
-	d, err := b.client.imageDigest(ctx, resp)
-	if err != nil {
+	watched, end := b.client.watched(ctx)
+	d, err := b.client.imageDigest(watched, resp)
+	if err = end(err); err != nil {
+		if i, ok := runner.Interrupted(ctx); ok {
+			return i
+		}
 		return runner.Err("the image was pushed to %s, but its digest could not be read back: %v", work.Push, err)
 	}
 	o.Result.Image, o.Result.Index = work.Push+"@"+d.image, work.Push+"@"+d.pushed

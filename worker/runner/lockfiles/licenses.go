@@ -44,9 +44,14 @@ func (l *license) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &v); err != nil {
 		return err
 	}
-	*l = license(choice(v))
+	if text := choice(v); len(text) <= maxLicense { // a longer one is unknown: who reads expressions does so by recursion
+		*l = license(text)
+	}
 	return nil
 }
+
+// maxLicense is how long the expression of a package's license may be, in bytes.
+const maxLicense = 1000
 
 func choice(v any) string {
 	switch v := v.(type) {

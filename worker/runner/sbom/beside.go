@@ -15,6 +15,9 @@ type Store interface {
 	PutBlob(ctx context.Context, data []byte) (string, error)
 }
 
+// maxSize of a document, in bytes: it can be attested of an image, too.
+const maxSize = 32 << 20
+
 // Beside makes the document of each build that wants one, once its image is there.
 func Beside(s Store) runner.Decorator {
 	return func(next runner.Runner) runner.Runner {
@@ -26,6 +29,9 @@ func Beside(s Store) runner.Decorator {
 			}
 			begin := time.Now()
 			data, err := Make(ctx, t.Workspace, work.Paths, About{Service: t.Service, Version: t.Commit, Created: begin})
+			if err == nil && len(data) > maxSize {
+				err = sources.Mistakef("it has %d bytes, at most %d: leave out lock files that are not the service's own", len(data), maxSize)
+			}
 			if err == nil {
 				o.Result.SBOM, err = s.PutBlob(ctx, data)
 			}
