@@ -240,6 +240,9 @@ func (c *Config) Validate() error {
 			}
 		}
 	}
+	if c.Signing.PasswordFile != "" && c.Signing.KeyFile == "" {
+		bad("signing.password_file without signing.key_file: name the key that it opens")
+	}
 	c.validateRetention(bad)
 	if err := c.TLS.Validate("tls"); err != nil {
 		errs = append(errs, err)

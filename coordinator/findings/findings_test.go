@@ -198,6 +198,15 @@ func TestReportsThatCannotBeRead(t *testing.T) {
 			t.Errorf("%+v: %v", c.in, err)
 		}
 	}
+	many := make([]sarif.Finding, 10_000)
+	for i := range many {
+		many[i] = one(sarif.Low, fmt.Sprint("r", i), "a", 1)
+	}
+	report := s.report(t, many...)
+	if _, _, err := findings.Judge(t.Context(), s, findings.Input{Scans: []findings.Scan{{Name: "a", Report: report}, {Name: "b", Report: report}, {Name: "c", Report: report}}}); err == nil ||
+		!strings.Contains(err.Error(), "more than 20000 findings of one service: have its scans look at less") {
+		t.Errorf("too many: %v", err)
+	}
 	// What can never be read again is compared with nothing, and that is said.
 	for _, base := range []string{"sha256:gone", garbage, newer} {
 		sum, message, err := findings.Judge(t.Context(), s, findings.Input{Scans: []findings.Scan{{Name: "secrets", Report: s.report(t, one(sarif.High, "key", "a", 1))}}, Base: base, Rule: plan.Findings{Block: "low"}})

@@ -69,7 +69,11 @@ func signable(r *run.Run, t *run.Task) (plan.Result, error) {
 // found is what the scans that a task judges have left. What one of them left nothing of is missing in what is judged,
 // which says so.
 func (o *owner) found(r *run.Run, t *run.Task) findings.Input {
-	in := findings.Input{Base: o.st.Project(r.Project).Baseline(t.Spec.Findings.Onto, r.Ref, t.Spec.Service), Rule: *t.Spec.Findings, At: o.at}
+	rule := plan.Findings{} // by which all that is new blocks
+	if r.Plan.Findings != nil {
+		rule = r.Plan.Findings.Of(t.Spec.Service)
+	}
+	in := findings.Input{Base: o.st.Project(r.Project).Baseline(rule.Onto, r.Ref, t.Spec.Service), Rule: rule, At: o.at}
 	for _, id := range t.Spec.Needs {
 		scan, ok := r.Find(id)
 		if !ok || scan.Spec.Scan == nil {

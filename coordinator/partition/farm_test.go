@@ -191,7 +191,7 @@ func (f *farm) idle() bool {
 	err := f.Do(f.t.Context(), func(tx *partition.Tx) error {
 		for _, r := range tx.State().Runs("", 1<<20) {
 			for _, t := range r.Tasks {
-				if slices.Contains([]plan.Kind{plan.KindCheckout, plan.KindFindings, plan.KindRelease}, t.Spec.Kind) && t.State == run.TaskReady {
+				if slices.Contains([]plan.Kind{plan.KindCheckout, plan.KindFindings, plan.KindSign, plan.KindRelease}, t.Spec.Kind) && t.State == run.TaskReady {
 					idle = false
 				}
 			}

@@ -84,11 +84,7 @@ func TestFindingsAreComparedWithTheLastRunThatSucceeded(t *testing.T) {
 	late := submit(none)
 	pull := submit(func(p *plan.Plan) {
 		p.Ref = "pull/1"
-		for i := range p.Tasks {
-			if p.Tasks[i].Findings != nil {
-				p.Tasks[i].Findings.Onto = "refs/heads/feature"
-			}
-		}
+		p.Findings.Onto = "refs/heads/feature"
 	})
 	f.scanned(pull, "of a pull request")
 	message(pull, `1 scans, compared with "`+f.verdict(again).Result.Findings.Report+`"`)

@@ -382,7 +382,7 @@ func (tx *Tx) Complete(ref Ref, rep run.Report) error {
 	if cur == nil {
 		return fmt.Errorf("complete %s: %w", ref.Token, ErrAborted)
 	}
-	unlisted := l.t.Spec.Test != nil && l.t.Spec.Test.Shard != nil && l.t.Spec.Test.Shard.List != "" && (rep.Result.Tests == nil || rep.Result.Tests.Listed == "")
+	unknown := unknownTo(l.t.Spec, rep.Result)
 	rep = fit(rep)
 	a := rep.Attempt
 	switch a.Outcome {
@@ -391,11 +391,8 @@ func (tx *Tx) Complete(ref Ref, rep run.Report) error {
 		a.Message = fmt.Sprintf("worker %s reported the outcome %q\n%s", cur.Worker, a.Outcome, a.Message)
 		a.Outcome, a.Class = run.OutcomeErrored, run.ClassInfra
 	}
-	if a.Outcome == run.OutcomeSucceeded && unlisted {
-		a.Outcome, a.Class, a.Message = run.OutcomeErrored, run.ClassInfra, "worker "+cur.Worker+" does not know lists of tests, and may have tested something else: upgrade it"
-	}
-	if b := l.t.Spec.Build; a.Outcome == run.OutcomeSucceeded && b != nil && b.SBOM && rep.Result.SBOM == "" {
-		a.Outcome, a.Class, a.Message = run.OutcomeErrored, run.ClassInfra, "worker "+cur.Worker+" does not know SBOMs, and made none: upgrade it"
+	if a.Outcome == run.OutcomeSucceeded && unknown != "" {
+		a.Outcome, a.Class, a.Message = run.OutcomeErrored, run.ClassInfra, "worker "+cur.Worker+" does not know "+unknown+": upgrade it"
 	}
 	a.Number, a.Worker, a.Fence, a.LeasedAt = cur.Number, cur.Worker, cur.Fence, cur.LeasedAt
 	if a.StartedAt.IsZero() {
@@ -409,4 +406,15 @@ func (tx *Tx) Complete(ref Ref, rep run.Report) error {
 	o.emit(l.r.Finish(l.t, rep, o.at)...)
 	failpoint.Hit(failpoint.CompleteDecided)
 	return nil
+}
+
+// unknownTo is what a worker of an older version has not done of a task, because it does not know it; empty: nothing.
+func unknownTo(t *plan.Task, left plan.Result) string {
+	switch {
+	case t.Test != nil && t.Test.Shard != nil && t.Test.Shard.List != "" && (left.Tests == nil || left.Tests.Listed == ""):
+		return "lists of tests, and may have tested something else"
+	case t.Build != nil && t.Build.SBOM && left.SBOM == "":
+		return "SBOMs, and made none"
+	}
+	return ""
 }

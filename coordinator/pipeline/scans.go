@@ -45,16 +45,10 @@ const (
 
 // Findings is what the platform says of what scans find.
 type Findings struct {
-	Block   string   `json:"block"`             // new findings that are at least so severe fail a run; plan.BlockNever
-	Require []string `json:"require,omitempty"` // Scanners that every service has, whatever its file says; sorted
-	Waivers []Waiver `json:"waivers,omitempty"` // in their order
-	Pos     Pos      `json:"-"`
-}
-
-// Waiver lets a finding pass until its day is over.
-type Waiver struct {
-	Service string `json:"service,omitempty"` // empty: any
-	plan.Waiver
+	Block   string        `json:"block"`             // new findings that are at least so severe fail a run; plan.BlockNever
+	Require []string      `json:"require,omitempty"` // Scanners that every service has, whatever its file says; sorted
+	Waivers []plan.Waiver `json:"waivers,omitempty"` // in their order
+	Pos     Pos           `json:"-"`
 }
 
 // DefaultBlock is what blocks where the platform says nothing.
@@ -65,11 +59,14 @@ const RequiredScan = "required-"
 
 const maxScans = 20 // of one service
 
-// builtinScan is what a scan of this name is that says nothing.
-func builtinScan(name string, pos Pos) *Scan {
+// NewScan is what a scan of this name is that says nothing: named like one of Scanners, it uses that.
+func NewScan(name string, pos Pos) *Scan {
 	s := &Scan{Name: name, Timeout: 10 * time.Minute, Infra: 2, Pos: pos}
 	if slices.Contains(Scanners(), name) {
 		s.Using = name
+	}
+	if s.Using == ScanConfig {
+		s.Level = LevelBaseline
 	}
 	return s
 }
@@ -96,7 +93,7 @@ func (d *decoder) scans(n strictyaml.Node, have []*Scan, owner string) []*Scan {
 			delete(out, key.Text)
 			return
 		}
-		s := builtinScan(key.Text, key.Pos)
+		s := NewScan(key.Text, key.Pos)
 		if was, ok := out[key.Text]; ok {
 			c := *was
 			c.Deny, c.Pos = slices.Clone(was.Deny), key.Pos
@@ -189,8 +186,8 @@ func (d *decoder) findings(n strictyaml.Node) *Findings {
 
 const maxWaivers = 2000
 
-func (d *decoder) waiver(n strictyaml.Node) Waiver {
-	var w Waiver
+func (d *decoder) waiver(n strictyaml.Node) plan.Waiver {
+	var w plan.Waiver
 	n.Fields("waiver", strictyaml.Fields{
 		"rule": func(n strictyaml.Node) {
 			w.Rule = n.Str()

@@ -90,11 +90,12 @@ type Plan struct {
 	Line       string    `json:"line,omitempty"`      // the branch or pull request whose event began it: of its runs the newest counts
 	Supersede  string    `json:"supersede,omitempty"` // which older runs of the line it ends; empty: none
 	Timeout    int       `json:"timeout_seconds,omitempty"`
-	Class      string    `json:"class,omitempty"`   // urgent or low, as the platform decided; empty: normal
-	Teams      []Team    `json:"teams,omitempty"`   // quotas of those that have tasks here, sorted by name; who has none is not there
-	Groups     []Group   `json:"groups,omitempty"`  // of those that tasks here are in, the ones with room for more than one, sorted by name
-	Timings    []Timing  `json:"timings,omitempty"` // of tests that are split by them, sorted by test
-	Rollbacks  []Task    `json:"compensation"`      // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
+	Class      string    `json:"class,omitempty"`    // urgent or low, as the platform decided; empty: normal
+	Teams      []Team    `json:"teams,omitempty"`    // quotas of those that have tasks here, sorted by name; who has none is not there
+	Groups     []Group   `json:"groups,omitempty"`   // of those that tasks here are in, the ones with room for more than one, sorted by name
+	Timings    []Timing  `json:"timings,omitempty"`  // of tests that are split by them, sorted by test
+	Findings   *Findings `json:"findings,omitempty"` // of the tasks that judge; nil: there are none
+	Rollbacks  []Task    `json:"compensation"`       // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
 }
 
 // Values of Plan.Supersede.
@@ -216,12 +217,11 @@ type Task struct {
 
 	Key string `json:"key,omitempty"` // of a task that signs: which key does
 
-	Build    *Build    `json:"build,omitempty"`
-	Test     *Test     `json:"test,omitempty"`
-	Scan     *Scan     `json:"scan,omitempty"`
-	Findings *Findings `json:"findings,omitempty"`
-	Render   *Render   `json:"render,omitempty"`
-	Apply    *Apply    `json:"apply,omitempty"` // also of KindRollback and KindDiff
+	Build  *Build  `json:"build,omitempty"`
+	Test   *Test   `json:"test,omitempty"`
+	Scan   *Scan   `json:"scan,omitempty"`
+	Render *Render `json:"render,omitempty"`
+	Apply  *Apply  `json:"apply,omitempty"` // also of KindRollback and KindDiff
 }
 
 // Command is what is carried out as a test is: a test, or the tool of a scan; nil: it is neither.
@@ -475,7 +475,13 @@ type Scan struct {
 type Findings struct {
 	Onto    string   `json:"onto,omitempty"`    // the branch that the commit is to be merged into; empty: it is on its own
 	Block   string   `json:"block"`             // fresh findings that are at least so severe; BlockNever
-	Waivers []Waiver `json:"waivers,omitempty"` // those of the service
+	Waivers []Waiver `json:"waivers,omitempty"` // in the order of the platform's file
+}
+
+// Of is what counts for a service.
+func (f Findings) Of(service string) Findings {
+	f.Waivers = slices.DeleteFunc(slices.Clone(f.Waivers), func(w Waiver) bool { return w.Service != "" && w.Service != service })
+	return f
 }
 
 // BlockNever has no finding block.
@@ -486,10 +492,11 @@ func Severities() []string { return []string{"critical", "high", "medium", "low"
 
 // Waiver lets a finding pass until its day is over, in UTC.
 type Waiver struct {
-	Rule   string `json:"rule"`           // "<scan>/<rule>", or a pattern of path.Match; of what a worker brings along, <scan> is what it uses
-	Path   string `json:"path,omitempty"` // file or folder of the repository; empty: any
-	Until  string `json:"until"`          // the last day: 2006-01-02
-	Reason string `json:"reason"`
+	Service string `json:"service,omitempty"` // empty: any
+	Rule    string `json:"rule"`              // "<scan>/<rule>", or a pattern of path.Match; of what a worker brings along, <scan> is what it uses
+	Path    string `json:"path,omitempty"`    // file or folder of the repository; empty: any
+	Until   string `json:"until"`             // the last day: 2006-01-02
+	Reason  string `json:"reason"`
 }
 
 // Render makes manifests with kustomize or from plain files.

@@ -119,11 +119,7 @@ func Plan(in Input) (plan.Plan, pipeline.Problems) {
 			p.scans(s)
 		}
 	}
-	if in.Key != "" && p.until >= stageRelease && !in.Untrusted && !in.Dirty && in.Onto == "" {
-		for _, s := range in.Pipeline.Services {
-			p.sign(s)
-		}
-	}
+	p.sign()
 	switch {
 	case in.Targets == nil || len(in.Targets.Environments) == 0:
 	case p.until >= stageRelease:
@@ -161,6 +157,7 @@ type planner struct {
 	timings  []plan.Timing
 
 	forgotten map[string]bool // tests with shards, by id
+	judges    bool            // there are findings
 }
 
 func newPlanner(in Input) *planner {
@@ -227,14 +224,14 @@ func (p *planner) lost(t plan.Task, run string) string {
 // one's: they are reused only with the very image that they were made for. Those with
 // images of several services are always rendered anew: a result names only one.
 func (p *planner) usable(t plan.Task, known plan.Reuse) bool {
-	if t.Kind == plan.KindRender && len(t.Render.Images) > 0 {
+	switch {
+	case t.Kind == plan.KindRender && len(t.Render.Images) > 0:
 		return false
+	case t.Kind == plan.KindRender && t.Render.Image != "", t.Kind == plan.KindSign:
+		build, ok := p.reused[t.Service]
+		return ok && build.Result.Image == known.Result.Image
 	}
-	if t.Kind != plan.KindSign && (t.Kind != plan.KindRender || t.Render.Image == "") {
-		return true
-	}
-	build, ok := p.reused[t.Service]
-	return ok && build.Result.Image == known.Result.Image
+	return true
 }
 
 // services is what affected needs of the pipeline.
@@ -303,6 +300,9 @@ func (p *planner) result() plan.Plan {
 		Services: make([]plan.Service, 0, len(p.in.Pipeline.Services)), Tasks: p.tasks, Rollbacks: p.rolls,
 		Line: p.in.Line, Supersede: p.in.Supersede, Timeout: int(p.in.Pipeline.Timeout / time.Second),
 		Teams: p.teams(), Groups: p.groups(), Class: p.in.Class, Timings: p.timings,
+	}
+	if p.judges {
+		out.Findings = Rule(p.in.Targets, p.in.Onto)
 	}
 	for _, s := range p.in.Pipeline.Services {
 		out.Services = append(out.Services, p.service(s))

@@ -3,7 +3,6 @@ package planner
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/slipway-build/slipway/coordinator/affected"
 	"github.com/slipway-build/slipway/coordinator/pipeline"
@@ -14,19 +13,14 @@ import (
 // what an older one found is looked for again.
 const scanners = "1"
 
-// requiredTimeout is that of a scan that no file of the repository speaks of.
-const requiredTimeout = 10 * time.Minute
-
 // wanted are the scans of a service: its own, and those that the platform has every service have, but for those
 // of configuration where there is neither a manifest nor a Dockerfile.
 func (p *planner) wanted(s *pipeline.Service) []*pipeline.Scan {
 	out := slices.Clone(s.Scans)
 	for _, using := range rule(p.in.Targets).Require {
 		if !slices.ContainsFunc(out, func(have *pipeline.Scan) bool { return have.Using == using }) {
-			scan := &pipeline.Scan{Name: pipeline.RequiredScan + using, Using: using, Timeout: requiredTimeout, Infra: infraRetries, Pos: rule(p.in.Targets).Pos}
-			if using == pipeline.ScanConfig {
-				scan.Level = pipeline.LevelBaseline
-			}
+			scan := pipeline.NewScan(using, rule(p.in.Targets).Pos)
+			scan.Name = pipeline.RequiredScan + using
 			out = append(out, scan)
 		}
 	}
@@ -53,16 +47,10 @@ func rule(targets *pipeline.Targets) pipeline.Findings {
 	return *targets.Findings
 }
 
-// Rule is what says no to what is found in a service. targets may be nil.
-func Rule(targets *pipeline.Targets, service, onto string) *plan.Findings {
+// Rule is what says no to what is found. targets may be nil.
+func Rule(targets *pipeline.Targets, onto string) *plan.Findings {
 	all := rule(targets)
-	out := &plan.Findings{Onto: onto, Block: all.Block}
-	for _, w := range all.Waivers {
-		if w.Service == "" || w.Service == service {
-			out.Waivers = append(out.Waivers, w.Waiver)
-		}
-	}
-	return out
+	return &plan.Findings{Onto: onto, Block: all.Block, Waivers: all.Waivers}
 }
 
 // WantsAdvisories says that a pipeline has packages scanned, or its platform does. targets may be nil.
@@ -97,7 +85,7 @@ func (p *planner) scans(s *pipeline.Service) {
 	}
 	judge := plan.Task{
 		ID: plan.FindingsID(s.Name), Kind: plan.KindFindings, Service: s.Name,
-		Reason: "compares what is found with what the last green commit had", Findings: Rule(p.in.Targets, s.Name, p.in.Onto),
+		Reason: "compares what is found with what the last green commit had",
 	}
 	for _, scan := range all {
 		var t plan.Task
@@ -110,6 +98,7 @@ func (p *planner) scans(s *pipeline.Service) {
 		judge.Needs = append(judge.Needs, t.ID)
 	}
 	p.add(judge)
+	p.judges = true
 }
 
 // scan is the task of one that the worker carries out itself.

@@ -21,7 +21,7 @@ type effects struct {
 	mirror  *source.Mirror
 	blobs   *artifact.Store
 	signer  *signer       // nil: nothing is signed
-	judging chan struct{} // has room for those that judge and sign at once: reports may be large
+	judging chan struct{} // has room for those that judge and sign at once: reports and SBOMs may be large
 }
 
 func (e effects) Pin(ctx context.Context, repository, commit, run string) error {
@@ -32,13 +32,22 @@ func (e effects) PutBlob(ctx context.Context, _ string, data []byte) (string, er
 	return e.blobs.Put(ctx, data)
 }
 
-func (e effects) Judge(ctx context.Context, _ string, in findings.Input) (plan.FindingsSummary, string, error) {
+// enter waits for room among those that judge and sign.
+func (e effects) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case e.judging <- struct{}{}:
-		defer func() { <-e.judging }()
+		return func() { <-e.judging }, nil
 	case <-ctx.Done():
-		return plan.FindingsSummary{}, "", context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
+}
+
+func (e effects) Judge(ctx context.Context, _ string, in findings.Input) (plan.FindingsSummary, string, error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return plan.FindingsSummary{}, "", err
+	}
+	defer leave()
 	return findings.Judge(ctx, reports{e.blobs}, in)
 }
 
@@ -55,12 +64,11 @@ func (r reports) Get(ctx context.Context, digest string) ([]byte, error) {
 }
 
 func (e effects) Sign(ctx context.Context, _, key string, built plan.Result) (message string, err error) {
-	select {
-	case e.judging <- struct{}{}: // an SBOM may be large, too
-		defer func() { <-e.judging }()
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return "", err
 	}
+	defer leave()
 	return e.signer.sign(ctx, key, built)
 }
 

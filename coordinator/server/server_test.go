@@ -54,6 +54,7 @@ type farm struct {
 	admin   string
 
 	advisories string // folder; empty: there are none
+	signing    []byte // a key; empty: nothing is signed
 
 	worker  string
 	stop    func()
@@ -135,7 +136,7 @@ func (f *farm) run(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	cfg := config.Config{
 		Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", State: f.dir, NATS: queue.Address{URL: f.nats.URL()}, Redis: f.redis, Partitions: 2, Registry: f.images + "/shop", LeaseTTL: cmp.Or(f.ttl, time.Second),
-		Targets: filepath.Join(f.dir, "targets.yaml"), Advisories: f.advisories,
+		Targets: filepath.Join(f.dir, "targets.yaml"), Advisories: f.advisories, Signing: config.Signing{Key: f.signing},
 		Tokens: []config.Token{{Name: "anna", Hash: rpc.HashToken(f.admin), Role: "administer"}, {Name: "w", Hash: rpc.HashToken(f.worker), Role: "worker"}},
 	}
 	if f.remote == "" {

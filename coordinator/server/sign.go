@@ -75,6 +75,8 @@ func (s *signer) sign(ctx context.Context, key string, built plan.Result) (messa
 			return said, nil
 		case errors.As(err, &answer) && slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden}, answer.StatusCode):
 			err = fmt.Errorf("%w; registry_auth of the coordinator must allow it to push there", err)
+		case errors.Is(err, cosign.ErrNotFound):
+			err = fmt.Errorf("%w; it was there when it was built: run the commit anew, which builds it again", err)
 		case errors.As(err, &answer) && answer.Temporary(), !errors.As(err, &answer) && try.Err() != nil, errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF):
 			return "", err // may be better the next time
 		}

@@ -126,9 +126,12 @@ func (s *Submitter) again(ctx context.Context, home Home, old *run.Run) (plan.Pl
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	targets, err := s.Targets(old.Project)
-	if err != nil {
-		return plan.Plan{}, err
+	if p.Findings != nil { // the platform's word is the present one
+		targets, err := s.Targets(old.Project)
+		if err != nil {
+			return plan.Plan{}, err
+		}
+		p.Findings = planner.Rule(targets, p.Findings.Onto)
 	}
 	var mu sync.Mutex
 	gone := map[string]bool{}
@@ -164,9 +167,6 @@ func (s *Submitter) again(ctx context.Context, home Home, old *run.Run) (plan.Pl
 		}
 		if t.Kind == plan.KindSign && t.Reuse == nil && t.Key != s.cfg.Key {
 			return plan.Plan{}, fmt.Errorf("%w: images of run %s were to be signed with another key than the farm has now; run its commit anew", ErrNoRetry, old.ID)
-		}
-		if t.Kind == plan.KindFindings { // the platform's word is the present one
-			t.Findings = planner.Rule(targets, t.Service, t.Findings.Onto)
 		}
 		if why := forgotten[t.ID]; why != "" {
 			t.Reason = why

@@ -19,7 +19,7 @@ func (r reader) path(a artifactLocation) (string, error) {
 	switch {
 	case !isFile:
 		return "", nil
-	case len(full) > 4*MaxPath: // below a root what is left of it may be short
+	case len(full) > MaxPath:
 		return "", fmt.Errorf("path %q has %d bytes: expected at most %d", clipped(full), len(full), MaxPath)
 	}
 	if !path.IsAbs(full) {

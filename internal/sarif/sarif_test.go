@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -172,6 +173,7 @@ func TestMistakes(t *testing.T) {
 		"file URI":       {uri("file:///src/../etc/passwd"), `path "/src/../etc/passwd" is outside`},
 		"the root":       {uri("file:///src"), "is outside of the repository"},
 		"too many":       {result(strings.Repeat(`{"message":{"text":"m"}},`, sarif.MaxFindings) + `{"message":{"text":"m"}}`), "there are 10002 findings, at most 10000 are taken"},
+		"long path":      {uri(strings.Repeat("p", sarif.MaxPath+1)), "has 1001 bytes: expected at most 1000"},
 		"too large":      {strings.Repeat(" ", sarif.MaxSize+1), "at most 33554432 are read"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -195,6 +197,25 @@ func TestMistakes(t *testing.T) {
 		if _, err := sarif.Write(sarif.Report{Tool: "t", Findings: []sarif.Finding{f}}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %s", err, want)
 		}
+	}
+	// What is written can be read, however it looks; what could not is not written.
+	many := make([]sarif.Finding, sarif.MaxFindings)
+	for i := range many {
+		many[i] = sarif.Finding{Rule: strings.Repeat("<", 400), Severity: sarif.Low, Path: strings.Repeat("p", 900), Message: strings.Repeat("<", sarif.MaxMessage), Fingerprint: sarif.Fingerprint(strconv.Itoa(i))}
+	}
+	data, err := sarif.Write(sarif.Report{Tool: "t", Findings: many})
+	if err == nil {
+		_, err = sarif.Read(data, nil)
+	}
+	if err != nil {
+		t.Errorf("many, with brackets: %v", err)
+	}
+	for i := range many {
+		many[i].Help = "https://" + strings.Repeat("h", 900)
+		many[i].Path, many[i].Rule = strings.Repeat("<", 900), strconv.Itoa(i)+strings.Repeat("<", 300)
+	}
+	if _, err := sarif.Write(sarif.Report{Tool: "t", Findings: many}); err == nil || !strings.Contains(err.Error(), "at most 33554432: leave out rules, or folders that are not yours") {
+		t.Errorf("more than can be read: %v", err)
 	}
 	if _, err := sarif.Write(sarif.Report{Tool: "t", Findings: []sarif.Finding{good, good}}); err == nil || !strings.Contains(err.Error(), "same fingerprint") {
 		t.Errorf("the same fingerprint twice: %v", err)

@@ -129,8 +129,19 @@ func (s *Server) runners(ctx context.Context, blobs agent.Blobs, builds bool, tr
 	tests := testrun.New(bk)
 	out[runner.KindBuild] = runner.Decorate(buildkit.NewBuilder(bk), append([]runner.Decorator{sbom.Beside(blobs)}, guard...)...)
 	out[runner.KindTest] = runner.Decorate(tests, guard...)
-	out[runner.KindScan] = runner.Decorate(scan.New(blobs, tests), guard...)
+	out[runner.KindScan] = guarded(scan.New(blobs, tests), guard)
 	return out, bk.Secrets(), bk.Close, nil
+}
+
+// guarded guards the scans that BuildKit is needed for: those by what the worker brings along do not touch its disk.
+func guarded(scans runner.Runner, guard []runner.Decorator) runner.Runner {
+	tools := runner.Decorate(scans, guard...)
+	return runner.Func(func(ctx context.Context, t runner.Task, r runner.Report) runner.Outcome {
+		if s, ok := t.Work.(runner.Scan); ok && s.Test != nil {
+			return tools.Run(ctx, t, r)
+		}
+		return scans.Run(ctx, t, r)
+	})
 }
 
 // guard watches the disk that builds and tests write to.

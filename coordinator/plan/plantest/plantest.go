@@ -114,6 +114,7 @@ func Gathered(p *plan.Plan) *plan.Plan {
 
 // Scanned has the sources of each service scanned, and the release wait for what is said of that.
 func Scanned(p *plan.Plan) *plan.Plan {
+	p.Findings = &plan.Findings{Block: "high"}
 	services := map[string]bool{}
 	for _, t := range p.Tasks {
 		if t.Kind == plan.KindBuild {
@@ -126,7 +127,7 @@ func Scanned(p *plan.Plan) *plan.Plan {
 			ID: plan.ScanID(s, "secrets"), Kind: plan.KindScan, Service: s, Needs: []string{plan.CheckoutID}, Can: plan.CapabilityRender,
 			Scan: &plan.Scan{Name: "secrets", Using: "secrets"},
 		}
-		judge := plan.Task{ID: plan.FindingsID(s), Kind: plan.KindFindings, Service: s, Needs: []string{scan.ID}, Findings: &plan.Findings{Block: "high"}}
+		judge := plan.Task{ID: plan.FindingsID(s), Kind: plan.KindFindings, Service: s, Needs: []string{scan.ID}}
 		p.Tasks = append(p.Tasks, scan, judge)
 		added = append(added, judge.ID)
 	}

@@ -17,10 +17,9 @@ var ErrHung = errors.New("BuildKit does not answer")
 // pulse is how often a daemon is asked while a solve runs.
 const pulse = 2 * time.Second
 
-// watched asks the daemon over and over while a solve runs, and ends ctx when it leaves a question unanswered. end
-// must be called with what came of the solve, and answers the reason if it was that.
-func (c *Client) watched(ctx context.Context) (watched context.Context, end func(error) error) {
-	watched, cancel := context.WithCancelCause(ctx)
+// Pulse asks over and over, and ends ctx with the first error that is answered. stop must be called.
+func Pulse(ctx context.Context, ask func(context.Context) error) (asked context.Context, stop func()) {
+	asked, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -28,19 +27,30 @@ func (c *Client) watched(ctx context.Context) (watched context.Context, end func
 		defer tick.Stop()
 		for {
 			select {
-			case <-watched.Done():
+			case <-asked.Done():
 				return
 			case <-tick.C:
 			}
-			if c.silent(watched) {
-				cancel(fmt.Errorf("%w: BuildKit at %s has left a question unanswered for %s", ErrHung, c.cfg.Address, c.cfg.Patience))
+			if err := ask(asked); err != nil && asked.Err() == nil {
+				cancel(err)
 				return
 			}
 		}
 	}()
+	return asked, func() { cancel(nil); <-done }
+}
+
+// watched asks the daemon while a solve runs, and ends ctx when it leaves a question unanswered. end must be called with
+// what came of the solve, and answers the reason if it was that.
+func (c *Client) watched(ctx context.Context) (watched context.Context, end func(error) error) {
+	watched, stop := Pulse(ctx, func(ctx context.Context) error {
+		if c.silent(ctx) {
+			return fmt.Errorf("%w: BuildKit at %s has left a question unanswered for %s", ErrHung, c.cfg.Address, c.cfg.Patience)
+		}
+		return nil
+	})
 	return watched, func(err error) error {
-		cancel(nil)
-		<-done
+		stop()
 		if cause := context.Cause(watched); err != nil && errors.Is(cause, ErrHung) {
 			return cause
 		}
@@ -53,5 +63,5 @@ func (c *Client) silent(ctx context.Context) bool {
 	asked, cancel := context.WithTimeout(ctx, c.cfg.Patience)
 	defer cancel()
 	_, err := c.bk.ListWorkers(asked)
-	return err != nil && ctx.Err() == nil && (asked.Err() != nil || status.Code(err) == codes.DeadlineExceeded)
+	return err != nil && (asked.Err() != nil || status.Code(err) == codes.DeadlineExceeded)
 }

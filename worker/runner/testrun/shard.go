@@ -98,7 +98,7 @@ func (a *attempt) list(ctx context.Context, c gateway.Client, stage gateway.Refe
 		defer cancel()
 		_ = ctr.Release(release)
 	}()
-	live, stop := a.alive(ctx, c)
+	live, stop := alive(ctx, c)
 	defer stop()
 	printed := &bounded{limit: split.MaxList}
 	p, err := ctr.Start(live, gateway.StartRequest{

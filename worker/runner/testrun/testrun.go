@@ -28,9 +28,6 @@ import (
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
 )
 
-// pulse is how often a running command's daemon is asked whether it still knows it.
-const pulse = 2 * time.Second
-
 // errDaemonLost is why a command's context ends when the daemon has gone: the stream
 // of the process does not notice.
 var errDaemonLost = errors.New("the connection to BuildKit was lost while the test ran")
@@ -191,7 +188,7 @@ func (a *attempt) command(ctx context.Context, c gateway.Client, stage gateway.R
 		return err
 	}
 	step := a.watch.Begin(fmt.Sprintf("[test %s] %s", a.work.Name, a.work.Run), "exec")
-	live, stop := a.alive(ctx, c)
+	live, stop := alive(ctx, c)
 	began := time.Now()
 	err = a.wait(live, ctr, config, step)
 	a.took = time.Since(began)
@@ -262,26 +259,13 @@ func (a *attempt) secretEnv() []*pb.SecretEnv {
 }
 
 // alive ends the context when the daemon no longer knows the build.
-func (a *attempt) alive(ctx context.Context, c gateway.Client) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(pulse)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if _, err := c.Inputs(ctx); err != nil && ctx.Err() == nil {
-				cancel(fmt.Errorf("%w: %w", errDaemonLost, err))
-				return
-			}
+func alive(ctx context.Context, c gateway.Client) (context.Context, func()) {
+	return buildkit.Pulse(ctx, func(ctx context.Context) error {
+		if _, err := c.Inputs(ctx); err != nil {
+			return fmt.Errorf("%w: %w", errDaemonLost, err)
 		}
-	}()
-	return ctx, func() { cancel(nil); <-done }
+		return nil
+	})
 }
 
 // collect reads the report files. What is wrong with them is part of the result.

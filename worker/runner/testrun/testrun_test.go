@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/buildkit"
 	"github.com/slipway-build/slipway/worker/runner/buildkit/buildkittest"
 	"github.com/slipway-build/slipway/worker/runner/runnertest"
 	"github.com/slipway-build/slipway/worker/runner/testrun"
@@ -195,13 +196,23 @@ func TestStage(t *testing.T) {
 	})
 }
 
-func TestDaemonKilledWhileTheCommandRuns(t *testing.T) {
+// TestDaemonLostWhileTheCommandRuns: neither one that is killed nor one that hangs is a failure of the test.
+func TestDaemonLostWhileTheCommandRuns(t *testing.T) {
+	t.Run("killed", func(t *testing.T) { lost(t, syscall.SIGKILL, "the connection to BuildKit was lost while the test ran") })
+	t.Run("hung", func(t *testing.T) {
+		lost(t, syscall.SIGSTOP, "has left a question unanswered for 3s; it may be overloaded")
+	})
+}
+
+func lost(t *testing.T, how syscall.Signal, want string) {
+	t.Helper()
 	f := buildkittest.Start(t)
+	client := f.Dial(t, buildkit.Config{Patience: 3 * time.Second})
 	rec := &runnertest.Recorder{}
 	running := rec.Logged(" going on")
 	end := make(chan runner.Outcome, 1)
 	work := task(t, command("echo going on; sleep 1000"))
-	go func() { end <- testrun.New(f.Client).Run(t.Context(), work, rec) }()
+	go func() { end <- testrun.New(client).Run(t.Context(), work, rec) }()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	select {
@@ -209,12 +220,16 @@ func TestDaemonKilledWhileTheCommandRuns(t *testing.T) {
 	case <-ctx.Done():
 		t.Fatalf("the command did not start:\n%s", rec.Log())
 	}
-	if err := syscall.Kill(f.Daemon.PID(), syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(f.Daemon.PID(), how); err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = syscall.Kill(f.Daemon.PID(), syscall.SIGCONT) }()
 	select {
 	case o := <-end:
 		runnertest.Want(t, o, runner.Errored, runner.ClassInfra)
+		if !strings.Contains(o.Message, want) {
+			t.Errorf("message: %s", o.Message)
+		}
 	case <-ctx.Done():
 		t.Fatal("the runner did not notice")
 	}
