@@ -48,13 +48,14 @@ const (
 const exitMark = "slipway: exit code "
 
 // prepare makes what an image's root lacks outside a container of its own, and goes on there.
+// Whoever asks whether a sidecar can be used does it too, while the sidecar reads it.
 const prepare = `root=$1 dir=$2; shift 2
 (PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 command -v chroot >/dev/null || { echo "the stage of the test has no program chroot, which sidecars need" >&2; exit 127; }
 mkdir -p "$root/dev" "$root/etc" "$root/tmp"
-device() { [ -c "$root/dev/$1" ] || mknod -m 666 "$root/dev/$1" c "$2" "$3"; }
+device() { [ -c "$root/dev/$1" ] || mknod -m 666 "$root/dev/$1" c "$2" "$3" 2>/dev/null || [ -c "$root/dev/$1" ] || echo "/dev/$1 could not be made" >&2; }
 device null 1 3; device zero 1 5; device full 1 7; device random 1 8; device urandom 1 9
-cat /etc/hosts >"$root/etc/hosts"
+cat /etc/hosts >"$root/etc/hosts.$$" && mv -f "$root/etc/hosts.$$" "$root/etc/hosts"
 [ "$dir" = / ] && exec chroot "$root" "$@"
 exec chroot "$root" /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$dir" "$@")
 echo "` + exitMark + `$?"`

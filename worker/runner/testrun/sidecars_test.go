@@ -70,6 +70,11 @@ func TestSidecars(t *testing.T) {
 		runnertest.Want(t, o, runner.Succeeded, runner.ClassNone)
 		contains(t, log, "hello from the box")
 	})
+	t.Run("names are there while others ask", func(t *testing.T) {
+		busy := runner.Sidecar{Name: "busy", Image: image, Run: `i=0; while [ $i -lt 3000 ]; do grep -q busy /etc/hosts || { echo "no name at $i"; exit 9; }; i=$((i+1)); done; touch /tmp/read; exec httpd -f -p 8081`, Ready: "test -e /tmp/read"}
+		o, _ := run(t, "true", busy)
+		runnertest.Want(t, o, runner.Succeeded, runner.ClassNone)
+	})
 	t.Run("nothing else is in the network", func(t *testing.T) {
 		address := strings.Split(f.Registry, ":")
 		o, _ := run(t, "nc -w 2 "+address[0]+" "+address[1]+" </dev/null && exit 1; exit 0", page)
