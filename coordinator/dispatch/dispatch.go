@@ -48,8 +48,10 @@ type Config struct {
 	// Shared: there may be other coordinators, and what this one may have of workers and limits
 	// is what Allot says. Without it everything is this one's.
 	Shared bool
-	Log    *slog.Logger
-	Now    func() time.Time
+	// Offer offers a task to a worker that answers offers; not ok: it is not there. nil: no task is offered.
+	Offer func(instance, capability, token string) (ok bool)
+	Log   *slog.Logger
+	Now   func() time.Time
 }
 
 // Dispatcher publishes hints while Run runs.
@@ -57,9 +59,10 @@ type Dispatcher struct {
 	cfg  Config
 	wake chan struct{}
 
-	mu    sync.Mutex
-	lanes map[string]*lane
-	teams map[string]*team
+	mu      sync.Mutex
+	lanes   map[string]*lane
+	teams   map[string]*team
+	workers map[string]*worker // those that answer offers, by instance
 	// Of what coordinators share:
 	serves   map[int]bool // partitions of which all leases are known here
 	life     string       // of this process
@@ -76,6 +79,8 @@ type lane struct {
 	out      map[string]hint   // published and not leased
 	hints    map[string]int    // of those, by team
 	slots    map[string]int    // by worker
+	places   map[string]*place // of workers that answer offers
+	needs    bool              // some of its tasks have needs
 	aside    map[string]string // why workers that have slots take no task, by worker
 	leased   map[load]int
 	busy     int // of those, all
@@ -94,7 +99,7 @@ type lane struct {
 func New(cfg Config) *Dispatcher {
 	return &Dispatcher{
 		cfg: cfg, wake: make(chan struct{}, 1), urge: make(chan struct{}, 1),
-		lanes: map[string]*lane{}, teams: map[string]*team{}, serves: map[int]bool{}, life: rand.Text(),
+		lanes: map[string]*lane{}, teams: map[string]*team{}, workers: map[string]*worker{}, serves: map[int]bool{}, life: rand.Text(),
 	}
 }
 
@@ -109,6 +114,7 @@ func (d *Dispatcher) Ready(capability, token string, p partition.Priority) {
 			d.urgent(t)
 		}
 	}
+	l.needs = l.needs || len(p.Needs) > 0
 	if _, out := l.out[token]; !out {
 		l.waiting.Add(task(token, p))
 	}
@@ -185,7 +191,7 @@ func (d *Dispatcher) Place(capability string) Place {
 func (d *Dispatcher) lane(capability string) *lane {
 	l, ok := d.lanes[capability]
 	if !ok {
-		l = &lane{out: map[string]hint{}, hints: map[string]int{}, slots: map[string]int{}, aside: map[string]string{}, leased: map[load]int{}, patience: vain}
+		l = &lane{out: map[string]hint{}, hints: map[string]int{}, slots: map[string]int{}, places: map[string]*place{}, aside: map[string]string{}, leased: map[load]int{}, patience: vain}
 		d.lanes[capability] = l
 		for name := range d.teams {
 			d.weigh(l, name)
@@ -206,6 +212,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweep / 2)
 	defer tick.Stop()
 	var q Queue
+	late := time.NewTimer(time.Hour)
+	defer late.Stop()
 	for {
 		if q == nil {
 			var err error
@@ -230,33 +238,31 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			}
 			continue
 		}
+		late.Reset(d.late())
 		select {
 		case <-d.wake:
+			d.gather(ctx)
 		case <-tick.C:
+		case <-late.C:
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// next takes the task that is next in the order out of those that wait; mu is held.
-func (d *Dispatcher) next(l *lane, now time.Time) (token string, ok bool) {
-	next, ok := l.waiting.Next()
-	if !ok {
-		return "", false
+// out notes that the hint of a task is out; mu is held.
+func (d *Dispatcher) out(l *lane, t schedule.Task, now time.Time) {
+	l.put(t, now)
+	if t.Team != "" {
+		d.weigh(l, t.Team)
 	}
-	l.published(next, now)
-	if next.Team != "" {
-		d.weigh(l, next.Team)
-	}
-	return next.Token, true
 }
 
 // Take answers the task that a slot which has just become free is to ask for; not ok: none
 // waits. It goes on as if its hint had been published: one that nobody leases is published.
 // A hint that nobody has pulled for a while comes first, for it was first in the order, and
-// those who pull have no slot.
-func (d *Dispatcher) Take(capability string) (token string, ok bool) {
+// those who pull have no slot. Of the tasks of a run, one that the worker is warm for may come before others.
+func (d *Dispatcher) Take(capability, instance string) (token string, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l, ok := d.lanes[capability]
@@ -267,7 +273,7 @@ func (d *Dispatcher) Take(capability string) (token string, ok bool) {
 	if now.Sub(l.looked) >= ripe/4 {
 		l.looked, l.ripe = now, l.ripe[:0]
 		for t, h := range l.out {
-			if now.Sub(h.at) >= ripe {
+			if h.to == "" && now.Sub(h.at) >= ripe {
 				l.ripe = append(l.ripe, t)
 			}
 		}
@@ -285,7 +291,11 @@ func (d *Dispatcher) Take(capability string) (token string, ok bool) {
 	if d.passes(l) {
 		return "", false
 	}
-	return d.next(l, now)
+	t, ok := d.fitting(l, instance)
+	if ok {
+		d.out(l, t, now)
+	}
+	return t.Token, ok
 }
 
 // all slots of the workers that are connected.
@@ -320,5 +330,6 @@ func (d *Dispatcher) Leased(number int, of partition.Load, n int) {
 func task(token string, p partition.Priority) schedule.Task {
 	return schedule.Task{
 		Token: token, Team: p.Team, Share: p.Share, Project: p.Project, Run: p.Run, Class: schedule.ClassOf(p.Class), Since: p.Since, Bottom: int64(p.Bottom), Index: p.Index,
+		Needs: p.Needs,
 	}
 }

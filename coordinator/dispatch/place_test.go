@@ -126,7 +126,7 @@ func (h *hints) take() []string {
 func TestASlotTakesWhatComesNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, q := running(t)
-		if token, ok := d.Take("build"); ok {
+		if token, ok := d.Take("build", "w0"); ok {
 			t.Errorf("where nothing waits: %q", token)
 		}
 		d.Worker("build", "w0", 2)
@@ -139,18 +139,18 @@ func TestASlotTakesWhatComesNext(t *testing.T) {
 		if len(out) == 0 || len(out) > 10 {
 			t.Fatalf("%d of 20 were published for no free slot", len(out))
 		}
-		if token, ok := d.Take("build"); !ok || token != fmt.Sprintf("0_shop-1-x_%02d", len(out)) {
+		if token, ok := d.Take("build", "w0"); !ok || token != fmt.Sprintf("0_shop-1-x_%02d", len(out)) {
 			t.Errorf("took %q, want the first that was not published", token)
 		}
 		time.Sleep(time.Second) //nolint:forbidigo // the bubble's clock
-		if token, ok := d.Take("build"); !ok || !slices.Contains(out, token) {
+		if token, ok := d.Take("build", "w0"); !ok || !slices.Contains(out, token) {
 			t.Errorf("took %q, want one of those that were published long ago: %v", token, out)
 		}
 		taken := map[string]bool{}
 		for range 18 {
 			synctest.Wait()
 			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // what was published meanwhile is there for long, too
-			token, ok := d.Take("build")
+			token, ok := d.Take("build", "w0")
 			if !ok || taken[token] {
 				t.Errorf("took %q, %v", token, ok)
 			}

@@ -27,14 +27,21 @@ func (d *Dispatcher) lost() {
 	for _, l := range d.lanes {
 		l.consumer = false
 		for t, h := range l.out {
-			l.out[t] = hint{who: h.who} // and nothing was in vain
+			if h.to == "" {
+				l.out[t] = hint{who: h.who} // and nothing was in vain
+			}
 		}
 	}
 }
 
 // publish what is due. That it fails for one capability keeps none from the others.
 func (d *Dispatcher) publish(ctx context.Context, q Queue) error {
-	due, stuck := d.due()
+	due, offers, stuck := d.due()
+	for _, o := range offers {
+		if !d.cfg.Offer(o.instance, o.capability, o.token) {
+			d.Declined(o.token)
+		}
+	}
 	if stuck != "" {
 		return d.anew(ctx, q, "slots are free, and no worker asks for a task that was published again and again; can the workers reach NATS?", stuck)
 	}
@@ -105,7 +112,7 @@ func (d *Dispatcher) ensure(ctx context.Context, q Queue, capability string) err
 // due takes what must be published now, and marks it as out. A capability that has
 // workers is there even with nothing to publish, so that its consumer is made. stuck is a
 // capability of which a hint was published in vain for long.
-func (d *Dispatcher) due() (out map[string][]string, stuck string) {
+func (d *Dispatcher) due() (out map[string][]string, offers []offer, stuck string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.cfg.Now()
@@ -114,6 +121,13 @@ func (d *Dispatcher) due() (out map[string][]string, stuck string) {
 		var tokens []string
 		free, most := d.free(l), 0
 		for t, h := range l.out {
+			if h.to != "" {
+				if now.Sub(h.at) < soon {
+					continue
+				}
+				l.recall(t)
+				h = l.out[t]
+			}
 			if now.Sub(h.at) >= sweep && !planted.LostHintStaysLost.On() {
 				tokens = append(tokens, t)
 				if h.vain++; !free || h.at.IsZero() {
@@ -130,18 +144,31 @@ func (d *Dispatcher) due() (out map[string][]string, stuck string) {
 		if most >= l.patience {
 			stuck, l.patience = c, min(2*l.patience, vainMost)
 		}
-		for room := d.room(l); len(l.out) < room; {
-			token, ok := d.next(l, now)
-			if !ok {
-				break
-			}
-			tokens = append(tokens, token)
-		}
+		made, rest := d.placed(c, l, now)
+		offers, tokens = append(offers, made...), append(tokens, rest...)
 		if len(tokens) > 0 || !l.consumer && l.all() > 0 {
 			out[c] = tokens
 		}
 	}
-	return out, stuck
+	return out, offers, stuck
+}
+
+// late is how long until an offer is taken back that nobody has answered.
+func (d *Dispatcher) late() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	wait := sweep
+	for _, l := range d.lanes {
+		if !l.needs {
+			continue
+		}
+		for _, h := range l.out {
+			if h.to != "" {
+				wait = min(wait, max(0, soon-d.cfg.Now().Sub(h.at)))
+			}
+		}
+	}
+	return wait
 }
 
 // unsent lets the next round publish again.

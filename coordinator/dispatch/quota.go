@@ -38,7 +38,8 @@ func (t *team) lease(number, n int) {
 type hint struct {
 	at   time.Time
 	who  share.Who
-	vain int // how often it was published again while slots were free
+	vain int    // how often it was published again while slots were free
+	to   string // the worker that it was offered to; empty: it was published
 }
 
 // Running says how many tasks of a team a partition has leased.
@@ -140,8 +141,8 @@ func (d *Dispatcher) full() map[string]Quota {
 	return out
 }
 
-// published notes that a hint is out.
-func (l *lane) published(t schedule.Task, now time.Time) {
+// put notes that a hint is out.
+func (l *lane) put(t schedule.Task, now time.Time) {
 	l.out[t.Token] = hint{at: now, who: share.Who{Class: t.Class, Team: t.Team, Share: t.Share, Project: t.Project}}
 	if t.Team != "" {
 		l.hints[t.Team]++
@@ -155,6 +156,9 @@ func (l *lane) taken(token string) (team string) {
 		return ""
 	}
 	delete(l.out, token)
+	if h.to != "" {
+		l.answered(h.to)
+	}
 	l.patience = vain
 	if h.who.Team != "" {
 		l.hints[h.who.Team]--

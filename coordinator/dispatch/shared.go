@@ -77,6 +77,8 @@ func (d *Dispatcher) room(l *lane) int {
 		if lot.Scarce {
 			more = min(max(1, lot.Slots/4), margin)
 		}
+	} else if d.patient(l) {
+		more = l.published()
 	}
 	return max(0, slots-l.busy) + more
 }

@@ -50,11 +50,11 @@ func TestHintsFollowTheLot(t *testing.T) {
 		if got := q.take(); len(got) != 1 || got[0] != "0_a_5" {
 			t.Errorf("with 5 of 4 leased, %v are published", got)
 		}
-		if token, ok := d.Take("build"); ok {
+		if token, ok := d.Take("build", "w0"); ok {
 			t.Errorf("with 5 of 4 a slot is given %s", token)
 		}
 		d.Leased(0, load, 4)
-		if token, ok := d.Take("build"); !ok || token != "0_a_6" {
+		if token, ok := d.Take("build", "w0"); !ok || token != "0_a_6" {
 			t.Errorf("with 4 of 4 a slot is given %q", token)
 		}
 		r = d.Report("me")

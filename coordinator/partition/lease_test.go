@@ -151,8 +151,8 @@ func TestALeaseBelongsToOneProcess(t *testing.T) {
 			t.Errorf("holder of another fence: %v", err)
 		}
 		r, task, err := tx.Holder(held.Ref)
-		if r != id || task != "build/s0" || err != nil {
-			t.Errorf("holder: %s %s, %v", r, task, err)
+		if r != id || task.ID != "build/s0" || err != nil {
+			t.Errorf("holder: %s %s, %v", r, task.ID, err)
 		}
 		return nil
 	})

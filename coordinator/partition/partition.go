@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/findings"
 	"github.com/slipway-build/slipway/coordinator/journal"
+	"github.com/slipway-build/slipway/coordinator/placement"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -88,6 +89,7 @@ type Priority struct {
 	Index   int           // in the order of the plan
 	Bottom  time.Duration // of the longest path from the task to the end of the run
 	Class   string        // of plan.Class…
+	Needs   []placement.Need
 }
 
 // Effects are what only the coordinator may do for a task, outside the partition.

@@ -1,6 +1,7 @@
 package partition_test
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -59,7 +60,7 @@ func TestAPauseSurvivesItsOwner(t *testing.T) {
 		t.Fatalf("%v are made known after the pause, want the build", tokens)
 	}
 	first, last := said[tokens[0]][0], f.board.said[tokens[0]][0]
-	if first != last {
+	if !reflect.DeepEqual(first, last) {
 		t.Errorf("it was at %+v in the queue, and is at %+v", first, last)
 	}
 	f.do(id, "build/s0")

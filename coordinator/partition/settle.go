@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-build/slipway/coordinator/placement"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -181,6 +182,7 @@ func (o *owner) release(r *run.Run, t *run.Task) {
 	p := Priority{
 		Team: quota.Name, Share: quota.Share, Running: quota.Running,
 		Project: r.Project, Run: r.ID, Since: uint64(r.AcceptedAt.UnixNano()), Index: t.Index, Bottom: r.Bottom(t), Class: r.Plan.ClassOf(t.Spec),
+		Needs: placement.Needs(r.Project, t.Spec),
 	}
 	o.after = append(o.after, func() { o.cfg.Dispatch.Ready(t.Spec.Can, token, p) })
 }

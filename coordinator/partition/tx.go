@@ -347,12 +347,12 @@ func (tx *Tx) Begin(ref Ref) {
 }
 
 // Holder answers the run and task of a lease, if that fence holds it.
-func (tx *Tx) Holder(ref Ref) (runID, taskID string, err error) {
+func (tx *Tx) Holder(ref Ref) (runID string, t *plan.Task, err error) {
 	l, ok := tx.o.leases[ref.Token]
 	if !ok || l.ref.Fence != ref.Fence {
-		return "", "", fmt.Errorf("lease %s: %w", ref.Token, ErrAborted)
+		return "", nil, fmt.Errorf("lease %s: %w", ref.Token, ErrAborted)
 	}
-	return l.r.ID, l.t.Spec.ID, nil
+	return l.r.ID, l.t.Spec, nil
 }
 
 // End is Complete by the process that says it holds the lease: one that the owner before

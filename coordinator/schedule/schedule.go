@@ -22,6 +22,8 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+
+	"github.com/slipway-build/slipway/coordinator/placement"
 )
 
 // Class of tasks.
@@ -80,6 +82,7 @@ type Task struct {
 	Since   uint64 // of its run; the older run goes first when both may
 	Bottom  int64  // how long the rest of its run takes at least, with it: the longest path
 	Index   int    // in the plan: the order of tasks with equal paths
+	Needs   []placement.Need
 }
 
 // Queue is the tasks that wait for the same workers. The zero Queue is empty.
@@ -173,6 +176,11 @@ func (q *Queue) each(team string, f func(*node)) {
 // Next takes the task out that is to be given to a worker now; false: there is none whose
 // team is not held.
 func (q *Queue) Next() (Task, bool) {
+	return q.take(func(leaves) int { return 0 })
+}
+
+// take takes out one of the tasks of the run that is next.
+func (q *Queue) take(pick func(leaves) int) (Task, bool) {
 	if len(q.root.active) == 0 {
 		return Task{}, false
 	}
@@ -181,7 +189,7 @@ func (q *Queue) Next() (Task, bool) {
 		n.now = n.active[0].tag
 		n = n.active[0]
 	}
-	l, _ := heap.Pop(&n.leaves).(*leaf)
+	l, _ := heap.Remove(&n.leaves, pick(n.leaves)).(*leaf)
 	delete(q.tasks, l.Token)
 	for c := n; c.parent != nil; c = c.parent {
 		c.tag += unit / c.weight
@@ -371,8 +379,9 @@ func (h *nodes) Pop() any {
 // leaf is a task that waits.
 type leaf struct {
 	Task
-	run *node
-	at  int
+	run       *node
+	at        int
+	overtaken int // how often another task of its run was taken in its place
 }
 
 // leaves is a heap: the longest path behind it first, then the order of the plan.

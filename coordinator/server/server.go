@@ -119,8 +119,10 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	hub := newHub(observe, model)
+	var sessions *session.Server
 	dispatcher := dispatch.New(dispatch.Config{
-		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Shared: true, Log: log, Now: time.Now,
+		Offer: func(instance, capability, token string) bool { return sessions.Offer(instance, capability, token) },
+		Open:  func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Shared: true, Log: log, Now: time.Now,
 	})
 	parts, err := newPartitions(ctx, cfg, js, partition.Config{
 		Plans: blobs.Plan, Upkeep: newUpkeep(cfg, blobs, newArchiver(blobs, logs, observe, log)), Dispatch: dispatcher, Effects: does, Listener: hub, Inherited: observe.inherited, Trust: watch, Log: log, Yield: runtime.Gosched,
@@ -138,7 +140,7 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	shares := pool.New(pool.Config{Self: self.keeper.Self().ID, There: self.there, Peers: peers, Partitions: parts, Dispatch: dispatcher, Log: log, Now: time.Now})
-	sessions := session.New(session.Config{
+	sessions = session.New(session.Config{
 		Partitions: parts, Peers: peers, Presence: dispatcher, Cordons: watch, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
 		Secrets: newSecrets(o, submitter),
 		Puller:  func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },

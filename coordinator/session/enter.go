@@ -22,12 +22,19 @@ func (st *stream) enter() bool {
 		old.cancel()
 	}
 	st.streams[st.worker.Instance] = st
+	if st.hello.GetDirected() {
+		st.keys.Set(st.hello.GetHoldings())
+		st.cfg.Presence.Holds(st.worker.Instance, st.hello.GetHoldings())
+	}
 	if st.cfg.Peers != nil && st.alone == nil {
 		st.alone = make(chan struct{})
 		go st.follow(st.alone)
 	}
 	st.stood = st.standing()
 	st.place()
+	if len(st.hello.GetRunning()) == 0 { // else the first heartbeat says it
+		st.free()
+	}
 	return true
 }
 
@@ -45,6 +52,7 @@ func (st *stream) leave() {
 			st.cfg.Presence.Worker(c.GetCapability(), st.worker.Instance, 0)
 			st.cfg.Presence.Aside(c.GetCapability(), st.worker.Instance, "")
 		}
+		st.cfg.Presence.Forget(st.worker.Instance)
 	}
 }
 
@@ -94,7 +102,7 @@ func (st *stream) reclaim(tx *partition.Tx, ref *pb.LeaseRef) bool {
 		return false
 	}
 	if r, t, err := tx.Holder(fromRef(ref)); err == nil { // else it has completed
-		st.note(ref, held{run: r, task: t})
+		st.note(ref, held{run: r, task: t.ID, can: t.Can})
 	}
 	return true
 }

@@ -166,6 +166,7 @@ func newFarmOf(t *testing.T, p *plan.Plan, secrets session.Secrets) *farm {
 	f.hub = watch.New[[]*pb.ProgressStep](func(*run.Run, []*run.Task) {})
 	f.presence = &presence{slots: map[string]int{}, Dispatcher: dispatch.New(dispatch.Config{
 		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, f.js, 1) }, Log: log, Now: now,
+		Offer: func(instance, capability, token string) bool { return f.sessions.Offer(instance, capability, token) },
 	})}
 	f.parts, err = partition.NewSet(t.Context(), 1, partition.Config{
 		JS: f.js, TTL: ttl, Journal: func(ctx context.Context, number int) (partition.Journal, error) {
@@ -244,7 +245,7 @@ func (f *farm) accept(p *plan.Plan) {
 	}
 	err = home.Do(f.t.Context(), func(tx *partition.Tx) error {
 		var err error
-		f.run, _, err = tx.Accept(partition.Submission{Plan: p, PlanHash: "h", Key: "k", TraceID: func(string) string { return "trace" }})
+		f.run, _, err = tx.Accept(partition.Submission{Plan: p, PlanHash: "h", Key: fmt.Sprint("k", len(f.tokens)), TraceID: func(string) string { return "trace" }})
 		return err
 	})
 	if err != nil {

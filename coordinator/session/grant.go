@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/placement"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/wire"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
@@ -16,7 +17,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 	t := w.Task
 	g := &pb.Grant{
 		Lease: toRef(w.Ref), Run: w.Run, TaskId: t.ID, Project: w.Project, Commit: w.Commit, Service: t.Service,
-		Timeout: durationpb.New(time.Duration(t.Timeout) * time.Second), Traceparent: traceparent,
+		Timeout: durationpb.New(time.Duration(t.Timeout) * time.Second), Traceparent: traceparent, Can: t.Can, Keys: placement.Left(w.Project, t),
 	}
 	switch t.Kind {
 	case plan.KindBuild:

@@ -17,8 +17,10 @@ func (st *stream) heartbeat(h *pb.Heartbeat) error {
 	st.mu.Lock()
 	st.held = len(h.GetHeld())
 	st.says = standing{draining: h.GetDraining(), pressed: h.GetPressed()}
+	st.unused = capacity(h.GetFree())
 	st.mu.Unlock()
 	st.stand()
+	st.free()
 	if st.relay != nil {
 		st.relay.free(h.GetFree())
 	}

@@ -302,7 +302,7 @@ func (st *stream) give(tx *partition.Tx, part *partition.Partition, token, next 
 	if err != nil {
 		return err //nolint:wrapcheck // what the worker is told
 	}
-	st.note(toRef(w.Ref), held{run: w.Run, task: w.Task.ID})
+	st.note(toRef(w.Ref), held{run: w.Run, task: w.Task.ID, can: w.Task.Can})
 	g := toGrant(w, st.cfg.Traceparent(w.TraceID, w.Task.ID, w.Ref.Attempt))
 	g.Capability = next
 	if early {

@@ -20,7 +20,7 @@ func (st *stream) next(tx *partition.Tx, part *partition.Partition, e *ending, l
 		if e.next == "" || st.standing().aside() || !st.ours() {
 			break
 		}
-		token, ok := st.cfg.Presence.Take(e.next)
+		token, ok := st.cfg.Presence.Take(e.next, st.worker.Instance)
 		if !ok {
 			return
 		}

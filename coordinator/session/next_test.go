@@ -58,6 +58,7 @@ func TestASlotIsAnsweredOnce(t *testing.T) {
 	f := newFarm(t, 3)
 	a := f.connect("a", nil)
 	first := a.lease(f.tokens[0])
+	f.fetch(2) // as above
 	f.advance(1e9)
 	if a.ends(first, "build") == nil {
 		t.Fatal("nothing is given, and two tasks wait")

@@ -77,6 +77,13 @@ func (r *relay) giveBack() {
 	}
 }
 
+// spend: a slot was offered a task that the relay did not pull.
+func (r *relay) spend(capability string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.slots[capability]--
+}
+
 // answered is told that the worker asked for the lease.
 func (r *relay) answered(token string) {
 	r.mu.Lock()

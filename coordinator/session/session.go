@@ -20,6 +20,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/placement"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/watch"
 	"github.com/slipway-build/slipway/coordinator/wire"
@@ -40,7 +41,17 @@ type Presence interface {
 	// Aside says why a worker takes no task, in words that begin with its name; empty: it does.
 	Aside(capability, instance, why string)
 	// Take answers the task that a slot which became free is to have next; not ok: none.
-	Take(capability string) (token string, ok bool)
+	Take(capability, instance string) (token string, ok bool)
+	// Holds says that a worker answers offers, and keys of what it holds.
+	Holds(instance string, keys []uint64)
+	// Held says what it holds since then, and does not any more.
+	Held(instance string, added, dropped []uint64)
+	// Free says how many of its slots are free.
+	Free(capability, instance string, slots int)
+	// Declined says that it does not take a task that it was offered.
+	Declined(token string)
+	// Forget says that it is gone.
+	Forget(instance string)
 }
 
 // Secrets reads the values of a task's secrets, for one lease.
@@ -118,9 +129,11 @@ type stream struct {
 	ended  bool           // nothing more may begin in parts
 	row    int            // leases in a row that were given without the queue
 	since  time.Time
-	held   int      // leases that the worker says it has
-	says   standing // what it says of itself
-	stood  standing // what others were told; guarded by Server.mu
+	held   int                // leases that the worker says it has
+	says   standing           // what it says of itself
+	stood  standing           // what others were told; guarded by Server.mu
+	unused map[string]int32   // slots that were free, by the last heartbeat
+	keys   placement.Holdings // of the worker, where it answers offers
 
 	// forwarded: another coordinator holds the worker's own session.
 	forwarded bool
@@ -136,6 +149,7 @@ type stream struct {
 type held struct {
 	ref       *pb.LeaseRef
 	run, task string
+	can       string // whose slot it occupies; empty: not known
 }
 
 // Session serves one stream until the worker hangs up.
@@ -238,8 +252,9 @@ func capacity(in []*pb.Capacity) map[string]int32 {
 func (st *stream) note(ref *pb.LeaseRef, h held) {
 	h.ref = ref
 	st.mu.Lock()
-	defer st.mu.Unlock()
 	st.tasks[ref.GetToken()] = h
+	st.mu.Unlock()
+	st.free()
 }
 
 // holds answers the lease if it is this stream's.
@@ -256,6 +271,7 @@ func same(a, b *pb.LeaseRef) bool {
 
 // drop forgets a lease that has ended.
 func (st *stream) drop(ref *pb.LeaseRef) {
+	defer st.free()
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if h, ok := st.tasks[ref.GetToken()]; ok && same(h.ref, ref) {
@@ -317,7 +333,9 @@ func (st *stream) frame(m *pb.SessionRequest) error {
 	if err := st.complete(m.GetCompletions()); err != nil {
 		return err
 	}
+	st.holdings(m.GetHoldings())
 	st.lease(m.GetLeaseRequests())
+	st.declined(m.GetDeclined())
 	if h := m.GetHeartbeat(); h != nil {
 		return st.heartbeat(h)
 	}

@@ -140,7 +140,7 @@ func (u *upstream) serve() error {
 	}
 	h := u.st.hello
 	running := u.st.heldAt(u.place)
-	hello := &pb.Hello{Name: h.GetName(), Instance: h.GetInstance(), Version: h.GetVersion(), Capacity: h.GetCapacity(), Session: h.GetSession(), Running: running}
+	hello := &pb.Hello{Name: h.GetName(), Instance: h.GetInstance(), Version: h.GetVersion(), Capacity: h.GetCapacity(), Session: h.GetSession(), Running: running, Directed: h.GetDirected(), Holdings: u.st.holding()}
 	if err := s.Send(&pb.SessionRequest{Hello: hello}); err != nil {
 		_, err = s.Recv()
 		return err //nolint:wrapcheck // its code is looked at
@@ -219,7 +219,7 @@ func (u *upstream) send(ctx context.Context, s grpc.BidiStreamingClient[pb.Sessi
 		out := u.out
 		u.out = &pb.SessionRequest{}
 		u.mu.Unlock()
-		if out.GetHeartbeat() != nil || len(out.GetLeaseRequests())+len(out.GetProgress())+len(out.GetCompletions()) > 0 {
+		if out.GetHeartbeat() != nil || out.GetHoldings() != nil || len(out.GetLeaseRequests())+len(out.GetProgress())+len(out.GetCompletions())+len(out.GetDeclined()) > 0 {
 			if err := s.Send(out); err != nil {
 				return err //nolint:wrapcheck // the receiving end says why
 			}
@@ -243,7 +243,7 @@ func (u *upstream) answered(m *pb.SessionResponse) {
 	}
 	u.mu.Unlock()
 	for _, g := range m.GetGrants() {
-		u.st.note(g.GetLease(), held{run: g.GetRun(), task: g.GetTaskId()})
+		u.st.note(g.GetLease(), held{run: g.GetRun(), task: g.GetTaskId(), can: g.GetCan()})
 	}
 	for _, a := range m.GetCompletionAcks() {
 		u.st.completed(a.GetLease())
@@ -256,7 +256,7 @@ func (u *upstream) answered(m *pb.SessionResponse) {
 	if a := m.GetHeartbeatAck(); a != nil {
 		u.st.beaten(a.GetSequence(), u.place.ID, a.GetUnconfirmed())
 	}
-	if len(m.GetGrants())+len(m.GetRefusals())+len(m.GetCompletionAcks())+len(m.GetRevocations()) == 0 {
+	if len(m.GetGrants())+len(m.GetRefusals())+len(m.GetCompletionAcks())+len(m.GetRevocations())+len(m.GetOffers()) == 0 {
 		return
 	}
 	u.st.later(func(out *pb.SessionResponse) {
@@ -264,6 +264,7 @@ func (u *upstream) answered(m *pb.SessionResponse) {
 		out.Refusals = append(out.Refusals, m.GetRefusals()...)
 		out.CompletionAcks = append(out.CompletionAcks, m.GetCompletionAcks()...)
 		out.Revocations = append(out.Revocations, m.GetRevocations()...)
+		out.Offers = append(out.Offers, m.GetOffers()...)
 	})
 }
 

@@ -104,8 +104,18 @@ func subject(capability, token string) string { return prefix + "." + capability
 // Hint names a task that was ready when it was published.
 type Hint struct {
 	Token string
-	msg   jetstream.Msg
+	msg   Settler
 }
+
+// Settler is where a hint came from, which is told what has become of it.
+type Settler interface {
+	Ack() error
+	Nak() error
+	NakWithDelay(d time.Duration) error
+}
+
+// NewHint makes a hint of what came from elsewhere than this package's queue.
+func NewHint(token string, from Settler) Hint { return Hint{token, from} }
 
 // Ack says that the lease was asked for and answered, either way.
 func (h Hint) Ack() error { return h.msg.Ack() }

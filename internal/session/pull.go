@@ -45,12 +45,15 @@ func (s *Session) pull(ctx context.Context, capability string) {
 		if !ok {
 			return
 		}
-		used := 0
+		p.lend(n)
 		err := hints.Fetch(ctx, n, fetchWait, func(h queue.Hint) {
-			used++
+			if !p.claim() { // an offer has taken the slot meanwhile
+				s.reply(ctx, &h, false)
+				return
+			}
 			s.ask(ctx, capability, h.Token, &h)
 		})
-		p.free(n - used)
+		p.settle()
 		if err == nil {
 			b.Reset()
 			continue

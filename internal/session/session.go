@@ -47,6 +47,9 @@ type Config struct {
 	Slots    map[string]int // by capability
 	// Hints by capability; nil: the coordinator offers tasks on the session.
 	Hints map[string]Hints
+	// Holdings are keys of Grants whose traces the process still holds, the most recently used last; nil: it says
+	// nothing of that, and tasks that are cheaper where they are held come to it as they come to others.
+	Holdings func() []uint64
 	// Drain is how long Run waits for attempts after its context ended. 0: one minute.
 	Drain time.Duration
 	// Spool bounds the unacknowledged log of one attempt; a writer waits beyond it. 0: 4 MiB.
@@ -94,6 +97,9 @@ type outbox struct {
 	progress []*pb.LeaseProgress
 	done     []*Lease
 	beat     bool
+
+	added, dropped []uint64 // of what is held
+	declined       []string // tokens of offers
 }
 
 // New makes a session; Run opens it.

@@ -76,6 +76,9 @@ func (s *Session) hello() *pb.Hello {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := &pb.Hello{Name: s.cfg.Name, Instance: s.cfg.Instance, Version: s.cfg.Version, Capacity: s.capacity(func(p *pool) int { return cap(p.slots) }), Offers: s.cfg.Hints == nil}
+	if s.cfg.Holdings != nil {
+		h.Directed, h.Holdings = true, s.cfg.Holdings()
+	}
 	s.out = outbox{beat: true}
 	s.opened = s.cfg.Now()
 	s.hellos++
@@ -170,6 +173,7 @@ func (s *Session) frame() (m *pb.SessionRequest, more bool) {
 		m.LeaseRequests = append(m.LeaseRequests, &pb.LeaseRequest{Token: t})
 	}
 	s.out.requests = nil
+	s.out.said(m)
 	bytes := 0
 	for _, l := range s.held {
 		if l.lost || bytes >= maxFrame {
@@ -199,7 +203,7 @@ func (s *Session) frame() (m *pb.SessionRequest, more bool) {
 		s.out.beat = false
 		m.Heartbeat = s.heartbeat()
 	}
-	if len(m.GetLeaseRequests())+len(m.GetProgress())+len(m.GetLogs())+len(m.GetCompletions()) == 0 && m.GetHeartbeat() == nil {
+	if len(m.GetLeaseRequests())+len(m.GetProgress())+len(m.GetLogs())+len(m.GetCompletions())+len(m.GetDeclined()) == 0 && m.GetHeartbeat() == nil && m.GetHoldings() == nil {
 		return nil, false
 	}
 	return m, more
@@ -246,6 +250,7 @@ func (s *Session) handleResponse(ctx context.Context, m *pb.SessionResponse) {
 	for _, h := range others {
 		s.leave(ctx, h)
 	}
+	s.offered(ctx, slices.DeleteFunc(m.GetOffers(), func(o *pb.Offer) bool { return !o.GetDirected() }))
 }
 
 // understand does what a frame says, and returns the hints that it settles, and those that
@@ -315,6 +320,9 @@ func (s *Session) understand(ctx context.Context, m *pb.SessionResponse) (settle
 		s.lose(r.GetLease(), cause)
 	}
 	for _, o := range m.GetOffers() {
+		if o.GetDirected() {
+			continue
+		}
 		select {
 		case s.offers[o.GetCapability()] <- o.GetToken():
 		default: // it comes again

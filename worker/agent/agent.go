@@ -32,8 +32,10 @@ type Config struct {
 	Workspaces  *workspace.Cache
 	// Around wraps every attempt, the first one outermost; fetching the source is within it.
 	Around []runner.Decorator
-	Log    *slog.Logger
-	Now    func() time.Time
+	// Left is told the keys of what an attempt that came to an end has left in the machine's caches; nil: nobody is.
+	Left func(keys []uint64)
+	Log  *slog.Logger
+	Now  func() time.Time
 }
 
 // Agent carries out attempts. It may be used from many goroutines.
@@ -71,6 +73,9 @@ func (a *Agent) Handle(ctx context.Context, l *session.Lease) *pb.Completion {
 	log.InfoContext(ctx, "attempt ended", "outcome", o.Kind, "class", o.Class, "took", end.Sub(begin), "err", problem(o))
 	if at := sink.Begun(); !at.IsZero() {
 		begin = at
+	}
+	if a.cfg.Left != nil && (o.Kind == runner.Succeeded || o.Kind == runner.Failed) {
+		a.cfg.Left(l.Grant.GetKeys())
 	}
 	return report.Completion(o, begin, end)
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/slipway-build/slipway/internal/queue"
@@ -82,11 +83,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 	here := machine.Machine{Root: "/", Folder: s.cfg.State, CPUs: runtime.NumCPU()}
 	slots := s.slots(ctx, here)
-	runners, secrets, hangUp, err := s.runners(ctx, agent.Blobs{Coordinator: client}, slots[config.CapabilityBuild] > 0, tracing)
+	runners, secrets, bk, err := s.runners(ctx, agent.Blobs{Coordinator: client}, slots[config.CapabilityBuild] > 0, tracing)
 	if err != nil {
 		return err
 	}
-	closers = append(closers, hangUp)
+	if bk != nil {
+		closers = append(closers, bk.Close)
+	}
 	metrics, err := runner.NewMetrics(registry)
 	if err != nil {
 		return err
@@ -97,26 +100,50 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	closers = append(closers, func() error { closeHints(); return nil })
 
-	a := agent.New(agent.Config{
+	var holds *holder // where there is a cache that tasks leave something in
+	if bk != nil {
+		if holds, err = newHolder(ctx, s.cfg.State, bk, s.log); err != nil {
+			return err
+		}
+	}
+	return s.work(ctx, agent.Config{
 		Coordinator: client, Runner: runners, Workspaces: sources, Log: s.log, Now: time.Now,
 		Around: []runner.Decorator{metrics.Observe(), runner.Recover(s.log), runner.Redact(secrets), runner.Recover(s.log), runner.Timeout(), runner.Tracing()},
-	})
-	work := session.New(session.Config{
+	}, session.Config{
 		Client: client, Name: s.cfg.Name, Instance: rand.Text(), Version: s.cfg.Version, Slots: slots, Hints: hints,
 		Drain: s.cfg.Drain, Log: s.log, Now: time.Now,
-	}, a.Handle)
-	defer newWatch(registry, s.cfg.Pressure.Limits(), here.Measure, work.Press, s.log).start(ctx)()
+	}, holds, func(press func(string)) *watch {
+		return newWatch(registry, s.cfg.Pressure.Limits(), here.Measure, press, s.log)
+	})
+}
+
+// work carries out tasks until the context ends.
+func (s *Server) work(ctx context.Context, does agent.Config, as session.Config, holds *holder, pressure func(press func(string)) *watch) error {
+	if holds != nil {
+		does.Left, as.Holdings = holds.left, holds.held.Keys
+	}
+	work := session.New(as, agent.New(does).Handle)
+	defer pressure(work.Press).start(ctx)()
+	if holds != nil {
+		holds.say = work.Hold
+		ctx, stop := context.WithCancel(ctx)
+		var looking sync.WaitGroup
+		looking.Go(func() { holds.look(ctx) })
+		defer looking.Wait()
+		defer stop()
+	}
 	return work.Run(ctx)
 }
 
-// runners of all kinds of work that the machine has slots for, and the secrets that none of them may print.
-func (s *Server) runners(ctx context.Context, blobs agent.Blobs, builds bool, tracing *telemetry.Tracing) (out runner.ByKind, secrets []string, hangUp func() error, err error) {
+// runners of all kinds of work that the machine has slots for, the secrets that none of them may print, and the BuildKit
+// that they use; nil: none does.
+func (s *Server) runners(ctx context.Context, blobs agent.Blobs, builds bool, tracing *telemetry.Tracing) (out runner.ByKind, secrets []string, bk *buildkit.Client, err error) {
 	out = runner.ByKind{runner.KindRender: render.New(blobs)}
 	if !builds {
 		out[runner.KindScan] = scan.New(blobs, nil)
-		return out, nil, func() error { return nil }, nil
+		return out, nil, nil, nil
 	}
-	bk, err := buildkit.Dial(ctx, buildkit.Config{
+	bk, err = buildkit.Dial(ctx, buildkit.Config{
 		Address: s.cfg.BuildKit, Auth: s.cfg.Auth, Insecure: s.cfg.InsecureRegistries, Tracer: tracing.Provider(),
 	})
 	if err != nil {
@@ -130,7 +157,7 @@ func (s *Server) runners(ctx context.Context, blobs agent.Blobs, builds bool, tr
 	out[runner.KindBuild] = runner.Decorate(buildkit.NewBuilder(bk), append([]runner.Decorator{sbom.Beside(blobs)}, guard...)...)
 	out[runner.KindTest] = runner.Decorate(tests, guard...)
 	out[runner.KindScan] = guarded(scan.New(blobs, tests), guard)
-	return out, bk.Secrets(), bk.Close, nil
+	return out, bk.Secrets(), bk, nil
 }
 
 // guarded guards the scans that BuildKit is needed for: those by what the worker brings along do not touch its disk.

@@ -71,14 +71,8 @@ func (c *Client) Close() error { return c.bk.Close() }
 
 // Check asks the daemon whether it is there and has a worker.
 func (c *Client) Check(ctx context.Context) error {
-	ws, err := c.bk.ListWorkers(ctx)
-	if err != nil {
-		return fmt.Errorf("buildkit at %s does not answer: %w", c.cfg.Address, err)
-	}
-	if len(ws) == 0 {
-		return fmt.Errorf("buildkit at %s has no worker: see its log", c.cfg.Address)
-	}
-	return nil
+	_, err := c.CacheID(ctx)
+	return err
 }
 
 // Secrets are the values that must not show in logs.

@@ -72,7 +72,7 @@ func (x Revocation_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Revocation_Cause.Descriptor instead.
 func (Revocation_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{14, 0}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{15, 0}
 }
 
 type SessionRequest struct {
@@ -84,6 +84,10 @@ type SessionRequest struct {
 	Progress      []*LeaseProgress `protobuf:"bytes,4,rep,name=progress,proto3" json:"progress,omitempty"`
 	Logs          []*LogChunk      `protobuf:"bytes,5,rep,name=logs,proto3" json:"logs,omitempty"`
 	Completions   []*Completion    `protobuf:"bytes,6,rep,name=completions,proto3" json:"completions,omitempty"`
+	// What the process holds of earlier work has changed since its Hello.
+	Holdings *Holdings `protobuf:"bytes,7,opt,name=holdings,proto3" json:"holdings,omitempty"`
+	// Tokens of directed Offers that it has no free slot for, or does not take.
+	Declined      []string `protobuf:"bytes,8,rep,name=declined,proto3" json:"declined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -160,6 +164,75 @@ func (x *SessionRequest) GetCompletions() []*Completion {
 	return nil
 }
 
+func (x *SessionRequest) GetHoldings() *Holdings {
+	if x != nil {
+		return x.Holdings
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetDeclined() []string {
+	if x != nil {
+		return x.Declined
+	}
+	return nil
+}
+
+// Holdings is what earlier work has left with a process, which makes other work cheaper there:
+// keys of Grants that it has carried out, and whose traces are still there as far as it knows.
+type Holdings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The most recently used last.
+	Added         []uint64 `protobuf:"fixed64,1,rep,packed,name=added,proto3" json:"added,omitempty"`
+	Dropped       []uint64 `protobuf:"fixed64,2,rep,packed,name=dropped,proto3" json:"dropped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Holdings) Reset() {
+	*x = Holdings{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Holdings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Holdings) ProtoMessage() {}
+
+func (x *Holdings) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Holdings.ProtoReflect.Descriptor instead.
+func (*Holdings) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Holdings) GetAdded() []uint64 {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *Holdings) GetDropped() []uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return nil
+}
+
 type SessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// First frame of the answer, and only there.
@@ -183,7 +256,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[1]
+	mi := &file_slipway_v1_worker_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -195,7 +268,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[1]
+	mi := &file_slipway_v1_worker_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -208,7 +281,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{1}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SessionResponse) GetWelcome() *Welcome {
@@ -294,7 +367,7 @@ type Standing struct {
 
 func (x *Standing) Reset() {
 	*x = Standing{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[2]
+	mi := &file_slipway_v1_worker_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +379,7 @@ func (x *Standing) String() string {
 func (*Standing) ProtoMessage() {}
 
 func (x *Standing) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[2]
+	mi := &file_slipway_v1_worker_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +392,7 @@ func (x *Standing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Standing.ProtoReflect.Descriptor instead.
 func (*Standing) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{2}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Standing) GetCordoned() bool {
@@ -351,14 +424,18 @@ type Hello struct {
 	Offers bool `protobuf:"varint,7,opt,name=offers,proto3" json:"offers,omitempty"`
 	// Counts the sessions of the process, from 1: the newest replaces those before it,
 	// whichever way each came.
-	Session       uint64 `protobuf:"varint,8,opt,name=session,proto3" json:"session,omitempty"`
+	Session uint64 `protobuf:"varint,8,opt,name=session,proto3" json:"session,omitempty"`
+	// It answers directed Offers at once: it asks for the lease, or declines.
+	Directed bool `protobuf:"varint,9,opt,name=directed,proto3" json:"directed,omitempty"`
+	// What it holds; the most recently used last.
+	Holdings      []uint64 `protobuf:"fixed64,10,rep,packed,name=holdings,proto3" json:"holdings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[3]
+	mi := &file_slipway_v1_worker_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +447,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[3]
+	mi := &file_slipway_v1_worker_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +460,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{3}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Hello) GetName() string {
@@ -435,6 +512,20 @@ func (x *Hello) GetSession() uint64 {
 	return 0
 }
 
+func (x *Hello) GetDirected() bool {
+	if x != nil {
+		return x.Directed
+	}
+	return false
+}
+
+func (x *Hello) GetHoldings() []uint64 {
+	if x != nil {
+		return x.Holdings
+	}
+	return nil
+}
+
 // Capacity is a number of slots of one capability.
 type Capacity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -447,7 +538,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[4]
+	mi := &file_slipway_v1_worker_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -459,7 +550,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[4]
+	mi := &file_slipway_v1_worker_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -472,7 +563,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{4}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Capacity) GetCapability() string {
@@ -506,7 +597,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[5]
+	mi := &file_slipway_v1_worker_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +609,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[5]
+	mi := &file_slipway_v1_worker_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +622,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{5}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Welcome) GetTtl() *durationpb.Duration {
@@ -575,7 +666,7 @@ type LeaseRef struct {
 
 func (x *LeaseRef) Reset() {
 	*x = LeaseRef{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[6]
+	mi := &file_slipway_v1_worker_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +678,7 @@ func (x *LeaseRef) String() string {
 func (*LeaseRef) ProtoMessage() {}
 
 func (x *LeaseRef) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[6]
+	mi := &file_slipway_v1_worker_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +691,7 @@ func (x *LeaseRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRef.ProtoReflect.Descriptor instead.
 func (*LeaseRef) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{6}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LeaseRef) GetToken() string {
@@ -633,7 +724,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[7]
+	mi := &file_slipway_v1_worker_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +736,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[7]
+	mi := &file_slipway_v1_worker_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +749,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{7}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LeaseRequest) GetToken() string {
@@ -681,7 +772,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[8]
+	mi := &file_slipway_v1_worker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +784,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[8]
+	mi := &file_slipway_v1_worker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +797,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Refusal) GetToken() string {
@@ -748,7 +839,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[9]
+	mi := &file_slipway_v1_worker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +851,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[9]
+	mi := &file_slipway_v1_worker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +864,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Heartbeat) GetSequence() uint64 {
@@ -822,7 +913,7 @@ type HeartbeatAck struct {
 
 func (x *HeartbeatAck) Reset() {
 	*x = HeartbeatAck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[10]
+	mi := &file_slipway_v1_worker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +925,7 @@ func (x *HeartbeatAck) String() string {
 func (*HeartbeatAck) ProtoMessage() {}
 
 func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[10]
+	mi := &file_slipway_v1_worker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +938,7 @@ func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatAck.ProtoReflect.Descriptor instead.
 func (*HeartbeatAck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HeartbeatAck) GetSequence() uint64 {
@@ -876,7 +967,7 @@ type LeaseProgress struct {
 
 func (x *LeaseProgress) Reset() {
 	*x = LeaseProgress{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[11]
+	mi := &file_slipway_v1_worker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -888,7 +979,7 @@ func (x *LeaseProgress) String() string {
 func (*LeaseProgress) ProtoMessage() {}
 
 func (x *LeaseProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[11]
+	mi := &file_slipway_v1_worker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -901,7 +992,7 @@ func (x *LeaseProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseProgress.ProtoReflect.Descriptor instead.
 func (*LeaseProgress) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LeaseProgress) GetLease() *LeaseRef {
@@ -937,7 +1028,7 @@ type LogChunk struct {
 
 func (x *LogChunk) Reset() {
 	*x = LogChunk{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[12]
+	mi := &file_slipway_v1_worker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +1040,7 @@ func (x *LogChunk) String() string {
 func (*LogChunk) ProtoMessage() {}
 
 func (x *LogChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[12]
+	mi := &file_slipway_v1_worker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +1053,7 @@ func (x *LogChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogChunk.ProtoReflect.Descriptor instead.
 func (*LogChunk) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LogChunk) GetLease() *LeaseRef {
@@ -999,7 +1090,7 @@ type LogAck struct {
 
 func (x *LogAck) Reset() {
 	*x = LogAck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[13]
+	mi := &file_slipway_v1_worker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1102,7 @@ func (x *LogAck) String() string {
 func (*LogAck) ProtoMessage() {}
 
 func (x *LogAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[13]
+	mi := &file_slipway_v1_worker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1115,7 @@ func (x *LogAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogAck.ProtoReflect.Descriptor instead.
 func (*LogAck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LogAck) GetLease() *LeaseRef {
@@ -1059,7 +1150,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[14]
+	mi := &file_slipway_v1_worker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1162,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[14]
+	mi := &file_slipway_v1_worker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1175,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Revocation) GetLease() *LeaseRef {
@@ -1109,16 +1200,19 @@ func (x *Revocation) GetMessage() string {
 }
 
 type Offer struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	Capability    string                 `protobuf:"bytes,2,opt,name=capability,proto3" json:"capability,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Token      string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Capability string                 `protobuf:"bytes,2,opt,name=capability,proto3" json:"capability,omitempty"`
+	// It goes to this process first, since it is placed best there, and on the queue soon when it is
+	// not asked for.
+	Directed      bool `protobuf:"varint,3,opt,name=directed,proto3" json:"directed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[15]
+	mi := &file_slipway_v1_worker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1224,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[15]
+	mi := &file_slipway_v1_worker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1237,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Offer) GetToken() string {
@@ -1158,6 +1252,13 @@ func (x *Offer) GetCapability() string {
 		return x.Capability
 	}
 	return ""
+}
+
+func (x *Offer) GetDirected() bool {
+	if x != nil {
+		return x.Directed
+	}
+	return false
 }
 
 type Completion struct {
@@ -1187,7 +1288,7 @@ type Completion struct {
 
 func (x *Completion) Reset() {
 	*x = Completion{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[16]
+	mi := &file_slipway_v1_worker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +1300,7 @@ func (x *Completion) String() string {
 func (*Completion) ProtoMessage() {}
 
 func (x *Completion) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[16]
+	mi := &file_slipway_v1_worker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +1313,7 @@ func (x *Completion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Completion.ProtoReflect.Descriptor instead.
 func (*Completion) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Completion) GetLease() *LeaseRef {
@@ -1303,7 +1404,7 @@ type CompletionAck struct {
 
 func (x *CompletionAck) Reset() {
 	*x = CompletionAck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[17]
+	mi := &file_slipway_v1_worker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1416,7 @@ func (x *CompletionAck) String() string {
 func (*CompletionAck) ProtoMessage() {}
 
 func (x *CompletionAck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[17]
+	mi := &file_slipway_v1_worker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1429,7 @@ func (x *CompletionAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompletionAck.ProtoReflect.Descriptor instead.
 func (*CompletionAck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CompletionAck) GetLease() *LeaseRef {
@@ -1371,14 +1472,18 @@ type Grant struct {
 	// memory of its two ends, for the length of the attempt, and nowhere else.
 	Secrets []*SecretValue `protobuf:"bytes,14,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	// Set: the answer to a Completion.next of that capability.
-	Capability    string `protobuf:"bytes,16,opt,name=capability,proto3" json:"capability,omitempty"`
+	Capability string `protobuf:"bytes,16,opt,name=capability,proto3" json:"capability,omitempty"`
+	// What the task needs of a process to lease it: the capability whose slot it occupies.
+	Can string `protobuf:"bytes,18,opt,name=can,proto3" json:"can,omitempty"`
+	// What will be left with the process when it has carried the task out. Opaque.
+	Keys          []uint64 `protobuf:"fixed64,19,rep,packed,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[18]
+	mi := &file_slipway_v1_worker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1495,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[18]
+	mi := &file_slipway_v1_worker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1508,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Grant) GetLease() *LeaseRef {
@@ -1546,6 +1651,20 @@ func (x *Grant) GetCapability() string {
 	return ""
 }
 
+func (x *Grant) GetCan() string {
+	if x != nil {
+		return x.Can
+	}
+	return ""
+}
+
+func (x *Grant) GetKeys() []uint64 {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 type isGrant_Work interface {
 	isGrant_Work()
 }
@@ -1603,7 +1722,7 @@ type SecretValue struct {
 
 func (x *SecretValue) Reset() {
 	*x = SecretValue{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[19]
+	mi := &file_slipway_v1_worker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1734,7 @@ func (x *SecretValue) String() string {
 func (*SecretValue) ProtoMessage() {}
 
 func (x *SecretValue) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[19]
+	mi := &file_slipway_v1_worker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1747,7 @@ func (x *SecretValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretValue.ProtoReflect.Descriptor instead.
 func (*SecretValue) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SecretValue) GetName() string {
@@ -1673,7 +1792,7 @@ type BuildWork struct {
 
 func (x *BuildWork) Reset() {
 	*x = BuildWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[20]
+	mi := &file_slipway_v1_worker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1804,7 @@ func (x *BuildWork) String() string {
 func (*BuildWork) ProtoMessage() {}
 
 func (x *BuildWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[20]
+	mi := &file_slipway_v1_worker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1817,7 @@ func (x *BuildWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildWork.ProtoReflect.Descriptor instead.
 func (*BuildWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *BuildWork) GetPaths() []string {
@@ -1811,7 +1930,7 @@ type TestWork struct {
 
 func (x *TestWork) Reset() {
 	*x = TestWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +1942,7 @@ func (x *TestWork) String() string {
 func (*TestWork) ProtoMessage() {}
 
 func (x *TestWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[21]
+	mi := &file_slipway_v1_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +1955,7 @@ func (x *TestWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestWork.ProtoReflect.Descriptor instead.
 func (*TestWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TestWork) GetName() string {
@@ -1911,7 +2030,7 @@ type ShardWork struct {
 
 func (x *ShardWork) Reset() {
 	*x = ShardWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2042,7 @@ func (x *ShardWork) String() string {
 func (*ShardWork) ProtoMessage() {}
 
 func (x *ShardWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[22]
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2055,7 @@ func (x *ShardWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardWork.ProtoReflect.Descriptor instead.
 func (*ShardWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ShardWork) GetNumber() int32 {
@@ -1986,7 +2105,7 @@ type SidecarWork struct {
 
 func (x *SidecarWork) Reset() {
 	*x = SidecarWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2117,7 @@ func (x *SidecarWork) String() string {
 func (*SidecarWork) ProtoMessage() {}
 
 func (x *SidecarWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2130,7 @@ func (x *SidecarWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SidecarWork.ProtoReflect.Descriptor instead.
 func (*SidecarWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SidecarWork) GetName() string {
@@ -2078,7 +2197,7 @@ type RenderWork struct {
 
 func (x *RenderWork) Reset() {
 	*x = RenderWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2090,7 +2209,7 @@ func (x *RenderWork) String() string {
 func (*RenderWork) ProtoMessage() {}
 
 func (x *RenderWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2103,7 +2222,7 @@ func (x *RenderWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderWork.ProtoReflect.Descriptor instead.
 func (*RenderWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RenderWork) GetPath() string {
@@ -2181,7 +2300,7 @@ type RenderJob struct {
 
 func (x *RenderJob) Reset() {
 	*x = RenderJob{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2312,7 @@ func (x *RenderJob) String() string {
 func (*RenderJob) ProtoMessage() {}
 
 func (x *RenderJob) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2325,7 @@ func (x *RenderJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderJob.ProtoReflect.Descriptor instead.
 func (*RenderJob) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RenderJob) GetName() string {
@@ -2262,7 +2381,7 @@ type DeployTarget struct {
 
 func (x *DeployTarget) Reset() {
 	*x = DeployTarget{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2274,7 +2393,7 @@ func (x *DeployTarget) String() string {
 func (*DeployTarget) ProtoMessage() {}
 
 func (x *DeployTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2287,7 +2406,7 @@ func (x *DeployTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployTarget.ProtoReflect.Descriptor instead.
 func (*DeployTarget) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeployTarget) GetEnvironment() string {
@@ -2321,7 +2440,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +2452,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +2465,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HealthCheck) GetPath() string {
@@ -2380,7 +2499,7 @@ type ApplyWork struct {
 
 func (x *ApplyWork) Reset() {
 	*x = ApplyWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +2511,7 @@ func (x *ApplyWork) String() string {
 func (*ApplyWork) ProtoMessage() {}
 
 func (x *ApplyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2405,7 +2524,7 @@ func (x *ApplyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyWork.ProtoReflect.Descriptor instead.
 func (*ApplyWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ApplyWork) GetTarget() *DeployTarget {
@@ -2464,7 +2583,7 @@ type DiffWork struct {
 
 func (x *DiffWork) Reset() {
 	*x = DiffWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +2595,7 @@ func (x *DiffWork) String() string {
 func (*DiffWork) ProtoMessage() {}
 
 func (x *DiffWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +2608,7 @@ func (x *DiffWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
 func (*DiffWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DiffWork) GetTarget() *DeployTarget {
@@ -2538,7 +2657,7 @@ type ScanWork struct {
 
 func (x *ScanWork) Reset() {
 	*x = ScanWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2550,7 +2669,7 @@ func (x *ScanWork) String() string {
 func (*ScanWork) ProtoMessage() {}
 
 func (x *ScanWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2563,7 +2682,7 @@ func (x *ScanWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanWork.ProtoReflect.Descriptor instead.
 func (*ScanWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ScanWork) GetName() string {
@@ -2645,7 +2764,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2657,7 +2776,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2670,7 +2789,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -2727,7 +2846,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +2858,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +2871,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -2785,7 +2904,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2797,7 +2916,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2810,7 +2929,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -2829,7 +2948,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2841,7 +2960,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2854,7 +2973,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -2873,7 +2992,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2885,7 +3004,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2898,7 +3017,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -2917,7 +3036,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2929,7 +3048,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2942,7 +3061,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -2961,7 +3080,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2973,7 +3092,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2986,7 +3105,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -3001,14 +3120,19 @@ var File_slipway_v1_worker_proto protoreflect.FileDescriptor
 const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"\x17slipway/v1/worker.proto\x12\n" +
-	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15slipway/v1/auth.proto\x1a\x14slipway/v1/run.proto\"\xca\x02\n" +
+	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15slipway/v1/auth.proto\x1a\x14slipway/v1/run.proto\"\x98\x03\n" +
 	"\x0eSessionRequest\x12'\n" +
 	"\x05hello\x18\x01 \x01(\v2\x11.slipway.v1.HelloR\x05hello\x12?\n" +
 	"\x0elease_requests\x18\x02 \x03(\v2\x18.slipway.v1.LeaseRequestR\rleaseRequests\x123\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x15.slipway.v1.HeartbeatR\theartbeat\x125\n" +
 	"\bprogress\x18\x04 \x03(\v2\x19.slipway.v1.LeaseProgressR\bprogress\x12(\n" +
 	"\x04logs\x18\x05 \x03(\v2\x14.slipway.v1.LogChunkR\x04logs\x128\n" +
-	"\vcompletions\x18\x06 \x03(\v2\x16.slipway.v1.CompletionR\vcompletions\"\x93\x04\n" +
+	"\vcompletions\x18\x06 \x03(\v2\x16.slipway.v1.CompletionR\vcompletions\x120\n" +
+	"\bholdings\x18\a \x01(\v2\x14.slipway.v1.HoldingsR\bholdings\x12\x1a\n" +
+	"\bdeclined\x18\b \x03(\tR\bdeclined\"P\n" +
+	"\bHoldings\x12\x1f\n" +
+	"\x05added\x18\x01 \x03(\x06B\t\xbaH\x06\x92\x01\x03\x10\x90NR\x05added\x12#\n" +
+	"\adropped\x18\x02 \x03(\x06B\t\xbaH\x06\x92\x01\x03\x10\x90NR\adropped\"\x93\x04\n" +
 	"\x0fSessionResponse\x12-\n" +
 	"\awelcome\x18\x01 \x01(\v2\x13.slipway.v1.WelcomeR\awelcome\x12)\n" +
 	"\x06grants\x18\x02 \x03(\v2\x11.slipway.v1.GrantR\x06grants\x12/\n" +
@@ -3023,7 +3147,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	" \x01(\v2\x14.slipway.v1.StandingR\bstanding\">\n" +
 	"\bStanding\x12\x1a\n" +
 	"\bcordoned\x18\x01 \x01(\bR\bcordoned\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x88\x02\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xcb\x02\n" +
 	"\x05Hello\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x12%\n" +
@@ -3033,7 +3157,10 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\xbaH\a\x92\x01\x04\b\x01\x10dR\bcapacity\x12.\n" +
 	"\arunning\x18\x06 \x03(\v2\x14.slipway.v1.LeaseRefR\arunning\x12\x16\n" +
 	"\x06offers\x18\a \x01(\bR\x06offers\x12\x18\n" +
-	"\asession\x18\b \x01(\x04R\asession\"o\n" +
+	"\asession\x18\b \x01(\x04R\asession\x12\x1a\n" +
+	"\bdirected\x18\t \x01(\bR\bdirected\x12%\n" +
+	"\bholdings\x18\n" +
+	" \x03(\x06B\t\xbaH\x06\x92\x01\x03\x10\x90NR\bholdings\"o\n" +
 	"\bCapacity\x12A\n" +
 	"\n" +
 	"capability\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,99}$R\n" +
@@ -3087,12 +3214,13 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCAUSE_CANCELED\x10\x01\x12\x0e\n" +
 	"\n" +
-	"CAUSE_LOST\x10\x02\"=\n" +
+	"CAUSE_LOST\x10\x02\"Y\n" +
 	"\x05Offer\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1e\n" +
 	"\n" +
 	"capability\x18\x02 \x01(\tR\n" +
-	"capability\"\xe2\x03\n" +
+	"capability\x12\x1a\n" +
+	"\bdirected\x18\x03 \x01(\bR\bdirected\"\xe2\x03\n" +
 	"\n" +
 	"Completion\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12-\n" +
@@ -3111,7 +3239,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x04next\x18\v \x01(\tB\a\xbaH\x04r\x02\x18dR\x04next\"U\n" +
 	"\rCompletionAck\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x18\n" +
-	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xa8\x05\n" +
+	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xce\x05\n" +
 	"\x05Grant\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x17\n" +
@@ -3132,7 +3260,9 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\asecrets\x18\x0e \x03(\v2\x17.slipway.v1.SecretValueR\asecrets\x12\x1e\n" +
 	"\n" +
 	"capability\x18\x10 \x01(\tR\n" +
-	"capabilityB\x06\n" +
+	"capability\x12\x10\n" +
+	"\x03can\x18\x12 \x01(\tR\x03can\x12\x12\n" +
+	"\x04keys\x18\x13 \x03(\x06R\x04keysB\x06\n" +
 	"\x04work\"<\n" +
 	"\vSecretValue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
@@ -3299,154 +3429,156 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(*SessionRequest)(nil),        // 1: slipway.v1.SessionRequest
-	(*SessionResponse)(nil),       // 2: slipway.v1.SessionResponse
-	(*Standing)(nil),              // 3: slipway.v1.Standing
-	(*Hello)(nil),                 // 4: slipway.v1.Hello
-	(*Capacity)(nil),              // 5: slipway.v1.Capacity
-	(*Welcome)(nil),               // 6: slipway.v1.Welcome
-	(*LeaseRef)(nil),              // 7: slipway.v1.LeaseRef
-	(*LeaseRequest)(nil),          // 8: slipway.v1.LeaseRequest
-	(*Refusal)(nil),               // 9: slipway.v1.Refusal
-	(*Heartbeat)(nil),             // 10: slipway.v1.Heartbeat
-	(*HeartbeatAck)(nil),          // 11: slipway.v1.HeartbeatAck
-	(*LeaseProgress)(nil),         // 12: slipway.v1.LeaseProgress
-	(*LogChunk)(nil),              // 13: slipway.v1.LogChunk
-	(*LogAck)(nil),                // 14: slipway.v1.LogAck
-	(*Revocation)(nil),            // 15: slipway.v1.Revocation
-	(*Offer)(nil),                 // 16: slipway.v1.Offer
-	(*Completion)(nil),            // 17: slipway.v1.Completion
-	(*CompletionAck)(nil),         // 18: slipway.v1.CompletionAck
-	(*Grant)(nil),                 // 19: slipway.v1.Grant
-	(*SecretValue)(nil),           // 20: slipway.v1.SecretValue
-	(*BuildWork)(nil),             // 21: slipway.v1.BuildWork
-	(*TestWork)(nil),              // 22: slipway.v1.TestWork
-	(*ShardWork)(nil),             // 23: slipway.v1.ShardWork
-	(*SidecarWork)(nil),           // 24: slipway.v1.SidecarWork
-	(*RenderWork)(nil),            // 25: slipway.v1.RenderWork
-	(*RenderJob)(nil),             // 26: slipway.v1.RenderJob
-	(*DeployTarget)(nil),          // 27: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 28: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 29: slipway.v1.ApplyWork
-	(*DiffWork)(nil),              // 30: slipway.v1.DiffWork
-	(*ScanWork)(nil),              // 31: slipway.v1.ScanWork
-	(*RollbackWork)(nil),          // 32: slipway.v1.RollbackWork
-	(*FetchSourceRequest)(nil),    // 33: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 34: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 35: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 36: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 37: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 38: slipway.v1.PutBlobResponse
-	nil,                           // 39: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 40: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 41: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 42: slipway.v1.BuildWork.BasesEntry
-	nil,                           // 43: slipway.v1.TestWork.EnvEntry
-	nil,                           // 44: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 45: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 46: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 47: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 48: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 49: google.protobuf.Duration
-	(*Fence)(nil),                 // 50: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 51: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 52: slipway.v1.Outcome
-	(FailureClass)(0),             // 53: slipway.v1.FailureClass
-	(*Result)(nil),                // 54: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 55: google.protobuf.Timestamp
-	(*Step)(nil),                  // 56: slipway.v1.Step
-	(*TestItem)(nil),              // 57: slipway.v1.TestItem
+	(*Holdings)(nil),              // 2: slipway.v1.Holdings
+	(*SessionResponse)(nil),       // 3: slipway.v1.SessionResponse
+	(*Standing)(nil),              // 4: slipway.v1.Standing
+	(*Hello)(nil),                 // 5: slipway.v1.Hello
+	(*Capacity)(nil),              // 6: slipway.v1.Capacity
+	(*Welcome)(nil),               // 7: slipway.v1.Welcome
+	(*LeaseRef)(nil),              // 8: slipway.v1.LeaseRef
+	(*LeaseRequest)(nil),          // 9: slipway.v1.LeaseRequest
+	(*Refusal)(nil),               // 10: slipway.v1.Refusal
+	(*Heartbeat)(nil),             // 11: slipway.v1.Heartbeat
+	(*HeartbeatAck)(nil),          // 12: slipway.v1.HeartbeatAck
+	(*LeaseProgress)(nil),         // 13: slipway.v1.LeaseProgress
+	(*LogChunk)(nil),              // 14: slipway.v1.LogChunk
+	(*LogAck)(nil),                // 15: slipway.v1.LogAck
+	(*Revocation)(nil),            // 16: slipway.v1.Revocation
+	(*Offer)(nil),                 // 17: slipway.v1.Offer
+	(*Completion)(nil),            // 18: slipway.v1.Completion
+	(*CompletionAck)(nil),         // 19: slipway.v1.CompletionAck
+	(*Grant)(nil),                 // 20: slipway.v1.Grant
+	(*SecretValue)(nil),           // 21: slipway.v1.SecretValue
+	(*BuildWork)(nil),             // 22: slipway.v1.BuildWork
+	(*TestWork)(nil),              // 23: slipway.v1.TestWork
+	(*ShardWork)(nil),             // 24: slipway.v1.ShardWork
+	(*SidecarWork)(nil),           // 25: slipway.v1.SidecarWork
+	(*RenderWork)(nil),            // 26: slipway.v1.RenderWork
+	(*RenderJob)(nil),             // 27: slipway.v1.RenderJob
+	(*DeployTarget)(nil),          // 28: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 29: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 30: slipway.v1.ApplyWork
+	(*DiffWork)(nil),              // 31: slipway.v1.DiffWork
+	(*ScanWork)(nil),              // 32: slipway.v1.ScanWork
+	(*RollbackWork)(nil),          // 33: slipway.v1.RollbackWork
+	(*FetchSourceRequest)(nil),    // 34: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 35: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 36: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 37: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 38: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 39: slipway.v1.PutBlobResponse
+	nil,                           // 40: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 41: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 42: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 43: slipway.v1.BuildWork.BasesEntry
+	nil,                           // 44: slipway.v1.TestWork.EnvEntry
+	nil,                           // 45: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 46: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 47: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 48: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 49: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 50: google.protobuf.Duration
+	(*Fence)(nil),                 // 51: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 52: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 53: slipway.v1.Outcome
+	(FailureClass)(0),             // 54: slipway.v1.FailureClass
+	(*Result)(nil),                // 55: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 56: google.protobuf.Timestamp
+	(*Step)(nil),                  // 57: slipway.v1.Step
+	(*TestItem)(nil),              // 58: slipway.v1.TestItem
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
-	4,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
-	8,  // 1: slipway.v1.SessionRequest.lease_requests:type_name -> slipway.v1.LeaseRequest
-	10, // 2: slipway.v1.SessionRequest.heartbeat:type_name -> slipway.v1.Heartbeat
-	12, // 3: slipway.v1.SessionRequest.progress:type_name -> slipway.v1.LeaseProgress
-	13, // 4: slipway.v1.SessionRequest.logs:type_name -> slipway.v1.LogChunk
-	17, // 5: slipway.v1.SessionRequest.completions:type_name -> slipway.v1.Completion
-	6,  // 6: slipway.v1.SessionResponse.welcome:type_name -> slipway.v1.Welcome
-	19, // 7: slipway.v1.SessionResponse.grants:type_name -> slipway.v1.Grant
-	9,  // 8: slipway.v1.SessionResponse.refusals:type_name -> slipway.v1.Refusal
-	11, // 9: slipway.v1.SessionResponse.heartbeat_ack:type_name -> slipway.v1.HeartbeatAck
-	18, // 10: slipway.v1.SessionResponse.completion_acks:type_name -> slipway.v1.CompletionAck
-	14, // 11: slipway.v1.SessionResponse.log_acks:type_name -> slipway.v1.LogAck
-	15, // 12: slipway.v1.SessionResponse.revocations:type_name -> slipway.v1.Revocation
-	16, // 13: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
-	5,  // 14: slipway.v1.SessionResponse.passed:type_name -> slipway.v1.Capacity
-	3,  // 15: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
-	5,  // 16: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
-	7,  // 17: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	49, // 18: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
-	7,  // 19: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
-	7,  // 20: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	50, // 21: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
-	5,  // 22: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
-	7,  // 23: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
-	7,  // 24: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
-	7,  // 25: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	51, // 26: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
-	7,  // 27: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
-	7,  // 28: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
-	7,  // 29: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
-	0,  // 30: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
-	7,  // 31: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	52, // 32: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	53, // 33: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	54, // 34: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	55, // 35: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	55, // 36: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	56, // 37: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
-	7,  // 38: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
-	7,  // 39: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	49, // 40: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
-	21, // 41: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
-	22, // 42: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	25, // 43: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	29, // 44: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	32, // 45: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	30, // 46: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	31, // 47: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
-	20, // 48: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	39, // 49: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	40, // 50: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	41, // 51: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	42, // 52: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
-	21, // 53: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	43, // 54: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	44, // 55: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	24, // 56: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	23, // 57: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
-	57, // 58: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
-	45, // 59: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	46, // 60: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	47, // 61: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	27, // 62: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	26, // 63: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	48, // 64: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	27, // 65: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	28, // 66: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	49, // 67: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	27, // 68: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	22, // 69: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
-	27, // 70: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	28, // 71: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	7,  // 72: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 73: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	33, // 74: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	35, // 75: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	37, // 76: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	2,  // 77: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	34, // 78: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	36, // 79: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	38, // 80: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	77, // [77:81] is the sub-list for method output_type
-	73, // [73:77] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	5,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
+	9,  // 1: slipway.v1.SessionRequest.lease_requests:type_name -> slipway.v1.LeaseRequest
+	11, // 2: slipway.v1.SessionRequest.heartbeat:type_name -> slipway.v1.Heartbeat
+	13, // 3: slipway.v1.SessionRequest.progress:type_name -> slipway.v1.LeaseProgress
+	14, // 4: slipway.v1.SessionRequest.logs:type_name -> slipway.v1.LogChunk
+	18, // 5: slipway.v1.SessionRequest.completions:type_name -> slipway.v1.Completion
+	2,  // 6: slipway.v1.SessionRequest.holdings:type_name -> slipway.v1.Holdings
+	7,  // 7: slipway.v1.SessionResponse.welcome:type_name -> slipway.v1.Welcome
+	20, // 8: slipway.v1.SessionResponse.grants:type_name -> slipway.v1.Grant
+	10, // 9: slipway.v1.SessionResponse.refusals:type_name -> slipway.v1.Refusal
+	12, // 10: slipway.v1.SessionResponse.heartbeat_ack:type_name -> slipway.v1.HeartbeatAck
+	19, // 11: slipway.v1.SessionResponse.completion_acks:type_name -> slipway.v1.CompletionAck
+	15, // 12: slipway.v1.SessionResponse.log_acks:type_name -> slipway.v1.LogAck
+	16, // 13: slipway.v1.SessionResponse.revocations:type_name -> slipway.v1.Revocation
+	17, // 14: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
+	6,  // 15: slipway.v1.SessionResponse.passed:type_name -> slipway.v1.Capacity
+	4,  // 16: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
+	6,  // 17: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
+	8,  // 18: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
+	50, // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	8,  // 20: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
+	8,  // 21: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
+	51, // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	6,  // 23: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
+	8,  // 24: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
+	8,  // 25: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
+	8,  // 26: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
+	52, // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	8,  // 28: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
+	8,  // 29: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
+	8,  // 30: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
+	0,  // 31: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
+	8,  // 32: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
+	53, // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	54, // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	55, // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	56, // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	56, // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	57, // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	8,  // 39: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
+	8,  // 40: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
+	50, // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	22, // 42: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
+	23, // 43: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
+	26, // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	30, // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	33, // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	31, // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	32, // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
+	21, // 49: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
+	40, // 50: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	41, // 51: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	42, // 52: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	43, // 53: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
+	22, // 54: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
+	44, // 55: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	45, // 56: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	25, // 57: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	24, // 58: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
+	58, // 59: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
+	46, // 60: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	47, // 61: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	48, // 62: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	28, // 63: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	27, // 64: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	49, // 65: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	28, // 66: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	29, // 67: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	50, // 68: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	28, // 69: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	23, // 70: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
+	28, // 71: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	29, // 72: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	8,  // 73: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 74: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	34, // 75: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	36, // 76: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	38, // 77: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	3,  // 78: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	35, // 79: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	37, // 80: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	39, // 81: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	78, // [78:82] is the sub-list for method output_type
+	74, // [74:78] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -3456,7 +3588,7 @@ func file_slipway_v1_worker_proto_init() {
 	}
 	file_slipway_v1_auth_proto_init()
 	file_slipway_v1_run_proto_init()
-	file_slipway_v1_worker_proto_msgTypes[18].OneofWrappers = []any{
+	file_slipway_v1_worker_proto_msgTypes[19].OneofWrappers = []any{
 		(*Grant_Build)(nil),
 		(*Grant_Test)(nil),
 		(*Grant_Render)(nil),
@@ -3471,7 +3603,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   48,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
