@@ -125,6 +125,8 @@ func part(ctx context.Context, role, config string) int {
 		p, err = decode[node.Worker](config)
 	case "whole":
 		p, err = decode[node.Whole](config)
+	case "builder":
+		p, err = decode[node.Builder](config)
 	case "collector":
 		p, err = decode[node.Collector](config)
 	case "streams":

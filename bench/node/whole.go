@@ -18,6 +18,9 @@ type Whole struct {
 	State        string   `json:"state"`
 	Tools        string   `json:"tools"`        // where buildkitd is
 	Repositories []string `json:"repositories"` // folders below which they are
+	// Slots are builds at once; 0: 4; below: none, those are other processes'.
+	Slots int `json:"slots,omitempty"`
+	NATS  int `json:"nats,omitempty"` // port; 0: any
 }
 
 // Run runs the farm until the input ends.
@@ -28,6 +31,7 @@ func (w Whole) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	go func() {
 		ended <- devfarm.Run(ctx, devfarm.Config{
 			State: w.State, Tools: w.Tools, LocalPaths: w.Repositories, Version: "bench", GitEnv: gitcmd.PassThrough(os.Environ()),
+			BuildSlots: w.Slots, Ports: devfarm.Ports{NATS: w.NATS},
 			Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), Ready: func(f clientfile.File) { ready <- f },
 		})
 	}()

@@ -41,6 +41,11 @@ type whole struct {
 
 // openWhole starts one whose repositories and state are below a folder.
 func openWhole(ctx context.Context, dir string) (w *whole, err error) {
+	return openWholeWith(ctx, dir, node.Whole{})
+}
+
+// openWholeWith starts one that differs in some other way.
+func openWholeWith(ctx context.Context, dir string, as node.Whole) (w *whole, err error) {
 	if _, err := os.Stat(shell); err != nil {
 		return nil, fmt.Errorf("images need a shell, Debian's package busybox-static: %w", err)
 	}
@@ -49,7 +54,8 @@ func openWhole(ctx context.Context, dir string) (w *whole, err error) {
 		return nil, fmt.Errorf("find BuildKit's programs: %w", err)
 	}
 	w = &whole{state: filepath.Join(dir, "state"), tools: filepath.Join(cache, "slipway", "bin")}
-	if w.proc, err = farm.Start(ctx, "whole", node.Whole{State: w.state, Tools: w.tools, Repositories: []string{dir}}); err != nil {
+	as.State, as.Tools, as.Repositories = w.state, w.tools, []string{dir}
+	if w.proc, err = farm.Start(ctx, "whole", as); err != nil {
 		return nil, err
 	}
 	if w.file, err = clientfile.Read(w.state); err == nil {

@@ -42,6 +42,7 @@ func All() []Row {
 		{"P5", []string{"P5"}, p5},
 		{"P6", []string{"P6-solve", "P6-identity"}, p6},
 		{"P7", []string{"P7"}, p7},
+		{"P8", []string{"P8-hits", "P8-balance"}, p8},
 		{"planning", []string{"planning"}, planning},
 		{"shards", []string{"shards"}, splitting},
 		{"P11", []string{"P11", "P11-snapshot"}, p11},

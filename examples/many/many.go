@@ -34,6 +34,9 @@ type Options struct {
 	Tested bool
 	// Deployed: there are manifests.
 	Deployed bool
+	// Seconds is how long each of two steps of a service takes: one for what it depends on, which its sources do
+	// not touch, and one for the sources; 0: the first is not there, and the second takes no time.
+	Seconds int
 }
 
 // Service is one of a repository.
@@ -48,6 +51,9 @@ type Service struct {
 func (o Options) List() ([]Service, error) {
 	if o.Tested && o.Busybox == "" {
 		return nil, errors.New("tests want a shell in the images: name a static binary that has one")
+	}
+	if o.Seconds > 0 && o.Busybox == "" {
+		return nil, errors.New("steps that take time want a shell in the images: name a static binary that has one")
 	}
 	if o.Services < 2 || o.Services > MaxServices {
 		return nil, fmt.Errorf("%d services: there can be 2 to %d, one of each 20 a base image", o.Services, MaxServices)
@@ -133,12 +139,21 @@ func (w *writer) service(s Service, o Options) {
 		w.text(s.Path+"/Dockerfile", "FROM scratch\nCOPY "+s.Path+"/busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\nCOPY "+s.Path+"/files /files\n")
 		w.copy(s.Path+"/busybox", o.Busybox)
 	default:
-		lines := []string{"FROM base", "COPY " + s.Path + " /app"}
+		lines := []string{"FROM base"}
+		if o.Seconds > 0 {
+			lines = append(lines, "COPY "+s.Path+"/depends.lock /depends/", fmt.Sprintf("RUN sleep %d && cp /depends/depends.lock /depends/installed", o.Seconds))
+			w.text(s.Path+"/depends.lock", s.Name+" 1.0\n")
+		}
+		lines = append(lines, "COPY "+s.Path+" /app")
 		for _, l := range s.Also {
 			lines = append(lines, "COPY "+l+" /"+l)
 		}
 		if o.Busybox != "" {
-			lines = append(lines, "RUN cat /app/*.sh > /app/all")
+			work := "cat /app/*.sh > /app/all"
+			if o.Seconds > 0 {
+				work = fmt.Sprintf("sleep %d && ", o.Seconds) + work
+			}
+			lines = append(lines, "RUN "+work)
 		}
 		w.text(s.Path+"/Dockerfile", strings.Join(lines, "\n")+"\n")
 		for i := range 5 {

@@ -84,6 +84,10 @@ func (p *parts) worker() (workerconfig.Config, error) {
 	if err != nil {
 		return workerconfig.Config{}, fmt.Errorf("read docker config: %w", err)
 	}
+	slots := map[string]int{workerconfig.CapabilityRender: 4}
+	if p.cfg.BuildSlots > 0 {
+		slots[workerconfig.CapabilityBuild] = p.cfg.BuildSlots
+	}
 	return workerconfig.Config{
 		Name:         "worker",
 		Coordinator:  workerconfig.Coordinator{Address: p.grpc, Token: p.secrets.Get(engines.WorkerToken)},
@@ -91,7 +95,7 @@ func (p *parts) worker() (workerconfig.Config, error) {
 		BuildKit:     p.buildkit,
 		Disk:         &workerconfig.Disk{Path: p.buildkitRoot()},
 		RegistryAuth: auth, Auth: login,
-		Slots:     map[string]int{workerconfig.CapabilityBuild: p.cfg.BuildSlots, workerconfig.CapabilityRender: 4},
+		Slots:     slots,
 		Pressure:  workerconfig.DefaultPressure(),
 		State:     filepath.Join(p.cfg.State, "work"),
 		Telemetry: workerconfig.Telemetry{OTLP: p.cfg.OTLP},

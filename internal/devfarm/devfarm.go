@@ -50,7 +50,7 @@ type Config struct {
 	RegistryHosts []string
 	// BuildKitRoot keeps the build cache; empty: State/buildkit.
 	BuildKitRoot string
-	// BuildSlots are builds and tests at once; 0: 4.
+	// BuildSlots are builds and tests at once; 0: 4; below: none, they are for workers of other processes.
 	BuildSlots int
 	// LeaseTTL of tasks; 0: 10 s.
 	LeaseTTL time.Duration
