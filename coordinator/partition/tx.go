@@ -72,7 +72,7 @@ type Work struct {
 	Project   string
 	Commit    string
 	TraceID   string
-	Trusted   bool // the task may have secrets
+	Trusted   bool // the commit is no stranger's: the task may have secrets, and what it builds be in a cache for others
 	Task      *plan.Task
 	Images    map[string]string // build, test: name of a context → image; render: image name → image
 	Manifests string            // apply: what to apply; rollback: what to undo

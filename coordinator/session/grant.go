@@ -21,7 +21,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 	}
 	switch t.Kind {
 	case plan.KindBuild:
-		g.Work = &pb.Grant_Build{Build: build(t.Build, w.Images)}
+		g.Work = &pb.Grant_Build{Build: build(t.Build, w)}
 	case plan.KindTest:
 		g.Work = &pb.Grant_Test{Test: test(t.Test, w)}
 	case plan.KindScan:
@@ -58,15 +58,16 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 
 func test(t *plan.Test, w partition.Work) *pb.TestWork {
 	return &pb.TestWork{
-		Name: t.Name, Build: build(&t.Build, w.Images), Run: t.Run, Env: t.Env, SecretEnv: t.Secret, Report: t.Report,
+		Name: t.Name, Build: build(&t.Build, w), Run: t.Run, Env: t.Env, SecretEnv: t.Secret, Report: t.Report,
 		Sidecars: sidecars(t.Sidecars), Shard: shard(t.Shard, w.Timing),
 	}
 }
 
-func build(b *plan.Build, images map[string]string) *pb.BuildWork {
+func build(b *plan.Build, w partition.Work) *pb.BuildWork {
 	return &pb.BuildWork{
-		Paths: b.Paths, Dockerfile: b.Dockerfile, Context: b.Context, Target: b.Target, Args: b.Args, Contexts: images,
+		Paths: b.Paths, Dockerfile: b.Dockerfile, Context: b.Context, Target: b.Target, Args: b.Args, Contexts: w.Images,
 		Platform: b.Platform, Push: b.Push, Provenance: b.Provenance, Secrets: b.Secrets, Bases: b.Bases, Fresh: b.Fresh, Sbom: b.SBOM,
+		Cacheable: w.Trusted,
 	}
 }
 

@@ -68,6 +68,19 @@ func TestAGrantCarriesItsSecrets(t *testing.T) {
 	}
 }
 
+// What a stranger's commit builds is in no cache that others take from.
+func TestAGrantSaysWhatMayBeCached(t *testing.T) {
+	for _, untrusted := range []bool{false, true} {
+		p := builds(1)
+		p.Untrusted = untrusted
+		f := newFarmOf(t, p, secrets(t))
+		g := f.connect("a", nil).ask(f.tokens[0])
+		if g == nil || g.GetBuild().GetCacheable() == untrusted {
+			t.Errorf("untrusted %t: %v", untrusted, g)
+		}
+	}
+}
+
 // What cannot be read is the farm's fault and tried again; what is not allowed is not.
 func TestSecretsAreWithheld(t *testing.T) {
 	for _, c := range []struct {

@@ -1785,7 +1785,10 @@ type BuildWork struct {
 	// Nothing of it is taken from what BuildKit has in its cache.
 	Fresh bool `protobuf:"varint,12,opt,name=fresh,proto3" json:"fresh,omitempty"`
 	// List the packages that its sources lock, as SPDX.
-	Sbom          bool `protobuf:"varint,13,opt,name=sbom,proto3" json:"sbom,omitempty"`
+	Sbom bool `protobuf:"varint,13,opt,name=sbom,proto3" json:"sbom,omitempty"`
+	// What it builds may go into the cache of builds from which other workers take steps for everybody: its commit is no
+	// stranger's. A worker that has such a cache reads it either way.
+	Cacheable     bool `protobuf:"varint,14,opt,name=cacheable,proto3" json:"cacheable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1907,6 +1910,13 @@ func (x *BuildWork) GetFresh() bool {
 func (x *BuildWork) GetSbom() bool {
 	if x != nil {
 		return x.Sbom
+	}
+	return false
+}
+
+func (x *BuildWork) GetCacheable() bool {
+	if x != nil {
+		return x.Cacheable
 	}
 	return false
 }
@@ -3266,7 +3276,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x04work\"<\n" +
 	"\vSecretValue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
-	"\x05value\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05value\"\xc5\x05\n" +
+	"\x05value\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05value\"\xe3\x05\n" +
 	"\tBuildWork\x12\x14\n" +
 	"\x05paths\x18\x01 \x03(\tR\x05paths\x12\x1e\n" +
 	"\n" +
@@ -3285,7 +3295,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	" \x03(\v2\".slipway.v1.BuildWork.SecretsEntryR\asecrets\x126\n" +
 	"\x05bases\x18\v \x03(\v2 .slipway.v1.BuildWork.BasesEntryR\x05bases\x12\x14\n" +
 	"\x05fresh\x18\f \x01(\bR\x05fresh\x12\x12\n" +
-	"\x04sbom\x18\r \x01(\bR\x04sbom\x1a7\n" +
+	"\x04sbom\x18\r \x01(\bR\x04sbom\x12\x1c\n" +
+	"\tcacheable\x18\x0e \x01(\bR\tcacheable\x1a7\n" +
 	"\tArgsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
