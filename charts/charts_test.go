@@ -59,7 +59,7 @@ coordinator:
     - { name: shop, kind: gitea, repositories: [ https://git.example.com/example/shop.git ], forks: true, check: { api: https://git.example.com/api/v1 } }
     - { name: site, kind: github, repositories: [ https://github.com/example/site.git ], poll: 5m, check: {} }
     - { name: docs, kind: bitbucket, repositories: [ https://bitbucket.org/example/docs.git ] }
-worker: { registryAuth: registry, buildkit: { rootless: false } }
+worker: { registryAuth: registry, cache: { registry: registry.example.com/cache }, buildkit: { rootless: false } }
 nats: { bundled: false, url: "tls://nats.example.com:4222" }
 redis: { bundled: false, address: "redis.example.com:6379" }
 deployer: { enabled: false }

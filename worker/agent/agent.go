@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -134,10 +135,23 @@ func (a *Agent) prepared(ctx context.Context, g *pb.Grant, t runner.Task, r runn
 	}
 	defer release()
 	r.Progress(state)
-	t.Workspace = dir
+	t.Workspace, t.Keep = dir, a.keeper(ctx, src)
 	o := a.cfg.Runner.Run(ctx, t, r)
 	o.Steps = append([]runner.Step{step}, o.Steps...)
 	return o
+}
+
+// keeper is Task.Keep: it takes a source again, which is there.
+func (a *Agent) keeper(ctx context.Context, src workspace.Source) func() func() {
+	return func() func() {
+		_, _, release, err := a.cfg.Workspaces.Acquire(context.WithoutCancel(ctx), src, func(context.Context, workspace.Source, io.Writer) error {
+			return errors.New("the attempt has ended")
+		})
+		if err != nil {
+			return nil
+		}
+		return release
+	}
 }
 
 func fetchFailed(ctx context.Context, t runner.Task, err error) runner.Outcome {

@@ -41,6 +41,8 @@ type Config struct {
 	Disk *Disk `yaml:"disk"`
 	// RegistryAuth is a docker config file with `auths` alone: what images are pulled and pushed with.
 	RegistryAuth string `yaml:"registry_auth"`
+	// Cache is where workers share the steps of what they built; nil: nowhere.
+	Cache *Cache `yaml:"cache"`
 	// InsecureRegistries are hosts that are spoken to without TLS; loopback always is.
 	InsecureRegistries []string `yaml:"insecure_registries"`
 	// Slots are how many tasks are carried out at once, by capability: build, render.
@@ -65,6 +67,11 @@ type Config struct {
 type Disk struct {
 	Path    string `yaml:"path,required"` // a folder on it: BuildKit's root
 	Reserve int    `yaml:"reserve_mib"`   // what they leave free; default 1024
+}
+
+// Cache is where workers share the steps of what they built.
+type Cache struct {
+	Registry string `yaml:"registry,required"` // <host>[:<port>][/<path>], below which each service has a repository
 }
 
 // Coordinator is where the worker's session goes.
@@ -175,6 +182,11 @@ func (c Config) validate() error {
 	}
 	if c.Disk != nil && (c.Disk.Reserve < 0 || c.Disk.Reserve > 1<<20) {
 		bad("disk.reserve_mib: %d is not between 1 and %d", c.Disk.Reserve, 1<<20)
+	}
+	if c.Cache != nil {
+		if err := buildkit.CheckCacheRegistry(c.Cache.Registry); err != nil {
+			bad("cache.registry: %w", err)
+		}
 	}
 	if c.HTTP != nil {
 		if err := c.HTTP.Validate(); err != nil {

@@ -32,6 +32,7 @@ coordinator: { address: "127.0.0.1:7420", token_file: token }
 nats: { url: "nats://127.0.0.1:7422", user: worker, password_file: token }
 buildkit: "unix:///run/buildkit/buildkitd.sock"
 registry_auth: auth.json
+cache: { registry: "127.0.0.1:7423/cache" }
 slots: { build: 3 }
 state: work
 drain: 90s
@@ -44,6 +45,9 @@ drain: 90s
 	}
 	if c.Coordinator.Token != "s3cret" || !filepath.IsAbs(c.NATS.PasswordFile) || c.Drain != 90*time.Second || c.Slots["build"] != 3 || !filepath.IsAbs(c.State) {
 		t.Errorf("%+v", c)
+	}
+	if c.Cache == nil || c.Cache.Registry != "127.0.0.1:7423/cache" {
+		t.Errorf("cache: %+v", c.Cache)
 	}
 	for _, host := range []string{"registry-1.docker.io", "127.0.0.1:7423"} {
 		if a := c.Auth[host]; a.User != "u" || a.Secret != "p" {
@@ -64,8 +68,11 @@ func TestMistakes(t *testing.T) {
 		"auto":  {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nslots: automatic\nstate: w\n", []string{"slots: want auto, got"}},
 		"pressure": {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nbuildkit: b\npressure: { memory_percent: 100, disk_mib: -1 }\nstate: w\n",
 			[]string{"pressure.memory_percent: 100 is not between 0 and 90", "pressure.disk_mib: -1 is not between 0"}},
-		"missing file": {"coordinator: { address: \"a:1\", token_file: nothing }\nstate: w\n", []string{"coordinator.token_file", "no such file"}},
-		"helpers":      {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nregistry_auth: helpers.json\nstate: w\n", []string{"credsStore and credHelpers are not supported"}},
+		"cache":               {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nbuildkit: b\ncache: { registry: \"https://r.example/cache\" }\nstate: w\n", []string{"cache.registry: \"https://r.example/cache\" is no place in a registry", "without https://"}},
+		"cache without place": {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nbuildkit: b\ncache: {}\nstate: w\n", []string{"cache", "registry"}},
+		"cache with a tag":    {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nbuildkit: b\ncache: { registry: \"r.example/Cache:x\" }\nstate: w\n", []string{"cache.registry: \"r.example/Cache:x\" is no place in a registry"}},
+		"missing file":        {"coordinator: { address: \"a:1\", token_file: nothing }\nstate: w\n", []string{"coordinator.token_file", "no such file"}},
+		"helpers":             {"coordinator: { address: \"a:1\", token_file: worker.yaml }\nregistry_auth: helpers.json\nstate: w\n", []string{"credsStore and credHelpers are not supported"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := config.Load(write(t, map[string]string{"worker.yaml": c.yaml, "helpers.json": `{"credsStore":"desktop"}`}))

@@ -110,6 +110,19 @@ func (d *Disk) before(ctx context.Context, t Task) (int64, *Outcome) {
 	return bytes, nil
 }
 
+// Short says why nothing should write to the disk that nobody waits for; empty: there is room. It is careful: what it
+// holds back ends before builds would be.
+func (d *Disk) Short() string {
+	bytes, err := d.free(d.path)
+	if err == nil && bytes >= 2*d.reserve {
+		return ""
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("the disk of BuildKit (%s) has %s free, less than twice what is kept free", d.path, mebibytes(bytes))
+}
+
 // begin answers a number by which alone knows the attempt; 0 when others run already.
 func (d *Disk) begin() int {
 	d.mu.Lock()

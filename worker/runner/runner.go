@@ -59,6 +59,8 @@ type Task struct {
 	Work        Work
 	Secrets     map[string][]byte // values by name; overwritten when the attempt has ended
 	Mask        *mask.Masker      // of those and the worker's own; set by Redact
+	// Keep has Workspace stay as it is when the attempt has ended, until what it answers is called. Nil, or nil answered: it cannot.
+	Keep func() (release func())
 }
 
 // Work is the specification of one kind of work: Build, Test, Render or Scan.
@@ -94,6 +96,7 @@ type Build struct {
 	Provenance bool              // attach a SLSA provenance attestation
 	SBOM       bool              // list the packages that the sources lock
 	Fresh      bool              // take nothing from the daemon's cache
+	Cacheable  bool              // its steps may go into the cache of builds that is everybody's
 }
 
 // Kind is KindBuild.

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/rpc"
 	"github.com/slipway-build/slipway/internal/session"
@@ -83,13 +85,11 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 	here := machine.Machine{Root: "/", Folder: s.cfg.State, CPUs: runtime.NumCPU()}
 	slots := s.slots(ctx, here)
-	runners, secrets, bk, err := s.runners(ctx, agent.Blobs{Coordinator: client}, slots[config.CapabilityBuild] > 0, tracing)
+	with, err := s.tools(ctx, agent.Blobs{Coordinator: client}, slots[config.CapabilityBuild] > 0, tracing, registry)
 	if err != nil {
 		return err
 	}
-	if bk != nil {
-		closers = append(closers, bk.Close)
-	}
+	closers = append(closers, with.hangUp)
 	metrics, err := runner.NewMetrics(registry)
 	if err != nil {
 		return err
@@ -101,14 +101,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	closers = append(closers, func() error { closeHints(); return nil })
 
 	var holds *holder // where there is a cache that tasks leave something in
-	if bk != nil {
-		if holds, err = newHolder(ctx, s.cfg.State, bk, s.log); err != nil {
+	if with.bk != nil {
+		if holds, err = newHolder(ctx, s.cfg.State, with.bk, s.log); err != nil {
 			return err
 		}
 	}
 	return s.work(ctx, agent.Config{
-		Coordinator: client, Runner: runners, Workspaces: sources, Log: s.log, Now: time.Now,
-		Around: []runner.Decorator{metrics.Observe(), runner.Recover(s.log), runner.Redact(secrets), runner.Recover(s.log), runner.Timeout(), runner.Tracing()},
+		Coordinator: client, Runner: with.runners, Workspaces: sources, Log: s.log, Now: time.Now,
+		Around: []runner.Decorator{metrics.Observe(), runner.Recover(s.log), runner.Redact(with.secrets), runner.Recover(s.log), runner.Timeout(), runner.Tracing()},
 	}, session.Config{
 		Client: client, Name: s.cfg.Name, Instance: rand.Text(), Version: s.cfg.Version, Slots: slots, Hints: hints,
 		Drain: s.cfg.Drain, Log: s.log, Now: time.Now,
@@ -135,29 +135,44 @@ func (s *Server) work(ctx context.Context, does agent.Config, as session.Config,
 	return work.Run(ctx)
 }
 
-// runners of all kinds of work that the machine has slots for, the secrets that none of them may print, and the BuildKit
-// that they use; nil: none does.
-func (s *Server) runners(ctx context.Context, blobs agent.Blobs, builds bool, tracing *telemetry.Tracing) (out runner.ByKind, secrets []string, bk *buildkit.Client, err error) {
-	out = runner.ByKind{runner.KindRender: render.New(blobs)}
+// tools are what tasks are carried out with.
+type tools struct {
+	runners runner.ByKind
+	secrets []string         // that no runner may print
+	bk      *buildkit.Client // nil: nothing is built
+	hangUp  func() error
+}
+
+// tools for all kinds of work that the machine has slots for.
+func (s *Server) tools(ctx context.Context, blobs agent.Blobs, builds bool, tracing *telemetry.Tracing, registry prometheus.Registerer) (tools, error) {
+	out := runner.ByKind{runner.KindRender: render.New(blobs)}
 	if !builds {
 		out[runner.KindScan] = scan.New(blobs, nil)
-		return out, nil, nil, nil
+		return tools{runners: out, hangUp: func() error { return nil }}, nil
 	}
-	bk, err = buildkit.Dial(ctx, buildkit.Config{
+	bk, err := buildkit.Dial(ctx, buildkit.Config{
 		Address: s.cfg.BuildKit, Auth: s.cfg.Auth, Insecure: s.cfg.InsecureRegistries, Tracer: tracing.Provider(),
 	})
 	if err != nil {
-		return nil, nil, nil, err
+		return tools{}, err
 	}
-	guard, err := s.guard(bk)
+	disk, err := s.disk(bk)
 	if err != nil {
-		return nil, nil, nil, errors.Join(err, bk.Close())
+		return tools{}, errors.Join(err, bk.Close())
 	}
-	tests := testrun.New(bk)
-	out[runner.KindBuild] = runner.Decorate(buildkit.NewBuilder(bk), append([]runner.Decorator{sbom.Beside(blobs)}, guard...)...)
+	cache, stop, err := s.cache(bk, disk, registry)
+	if err != nil {
+		return tools{}, errors.Join(err, bk.Close())
+	}
+	var guard []runner.Decorator
+	if disk != nil {
+		guard = append(guard, disk.Guard())
+	}
+	tests := testrun.New(bk).With(cache)
+	out[runner.KindBuild] = runner.Decorate(buildkit.NewBuilder(bk).With(cache), append([]runner.Decorator{sbom.Beside(blobs)}, guard...)...)
 	out[runner.KindTest] = runner.Decorate(tests, guard...)
 	out[runner.KindScan] = guarded(scan.New(blobs, tests), guard)
-	return out, bk.Secrets(), bk, nil
+	return tools{out, bk.Secrets(), bk, func() error { return errors.Join(stop(), bk.Close()) }}, nil
 }
 
 // guarded guards the scans that BuildKit is needed for: those by what the worker brings along do not touch its disk.
@@ -171,8 +186,8 @@ func guarded(scans runner.Runner, guard []runner.Decorator) runner.Runner {
 	})
 }
 
-// guard watches the disk that builds and tests write to.
-func (s *Server) guard(bk *buildkit.Client) ([]runner.Decorator, error) {
+// disk that builds and tests write to; nil: it is not watched.
+func (s *Server) disk(bk *buildkit.Client) (*runner.Disk, error) {
 	if s.cfg.Disk == nil {
 		return nil, nil
 	}
@@ -180,7 +195,7 @@ func (s *Server) guard(bk *buildkit.Client) ([]runner.Decorator, error) {
 	if err := disk.Check(); err != nil {
 		return nil, fmt.Errorf("disk.path: %w", err)
 	}
-	return []runner.Decorator{disk.Guard()}, nil
+	return disk, nil
 }
 
 // slots that the machine has, those that are written down or those that it has room for.

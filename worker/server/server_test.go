@@ -2,10 +2,8 @@ package server_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -189,21 +187,8 @@ func TestOfferedTasks(t *testing.T) {
 		}
 	})
 	t.Run("metrics", func(t *testing.T) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+f.metrics+"/metrics", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Authorization", "Bearer scrape")
-		resp, err := (&http.Client{}).Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = resp.Body.Close() }()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(string(body), `slipway_worker_attempt_seconds_count{class="timeout",kind="build",outcome="failed"} 1`) {
+		body := f.scrape(t)
+		if !strings.Contains(body, `slipway_worker_attempt_seconds_count{class="timeout",kind="build",outcome="failed"} 1`) {
 			t.Errorf("metrics:\n%s", body)
 		}
 	})

@@ -25,13 +25,20 @@ const Epoch = 315532800
 // builderID names us in provenance.
 const builderID = "https://github.com/slipway-build/slipway/worker"
 
+// attrNoCache has the frontend take nothing from a cache.
+const attrNoCache = "no-cache"
+
 // Builder is the runner of build tasks.
 type Builder struct {
 	client *Client
+	cache  *Cache
 }
 
 // NewBuilder makes the runner of build tasks.
 func NewBuilder(c *Client) *Builder { return &Builder{client: c} }
+
+// With has it take steps from a cache, and leave them there, beside what the daemon itself has. Nil: from none.
+func (b *Builder) With(cache *Cache) *Builder { return &Builder{client: b.client, cache: cache} }
 
 // Run builds the image and pushes it by digest.
 func (b *Builder) Run(ctx context.Context, t runner.Task, r runner.Report) runner.Outcome {
@@ -55,7 +62,8 @@ func (b *Builder) Run(ctx context.Context, t runner.Task, r runner.Report) runne
 
 	r.Started()
 	w := NewWatch(r, t.Mask)
-	resp, err := b.client.solve(ctx, opt, w, func(ctx context.Context, gw gateway.Client, attrs map[string]string) {
+	uses := b.cache.uses(ctx, t, work)
+	resp, err := b.cache.solve(ctx, b.client, opt, w, &uses, func(ctx context.Context, gw gateway.Client, attrs map[string]string) {
 		if !work.Provenance {
 			return
 		}
@@ -66,6 +74,7 @@ func (b *Builder) Run(ctx context.Context, t runner.Task, r runner.Report) runne
 	if err != nil {
 		return Classify(ctx, err, w, b.client.Where(work))
 	}
+	b.cache.built(t, work, opt.FrontendAttrs, w, uses)
 	o := runner.Outcome{Kind: runner.Succeeded, Message: "built", Steps: w.Steps()}
 	if work.Push == "" {
 		return o
@@ -138,7 +147,7 @@ func attributes(src []byte, b runner.Build) map[string]string {
 		attrs["platform"] = b.Platform
 	}
 	if b.Fresh {
-		attrs["no-cache"] = "" // of all stages
+		attrs[attrNoCache] = "" // of all stages
 	}
 	for k, v := range b.Args {
 		attrs["build-arg:"+k] = v

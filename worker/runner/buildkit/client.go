@@ -17,6 +17,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -48,8 +49,9 @@ type Config struct {
 
 // Client is a connection to a daemon. It may be used from many goroutines.
 type Client struct {
-	cfg Config
-	bk  *client.Client
+	cfg    Config
+	bk     *client.Client
+	pruned atomic.Int64 // times that Room was asked for
 }
 
 // Dial makes a client. It does not wait for the daemon: one that is away is an
@@ -111,6 +113,11 @@ func (c *Client) Session(ctx context.Context, t runner.Task, b runner.Build, w *
 		return err
 	}
 	opt.FrontendAttrs = map[string]string{}
+	return c.session(ctx, opt, w, fn)
+}
+
+// session runs fn. Solves of its own have the attributes of opt that say which caches there are.
+func (c *Client) session(ctx context.Context, opt client.SolveOpt, w *Watch, fn gateway.BuildFunc) error {
 	ctx, end := c.watched(ctx)
 	return end(w.follow(func(ch chan *client.SolveStatus) error {
 		_, err := c.bk.Build(ctx, opt, "slipway", fn, ch)
@@ -118,8 +125,16 @@ func (c *Client) Session(ctx context.Context, t runner.Task, b runner.Build, w *
 	}))
 }
 
-// options are those that every solve for t shares: the workspace and the credentials.
+// options are those that every solve for t shares: the workspace and the credentials, and the values of its secrets.
 func (c *Client) options(t runner.Task, b runner.Build) (client.SolveOpt, error) {
+	values, err := secrets(t, b)
+	if err != nil {
+		return client.SolveOpt{}, err
+	}
+	return c.optionsWith(t, b, values)
+}
+
+func (c *Client) optionsWith(t runner.Task, b runner.Build, values session.Attachable) (client.SolveOpt, error) {
 	workspace, err := fsutil.NewFS(t.Workspace)
 	if err != nil {
 		return client.SolveOpt{}, fmt.Errorf("open workspace: %w", err)
@@ -132,10 +147,6 @@ func (c *Client) options(t runner.Task, b runner.Build) (client.SolveOpt, error)
 		if folder, err = fsutil.NewFS(filepath.Join(t.Workspace, filepath.FromSlash(dir))); err != nil {
 			return client.SolveOpt{}, fmt.Errorf("open build context %s: %w", dir, err)
 		}
-	}
-	values, err := secrets(t, b)
-	if err != nil {
-		return client.SolveOpt{}, err
 	}
 	return client.SolveOpt{
 		LocalMounts: map[string]fsutil.FS{"context": folder, "dockerfile": workspace},
@@ -188,6 +199,7 @@ func registryHost(repository string) string {
 // Room removes from the daemon's cache, what was used longest ago first, until so many
 // bytes of its disk are free or nothing is left that can be removed.
 func (c *Client) Room(ctx context.Context, bytes int64) error {
+	defer c.pruned.Add(1)
 	if err := c.bk.Prune(ctx, nil, client.PruneAll, client.WithKeepOpt(0, 0, 0, bytes)); err != nil {
 		return fmt.Errorf("make room on the disk of BuildKit at %s: %w", c.cfg.Address, err)
 	}

@@ -32,6 +32,8 @@ type Watch struct {
 	report runner.Report
 	mask   *mask.Masker // of output before it is cut, into lines and tails
 
+	cache string // what the build cache that steps are taken from is called
+
 	mu    sync.Mutex
 	byID  map[digest.Digest]*vertex
 	order []*vertex
@@ -47,6 +49,7 @@ type vertex struct {
 	err       string
 	header    bool    // its name is in the log
 	footer    bool    // and its end
+	gone      bool    // it is of a solve that does not count
 	feeds     [2]feed // standard output and error
 	output    []byte  // of both
 	status    client.VertexStatus
@@ -149,8 +152,9 @@ func (w *Watch) vertex(v *client.Vertex, log *bytes.Buffer) *vertex {
 	}
 	x := w.byID[v.Digest]
 	if x == nil {
-		x = w.add(v.Digest, &vertex{name: w.mask.Text(v.Name)})
+		x = w.add(v.Digest, &vertex{name: w.mask.Text(w.called(v.Name))})
 	}
+	x.gone = false
 	if v.Started != nil && (x.started.IsZero() || v.Started.Before(x.started)) {
 		x.started = *v.Started
 	}
@@ -159,10 +163,10 @@ func (w *Watch) vertex(v *client.Vertex, log *bytes.Buffer) *vertex {
 	}
 	if v.Completed == nil && v.Started != nil && v.Started.After(x.finished) && !x.finished.IsZero() {
 		x.finished = time.Time{} // it goes on
-		x.footer = x.footer && !x.canceled()
+		x.footer, x.err = x.footer && x.err == "", ""
 	}
 	x.cached = v.Cached
-	if v.Error != "" {
+	if v.Error != "" && !isImport(v.Name) { // which costs nothing but the cache
 		x.err = w.mask.Text(v.Error)
 	}
 	if !x.header {
@@ -313,7 +317,7 @@ func (w *Watch) Steps() []runner.Step {
 	}
 	var out []runner.Step
 	for _, x := range w.order {
-		if x.started.IsZero() {
+		if x.started.IsZero() || x.gone {
 			continue
 		}
 		out = append(out, x.step(last))
@@ -331,7 +335,7 @@ func (w *Watch) Failed(id string) (name string, output []byte, ok bool) {
 	defer w.mu.Unlock()
 	x := w.byID[digest.Digest(id)]
 	for _, v := range w.order {
-		if x == nil && v.err != "" && !v.canceled() {
+		if x == nil && v.err != "" && !v.canceled() && !v.gone {
 			x = v
 		}
 	}

@@ -35,10 +35,14 @@ var errDaemonLost = errors.New("the connection to BuildKit was lost while the te
 // Runner is the runner of test tasks.
 type Runner struct {
 	client *buildkit.Client
+	cache  *buildkit.Cache // nil: none
 }
 
 // New makes the runner of test tasks.
 func New(c *buildkit.Client) *Runner { return &Runner{client: c} }
+
+// With has stages stand on steps from a cache that builds left there. Nil: none.
+func (r *Runner) With(cache *buildkit.Cache) *Runner { return &Runner{client: r.client, cache: cache} }
 
 // Run runs the test.
 func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) runner.Outcome {
@@ -81,7 +85,11 @@ func (r *Runner) Command(ctx context.Context, t runner.Task, report runner.Repor
 
 // carryOut runs an attempt to its end, or says why that cannot be.
 func (r *Runner) carryOut(ctx context.Context, a *attempt) *runner.Outcome {
-	err := r.client.Session(ctx, a.task, a.work.Build, a.watch, a.solve)
+	session := r.client.Session
+	if r.cache != nil {
+		session = r.cache.Session
+	}
+	err := session(ctx, a.task, a.work.Build, a.watch, a.solve)
 	if a.err != nil && !errors.Is(err, buildkit.ErrHung) {
 		err = a.err // with its types; the session's error has passed through more hands
 	}
@@ -114,6 +122,7 @@ type attempt struct {
 
 // solve is called with the daemon's gateway and keeps what it finds in a.
 func (a *attempt) solve(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+	a.err = nil // it may be the second time: what was taken from a cache may turn out to be broken
 	attrs := maps.Clone(a.attrs)
 	if a.work.Run == "" && a.work.Build.Target != "" && !a.work.Build.Fresh {
 		// The stage is the test: it is built again even if nothing changed.

@@ -34,13 +34,13 @@ type Farm struct {
 }
 
 // Start starts them for one test.
-func Start(t *testing.T) *Farm {
+func Start(t testing.TB) *Farm {
 	t.Helper()
 	return StartIn(t, t.TempDir())
 }
 
 // StartIn starts them with a root of the caller's.
-func StartIn(t *testing.T, root string) *Farm {
+func StartIn(t testing.TB, root string) *Farm {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -74,7 +74,7 @@ func StartIn(t *testing.T, root string) *Farm {
 }
 
 // Dial makes another client of the daemon.
-func (f *Farm) Dial(t *testing.T, cfg buildkit.Config) *buildkit.Client {
+func (f *Farm) Dial(t testing.TB, cfg buildkit.Config) *buildkit.Client {
 	t.Helper()
 	cfg.Address = f.Daemon.Address()
 	c, err := buildkit.Dial(t.Context(), cfg)
@@ -86,7 +86,7 @@ func (f *Farm) Dial(t *testing.T, cfg buildkit.Config) *buildkit.Client {
 }
 
 // Workspace makes a folder with files, and the machine's static busybox for Base.
-func Workspace(t *testing.T, files map[string]string) string {
+func Workspace(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	busybox, err := os.ReadFile("/bin/busybox")
@@ -100,7 +100,7 @@ func Workspace(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-func write(t *testing.T, name string, content []byte, mode os.FileMode) {
+func write(t testing.TB, name string, content []byte, mode os.FileMode) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)
