@@ -240,12 +240,17 @@ func (r *built8) add(run *pb.Run) error {
 		for _, a := range t.GetAttempts() {
 			r.builds++
 			r.workers[a.GetWorker()] += a.GetFinishedAt().AsTime().Sub(a.GetStartedAt().AsTime())
+			cached := map[string]bool{} // one that BuildKit shows twice was cached if it was both times
 			for _, s := range a.GetSteps() {
 				if instruction.MatchString(s.GetName()) {
-					r.steps++
-					if s.GetCached() {
-						r.cached++
-					}
+					before, again := cached[s.GetName()]
+					cached[s.GetName()] = s.GetCached() && (before || !again)
+				}
+			}
+			for _, was := range cached {
+				r.steps++
+				if was {
+					r.cached++
 				}
 			}
 		}
