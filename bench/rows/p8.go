@@ -46,12 +46,12 @@ func p8(ctx context.Context, b *bench) error {
 	machine := farm.Machine()
 	var one built8
 	all, err := b.interleaveAll([]string{"P8-hits", "P8-balance"}, func(i int) (_ []pairs.Half, err error) {
-		one, err = b.series(ctx, o, changes(o, n, uint64(i)), 0)
+		one, err = b.series(ctx, o, changes(o, n, uint64(i)), time.Duration(o.Seconds)*time.Second, false)
 		return []pairs.Half{{Value: one.share(), CPU: one.cpu}, {Value: 1}}, err
 	}, func(i int) ([]pairs.Half, error) {
 		// A task takes as long as it did with the one daemon: so often commits come.
 		pause := time.Duration(float64(one.busy()) / float64(n) / (p8Load * p8Daemons * p8Slots))
-		four, err := b.series(ctx, o, changes(o, n, uint64(i)), pause)
+		four, err := b.series(ctx, o, changes(o, n, uint64(i)), pause, true)
 		if err != nil {
 			return nil, err
 		}
@@ -150,9 +150,8 @@ type fleet struct {
 	made    int
 }
 
-// series has a farm of its own build a repository, and then commits: one after the other with one daemon, or with a pause in
-// between with several.
-func (b *bench) series(ctx context.Context, o many.Options, commits [][]many.Service, pause time.Duration) (out built8, err error) {
+// series has a farm of its own build a repository, with one daemon or several, and then commits with a pause in between.
+func (b *bench) series(ctx context.Context, o many.Options, commits [][]many.Service, pause time.Duration, several bool) (out built8, err error) {
 	dir, remove, err := scratch(b.Disk)
 	if err != nil {
 		return out, err
@@ -162,7 +161,7 @@ func (b *bench) series(ctx context.Context, o many.Options, commits [][]many.Ser
 	if err := repository(ctx, repo, o); err != nil {
 		return out, err
 	}
-	f, err := openFleet(ctx, dir, pause > 0)
+	f, err := openFleet(ctx, dir, several)
 	if err != nil {
 		return out, err
 	}
@@ -178,16 +177,14 @@ func (b *bench) series(ctx context.Context, o many.Options, commits [][]many.Ser
 	var runs []string
 	begin := time.Now()
 	for i, services := range commits {
-		if pause > 0 {
-			if i == len(commits)/2 {
-				if err := f.replace(ctx, "daemon-1"); err != nil {
-					return out, err
-				}
-			}
-			select {
-			case <-time.After(time.Until(begin.Add(time.Duration(i) * pause))):
-			case <-ctx.Done():
-				return out, context.Cause(ctx)
+		select {
+		case <-time.After(time.Until(begin.Add(time.Duration(i) * pause))):
+		case <-ctx.Done():
+			return out, context.Cause(ctx)
+		}
+		if several && i == len(commits)/2 {
+			if err := f.replace(ctx, "daemon-1"); err != nil {
+				return out, err
 			}
 		}
 		for _, s := range services {
@@ -202,11 +199,7 @@ func (b *bench) series(ctx context.Context, o many.Options, commits [][]many.Ser
 		if err != nil {
 			return out, err
 		}
-		if runs = append(runs, id); pause == 0 {
-			if _, err := f.ended(ctx, id); err != nil {
-				return out, err
-			}
-		}
+		runs = append(runs, id)
 	}
 	out.workers = map[string]time.Duration{}
 	for _, id := range runs {

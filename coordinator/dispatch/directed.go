@@ -93,17 +93,22 @@ func (d *Dispatcher) Declined(token string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, l := range d.lanes {
-		l.recall(token)
+		if l.recall(token) {
+			d.placements.Declined++
+		}
 	}
 	d.signal()
 }
 
-// recall lets a hint that was offered be published.
-func (l *lane) recall(token string) {
-	if h, ok := l.out[token]; ok && h.to != "" {
-		l.answered(h.to)
-		l.out[token] = hint{who: h.who}
+// recall lets a hint that was offered be published; not ok: it was not.
+func (l *lane) recall(token string) (ok bool) {
+	h, ok := l.out[token]
+	if !ok || h.to == "" {
+		return false
 	}
+	l.answered(h.to)
+	l.out[token] = hint{who: h.who}
+	return true
 }
 
 // answered notes that an offer stands no more.
@@ -128,6 +133,20 @@ func (d *Dispatcher) gather(ctx context.Context) {
 	case <-time.After(moment):
 	case <-ctx.Done():
 	}
+}
+
+// Placements counts what became of tasks that are cheaper on some workers than on others.
+type Placements struct {
+	Warm, Cold           uint64 // offered or given to a worker that held what they need most, and to one that did not
+	Unplaced             uint64 // published: no worker that answers offers had a free slot
+	Declined, Unanswered uint64 // of the offers, those that were published after all
+}
+
+// Placements so far.
+func (d *Dispatcher) Placements() Placements {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.placements
 }
 
 // batch is how many tasks are placed in one go, while everything else waits.
@@ -155,6 +174,7 @@ func (d *Dispatcher) placed(capability string, l *lane, now time.Time) (offers [
 		if len(t.Needs) == 0 || d.cfg.Offer == nil {
 			tokens = append(tokens, t.Token)
 		} else if to, ok := d.best(l, t, now); ok && d.workers[to].holdings.Warm(t.Needs) {
+			d.placements.Warm++
 			give(t, to)
 		} else {
 			cold = append(cold, t)
@@ -162,8 +182,10 @@ func (d *Dispatcher) placed(capability string, l *lane, now time.Time) (offers [
 	}
 	for _, t := range cold {
 		if to, ok := d.best(l, t, now); ok {
+			d.placements.Cold++
 			give(t, to)
 		} else {
+			d.placements.Unplaced++
 			tokens = append(tokens, t.Token)
 		}
 	}
@@ -241,5 +263,13 @@ func (d *Dispatcher) fitting(l *lane, instance string) (schedule.Task, bool) {
 	if !ok || !l.needs {
 		return l.waiting.Next()
 	}
-	return l.waiting.NextFitting(func(t schedule.Task) bool { return len(t.Needs) == 0 || w.holdings.Warm(t.Needs) })
+	t, ok := l.waiting.NextFitting(func(t schedule.Task) bool { return len(t.Needs) == 0 || w.holdings.Warm(t.Needs) })
+	switch {
+	case !ok || len(t.Needs) == 0:
+	case w.holdings.Warm(t.Needs):
+		d.placements.Warm++
+	default:
+		d.placements.Cold++
+	}
+	return t, ok
 }

@@ -63,6 +63,8 @@ type Dispatcher struct {
 	lanes   map[string]*lane
 	teams   map[string]*team
 	workers map[string]*worker // those that answer offers, by instance
+
+	placements Placements
 	// Of what coordinators share:
 	serves   map[int]bool // partitions of which all leases are known here
 	life     string       // of this process

@@ -126,6 +126,7 @@ func (d *Dispatcher) due() (out map[string][]string, offers []offer, stuck strin
 					continue
 				}
 				l.recall(t)
+				d.placements.Unanswered++
 				h = l.out[t]
 			}
 			if now.Sub(h.at) >= sweep && !planted.LostHintStaysLost.On() {
@@ -159,7 +160,7 @@ func (d *Dispatcher) late() time.Duration {
 	defer d.mu.Unlock()
 	wait := sweep
 	for _, l := range d.lanes {
-		if !l.needs {
+		if len(l.places) == 0 {
 			continue
 		}
 		for _, h := range l.out {

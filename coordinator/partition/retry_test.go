@@ -1,9 +1,10 @@
 package partition_test
 
 import (
-	"reflect"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan/plantest"
@@ -60,8 +61,8 @@ func TestAPauseSurvivesItsOwner(t *testing.T) {
 		t.Fatalf("%v are made known after the pause, want the build", tokens)
 	}
 	first, last := said[tokens[0]][0], f.board.said[tokens[0]][0]
-	if !reflect.DeepEqual(first, last) {
-		t.Errorf("it was at %+v in the queue, and is at %+v", first, last)
+	if d := cmp.Diff(first, last); d != "" {
+		t.Errorf("its place in the queue (-before +now):\n%s", d)
 	}
 	f.do(id, "build/s0")
 }

@@ -2,10 +2,10 @@ package schedule_test
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/slipway-build/slipway/coordinator/schedule"
@@ -245,7 +245,7 @@ func TestEveryTaskIsGivenOnce(t *testing.T) {
 					t.Fatalf("%s is of %s, which is held", task.Token, held)
 				case !waits[task.Token]:
 					t.Fatalf("%s does not wait", task.Token)
-				case !reflect.DeepEqual(same, task) || len(order) != len(waits) || order[0] != task.Token:
+				case !cmp.Equal(same, task) || len(order) != len(waits) || order[0] != task.Token:
 					t.Fatalf("next is %v, once %v, and %s was foretold", task, same, order[0])
 				}
 				delete(waits, task.Token)

@@ -123,7 +123,7 @@ func (o *observer) inherited(r *run.Run) {
 
 // serve answers /metrics, /healthz, the dashboard and webhooks.
 func (o *observer) serve(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, d *dispatch.Dispatcher, sessions *session.Server) error {
-	o.metrics.MustRegister(depth{d}, census{sessions})
+	o.metrics.MustRegister(depth{d}, placements{d}, census{sessions})
 	conf, err := cfg.TLS.Load()
 	if err != nil {
 		return fmt.Errorf("tls: %w", err)
@@ -157,6 +157,22 @@ func (c depth) Describe(ch chan<- *prometheus.Desc) { ch <- desc() }
 func (c depth) Collect(ch chan<- prometheus.Metric) {
 	for capability, n := range c.d.Depth() {
 		ch <- prometheus.MustNewConstMetric(desc(), prometheus.GaugeValue, float64(n), capability)
+	}
+}
+
+// placements collects what became of tasks that are cheaper on some workers than on others.
+type placements struct{ d *dispatch.Dispatcher }
+
+func (placements) desc() *prometheus.Desc {
+	return prometheus.NewDesc("slipway_placements_total", "Builds and tests by where they were placed: on a worker that had built the same before (warm), on another (cold), or nowhere, since no worker had a free slot; and offers that a worker declined or left unanswered.", []string{"result"}, nil)
+}
+
+func (c placements) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc() }
+
+func (c placements) Collect(ch chan<- prometheus.Metric) {
+	p := c.d.Placements()
+	for result, n := range map[string]uint64{"warm": p.Warm, "cold": p.Cold, "unplaced": p.Unplaced, "declined": p.Declined, "unanswered": p.Unanswered} {
+		ch <- prometheus.MustNewConstMetric(c.desc(), prometheus.CounterValue, float64(n), result)
 	}
 }
 

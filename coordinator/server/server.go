@@ -120,10 +120,7 @@ func start(ctx context.Context, o Options) error {
 	}
 	hub := newHub(observe, model)
 	var sessions *session.Server
-	dispatcher := dispatch.New(dispatch.Config{
-		Offer: func(instance, capability, token string) bool { return sessions.Offer(instance, capability, token) },
-		Open:  func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, cfg.Replicas) }, Shared: true, Log: log, Now: time.Now,
-	})
+	dispatcher := newDispatcher(js, cfg.Replicas, func(instance, capability, token string) bool { return sessions.Offer(instance, capability, token) }, log)
 	parts, err := newPartitions(ctx, cfg, js, partition.Config{
 		Plans: blobs.Plan, Upkeep: newUpkeep(cfg, blobs, newArchiver(blobs, logs, observe, log)), Dispatch: dispatcher, Effects: does, Listener: hub, Inherited: observe.inherited, Trust: watch, Log: log, Yield: runtime.Gosched,
 	})
@@ -158,6 +155,12 @@ func start(ctx context.Context, o Options) error {
 		func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, sessions.Steer, shares.Run,
 		func(ctx context.Context) error { return watch.Run(ctx, func() []string { return takers(sessions) }) },
 		func(ctx context.Context) error { return observe.watchLogs(ctx, logs) })
+}
+
+func newDispatcher(js jetstream.JetStream, replicas int, offer func(instance, capability, token string) bool, log *slog.Logger) *dispatch.Dispatcher {
+	return dispatch.New(dispatch.Config{
+		Open: func(ctx context.Context) (dispatch.Queue, error) { return queue.Open(ctx, js, replicas) }, Offer: offer, Shared: true, Log: log, Now: time.Now,
+	})
 }
 
 // takers are the names of workers that take tests now.

@@ -35,13 +35,23 @@ type Hub = watch.Hub[[]*pb.ProgressStep]
 // Change is one change of a run, as followers see it.
 type Change = watch.Change[[]*pb.ProgressStep]
 
-// Presence is told which workers are there.
+// Presence is told which workers are there, and what they have.
 type Presence interface {
+	Slots
+	Places
+}
+
+// Slots are what workers can take.
+type Slots interface {
 	Worker(capability, instance string, slots int)
 	// Aside says why a worker takes no task, in words that begin with its name; empty: it does.
 	Aside(capability, instance, why string)
 	// Take answers the task that a slot which became free is to have next; not ok: none.
 	Take(capability, instance string) (token string, ok bool)
+}
+
+// Places are told what makes one worker better for a task than another.
+type Places interface {
 	// Holds says that a worker answers offers, and keys of what it holds.
 	Holds(instance string, keys []uint64)
 	// Held says what it holds since then, and does not any more.
