@@ -18,7 +18,7 @@ func (s *Server) cache(bk *buildkit.Client, disk *runner.Disk, registry promethe
 		return nil, func() error { return nil }, nil
 	}
 	found := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "slipway_worker_cache_reads_total", Help: "How builds of services that this worker did not know found the cache in the registry.",
+		Name: "slipway_worker_cache_reads_total", Help: "How builds and tests of services that this worker did not know found the cache in the registry.",
 	}, []string{"result"})
 	if err := registry.Register(found); err != nil {
 		return nil, nil, fmt.Errorf("register metric of the build cache: %w", err)

@@ -150,8 +150,15 @@ func TestCache(t *testing.T) {
 
 	t.Run("the same on another worker", func(t *testing.T) {
 		other := newCached(t, f.host)
-		o, rec := other.build(t, "one", push)
+		o, rec := other.build(t, "one", func(b *runner.Build) { push(b); b.Provenance = true })
 		wantRan(t, "on another worker", o, "")
+		ref, err := name.NewDigest(o.Result.Image, name.Insecure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := provenance(t, ref); strings.Contains(p, "cache-imports") || strings.Contains(p, f.host+"/cache") {
+			t.Errorf("the provenance names the cache: %s", p)
+		}
 		if o.Result.Image != first.Result.Image {
 			t.Errorf("another image: %s, not %s", o.Result.Image, first.Result.Image)
 		}

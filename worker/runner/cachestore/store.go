@@ -182,12 +182,13 @@ func (st *stream) end() {
 	st.body = nil
 }
 
-// broke ends the stream with what went wrong; st.mu is held.
+// broke ends the stream with what went wrong; st.mu is held. The answer has no type, by which BuildKit would know what is
+// worth its while to try again: four times, layer by layer.
 func (st *stream) broke(err error) error {
-	err = cmp.Or(context.Cause(st.ctx), err) // with a type it would be taken for the daemon's own end
+	text := cmp.Or(context.Cause(st.ctx), err).Error()
 	st.end()
 	st.stop(nil)
-	err = fmt.Errorf("read %s of the build cache %s: %w", st.digest, st.store.cache.Name, err)
+	err = fmt.Errorf("read %s of the build cache %s: %s", st.digest, st.store.cache.Name, text)
 	st.store.mu.Lock()
 	defer st.store.mu.Unlock()
 	if st.store.failed == nil {
