@@ -11,7 +11,7 @@ import (
 
 // MaxLog is the largest log of one attempt, in bytes. What comes after it is dropped
 // and the log says so.
-const MaxLog = 64 << 20
+const MaxLog = 128 << 20
 
 // Lease is the right to one attempt, while its handler's context lives.
 type Lease struct {
