@@ -133,6 +133,14 @@ func part(ctx context.Context, role, config string) int {
 		p, err = decode[node.Streams](config)
 	case "clients":
 		p, err = decode[node.Clients](config)
+	case "followers":
+		p, err = decode[node.Followers](config)
+	case "copy":
+		p, err = decode[node.Copy](config)
+	case "copier":
+		p, err = decode[node.Copier](config)
+	case "copied":
+		p, err = decode[node.Copied](config)
 	case "river":
 		p, err = decode[river.Process](config)
 	case "asynq":

@@ -33,6 +33,7 @@ const ttl = 10 * time.Second
 type Farm struct {
 	cfg         Config
 	token       string
+	viewer      string // token of those who follow logs
 	NATS        *Proc
 	Coordinator *Proc
 	Workers     []*Proc
@@ -43,7 +44,7 @@ func New(ctx context.Context, cfg Config) (*Farm, error) {
 	if cfg.Partitions == 0 {
 		cfg.Partitions = partitions
 	}
-	f := &Farm{cfg: cfg, token: rpc.NewToken()}
+	f := &Farm{cfg: cfg, token: rpc.NewToken(), viewer: rpc.NewToken()}
 	if err := f.start(ctx); err != nil {
 		f.Stop()
 		return nil, err
@@ -53,7 +54,7 @@ func New(ctx context.Context, cfg Config) (*Farm, error) {
 
 // Open starts NATS alone, on the store of an earlier farm.
 func Open(ctx context.Context, cfg Config) (f *Farm, err error) {
-	f = &Farm{cfg: cfg, token: rpc.NewToken()}
+	f = &Farm{cfg: cfg, token: rpc.NewToken(), viewer: rpc.NewToken()}
 	if f.cfg.Partitions == 0 {
 		f.cfg.Partitions = partitions
 	}
@@ -84,7 +85,7 @@ func (f *Farm) StartCoordinator(ctx context.Context) error {
 
 // ExecCoordinator starts one, and waits only until it listens.
 func (f *Farm) ExecCoordinator(ctx context.Context) (err error) {
-	f.Coordinator, err = Start(ctx, "coordinator", node.Coordinator{NATS: f.NATS.Address, Token: f.token, Partitions: f.cfg.Partitions, TTL: ttl, OTLP: f.cfg.OTLP, SnapshotEvery: f.cfg.SnapshotEvery})
+	f.Coordinator, err = Start(ctx, "coordinator", node.Coordinator{NATS: f.NATS.Address, Token: f.token, Viewer: f.viewer, Partitions: f.cfg.Partitions, TTL: ttl, OTLP: f.cfg.OTLP, SnapshotEvery: f.cfg.SnapshotEvery})
 	return err
 }
 
@@ -98,6 +99,11 @@ func (f *Farm) StartWorkers(ctx context.Context, workers ...map[string]int) erro
 		f.Workers = append(f.Workers, w)
 	}
 	return nil
+}
+
+// StartFollowers starts a process that follows logs.
+func (f *Farm) StartFollowers(ctx context.Context) (*Proc, error) {
+	return Start(ctx, "followers", node.Followers{Coordinator: f.Coordinator.Address, Token: f.viewer})
 }
 
 // StopWorkers stops them.

@@ -85,6 +85,8 @@ func (p *parts) ops() Ops {
 		"hops":   Handle(p.hops),
 		"timed":  Handle(p.timed),
 		"live":   Handle(p.live),
+		"write":  Handle(p.write),
+		"wrote":  Handle(p.wrote),
 		"digest": Handle(func(ctx context.Context, _ struct{}) (any, error) { return p.digest(ctx) }),
 		"served": Handle(func(ctx context.Context, _ struct{}) (any, error) { return nil, p.served(ctx) }),
 		"flush":  Handle(func(ctx context.Context, _ struct{}) (any, error) { return nil, p.tracing.Flush(ctx) }),

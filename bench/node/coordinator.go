@@ -16,9 +16,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/slipway-build/slipway/coordinator/api"
 	"github.com/slipway-build/slipway/coordinator/artifact"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
 	"github.com/slipway-build/slipway/coordinator/findings"
@@ -43,7 +43,8 @@ import (
 // from the benchmark.
 type Coordinator struct {
 	NATS       string        `json:"nats"`
-	Token      string        `json:"token"` // of workers
+	Token      string        `json:"token"`  // of workers
+	Viewer     string        `json:"viewer"` // token of those who follow logs
 	Partitions int           `json:"partitions"`
 	TTL        time.Duration `json:"ttl"`
 	OTLP       string        `json:"otlp,omitempty"` // where spans go; empty: nowhere
@@ -55,6 +56,7 @@ type Coordinator struct {
 type parts struct {
 	js       jetstream.JetStream
 	blobs    *artifact.Store
+	logs     *logstore.Store
 	set      *partition.Set
 	dispatch *dispatch.Dispatcher
 	tracing  *telemetry.Tracing
@@ -78,11 +80,10 @@ func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error
 	if p.blobs, err = artifact.Open(ctx, js, 1); err != nil {
 		return err
 	}
-	logs, err := logstore.Open(ctx, js, 1, logstore.MaxBytes, log)
-	if err != nil {
+	if p.logs, err = logstore.Open(ctx, js, 1, logstore.MaxBytes, log); err != nil {
 		return err
 	}
-	defer logs.Close()
+	defer p.logs.Close()
 	if p.tracing, err = telemetry.NewTracing(ctx, telemetry.TraceConfig{Endpoint: c.OTLP, Service: "slipway-coordinator", Version: "bench"}); err != nil {
 		return err
 	}
@@ -103,14 +104,17 @@ func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error
 		return err
 	}
 	sessions := session.New(session.Config{
-		Partitions: p.set, Presence: p.dispatch, Logs: logs, Hub: hub, TTL: c.TTL, Log: log, Traceparent: trace.Traceparent,
+		Partitions: p.set, Presence: p.dispatch, Logs: p.logs, Hub: hub, TTL: c.TTL, Log: log, Traceparent: trace.Traceparent,
 		Puller: func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 	})
-	server, listener, err := c.listen(ctx, sessions, p.tracing, log)
+	g, ctx := errgroup.WithContext(ctx)
+	services := api.New(api.Config{Partitions: p.set, Sessions: sessions, Hub: hub, Logs: p.logs, Blobs: p.blobs, Log: log, Now: time.Now, Go: func(f func()) {
+		g.Go(func() error { f(); return nil })
+	}})
+	server, listener, err := c.listen(ctx, services, p.tracing, log)
 	if err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.set.Run(ctx) })
 	g.Go(func() error { return p.dispatch.Run(ctx) })
 	g.Go(func() error { return server.Run(ctx, listener) })
@@ -124,8 +128,10 @@ func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error
 	return nil
 }
 
-func (c Coordinator) listen(ctx context.Context, sessions *session.Server, tracing *telemetry.Tracing, log *slog.Logger) (*rpc.Server, net.Listener, error) {
-	tokens, err := rpc.NewTokens([]rpc.Token{{Name: "worker", Role: pb.Role_ROLE_WORKER, Hash: rpc.HashToken(c.Token)}})
+func (c Coordinator) listen(ctx context.Context, services api.Services, tracing *telemetry.Tracing, log *slog.Logger) (*rpc.Server, net.Listener, error) {
+	tokens, err := rpc.NewTokens([]rpc.Token{
+		{Name: "worker", Role: pb.Role_ROLE_WORKER, Hash: rpc.HashToken(c.Token)}, {Name: "viewer", Role: pb.Role_ROLE_VIEW, Hash: rpc.HashToken(c.Viewer)},
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -136,20 +142,10 @@ func (c Coordinator) listen(ctx context.Context, sessions *session.Server, traci
 	if err != nil {
 		return nil, nil, err
 	}
-	pb.RegisterWorkerServiceServer(server.GRPC(), service{sessions: sessions})
+	pb.RegisterWorkerServiceServer(server.GRPC(), services.Workers)
+	pb.RegisterLogServiceServer(server.GRPC(), services.Logs)
 	listener, err := server.Listen(ctx, "127.0.0.1:0")
 	return server, listener, err
-}
-
-// service is the part of WorkerService that these workers call.
-type service struct {
-	pb.UnimplementedWorkerServiceServer
-
-	sessions *session.Server
-}
-
-func (s service) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionResponse]) error {
-	return s.sessions.Session(g)
 }
 
 // noEffects: these plans have no task that needs them.

@@ -23,7 +23,8 @@ import (
 )
 
 // Worker is a process that leases tasks over the session that real workers use. A task
-// whose build has the argument SLEEP is that command, and any other is nothing at all.
+// whose build has the argument SLEEP is that command, one that has LOG writes, and any other is
+// nothing at all.
 type Worker struct {
 	Name        string         `json:"name"`
 	Coordinator string         `json:"coordinator"`
@@ -52,7 +53,7 @@ func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("tracing: %w", err)
 	}
 	defer tracing.Shutdown(context.WithoutCancel(ctx)) //nolint:errcheck // no span of it is waited for
-	first := &firstLease{came: make(chan First, 1)}
+	first := &firstLease{came: make(chan First, 1), gate: newGate()}
 	g, ctx := errgroup.WithContext(ctx)
 	for range max(1, w.Sessions) {
 		conn, err := rpc.Dial(ctx, w.Coordinator, rpc.DialOptions{Token: w.Token, Tracer: tracing.Provider()})
@@ -72,7 +73,7 @@ func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	g.Go(func() error {
 		defer cancel()
-		return Serve(ctx, in, out, struct{}{}, Ops{"first": Handle(first.wait)})
+		return Serve(ctx, in, out, struct{}{}, Ops{"first": Handle(first.wait), "go": Handle(first.gate.release)})
 	})
 	return g.Wait()
 }
@@ -81,10 +82,14 @@ func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 type firstLease struct {
 	once sync.Once
 	came chan First
+	gate *gate // that tasks which write wait at
 }
 
 func (f *firstLease) around(ctx context.Context, l *session.Lease) *pb.Completion {
 	f.once.Do(func() { f.came <- First{Run: l.Grant.GetRun(), Task: l.Grant.GetTaskId(), At: time.Now()} })
+	if l.Grant.GetBuild().GetArgs()[Log] != "" {
+		return f.gate.logged(ctx, l)
+	}
 	return carryOut(ctx, l)
 }
 

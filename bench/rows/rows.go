@@ -45,6 +45,7 @@ func All() []Row {
 		{"P8", []string{"P8-hits", "P8-balance"}, p8},
 		{"planning", []string{"planning"}, planning},
 		{"shards", []string{"shards"}, splitting},
+		{"P9", []string{"P9-rate", "P9-p99"}, p9},
 		{"P11", []string{"P11", "P11-snapshot"}, p11},
 		{"P12", []string{"P12-tracing", "P12-idle"}, p12},
 		{"scale", []string{"scale-one", "scale-many"}, scale},
