@@ -15,6 +15,7 @@ import (
 type Masker struct {
 	root  [256]int32
 	nodes []node
+	skip  *skip
 	token []byte // what stands for a secret
 }
 
@@ -34,7 +35,7 @@ func New(values ...[]byte) *Masker {
 	if len(found) == 0 {
 		return nil
 	}
-	m := &Masker{nodes: make([]node, 1), token: []byte(tokenFor(found))}
+	m := &Masker{nodes: make([]node, 1), skip: newSkip(found), token: []byte(tokenFor(found))}
 	for _, p := range found {
 		m.add(p)
 	}
@@ -124,6 +125,7 @@ type Stream struct {
 	next io.Writer
 	at   int32
 	held []byte
+	out  []byte // of the last Write, used again
 	// Ends of held that are masked, from..to, growing; -1 for a mask that was written
 	// already and goes on.
 	from, to int
@@ -138,16 +140,31 @@ func (s *Stream) Write(p []byte) (int, error) {
 	if s.m == nil {
 		return s.next.Write(p)
 	}
-	var out []byte
-	for _, c := range p {
-		out = s.take(c, out)
+	out := s.out[:0]
+	for i := 0; i < len(p); {
+		if len(s.held) == 0 { // then no pattern has begun
+			if n := s.m.skip.next(p, i); n > i {
+				out, s.open = append(out, p[i:n]...), false
+				i = n
+				continue
+			}
+		}
+		out = s.take(p[i], out)
+		i++
 	}
+	s.out = out
 	if len(out) == 0 {
 		return len(p), nil
 	}
 	_, err := s.next.Write(out)
+	if cap(s.out) > keep {
+		s.out = nil
+	}
 	return len(p), err
 }
+
+// keep is how much of what was written is kept to be used again.
+const keep = 64 << 10
 
 // Flush writes what is held: nothing follows that could make a secret of it.
 func (s *Stream) Flush() {
