@@ -180,9 +180,9 @@ func (s *Session) frame() (m *pb.SessionRequest, more bool) {
 			more = more || bytes >= maxFrame
 			continue
 		}
-		if offset, data := l.log.chunk(logFrame); len(data) > 0 {
+		if offset, data, rest := l.log.chunk(logFrame); len(data) > 0 {
 			bytes += len(data)
-			more = more || len(data) == logFrame
+			more = more || rest
 			m.Logs = append(m.Logs, &pb.LogChunk{Lease: l.Grant.GetLease(), Offset: offset, Data: data})
 		}
 	}
@@ -207,12 +207,6 @@ func (s *Session) frame() (m *pb.SessionRequest, more bool) {
 		return nil, false
 	}
 	return m, more
-}
-
-func (q *spool) unsent() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.next < q.base+int64(len(q.data))
 }
 
 // heartbeat is sent in the next frame; mu is held.
@@ -296,7 +290,7 @@ func (s *Session) understand(ctx context.Context, m *pb.SessionResponse) (settle
 			if a.GetAborted() {
 				s.cfg.Log.WarnContext(ctx, "result not used: the lease had passed on", "token", a.GetLease().GetToken())
 			}
-			l.log.end()
+			l.log.stop()
 			l.release()
 			s.forget(a.GetLease().GetToken())
 		}
@@ -374,7 +368,7 @@ func (s *Session) end(token string, l *Lease, cause error) {
 	l.cancel(cause)
 	if errors.Is(cause, ErrLost) {
 		l.lost = true
-		l.log.end()
+		l.log.stop()
 		if l.completion != nil {
 			l.release()
 			s.forget(token)
