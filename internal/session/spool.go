@@ -14,7 +14,7 @@ const MaxLog = 128 << 20
 // one before.
 const (
 	minBlock = 4 << 10
-	maxBlock = 128 << 10
+	maxBlock = logFrame
 )
 
 // spool is the part of an attempt's log that is not acknowledged. It is kept in blocks that

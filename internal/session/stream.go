@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	logFrame = 128 << 10 // log bytes of one attempt in one frame
+	logFrame = 256 << 10 // log bytes of one attempt in one frame
 	maxFrame = 1 << 20   // log bytes in one frame
 )
 
