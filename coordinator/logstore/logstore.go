@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,9 +23,15 @@ import (
 
 const (
 	stream = "SLIPWAY_LOGS"
-	// frame is how much is gathered before it is stored, and flush how long at most.
-	frame    = 256 << 10
-	flush    = 150 * time.Millisecond
+	// frame is how much is stored at once at most, and flush how long it is gathered for.
+	frame = 256 << 10
+	flush = 150 * time.Millisecond
+	// A log that somebody follows here is gathered for rests times as long as its last frame took
+	// to be stored, within least and most: seen soon, and yet the stream is not kept busy with
+	// small frames, each of which is synced on its own.
+	rests    = 3
+	least    = 2 * time.Millisecond
+	most     = 15 * time.Millisecond
 	offsetOf = "Slipway-Offset"
 	subjects = "logs.*.*"
 )
@@ -51,17 +58,22 @@ type Store struct {
 
 	mu      sync.Mutex
 	writers map[Key]*writer
+	tails   map[Key]*tail // of the logs that are followed
+	kept    int           // bytes of all of them, at most
 }
 
 // writer gathers frames of one log. One goroutine stores them while there are any.
 type writer struct {
-	session uint64 // of its holder
-	buf     []byte
-	base    int64 // offset of buf[0]; everything below is durable or on its way
-	durable int64
+	session uint64   // of its holder
+	pieces  [][]byte // as they came; the first may have been stored in part
+	size    int      // of all of them
+	base    int64    // offset of the first byte of them; everything below is durable
 	running bool
-	notify  []func(int64) // told of every durable offset
+	hurry   chan struct{} // there is a reason to gather no longer
+	notify  func(int64)   // told of every durable offset
 	after   []waiter
+	stored  time.Time     // when a frame was stored last
+	took    time.Duration // how long that took
 }
 
 type waiter struct {
@@ -82,7 +94,7 @@ func Open(ctx context.Context, js jetstream.JetStream, replicas int, maxBytes in
 		return nil, fmt.Errorf("open log store: %w", err)
 	}
 	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	return &Store{js: js, stream: s, log: log, ctx: sctx, cancel: cancel, writers: map[Key]*writer{}}, nil
+	return &Store{js: js, stream: s, log: log, ctx: sctx, cancel: cancel, writers: map[Key]*writer{}, tails: map[Key]*tail{}, kept: tails}, nil
 }
 
 // Close drops what is not stored yet: its writers were not told that it is.
@@ -91,9 +103,9 @@ func (s *Store) Close() {
 	s.wg.Wait()
 }
 
-// Append takes bytes of a log from an offset on. What is known already is skipped; a gap
-// is an error, for the bytes between would be lost. durable is called when more of the
-// log is stored, from another goroutine, and must not block.
+// Append takes bytes of a log from an offset on, and keeps data. What is known already is
+// skipped; a gap is an error, for the bytes between would be lost. durable is called when
+// more of the log is stored, from another goroutine, and must not block.
 //
 // A log is written by one session of its holder at a time, the newest. Its first bytes go
 // on where the holder was acknowledged, here or by another process meanwhile; what a
@@ -104,21 +116,25 @@ func (s *Store) Append(k Key, session uint64, offset int64, data []byte, durable
 	w, ok := s.writers[k]
 	switch {
 	case !ok || w.session < session:
-		w = &writer{session: session, base: offset, durable: offset}
+		w = &writer{session: session, base: offset, hurry: make(chan struct{}, 1)}
 		s.writers[k] = w
 	case w.session > session:
 		return nil // of a connection that is gone; its holder says it again on the next one
 	}
-	w.notify = []func(int64){durable}
-	end := w.base + int64(len(w.buf))
+	w.notify = durable
+	end := w.base + int64(w.size)
 	switch {
 	case offset > end:
 		return fmt.Errorf("log %s: bytes %d to %d are missing", k.Token, end, offset)
 	case offset+int64(len(data)) <= end:
-		durable(w.durable)
+		durable(w.base)
 		return nil
 	}
-	w.buf = append(w.buf, data[end-offset:]...)
+	data = data[end-offset:]
+	w.pieces, w.size = append(w.pieces, data), w.size+len(data)
+	if w.size >= frame {
+		w.hurried()
+	}
 	s.start(k, w)
 	return nil
 }
@@ -130,13 +146,22 @@ func (s *Store) Flushed(k Key, session uint64, offset int64, f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w, ok := s.writers[k]
-	if !ok || w.session < session || w.durable >= offset {
+	if !ok || w.session < session || w.base >= offset {
 		delete(s.writers, k)
 		return true
 	}
 	w.after = append(w.after, waiter{offset, f})
+	w.hurried()
 	s.start(k, w)
 	return false
+}
+
+// hurried ends the gathering.
+func (w *writer) hurried() {
+	select {
+	case w.hurry <- struct{}{}:
+	default:
+	}
 }
 
 // start stores what gathered; mu is held.
@@ -149,58 +174,118 @@ func (s *Store) start(k Key, w *writer) {
 }
 
 func (s *Store) write(k Key, w *writer) {
-	for {
+	for s.gathered(k, w) {
 		s.mu.Lock()
-		urgent := len(w.after) > 0
-		full := len(w.buf) >= frame
-		s.mu.Unlock()
-		if !urgent && !full {
-			select {
-			case <-time.After(flush):
-			case <-s.ctx.Done():
-				return
-			}
-		}
-		s.mu.Lock()
-		data := w.buf[:min(len(w.buf), frame)]
-		offset := w.base
+		offset, data := w.base, w.take()
 		if len(data) == 0 {
 			w.running = false
 			s.mu.Unlock()
 			return
 		}
 		s.mu.Unlock()
-		if !s.store(k, offset, data) {
+		begin := time.Now()
+		sequence, ok := s.store(k, offset, data)
+		if !ok {
 			return
 		}
-		s.stored(k, w, len(data))
+		s.stored(k, w, found{sequence, offset, data}, time.Since(begin))
+	}
+}
+
+// gathered waits while more is to be gathered; false: the store is closed.
+func (s *Store) gathered(k Key, w *writer) bool {
+	for {
+		s.mu.Lock()
+		wait := s.gathers(k, w)
+		s.mu.Unlock()
+		if wait <= 0 {
+			return s.ctx.Err() == nil
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-w.hurry: // which says to look again
+			t.Stop()
+		case <-t.C:
+			return true
+		case <-s.ctx.Done():
+			t.Stop()
+			return false
+		}
+	}
+}
+
+// gathers is for how long more of a log is gathered; mu is held.
+func (s *Store) gathers(k Key, w *writer) time.Duration {
+	switch {
+	case len(w.after) > 0 || w.size >= frame || w.size == 0:
+		return 0
+	case s.tails[k] == nil:
+		return flush
+	}
+	return min(most, max(least, rests*w.took)) - time.Since(w.stored)
+}
+
+// take is the beginning of what gathered, as one frame. It stays where it is until it is stored.
+func (w *writer) take() []byte {
+	if len(w.pieces) == 0 {
+		return nil
+	}
+	if first := w.pieces[0]; len(first) >= frame/2 || len(w.pieces) == 1 { // not copied
+		return first[:min(len(first), frame):min(len(first), frame)]
+	}
+	data := make([]byte, 0, min(frame, w.size))
+	for _, p := range w.pieces {
+		data = append(data, p[:min(len(p), cap(data)-len(data))]...)
+		if len(data) == cap(data) {
+			break
+		}
+	}
+	return data
+}
+
+// drop lets go of the first n bytes.
+func (w *writer) drop(n int) {
+	w.base, w.size = w.base+int64(n), w.size-n
+	gone := 0
+	for n > 0 && n >= len(w.pieces[gone]) {
+		n -= len(w.pieces[gone])
+		gone++
+	}
+	w.pieces = slices.Delete(w.pieces, 0, gone)
+	if n > 0 {
+		w.pieces[0] = w.pieces[0][n:]
 	}
 }
 
 // store publishes one frame until it is acknowledged. A frame that is stored twice is
 // harmless: readers go by offsets.
-func (s *Store) store(k Key, offset int64, data []byte) bool {
+func (s *Store) store(k Key, offset int64, data []byte) (sequence uint64, ok bool) {
 	m := &nats.Msg{Subject: k.subject(), Data: data, Header: nats.Header{offsetOf: {strconv.FormatInt(offset, 10)}}}
-	try := func() (struct{}, error) {
+	try := func() (*jetstream.PubAck, error) {
 		ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 		defer cancel()
-		_, err := s.js.PublishMsg(ctx, m)
+		ack, err := s.js.PublishMsg(ctx, m)
 		if err != nil && s.ctx.Err() == nil {
 			s.log.WarnContext(s.ctx, "log frame is not stored, trying again", "token", k.Token, "err", err)
 		}
-		return struct{}{}, err
+		return ack, err
 	}
-	_, err := backoff.Retry(s.ctx, try, backoff.WithMaxElapsedTime(0))
+	ack, err := backoff.Retry(s.ctx, try, backoff.WithMaxElapsedTime(0))
 	failpoint.Hit(failpoint.LogStored)
-	return err == nil
+	if err != nil {
+		return 0, false
+	}
+	return ack.Sequence, true
 }
 
-func (s *Store) stored(k Key, w *writer, n int) {
+func (s *Store) stored(k Key, w *writer, f found, took time.Duration) {
 	s.mu.Lock()
-	w.base += int64(n)
-	w.durable = w.base
-	w.buf = append([]byte(nil), w.buf[n:]...)
-	offset, notify := w.durable, w.notify
+	w.drop(len(f.data))
+	w.stored, w.took = time.Now(), took
+	if t := s.tails[k]; t != nil {
+		t.add(f, max(2*frame, s.kept/len(s.tails)))
+	}
+	offset, notify := w.base, w.notify
 	var due []func()
 	var later []waiter
 	for _, a := range w.after {
@@ -211,13 +296,11 @@ func (s *Store) stored(k Key, w *writer, n int) {
 		}
 	}
 	w.after = later
-	if len(due) > 0 && len(later) == 0 && len(w.buf) == 0 && s.writers[k] == w {
+	if len(due) > 0 && len(later) == 0 && w.size == 0 && s.writers[k] == w {
 		delete(s.writers, k)
 	}
 	s.mu.Unlock()
-	for _, f := range notify {
-		f(offset)
-	}
+	notify(offset)
 	for _, f := range due {
 		f()
 	}

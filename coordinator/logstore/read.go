@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/slipway-build/slipway/internal/queue"
@@ -38,52 +37,33 @@ func (e *MissingError) Error() string {
 // size that end answers with ok, or with the context; without ok there may be more. Bytes
 // that are gone are a MissingError.
 func (s *Store) Read(ctx context.Context, k Key, offset int64, end func() (size int64, ok bool), each func(offset int64, data []byte) error) error {
-	var woken <-chan struct{}
+	var live *follower
 	if _, ended := end(); !ended {
-		some, stop, err := s.wake(k)
-		if err != nil {
+		var err error
+		if live, err = s.follow(k); err != nil {
 			return err
 		}
-		defer stop()
-		woken = some
 	}
+	defer live.stop()
 	seq, err := s.seek(ctx, k, offset)
 	if err != nil {
 		return err
 	}
-	sought, told, idle := seq > 0, false, 0
+	r := &reading{s: s, k: k, live: live, offset: offset, seq: seq, sought: seq > 0}
 	for {
 		size, ended := end()
-		if ended && offset >= size {
+		if ended && r.offset >= size {
 			return nil
 		}
-		f, err := s.next(ctx, k, seq)
-		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound) && sought: // what was found may have been stored twice, and late
-			seq, sought = 0, false
-			continue
-		case errors.Is(err, jetstream.ErrMsgNotFound):
-			if idle++; ended && idle > patience {
-				return &MissingError{Log: k.Token, From: offset, To: size}
-			}
-			if told, err = pause(ctx, woken, told); err != nil {
-				return err
-			}
-			continue
-		case err != nil:
+		f, ok, err := r.frame(ctx, ended, size)
+		if err != nil {
 			return err
-		case f.offset > offset && sought: // what was stored twice may stand behind what it repeats
-			seq, sought = 0, false
-			continue
-		case f.offset > offset:
-			return &MissingError{Log: k.Token, From: offset, To: f.offset}
 		}
-		idle, seq = 0, f.sequence+1
-		if skip := offset - f.offset; skip < int64(len(f.data)) {
-			if err := each(offset, f.data[skip:]); err != nil {
+		if skip := r.offset - f.offset; ok && skip < int64(len(f.data)) {
+			if err := each(r.offset, f.data[skip:]); err != nil {
 				return err
 			}
-			offset = f.offset + int64(len(f.data))
+			r.offset = f.offset + int64(len(f.data))
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -91,37 +71,51 @@ func (s *Store) Read(ctx context.Context, k Key, offset int64, end func() (size 
 	}
 }
 
-// pause waits until somebody writes, or a while; told answers that somebody does.
-func pause(ctx context.Context, woken <-chan struct{}, told bool) (bool, error) {
-	d := poll
-	if told {
-		d = soon
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-woken:
-		return true, nil
-	case <-t.C:
-		return false, nil
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	}
+// reading is where a reader of a log is.
+type reading struct {
+	s      *Store
+	k      Key
+	live   *follower // nil: nothing more is written
+	offset int64     // the next byte
+	seq    uint64    // of the stream: what is before it need not be looked at
+	sought bool      // unless the frame that is wanted was stored out of order
+	jumped bool      // seq is behind a frame that came from the tail
+	idle   int       // how often in a row nothing was there
 }
 
-// wake tells of frames that are written, which may not be stored yet.
-func (s *Store) wake(k Key) (woken <-chan struct{}, stop func(), err error) {
-	some := make(chan struct{}, 1)
-	sub, err := s.js.Conn().Subscribe(k.subject(), func(*nats.Msg) {
-		select {
-		case some <- struct{}{}:
-		default:
+// frame is the next one, from the tail or the stream. Not ok: it is not there yet, or does
+// not have the byte that is wanted, and is to be asked for again.
+func (r *reading) frame(ctx context.Context, ended bool, size int64) (found, bool, error) {
+	var more <-chan struct{}
+	if r.live != nil {
+		f, ok, newest, next := r.live.at(r.offset)
+		if ok {
+			r.live.deaf()
+			r.idle, r.seq, r.sought, r.jumped = 0, f.sequence+1, true, true
+			return f, true, nil
 		}
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("read log %s: %w", k.Token, err)
+		if more = next; newest && !ended && !r.live.look {
+			return found{}, false, r.live.pause(ctx, more)
+		}
 	}
-	return some, func() { _ = sub.Unsubscribe() }, nil
+	f, err := r.s.next(ctx, r.k, r.seq)
+	gone := errors.Is(err, jetstream.ErrMsgNotFound)
+	switch {
+	case err != nil && !gone:
+		return found{}, false, err
+	case r.sought && (err == nil && f.offset > r.offset || gone && (ended || !r.jumped)):
+		r.seq, r.sought, r.jumped = 0, false, false // what was found may have been stored twice, and late
+		return found{}, false, nil
+	case gone:
+		if r.idle++; ended && r.idle > patience {
+			return found{}, false, &MissingError{Log: r.k.Token, From: r.offset, To: size}
+		}
+		return found{}, false, r.live.pause(ctx, more)
+	case f.offset > r.offset:
+		return found{}, false, &MissingError{Log: r.k.Token, From: r.offset, To: f.offset}
+	}
+	r.idle, r.seq = 0, f.sequence+1
+	return f, true, r.live.elsewhere()
 }
 
 // Frames hands over what is stored of a log, in the order in which it was stored. What was
@@ -180,7 +174,7 @@ func (s *Store) frame(ctx context.Context, k Key, ask func(context.Context) (*je
 		if !silent(err) {
 			break
 		}
-		if _, err := pause(ctx, nil, false); err != nil {
+		if err := (*follower)(nil).pause(ctx, nil); err != nil {
 			return found{}, err
 		}
 	}

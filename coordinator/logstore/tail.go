@@ -1,0 +1,167 @@
+package logstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// tails bounds the frames that are kept in memory for followers, of all logs together; two of
+// each log there are in any case.
+const tails = 64 << 20
+
+// tail is the newest frames that were stored of a log here, kept while somebody follows it:
+// they need not be fetched from where they have just been stored. Who falls behind them
+// reads from the stream, and no writer waits for anybody.
+type tail struct {
+	followers int
+	frames    []found // oldest first
+	size      int
+	more      chan struct{} // closed and made anew with each
+}
+
+// add a frame that is durable, and let go of the oldest beyond so many bytes.
+func (t *tail) add(f found, most int) {
+	t.frames, t.size = append(t.frames, f), t.size+len(f.data)
+	gone := 0
+	for t.size > most {
+		t.size -= len(t.frames[gone].data)
+		gone++
+	}
+	clear(t.frames[:gone])
+	t.frames = t.frames[gone:]
+	close(t.more)
+	t.more = make(chan struct{})
+}
+
+// follower reads a log while it is written.
+type follower struct {
+	s    *Store
+	k    Key
+	tail *tail
+	// sub tells of frames that other coordinators write; nil: this one writes.
+	sub   *nats.Subscription
+	woken chan struct{}
+	told  bool // of a frame that may not be stored yet
+	look  bool // nothing has come for a while: the stream may have what others wrote
+}
+
+func (s *Store) follow(k Key) (*follower, error) {
+	f := &follower{s: s, k: k, woken: make(chan struct{}, 1)}
+	s.mu.Lock()
+	w := s.writers[k]
+	f.tail = s.tails[k]
+	if f.tail == nil {
+		f.tail = &tail{more: make(chan struct{})}
+		s.tails[k] = f.tail
+	}
+	f.tail.followers++
+	if w != nil {
+		w.hurried() // it is followed now
+	}
+	s.mu.Unlock()
+	if w != nil {
+		return f, nil
+	}
+	if err := f.listen(); err != nil {
+		f.stop()
+		return nil, err
+	}
+	return f, nil
+}
+
+// stop is called when the log is not followed any more; nil is not followed.
+func (f *follower) stop() {
+	if f == nil {
+		return
+	}
+	f.deaf()
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	if f.tail.followers--; f.tail.followers == 0 {
+		delete(f.s.tails, f.k)
+	}
+}
+
+// listen has NATS tell of frames that are published, which may not be stored yet.
+func (f *follower) listen() error {
+	sub, err := f.s.js.Conn().Subscribe(f.k.subject(), func(*nats.Msg) {
+		select {
+		case f.woken <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("read log %s: %w", f.k.Token, err)
+	}
+	f.sub = sub
+	return nil
+}
+
+// deaf ends that: NATS sends each frame whole to say that it is there.
+func (f *follower) deaf() {
+	if f.sub != nil {
+		_ = f.sub.Unsubscribe()
+		f.sub = nil
+	}
+}
+
+// at is the frame with the byte at an offset, if it is in the tail. newest: the offset is
+// where the tail ends. more is closed when there is another frame.
+func (f *follower) at(offset int64) (fr found, ok, newest bool, more <-chan struct{}) {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	more = f.tail.more
+	for i := len(f.tail.frames) - 1; i >= 0; i-- {
+		fr := f.tail.frames[i]
+		if end := fr.offset + int64(len(fr.data)); fr.offset <= offset && offset < end {
+			return fr, true, false, more
+		} else if end == offset {
+			newest = true
+		}
+	}
+	return found{}, false, newest, more
+}
+
+// elsewhere: a frame was read that is not in the tail, so that others may write the log.
+func (f *follower) elsewhere() error {
+	if f == nil || f.sub != nil {
+		return nil
+	}
+	f.s.mu.Lock()
+	behind := len(f.tail.frames) > 0
+	f.s.mu.Unlock()
+	if behind && !f.look {
+		return nil
+	}
+	return f.listen()
+}
+
+// pause waits until somebody writes, or a while. A log that is not followed is waited for too.
+func (f *follower) pause(ctx context.Context, more <-chan struct{}) error {
+	var woken <-chan struct{}
+	d := poll
+	if f != nil {
+		woken = f.woken
+		if f.told {
+			d = soon
+		}
+		f.told, f.look = false, false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-more:
+	case <-woken:
+		f.told, f.look = true, true
+	case <-t.C:
+		if f != nil {
+			f.look = true
+		}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package logstore_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/slipway-build/slipway/coordinator/logstore"
+	"github.com/slipway-build/slipway/internal/natstest"
+)
+
+// growing is a log whose length is known once it has ended.
+type growing struct {
+	whole []byte
+	ended atomic.Bool
+}
+
+func (g *growing) end() (int64, bool) { return int64(len(g.whole)), g.ended.Load() }
+
+// follow reads the log from an offset on, and says what is wrong with what comes. turn is
+// called between any two frames.
+func (g *growing) follow(t *testing.T, s *logstore.Store, k logstore.Key, from int, turn func(n int)) error {
+	t.Helper()
+	next, n := from, 0
+	err := s.Read(t.Context(), k, int64(from), g.end, func(at int64, data []byte) error {
+		if at != int64(next) || !bytes.Equal(data, g.whole[at:at+int64(len(data))]) {
+			return fmt.Errorf("other bytes at %d, where those at %d were expected", at, next)
+		}
+		next += len(data)
+		turn(n)
+		n++
+		return nil
+	})
+	if err == nil && next != len(g.whole) {
+		return fmt.Errorf("it ends at %d of %d", next, len(g.whole))
+	}
+	return err
+}
+
+// append hands over bytes of the log, and waits until they are durable.
+func (g *growing) append(t *testing.T, s *logstore.Store, k logstore.Key, session uint64, from, to int) {
+	t.Helper()
+	done := make(chan struct{})
+	var once sync.Once
+	err := s.Append(k, session, int64(from), g.whole[from:to], func(offset int64) {
+		if offset >= int64(to) {
+			once.Do(func() { close(done) })
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-done
+}
+
+// However far a follower is behind, wherever it begins, and whether or not what it wants is
+// still kept in memory: it sees each byte once, and no writer waits for it.
+func TestFollowersAreBehindByAnyDistance(t *testing.T) {
+	s := opened(t, natstest.Start(t).JetStream(t))
+	s.Keep(0) // two frames
+	k := logstore.Key{Token: "a", Epoch: 1, Counter: 1}
+	g := &growing{whole: noise(12 << 20)}
+	halfway, written := make(chan struct{}), make(chan struct{})
+	var followers sync.WaitGroup
+	for i := range 6 {
+		from := []int{0, 0, 0, 100, 3 << 20, 11 << 20}[i]
+		followers.Go(func() {
+			err := g.follow(t, s, k, from, func(n int) {
+				switch {
+				case i == 1 && n == 3:
+					<-halfway // the writer is far ahead by then
+				case i == 2 && n == 3:
+					<-written
+				}
+			})
+			if err != nil {
+				t.Errorf("follower %d: %v", i, err)
+			}
+		})
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	for at := 0; at < len(g.whole); {
+		to := min(len(g.whole), at+1+r.IntN(600<<10))
+		g.append(t, s, k, 1, max(0, at-r.IntN(1000)), to)
+		if at < 6<<20 && to >= 6<<20 {
+			close(halfway)
+		}
+		at = to
+	}
+	g.ended.Store(true)
+	close(written)
+	followers.Wait()
+}
+
+// A follower of a log that is written here is given what was stored, and does not fetch it.
+func TestWhatIsStoredHereIsNotFetched(t *testing.T) {
+	js := natstest.Start(t).JetStream(t)
+	s := opened(t, js)
+	k := logstore.Key{Token: "a", Epoch: 1, Counter: 1}
+	g := &growing{whole: noise(8 << 20)}
+	g.append(t, s, k, 1, 0, 1000)
+	attached, seen := make(chan struct{}), make(chan error, 1)
+	go func() {
+		seen <- g.follow(t, s, k, 0, func(n int) {
+			if n == 0 {
+				close(attached)
+			}
+		})
+	}()
+	<-attached
+	before := js.Conn().Stats().InBytes
+	for at := 1000; at < len(g.whole); at += 200 << 10 {
+		g.append(t, s, k, 1, at, min(len(g.whole), at+200<<10))
+	}
+	g.ended.Store(true)
+	if err := <-seen; err != nil {
+		t.Fatal(err)
+	}
+	if n := js.Conn().Stats().InBytes - before; n > uint64(len(g.whole))/2 {
+		t.Errorf("%d bytes were fetched of %d", n, len(g.whole))
+	}
+}
+
+// The holder's connection goes to another coordinator and back, by turns, while the log is
+// followed at both.
+func TestALogIsWrittenHereAndElsewhere(t *testing.T) {
+	js := natstest.Start(t).JetStream(t)
+	stores := []*logstore.Store{opened(t, js), opened(t, js)}
+	k := logstore.Key{Token: "a", Epoch: 1, Counter: 1}
+	g := &growing{whole: noise(3 << 20)}
+	var followers sync.WaitGroup
+	for i, s := range stores {
+		for range 2 {
+			followers.Go(func() {
+				if err := g.follow(t, s, k, 0, func(int) {}); err != nil {
+					t.Errorf("follower of store %d: %v", i, err)
+				}
+			})
+		}
+	}
+	r := rand.New(rand.NewPCG(2, 2))
+	at := 0
+	for session := uint64(1); at < len(g.whole); session++ {
+		for range 1 + r.IntN(4) {
+			to := min(len(g.whole), at+1+r.IntN(100<<10))
+			if at < to {
+				g.append(t, stores[session%2], k, session, at, to)
+			}
+			at = to
+		}
+	}
+	g.ended.Store(true)
+	followers.Wait()
+}
+
+// A frame that one coordinator stored late repeats what another has stored meanwhile, and
+// stands behind it: what only the other has is found all the same.
+func TestARepeatOfALateWriterHidesNothing(t *testing.T) {
+	js := natstest.Start(t).JetStream(t)
+	here, there := opened(t, js), opened(t, js)
+	k := logstore.Key{Token: "a", Epoch: 1, Counter: 1}
+	g := &growing{whole: noise(3000)}
+	g.append(t, here, k, 1, 0, 1000)
+	attached, seen := make(chan struct{}), make(chan error, 1)
+	go func() {
+		seen <- g.follow(t, here, k, 0, func(n int) {
+			if n == 0 {
+				close(attached)
+			}
+		})
+	}()
+	<-attached
+	g.append(t, here, k, 1, 1000, 1100) // here it is known who writes
+	if !there.Put(k, 1100, g.whole[1100:3000]) {
+		t.Fatal(errors.New("a frame was not stored"))
+	}
+	g.append(t, here, k, 1, 1100, 1200)
+	g.ended.Store(true)
+	if err := <-seen; err != nil {
+		t.Error(err)
+	}
+}
