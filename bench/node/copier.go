@@ -17,7 +17,7 @@ import (
 
 // message is how much a Copier that keeps to no pace sends at once: what a worker puts into
 // a frame of one log.
-const message = 128 << 10
+const message = 256 << 10
 
 // Copier sends lines to a Copy, each log on a connection and a stream of its own.
 type Copier struct {

@@ -67,6 +67,9 @@ func (f Followers) tail(ctx context.Context, run, task string) (func() (int64, [
 	}
 	return func() (int64, []byte, error) {
 		m, err := s.Recv()
+		if m.GetAttempt() > 1 {
+			return 0, nil, fmt.Errorf("I5: %s has another attempt: its lease was lost", task)
+		}
 		return m.GetOffset(), m.GetData(), err
 	}, nil
 }

@@ -155,7 +155,7 @@ func (l *logPlane) empty(want int64, broken *[]string) error {
 func (l *logPlane) rate(_ context.Context, b *bench, r *pairs.Result) (err error) {
 	n := b.size(logLines, 100_000)
 	r.What = fmt.Sprintf("%d attempts of one worker write %d lines of %d B each, as fast as they can and masked, through coordinator and durable log to %d followers: let go → the last follower has all", logs, n, lines.Size, logs)
-	r.Against = fmt.Sprintf("the same lines, unmasked, from one process over %d loopback gRPC streams in messages of 128 KiB, appended to one file by another, which syncs once for all that has come meanwhile: first send → all acknowledged; no readers", logs)
+	r.Against = fmt.Sprintf("the same lines, unmasked, from one process over %d loopback gRPC streams in messages of 256 KiB, appended to one file by another, which syncs once for all that has come meanwhile: first send → all acknowledged; no readers", logs)
 	want := node.Follow{Lines: n}
 	for i := range logs {
 		sum, size := lines.Sum(i, n)
