@@ -12,6 +12,9 @@ import (
 // each log there are in any case.
 const tails = 64 << 20
 
+// deep is how many frames of one log are kept at most: they are looked through.
+const deep = 256
+
 // tail is the newest frames that were stored of a log here, kept while somebody follows it:
 // they need not be fetched from where they have just been stored. Who falls behind them
 // reads from the stream, and no writer waits for anybody.
@@ -26,7 +29,7 @@ type tail struct {
 func (t *tail) add(f found, most int) {
 	t.frames, t.size = append(t.frames, f), t.size+len(f.data)
 	gone := 0
-	for t.size > most {
+	for t.size > most || len(t.frames)-gone > deep {
 		t.size -= len(t.frames[gone].data)
 		gone++
 	}
