@@ -81,7 +81,7 @@ func (b *Builder) Run(ctx context.Context, t runner.Task, r runner.Report) runne
 	}
 	begin := time.Now()
 	watched, end := b.client.watched(ctx)
-	d, err := b.client.imageDigest(watched, resp)
+	d, err := b.client.imageDigest(watched, work.Push, resp)
 	if err = end(err); err != nil {
 		if i, ok := runner.Interrupted(ctx); ok {
 			return i

@@ -94,6 +94,17 @@ func TestPush(t *testing.T) {
 		}
 	}
 
+	t.Run("digest that the daemon has forgotten", func(t *testing.T) {
+		_, index, _ := strings.Cut(first.Steps[len(first.Steps)-1].Attributes["index"], "@")
+		other := buildkittest.Start(t) // which never had it
+		image, err := other.Client.DigestOf(t.Context(), f.Registry+"/shop/api", index)
+		if err != nil || !strings.HasSuffix(first.Result.Image, "@"+image) {
+			t.Errorf("the image of %s is %q, want %s: %v", index, image, first.Result.Image, err)
+		}
+		if _, err := other.Client.DigestOf(t.Context(), f.Registry+"/shop/none", index); err == nil || !strings.Contains(err.Error(), "does not have it any more") {
+			t.Errorf("nobody has it: %v", err)
+		}
+	})
 	t.Run("digest of a rebuild", func(t *testing.T) {
 		other := buildkittest.Start(t) // an empty cache
 		again := buildkit.NewBuilder(other.Client).Run(t.Context(), task(t, content, push), &runnertest.Recorder{})
