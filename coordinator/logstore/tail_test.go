@@ -63,11 +63,11 @@ func TestFollowersAreBehindByAnyDistance(t *testing.T) {
 	s := opened(t, natstest.Start(t).JetStream(t))
 	s.Keep(0) // two frames
 	k := logstore.Key{Token: "a", Epoch: 1, Counter: 1}
-	g := &growing{whole: noise(12 << 20)}
+	g := &growing{whole: noise(5 << 20)}
 	halfway, written := make(chan struct{}), make(chan struct{})
 	var followers sync.WaitGroup
 	for i := range 6 {
-		from := []int{0, 0, 0, 100, 3 << 20, 11 << 20}[i]
+		from := []int{0, 0, 0, 100, 2 << 20, 4 << 20}[i]
 		followers.Go(func() {
 			err := g.follow(t, s, k, from, func(n int) {
 				switch {
@@ -86,7 +86,7 @@ func TestFollowersAreBehindByAnyDistance(t *testing.T) {
 	for at := 0; at < len(g.whole); {
 		to := min(len(g.whole), at+1+r.IntN(600<<10))
 		g.append(t, s, k, 1, max(0, at-r.IntN(1000)), to)
-		if at < 6<<20 && to >= 6<<20 {
+		if at < 2<<20 && to >= 2<<20 {
 			close(halfway)
 		}
 		at = to
