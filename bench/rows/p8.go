@@ -148,6 +148,7 @@ type fleet struct {
 	nats    string
 	workers map[string]*farm.Proc
 	made    int
+	gone    float64 // CPU seconds of workers that were replaced
 }
 
 // series has a farm of its own build a repository, with one daemon or several, and then commits with a pause in between.
@@ -290,6 +291,7 @@ func (f *fleet) start(ctx context.Context, name string) (err error) {
 
 // replace stops a worker in order, and starts another with an empty daemon in its place.
 func (f *fleet) replace(ctx context.Context, name string) error {
+	f.gone += farm.Family(f.workers[name].PID())
 	f.workers[name].Stop()
 	delete(f.workers, name)
 	return f.start(ctx, name)
@@ -303,7 +305,7 @@ func (f *fleet) stop() {
 }
 
 func (f *fleet) cpu() float64 {
-	sum := f.whole.cpu()
+	sum := f.whole.cpu() + f.gone
 	for _, w := range f.workers {
 		sum += farm.Family(w.PID())
 	}

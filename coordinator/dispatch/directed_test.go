@@ -50,7 +50,7 @@ func directing(t *testing.T) (d *dispatch.Dispatcher, q *hints, o *offers) {
 	for i, name := range []string{"a", "b"} {
 		d.Holds(name, []uint64{uint64(i + 1)})
 		d.Worker("build", name, 1)
-		d.Free("build", name, 1)
+		d.Free("build", name, 1, 1)
 	}
 	var running sync.WaitGroup
 	ctx, stop := context.WithCancel(t.Context())
@@ -66,7 +66,7 @@ func needs(key uint64) partition.Priority {
 
 // leased is what a session and a partition say when a worker has taken a task.
 func leased(d *dispatch.Dispatcher, worker, token string, n int) {
-	d.Free("build", worker, 0)
+	d.Free("build", worker, 0, 1)
 	d.Leased(0, partition.Load{Capability: "build"}, n)
 	d.Gone("build", token)
 }
@@ -152,7 +152,7 @@ func TestWhatHasNoNeedsIsPublished(t *testing.T) {
 			t.Errorf("published: %v", got)
 		}
 		leased(d, "a", "0_x_1", 1)
-		d.Free("build", "b", 0)
+		d.Free("build", "b", 0, 1)
 		d.Worker("build", "old", 1)
 		d.Ready("build", "0_x_2", needs(1))
 		settle()
@@ -179,7 +179,7 @@ func TestAColdTaskGoesToWhoDidLess(t *testing.T) {
 			leased(d, worker, token, 1)
 			time.Sleep(10 * time.Second) //nolint:forbidigo // the bubble's clock
 			d.Leased(0, partition.Load{Capability: "build"}, 0)
-			d.Free("build", worker, 1)
+			d.Free("build", worker, 1, 1)
 			given[worker]++
 		}
 		if diff := cmp.Diff(map[string]int{"a": 20, "b": 20}, given); diff != "" {
@@ -203,7 +203,7 @@ func TestHoldingsChange(t *testing.T) {
 		d.Gone("build", "0_x_1")
 		d.Forget("a")
 		d.Worker("build", "a", 0)
-		d.Free("build", "a", 1) // late: its session has ended
+		d.Free("build", "a", 1, 1) // late: its session has ended
 		d.Ready("build", "0_x_2", needs(2))
 		settle()
 		if got := o.take(); !slices.Equal(got, []string{"b:0_x_2"}) {

@@ -72,6 +72,7 @@ type Dispatcher struct {
 	reported int          //
 	seq      uint64
 	allotted time.Time     // when Allot was last called
+	alone    bool          // there was no other coordinator then
 	urge     chan struct{} // something waits that an answer may free
 }
 

@@ -72,13 +72,15 @@ func (d *Dispatcher) Serves(number int) {
 // beyond. Where others have to do without, these are fewer too, but never none; mu is held.
 func (d *Dispatcher) room(l *lane) int {
 	slots, more := l.all(), margin
+	if d.patient(l) {
+		// As many as there are free slots beside what is out; and where sessions know of fewer than partitions do, for those.
+		return max(len(l.out)+l.spare(), slots-l.busy)
+	}
 	if lot, ok := d.lot(l); ok {
 		slots = min(slots, lot.Slots)
 		if lot.Scarce {
 			more = min(max(1, lot.Slots/4), margin)
 		}
-	} else if d.patient(l) {
-		more = l.published()
 	}
 	return max(0, slots-l.busy) + more
 }
@@ -157,7 +159,7 @@ func (d *Dispatcher) Report(from string) share.Report {
 func (d *Dispatcher) Allot(a share.Answer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.allotted = d.cfg.Now()
+	d.allotted, d.alone = d.cfg.Now(), a.Alone
 	for c, l := range d.lanes {
 		l.lot = a.Lanes[c]
 		if _, ok := a.Lanes[c]; !ok { // it was not there when the report was made
@@ -179,7 +181,7 @@ func (d *Dispatcher) Allot(a share.Answer) {
 func (d *Dispatcher) Unshared() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.allotted = time.Time{}
+	d.allotted, d.alone = time.Time{}, false
 	for name, t := range d.teams {
 		if t.others = 0; t.may != t.limit {
 			t.may = t.limit

@@ -196,24 +196,32 @@ func (l *Load) Work(now time.Time) Work {
 	return Work{l.work.Seconds*kept + float64(l.Busy)*lately.Seconds()*(1-kept), l.work.Tasks * kept}
 }
 
+// Start has a load begin as if its slots had worked as those of others have: a worker that has just come would be given
+// everything else.
+func (l *Load) Start(others Work, of, slots int, now time.Time) {
+	share := float64(slots) / float64(max(1, of))
+	l.work, l.at, l.Slots = Work{others.Seconds * share, others.Tasks * share}, now, slots
+}
+
 // Candidate is a worker with a free slot.
 type Candidate struct {
-	Name     string
-	Holdings *Holdings
-	Load     *Load
+	Name        string
+	Holdings    *Holdings
+	Work        Work // that it did lately
+	Slots, Busy int
 }
 
 // Best answers which of the candidates a task is placed best on; done is the work of all workers of their kind, those with
-// no free slot too, and slots are how many they have.
-func Best(needs []Need, all []Candidate, done Work, slots int, now time.Time) (best int) {
+// no free slot too, and slots are how many they have. There is one candidate at least.
+func Best(needs []Need, all []Candidate, done Work, slots int) (best int) {
 	task := done.Seconds / max(1, done.Tasks)
 	least := 0.0
 	for i, c := range all {
-		n := float64(max(1, c.Load.Slots))
+		n := float64(max(1, c.Slots))
 		cost := float64(c.Holdings.Missing(needs))
 		mean := done.Seconds * n / float64(max(1, slots)) // of a worker of that size
-		cost += whole * (c.Load.Work(now).Seconds - mean) / max(mean, few*task, 0.001) * whole / uneven
-		cost += crowded * float64(c.Load.Busy) / n
+		cost += whole * (c.Work.Seconds - mean) / max(mean, few*task, 0.001) * whole / uneven
+		cost += crowded * float64(c.Busy) / n
 		if i == 0 || cost < least || cost == least && c.Name < all[best].Name {
 			best, least = i, cost
 		}

@@ -74,7 +74,7 @@ func TestWhereATaskIsPlaced(t *testing.T) {
 		}
 		l.Set(4, 0, now)
 		l.Set(4, busy, now)
-		return placement.Candidate{Name: name, Holdings: h, Load: l}
+		return placement.Candidate{Name: name, Holdings: h, Work: l.Work(now), Slots: 4, Busy: busy}
 	}
 	warm, cold := holding(build("api")), holding()
 	for name, c := range map[string]struct {
@@ -90,8 +90,7 @@ func TestWhereATaskIsPlaced(t *testing.T) {
 		"the first by name":                         {worker("b", warm, 0, 0), worker("a", warm, 0, 0), "a"},
 	} {
 		all := []placement.Candidate{c.a, c.b}
-		done := c.a.Load.Work(now).Add(c.b.Load.Work(now))
-		if got := all[placement.Best(placement.Needs("shop", build("api")), all, done, 8, now)].Name; got != c.want {
+		if got := all[placement.Best(placement.Needs("shop", build("api")), all, c.a.Work.Add(c.b.Work), 8)].Name; got != c.want {
 			t.Errorf("%s: placed on %s", name, got)
 		}
 	}
@@ -151,6 +150,11 @@ func TestWorkOfLongAgoIsForgotten(t *testing.T) {
 		t.Errorf("a minute of work counts %.1f s, and another with half the slots makes it %.1f", minute, half)
 	}
 	l.Set(2, 0, at.Add(2*time.Minute))
+	var fresh placement.Load
+	fresh.Start(placement.Work{Seconds: 80, Tasks: 8}, 8, 2, at)
+	if got := fresh.Work(at); got != (placement.Work{Seconds: 20, Tasks: 2}) {
+		t.Errorf("one that has just come begins with %+v, want its share of what others did", got)
+	}
 	if later := l.Work(at.Add(2 * time.Hour)); later.Seconds > 0.01 || later.Tasks > 0.01 {
 		t.Errorf("hours later it counts %+v", later)
 	}

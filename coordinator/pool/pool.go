@@ -175,6 +175,7 @@ func (p *Pool) decide(ctx context.Context, r share.Report) (share.Answer, error)
 		p.epoch, p.table = epoch, share.NewTable(len(p.cfg.Partitions.All()))
 	}
 	a := p.table.Take(r, there, uint64(p.cfg.Now().Unix()/int64(turn/time.Second)))
+	a.Alone = len(there) == 1
 	switch now, err := p.mandate(ctx); {
 	case err != nil:
 		return share.Answer{}, err

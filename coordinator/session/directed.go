@@ -30,19 +30,39 @@ func (st *stream) free() {
 	if !st.hello.GetDirected() {
 		return
 	}
+	st.told.Lock() // what was counted last is said last
+	defer st.told.Unlock()
 	st.mu.Lock()
 	busy := map[string]int{}
 	for _, h := range st.tasks {
 		busy[h.can]++
 	}
 	said := st.unused
+	quiet := !st.ready || st.forwarded && said == nil || st.ctx.Err() != nil
 	st.mu.Unlock()
+	if quiet { // nothing is known yet, or not to be known any more
+		return
+	}
 	for _, c := range st.hello.GetCapacity() {
 		n := int(c.GetSlots()) - busy[c.GetCapability()]
-		if st.forwarded && said != nil {
+		if st.forwarded {
 			n = min(n, int(said[c.GetCapability()]))
 		}
-		st.cfg.Presence.Free(c.GetCapability(), st.worker.Instance, max(0, n))
+		st.cfg.Presence.Free(c.GetCapability(), st.worker.Instance, max(0, n), int(c.GetSlots()))
+	}
+}
+
+// unclaimed forgets leases that the worker does not name though two heartbeats have come since they were given: it has not
+// taken them up, or they are another coordinator's to know of now. They run out; their slots are free. mu is held.
+func (st *stream) unclaimed(named []*pb.LeaseRef) {
+	names := make(map[string]bool, len(named))
+	for _, ref := range named {
+		names[ref.GetToken()] = true
+	}
+	for token, h := range st.tasks {
+		if !names[token] && h.beat+2 <= st.heard {
+			delete(st.tasks, token)
+		}
 	}
 }
 

@@ -67,8 +67,9 @@ func TestATaskIsOfferedWhereItIsWarm(t *testing.T) {
 	if got := f.fetch(1)[0].Token; got != s2 {
 		t.Errorf("published: %s, want what was declined", got)
 	}
+	b.heartbeat(free(1))
 	if got := b.directedTo(2); got[1] != s0 {
-		t.Errorf("b, which has its slot free, is offered %v, want s0", got)
+		t.Errorf("b, which says that its slot is free, is offered %v, want s0", got)
 	}
 }
 

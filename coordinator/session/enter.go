@@ -25,6 +25,8 @@ func (st *stream) enter() bool {
 	if st.hello.GetDirected() {
 		st.keys.Set(st.hello.GetHoldings())
 		st.cfg.Presence.Holds(st.worker.Instance, st.hello.GetHoldings())
+	} else { // a session before this one may have said it
+		st.cfg.Presence.Forget(st.worker.Instance)
 	}
 	if st.cfg.Peers != nil && st.alone == nil {
 		st.alone = make(chan struct{})
@@ -32,9 +34,6 @@ func (st *stream) enter() bool {
 	}
 	st.stood = st.standing()
 	st.place()
-	if len(st.hello.GetRunning()) == 0 { // else the first heartbeat says it
-		st.free()
-	}
 	return true
 }
 
@@ -86,8 +85,10 @@ func (st *stream) welcome() error {
 			w.Rejected = append(w.Rejected, ref)
 		}
 	}
+	defer st.free()
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	st.ready = true
 	st.out.Welcome = w
 	if c, ok := st.cordon(); ok && !st.forwarded {
 		st.out.Standing = &pb.Standing{Cordoned: true, Reason: c.Reason}

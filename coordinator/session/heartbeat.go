@@ -18,6 +18,8 @@ func (st *stream) heartbeat(h *pb.Heartbeat) error {
 	st.held = len(h.GetHeld())
 	st.says = standing{draining: h.GetDraining(), pressed: h.GetPressed()}
 	st.unused = capacity(h.GetFree())
+	st.heard++
+	st.unclaimed(h.GetHeld())
 	st.mu.Unlock()
 	st.stand()
 	st.free()

@@ -311,6 +311,9 @@ func (st *stream) give(tx *partition.Tx, part *partition.Partition, token, next 
 		return nil
 	}
 	late.add(func(err error) {
+		if err != nil {
+			st.drop(g.GetLease())
+		}
 		switch {
 		case err == nil:
 			st.grant(part, w, g)

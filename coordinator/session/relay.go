@@ -135,7 +135,7 @@ func (r *relay) lane(ctx context.Context, capability string, wake <-chan struct{
 func (r *relay) offer(capability string, h queue.Hint) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.held {
+	if r.held || r.slots[capability] <= 0 { // another offer has taken the slot meanwhile
 		_ = h.Nak() // the queue gives it out again by itself otherwise
 		return
 	}

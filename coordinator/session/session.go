@@ -57,7 +57,7 @@ type Places interface {
 	// Held says what it holds since then, and does not any more.
 	Held(instance string, added, dropped []uint64)
 	// Free says how many of its slots are free.
-	Free(capability, instance string, slots int)
+	Free(capability, instance string, free, slots int)
 	// Declined says that it does not take a task that it was offered.
 	Declined(token string)
 	// Forget says that it is gone.
@@ -143,6 +143,9 @@ type stream struct {
 	says   standing           // what it says of itself
 	stood  standing           // what others were told; guarded by Server.mu
 	unused map[string]int32   // slots that were free, by the last heartbeat
+	heard  int                // how many there were
+	ready  bool               // the welcome was said
+	told   sync.Mutex         // held while dispatch is told what is free
 	keys   placement.Holdings // of the worker, where it answers offers
 
 	// forwarded: another coordinator holds the worker's own session.
@@ -160,6 +163,7 @@ type held struct {
 	ref       *pb.LeaseRef
 	run, task string
 	can       string // whose slot it occupies; empty: not known
+	beat      int    // how many heartbeats had come before
 }
 
 // Session serves one stream until the worker hangs up.
@@ -262,6 +266,7 @@ func capacity(in []*pb.Capacity) map[string]int32 {
 func (st *stream) note(ref *pb.LeaseRef, h held) {
 	h.ref = ref
 	st.mu.Lock()
+	h.beat = st.heard
 	st.tasks[ref.GetToken()] = h
 	st.mu.Unlock()
 	st.free()

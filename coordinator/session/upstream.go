@@ -259,6 +259,11 @@ func (u *upstream) answered(m *pb.SessionResponse) {
 	if len(m.GetGrants())+len(m.GetRefusals())+len(m.GetCompletionAcks())+len(m.GetRevocations())+len(m.GetOffers()) == 0 {
 		return
 	}
+	if u.st.relay != nil {
+		for _, o := range m.GetOffers() {
+			u.st.relay.spend(o.GetCapability())
+		}
+	}
 	u.st.later(func(out *pb.SessionResponse) {
 		out.Grants = append(out.Grants, m.GetGrants()...)
 		out.Refusals = append(out.Refusals, m.GetRefusals()...)

@@ -72,6 +72,8 @@ type Team struct {
 type Answer struct {
 	Lanes map[string]Lot
 	Teams map[string]Part // of those that the report names
+	// Alone: there is no other coordinator. Only the one that decides can be told so.
+	Alone bool
 }
 
 // Lot of a coordinator in a lane.

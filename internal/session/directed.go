@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -15,7 +16,9 @@ func (s *Session) Hold(added, dropped []uint64) {
 		return
 	}
 	s.mu.Lock()
-	s.out.added, s.out.dropped = append(s.out.added, added...), append(s.out.dropped, dropped...)
+	gone := func(k uint64) bool { return slices.Contains(dropped, k) }
+	s.out.added = append(slices.DeleteFunc(s.out.added, gone), added...)
+	s.out.dropped = append(s.out.dropped, dropped...)
 	s.mu.Unlock()
 	s.signal()
 }

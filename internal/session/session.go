@@ -145,6 +145,7 @@ func (s *Session) Run(ctx context.Context) error {
 	})
 	select {
 	case <-ctx.Done():
+		s.stopTaking()
 		pullers.Wait()
 		s.drain(conn)
 	case <-conn.Done():
@@ -158,15 +159,21 @@ func (s *Session) Run(ctx context.Context) error {
 	return refusal
 }
 
+// stopTaking takes nothing new, and says so.
+func (s *Session) stopTaking() {
+	s.mu.Lock()
+	s.draining = true
+	s.out.beat = true
+	s.mu.Unlock()
+	s.signal()
+}
+
 // drain waits until nothing is held. After the drain time it ends what still runs, and
 // waits a moment for the coordinator to hear of it.
 func (s *Session) drain(conn context.Context) {
 	s.mu.Lock()
-	s.draining = true
-	s.out.beat = true
 	n := len(s.held)
 	s.mu.Unlock()
-	s.signal()
 	if n > 0 {
 		s.cfg.Log.InfoContext(conn, "draining", "running", n, "at_most", s.cfg.Drain)
 	}

@@ -75,7 +75,7 @@ func (a *Agent) Handle(ctx context.Context, l *session.Lease) *pb.Completion {
 	if at := sink.Begun(); !at.IsZero() {
 		begin = at
 	}
-	if a.cfg.Left != nil && (o.Kind == runner.Succeeded || o.Kind == runner.Failed) {
+	if a.cfg.Left != nil && !sink.Begun().IsZero() && (o.Kind == runner.Succeeded || o.Kind == runner.Failed) {
 		a.cfg.Left(l.Grant.GetKeys())
 	}
 	return report.Completion(o, begin, end)

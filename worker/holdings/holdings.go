@@ -25,8 +25,9 @@ type Holdings struct {
 	path string
 	now  func() time.Time
 
-	mu    sync.Mutex
-	state state
+	mu     sync.Mutex
+	state  state
+	before state // of a file whose cache is not known to be the one that is there
 }
 
 // state is what the file has.
@@ -35,7 +36,8 @@ type state struct {
 	Used  map[uint64]time.Time `json:"used"`  // when each key was last used
 }
 
-// Open reads what a file has of a cache. A file that is not there, cannot be understood or is another cache's means that nothing is held.
+// Open reads what a file has of a cache. A file that is not there, cannot be understood or is another cache's means that nothing is
+// held. So does an empty name of the cache, until Of says which it is.
 func Open(path, cache string, now func() time.Time) (*Holdings, error) {
 	h := &Holdings{path: path, now: now, state: state{Cache: cache, Used: map[uint64]time.Time{}}}
 	data, err := os.ReadFile(path) //nolint:gosec // below the worker's own folder
@@ -46,7 +48,11 @@ func Open(path, cache string, now func() time.Time) (*Holdings, error) {
 		return nil, fmt.Errorf("read what BuildKit's cache holds: %w", err)
 	}
 	var before state
-	if json.Unmarshal(data, &before) == nil && before.Cache == cache && before.Used != nil {
+	switch {
+	case json.Unmarshal(data, &before) != nil || before.Used == nil:
+	case cache == "":
+		h.before = before
+	case before.Cache == cache:
 		h.state = before
 	}
 	return h, nil
@@ -82,16 +88,29 @@ func (h *Holdings) Add(keys ...uint64) (added, dropped []uint64, err error) {
 	return added, dropped, h.write()
 }
 
-// Of says whose cache it is now, and answers what is held no more since it is another one's.
-func (h *Holdings) Of(cache string) (dropped []uint64, err error) {
+// Of says whose cache it is now, and answers what is held besides, as the file had it, and what is held no more since it
+// is another one's.
+func (h *Holdings) Of(cache string) (added, dropped []uint64, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.state.Cache == cache {
-		return nil, nil
+	switch h.state.Cache {
+	case cache:
+		return nil, nil, nil
+	case "": // what was added since is its
+		if h.before.Cache == cache {
+			for k, used := range h.before.Used {
+				if _, have := h.state.Used[k]; !have {
+					h.state.Used[k] = used
+					added = append(added, k)
+				}
+			}
+		}
+		h.before = state{}
+	default:
+		dropped = h.drop(h.oldestFirst())
 	}
-	dropped = h.drop(h.oldestFirst())
 	h.state.Cache = cache
-	return dropped, h.write()
+	return added, dropped, h.write()
 }
 
 // Forget drops what was last used before a time, and answers it.
@@ -120,6 +139,9 @@ func (h *Holdings) drop(keys []uint64) []uint64 {
 
 // write replaces the file. One that is lost or cut short costs time once.
 func (h *Holdings) write() error {
+	if h.state.Cache == "" {
+		return nil
+	}
 	data, err := json.Marshal(h.state)
 	if err == nil {
 		err = os.WriteFile(h.path+".new", data, 0o600)

@@ -74,15 +74,39 @@ func TestWhatIsGoneIsForgotten(t *testing.T) {
 	if dropped, err := h.Forget(before); err != nil || !slices.Equal(dropped, []uint64{1}) || !slices.Equal(h.Keys(), []uint64{2, 3}) {
 		t.Errorf("forgotten: %v (%v), held: %v", dropped, err, h.Keys())
 	}
-	if dropped, err := h.Of("cache-1"); err != nil || len(dropped) != 0 {
+	if added, dropped, err := h.Of("cache-1"); err != nil || len(added)+len(dropped) != 0 {
 		t.Errorf("of the same cache is forgotten: %v (%v)", dropped, err)
 	}
-	if dropped, err := h.Of("cache-2"); err != nil || !slices.Equal(dropped, []uint64{2, 3}) || len(h.Keys()) != 0 {
+	if _, dropped, err := h.Of("cache-2"); err != nil || !slices.Equal(dropped, []uint64{2, 3}) || len(h.Keys()) != 0 {
 		t.Errorf("of another cache is forgotten: %v (%v)", dropped, err)
 	}
 	add(t, h, 4)
 	if got := open(t, path, "cache-2", c).Keys(); !slices.Equal(got, []uint64{4}) {
 		t.Errorf("after a restart: %v", got)
+	}
+}
+
+// TestADaemonThatComesLater than the worker: what the file has of its cache is held from then on, and what was left meanwhile.
+func TestADaemonThatComesLater(t *testing.T) {
+	path, c := filepath.Join(t.TempDir(), "holdings.json"), &clock{at: time.Unix(1e9, 0).UTC()}
+	add(t, open(t, path, "cache-1", c), 1, 2)
+	for cache, want := range map[string][]uint64{"cache-1": {1, 2, 3}, "cache-2": {3}} {
+		h := open(t, path, "", c)
+		if got := h.Keys(); len(got) != 0 {
+			t.Errorf("before it is known: %v", got)
+		}
+		add(t, h, 3)
+		added, dropped, err := h.Of(cache)
+		if err != nil || len(added) != len(want)-1 || len(dropped) != 0 || !slices.Equal(h.Keys(), want) {
+			t.Errorf("of %s: added %v, dropped %v (%v), held %v", cache, added, dropped, err, h.Keys())
+		}
+		if got := open(t, path, cache, c).Keys(); !slices.Equal(got, want) {
+			t.Errorf("after a restart: %v", got)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		add(t, open(t, path, "cache-1", c), 1, 2)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 const (
 	// lookEvery is how often BuildKit is asked what it has thrown away.
 	lookEvery = time.Minute
-	// lookWait is how long it may take to answer.
-	lookWait = 10 * time.Second
+	// lookWait is how long it may take to answer, and firstWait when the worker starts, which goes on without.
+	lookWait, firstWait = 10 * time.Second, 2 * time.Second
 )
 
 // holder knows what BuildKit's cache holds, and says so.
@@ -27,11 +27,11 @@ type holder struct {
 
 // newHolder reads what the worker's file says of the daemon's cache. Of a daemon that does not answer nothing is known.
 func newHolder(ctx context.Context, state string, bk *buildkit.Client, log *slog.Logger) (*holder, error) {
-	asked, cancel := context.WithTimeout(ctx, lookWait)
+	asked, cancel := context.WithTimeout(ctx, firstWait)
 	defer cancel()
 	cache, err := bk.CacheID(asked)
-	if err != nil {
-		log.WarnContext(ctx, "what BuildKit's cache holds is not known", "err", err)
+	if err != nil { // it is asked again
+		log.InfoContext(ctx, "what BuildKit's cache holds is not known before it answers", "err", err)
 	}
 	held, err := holdings.Open(filepath.Join(state, "holdings.json"), cache, time.Now)
 	if err != nil {
@@ -60,6 +60,7 @@ func (h *holder) tell(ctx context.Context, added, dropped []uint64, err error) {
 func (h *holder) look(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	h.once(ctx)
 	for {
 		select {
 		case <-tick.C:
@@ -72,18 +73,22 @@ func (h *holder) look(ctx context.Context) {
 
 // once forgets what is there no more: all of it where the cache is another one.
 func (h *holder) once(ctx context.Context) {
+	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, lookWait)
 	defer cancel()
 	cache, err := h.bk.CacheID(ctx)
 	if err != nil {
 		return // a daemon that is away comes back, or another does
 	}
-	if dropped, err := h.held.Of(cache); len(dropped) > 0 {
-		h.tell(ctx, nil, dropped, err)
+	if added, dropped, err := h.held.Of(cache); len(added)+len(dropped) > 0 || err != nil {
+		h.tell(ctx, added, dropped, err)
 	}
 	oldest, err := h.bk.Oldest(ctx)
-	if err != nil || oldest.IsZero() {
+	if err != nil {
 		return
+	}
+	if oldest.IsZero() { // there is nothing
+		oldest = begun
 	}
 	dropped, err := h.held.Forget(oldest)
 	h.tell(ctx, nil, dropped, err)
