@@ -2,6 +2,7 @@ package scaffold
 
 import (
 	"bytes"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -10,59 +11,108 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// stages parses a Dockerfile; none when it cannot be read.
-func (b *builder) stages(name string) []instructions.Stage {
-	tree, err := parser.Parse(bytes.NewReader(b.tree.read(name)))
+// stages parses a Dockerfile, up to the stage that is built; none when it cannot be read. Its global arguments
+// with a default are answered too.
+func (b *builder) stages(s *Service) ([]instructions.Stage, map[string]string) {
+	tree, err := parser.Parse(bytes.NewReader(b.tree.read(s.dockerfile())))
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	stages, _, err := instructions.Parse(tree.AST, nil)
+	stages, meta, err := instructions.Parse(tree.AST, nil)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	return stages
+	args := map[string]string{}
+	for _, m := range meta {
+		defaults(args, m.Args)
+	}
+	for i, st := range stages {
+		if s.Target != "" && strings.EqualFold(st.Name, s.Target) {
+			return stages[:i+1], args
+		}
+	}
+	return stages, args
 }
 
-// sources are the paths that COPY and ADD take from the build context.
-func sources(stages []instructions.Stage) []string {
-	var out []string
-	add := func(list []string) {
-		for _, s := range list {
-			if !strings.Contains(s, "://") && !strings.Contains(s, "$") {
-				out = append(out, strings.TrimPrefix(path.Clean("/"+s), "/"))
-			}
+func defaults(into map[string]string, args []instructions.KeyValuePairOptional) {
+	for _, a := range args {
+		if a.Value != nil {
+			into[a.Key] = *a.Value
 		}
 	}
+}
+
+// sources are the paths that COPY, ADD and bind mounts take from the build context. The value of an argument
+// that is not known may be anything.
+func sources(stages []instructions.Stage, args ...map[string]string) []string {
+	var out []string
 	for _, stage := range stages {
+		known := map[string]string{}
+		expand := func(text string) (string, error) {
+			return os.Expand(text, func(name string) string {
+				name, otherwise, _ := strings.Cut(name, ":-")
+				for _, set := range slices.Backward(append([]map[string]string{known}, args...)) {
+					if v := set[name]; v != "" {
+						return v
+					}
+				}
+				return orElse(otherwise, "*")
+			}), nil
+		}
 		for _, c := range stage.Commands {
 			switch c := c.(type) {
+			case *instructions.ArgCommand:
+				defaults(known, c.Args)
 			case *instructions.CopyCommand:
 				if c.From == "" {
-					add(c.SourcePaths)
+					out = append(out, c.SourcePaths...)
 				}
 			case *instructions.AddCommand:
-				add(c.SourcePaths)
+				out = append(out, c.SourcePaths...)
+			case *instructions.RunCommand:
+				out = append(out, mounted(c, expand)...)
 			}
 		}
+		for i, s := range out {
+			out[i], _ = expand(s) // which has no errors
+		}
+	}
+	out = slices.DeleteFunc(out, func(s string) bool { return strings.Contains(s, "://") || strings.HasPrefix(s, "git@") })
+	for i, s := range out {
+		out[i] = strings.TrimPrefix(path.Clean("/"+s), "/")
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
 }
 
+// mounted are the folders of the build context that a command sees.
+func mounted(c *instructions.RunCommand, expand instructions.SingleWordExpander) []string {
+	var out []string
+	if c.Expand(expand) != nil {
+		return nil
+	}
+	for _, m := range instructions.GetMounts(c) {
+		if m.Type == instructions.MountTypeBind && m.From == "" {
+			out = append(out, m.Source)
+		}
+	}
+	return out
+}
+
 // complete finds context, tests and manifests of a service.
 func (b *builder) complete(s *Service) {
-	stages := b.stages(s.dockerfile())
+	stages, args := b.stages(s)
 	if len(stages) == 0 {
 		s.note("%s could not be parsed", s.dockerfile())
 	}
-	b.context(s, sources(stages))
+	b.context(s, sources(stages, args, s.Args))
 	b.tests(s, stages)
 	b.deploy(s)
 }
 
 // context decides from which folder COPY is written, unless a file said so.
 func (b *builder) context(s *Service, from []string) {
-	if s.Path != "." && s.Context == "" && !b.covers(".", from) || s.Path != "." && s.Context == "" && len(s.Notes) == 0 && b.covers(s.Path, from) {
+	if !s.exact && s.Path != "." && s.Context == "" && (!b.covers(".", from) || len(s.Notes) == 0 && b.covers(s.Path, from)) {
 		s.Context = s.Path
 		if len(from) > 0 {
 			s.note("COPY in its Dockerfile is written from %s", s.Path)
@@ -78,7 +128,7 @@ func (b *builder) context(s *Service, from []string) {
 			s.Also = append(s.Also, ".")
 		case inside(s.Path, p) && p != s.Path: // a folder around it
 			s.Also = append(s.Also, p)
-		case p != "." && b.tree.has(p):
+		case p != "." && b.tree.exists(p):
 			s.Also = append(s.Also, p)
 		}
 	}
@@ -93,7 +143,7 @@ func (b *builder) context(s *Service, from []string) {
 func (b *builder) covers(dir string, from []string) bool {
 	for _, src := range from {
 		p := path.Join(dir, fixed(src))
-		if fixed(src) != src && b.tree.dirs[p] || b.tree.has(p) {
+		if fixed(src) != src && b.tree.dirs[p] || b.tree.exists(p) {
 			continue
 		}
 		return false

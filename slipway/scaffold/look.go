@@ -32,6 +32,8 @@ type Service struct {
 	By         string   // the service whose manifests roll it out, if it has none itself
 	NoBuild    bool     // it has no image: its manifests roll out images of others
 	Notes      []string // what was guessed, or has to be done by hand
+
+	exact bool // its context was said, and is no guess
 }
 
 // Test is a command that probably tests a service.
@@ -137,6 +139,7 @@ func (t *tree) walk() error {
 	if errors.Is(err, errTooMany) {
 		return fmt.Errorf("more than %d files: write slipway.yaml by hand (docs/slipway-yaml.md)", maxEntries)
 	}
+	slices.Sort(t.files) // folders are walked in another order: a/x, then a-b
 	return err
 }
 
@@ -185,6 +188,15 @@ func (t *tree) has(name string) bool {
 	}
 	_, ok := slices.BinarySearch(t.files, name)
 	return ok
+}
+
+// exists knows also what is in folders that are not looked at, as vendor.
+func (t *tree) exists(name string) bool {
+	if t.has(name) {
+		return true
+	}
+	_, err := fs.Stat(t.fsys, name)
+	return err == nil
 }
 
 // in are the files directly in a folder.

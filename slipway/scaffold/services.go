@@ -126,7 +126,7 @@ func (b *builder) fromCompose() {
 			if s == nil {
 				continue
 			}
-			s.Target, s.Args = c.Build.Target, c.Build.Args
+			s.Target, s.Args, s.exact = c.Build.Target, c.Build.Args, true
 			if dir != "." {
 				s.Context = dir
 			}
@@ -177,7 +177,7 @@ func (b *builder) fromSkaffold() {
 				continue
 			}
 			if s := b.add(path.Base(a.Image), dockerfile, path.Dir(dockerfile)); s != nil {
-				s.Target, s.Args = a.Docker.Target, a.Docker.BuildArgs
+				s.Target, s.Args, s.exact = a.Docker.Target, a.Docker.BuildArgs, true
 				if dir != "." {
 					s.Context = dir
 				}
