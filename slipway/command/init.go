@@ -2,32 +2,44 @@ package command
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/internal/strictyaml"
 	"github.com/slipway-build/slipway/slipway/render"
 	"github.com/slipway-build/slipway/slipway/scaffold"
+	"github.com/slipway-build/slipway/slipway/scaffold/bake"
 )
 
 func (a *app) initialize() *cobra.Command {
 	var force, dry bool
+	var files []string
 	c := &cobra.Command{
 		Use:   "init [FOLDER]",
 		Short: "Propose slipway.yaml and targets.yaml for a repository",
-		Long: `Init looks at a repository (FOLDER, or the current directory): Dockerfiles, Compose and
-skaffold files, go.mod, package.json, Python projects, kustomizations, manifests and
+		Long: `Init looks at a repository (FOLDER, or the current directory): Dockerfiles, bake, Compose
+and skaffold files, go.mod, package.json, Python projects, kustomizations, manifests and
 charts. It writes a slipway.yaml and a targets.yaml with what it found, and says in
 comments what it guessed and what is left to do. It runs nothing, and overwrites nothing
-unless --force is given.`,
+unless --force is given.
+
+Where docker-bake.hcl or docker-bake.json is at the root, its default group, or all of its
+targets, decide which services there are. What a bake file computes with functions of its
+own, bake can print: docker buildx bake --print | slipway init --bake -`,
 		Example: "  slipway init\n  slipway init --dry-run ../shop",
 		Args:    between(0, "FOLDER"),
 	}
 	c.Flags().BoolVar(&force, "force", false, "overwrite files that are there")
 	c.Flags().BoolVar(&dry, "dry-run", false, "print the files and write none")
+	c.Flags().StringArrayVar(&files, "bake", nil, "a `FILE` of bake in place of those at the root, in HCL or JSON; - is standard input, none reads none")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		dir := a.env.Dir
 		if len(args) > 0 {
@@ -40,7 +52,16 @@ unless --force is given.`,
 			return usage("%w", err)
 		}
 		defer root.Close()
-		found, err := scaffold.Look(root.FS(), filepath.Base(dir))
+		options, err := a.bakeFiles(files)
+		if err != nil {
+			return err
+		}
+		found, err := scaffold.Look(root.FS(), filepath.Base(dir), options)
+		var mistakes strictyaml.Problems
+		if errors.As(err, &mistakes) {
+			_, _ = io.WriteString(a.env.Stderr, a.style().Problems(toProto(mistakes))) // an error of stderr cannot be told to anybody
+			return &exitError{ExitFailed, fmt.Errorf("%s; nothing was written (--bake none leaves bake files out)", count(len(mistakes), "mistake"))}
+		}
 		if err != nil {
 			return usage("%s: %w", dir, err)
 		}
@@ -60,6 +81,41 @@ unless --force is given.`,
 		return a.proposed(found, files, contexts)
 	}
 	return c
+}
+
+// bakeFiles reads those that were named.
+func (a *app) bakeFiles(names []string) (scaffold.Options, error) {
+	o := scaffold.Options{Env: a.variable, NoBake: slices.Contains(names, "none")}
+	if o.NoBake {
+		return o, nil
+	}
+	for _, name := range names {
+		var data []byte
+		var err error
+		if name == "-" {
+			name = "stdin"
+			data, err = io.ReadAll(a.env.Stdin)
+		} else if file := name; !filepath.IsAbs(file) {
+			data, err = os.ReadFile(filepath.Join(a.env.Dir, file))
+		} else {
+			data, err = os.ReadFile(file)
+		}
+		if err != nil {
+			return o, usage("read what bake builds: %w", err)
+		}
+		o.Bake = append(o.Bake, bake.File{Name: filepath.ToSlash(name), Data: data})
+	}
+	return o, nil
+}
+
+// variable is one of the environment.
+func (a *app) variable(name string) (string, bool) {
+	for _, e := range slices.Backward(a.env.Environ) {
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
+			return v, true
+		}
+	}
+	return "", false
 }
 
 // proposal is a file that init writes.

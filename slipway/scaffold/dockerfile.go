@@ -2,6 +2,7 @@ package scaffold
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -105,9 +106,44 @@ func (b *builder) complete(s *Service) {
 	if len(stages) == 0 {
 		s.note("%s could not be parsed", s.dockerfile())
 	}
-	b.context(s, sources(stages, args, s.Args))
+	from := sources(stages, args, s.Args)
+	if s.exact {
+		b.home(s, from)
+	}
+	b.context(s, from)
 	b.tests(s, stages)
 	b.deploy(s)
+}
+
+// home finds the folder of a service whose Dockerfile lies among those of others: the only one that it copies, or the one
+// with its name or that of an argument.
+func (b *builder) home(s *Service, from []string) {
+	context := orElse(s.Context, ".")
+	if s.Path == context || slices.ContainsFunc(b.tree.in(s.Path), func(f string) bool {
+		return !slices.Contains(b.tree.images, f) && !strings.HasSuffix(f, ".dockerignore")
+	}) {
+		return
+	}
+	var folders, named []string
+	for _, src := range from {
+		p := path.Join(context, fixed(src))
+		if inside(p, s.Path) || inside(s.Path, p) { // it has something of its own there
+			return
+		}
+		if !b.tree.dirs[p] {
+			continue
+		}
+		folders = append(folders, p)
+		if name := label(path.Base(p), ""); name == s.Name || slices.Contains(slices.Collect(maps.Values(s.Args)), path.Base(p)) {
+			named = append(named, p)
+		}
+	}
+	if len(named) == 0 {
+		named = folders
+	}
+	if len(named) == 1 {
+		s.Dockerfile, s.Path = s.dockerfile(), named[0]
+	}
 }
 
 // context decides from which folder COPY is written, unless a file said so.

@@ -58,7 +58,7 @@ func (b *builder) images(dir string) []string {
 // means says that an image of the manifests is probably that of a service.
 func means(image string, s *Service) bool {
 	base := path.Base(image)
-	return base == s.Name || strings.HasSuffix(base, "-"+s.Name) || strings.HasSuffix(base, "_"+s.Name)
+	return slices.Contains(s.images, image) || base == s.Name || strings.HasSuffix(base, "-"+s.Name) || strings.HasSuffix(base, "_"+s.Name)
 }
 
 // imageName finds which images of its manifests are those of the service, and says when

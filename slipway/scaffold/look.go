@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/slipway-build/slipway/slipway/scaffold/bake"
 )
 
 const (
@@ -25,6 +27,10 @@ type Service struct {
 	Context    string // empty: the root of the repository
 	Target     string
 	Args       map[string]string
+	Contexts   map[string]string // name in its Dockerfile → service whose image it means
+	Secrets    []Secret          // that its Dockerfile mounts
+	Platform   string
+	SBOM       bool
 	Also       []string
 	Needs      []string
 	Tests      []Test
@@ -33,8 +39,25 @@ type Service struct {
 	NoBuild    bool     // it has no image: its manifests roll out images of others
 	Notes      []string // what was guessed, or has to be done by hand
 
-	exact bool // its context was said, and is no guess
+	NoProvenance bool
+
+	exact  bool     // its context was said, and is no guess
+	base   bool     // others are built upon it, and that is all
+	images []string // names that its image has
 }
+
+// Options of a Look.
+type Options struct {
+	Bake   []bake.File                      // to read in place of those at the root of the repository
+	NoBake bool                             // read none
+	Env    func(name string) (string, bool) // what a variable of a bake file may be set by; nil: nothing
+}
+
+// Secret is one that a build needs, and where it was taken from so far: a variable of the environment, or a file.
+type Secret struct{ ID, Env, File string }
+
+// name is what slipway.yaml and targets.yaml call it.
+func (s Secret) name() string { return label(s.ID, "secret") }
 
 // Test is a command that probably tests a service.
 type Test struct{ Name, Run, In string }
@@ -77,13 +100,17 @@ type tree struct {
 }
 
 // Look reads a repository. project is its name if the repository says none: that of its folder.
-func Look(fsys fs.FS, project string) (*Found, error) {
+// Mistakes in a bake file are a strictyaml.Problems.
+func Look(fsys fs.FS, project string, o Options) (*Found, error) {
 	t := &tree{fsys: fsys, dirs: map[string]bool{}}
 	if err := t.walk(); err != nil {
 		return nil, err
 	}
 	f := &Found{Project: label(project, "project")}
 	b := &builder{tree: t, found: f, byName: map[string]*Service{}, covered: map[string]bool{}, depends: map[string][]string{}}
+	if err := b.fromBake(o); err != nil {
+		return nil, err
+	}
 	b.fromCompose()
 	b.fromSkaffold()
 	b.fromDockerfiles()
@@ -92,7 +119,7 @@ func Look(fsys fs.FS, project string) (*Found, error) {
 	}
 	b.shared()
 	for _, s := range f.Services {
-		if s.Deploy == nil && s.By == "" {
+		if s.Deploy == nil && s.By == "" && !s.base {
 			s.note("no manifests were found: put them into deploy/%s and remove deploy: false", s.Name)
 		}
 	}
@@ -160,7 +187,7 @@ func (t *tree) note(name string) {
 		t.compose = append(t.compose, name)
 	case yaml && stem == "skaffold":
 		t.skaffold = append(t.skaffold, name)
-	case base == "docker-bake.hcl" || base == "docker-bake.json":
+	case slices.Contains(bake.Names(), base):
 		t.bake = append(t.bake, name)
 	case yaml && stem == "kustomization" || base == "kustomization":
 		t.custom = append(t.custom, name)

@@ -156,9 +156,6 @@ func (b *builder) advise() {
 			b.note("%q has characters that slipway.yaml cannot name, and was left out", name)
 		}
 	}
-	for _, f := range b.tree.bake {
-		b.note("%s is not read: targets that are no service of their own go below build.contexts or build.args", f)
-	}
 	if len(b.found.Services) < 2 {
 		return
 	}

@@ -1,6 +1,7 @@
 package scaffold_test
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/internal/strictyaml"
 	"github.com/slipway-build/slipway/slipway/scaffold"
 )
 
@@ -54,7 +56,7 @@ func TestRepositories(t *testing.T) {
 				repo[f.Name] = &fstest.MapFile{Data: f.Data, Mode: 0o644}
 				kept.Files = append(kept.Files, f)
 			}
-			found, err := scaffold.Look(repo, "Acme Shop")
+			found, err := scaffold.Look(repo, "Acme Shop", scaffold.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +80,7 @@ func TestRepositories(t *testing.T) {
 
 // TestShop: what is proposed for the example is what its authors wrote.
 func TestShop(t *testing.T) {
-	found, err := scaffold.Look(os.DirFS("../../examples/shop"), "shop")
+	found, err := scaffold.Look(os.DirFS("../../examples/shop"), "shop", scaffold.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,18 +109,53 @@ func TestShop(t *testing.T) {
 	}
 }
 
+// TestTheGuide: what docs/builds.md shows of a bake file is what is made of it.
+func TestTheGuide(t *testing.T) {
+	text, err := os.ReadFile("../../docs/builds.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(language string) []byte {
+		_, after, _ := strings.Cut(string(text), "```"+language+"\n")
+		inner, _, _ := strings.Cut(after, "```")
+		return []byte(inner)
+	}
+	file := func(data string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(data), Mode: 0o644} }
+	found, err := scaffold.Look(fstest.MapFS{
+		"docker-bake.hcl": {Data: block("hcl"), Mode: 0o644}, "images/base/Dockerfile": file("FROM scratch\n"),
+		"services/api/Dockerfile": file("FROM base AS prod\nCOPY main /\n"), "services/api/main": file(""),
+	}, "shop", scaffold.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made []string
+	for line := range strings.Lines(string(found.Pipeline())) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			made = append(made, line)
+		}
+	}
+	if diff := cmp.Diff(string(block("yaml")), strings.Join(made, "")); diff != "" {
+		t.Errorf("-docs/builds.md +made:\n%s", diff)
+	}
+	if said := "`" + strings.Join(found.Notes, "\n"); !strings.HasPrefix(said, "`docker-bake.hcl:9:3: tags is left out (api): ") {
+		t.Error(said)
+	}
+}
+
 // TestAnythingIsProposedWell: whatever files and folders are called, what is proposed is
 // read without a mistake.
 func TestAnythingIsProposedWell(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		repo := fstest.MapFS{}
 		name := rapid.SampledFrom([]string{"api", "Web App", "1.0", "no", "Über", "a:b", "src", "deploy", "overlays", "base", "prod", "x#y", "it's", "-", "a\tb", "null", "k8s"})
-		file := rapid.SampledFrom([]string{"Dockerfile", "dockerfile", "Dockerfile.dev", "api.Dockerfile", "compose.yaml", "kustomization.yaml", "deployment.yaml", "go.mod", "a_test.go", "package.json", "skaffold.yaml", "Chart.yaml"})
+		file := rapid.SampledFrom([]string{"Dockerfile", "dockerfile", "Dockerfile.dev", "api.Dockerfile", "compose.yaml", "kustomization.yaml", "deployment.yaml", "go.mod", "a_test.go", "package.json", "skaffold.yaml", "Chart.yaml", "docker-bake.hcl", "docker-bake.json"})
 		text := rapid.SampledFrom([]string{
 			"FROM golang:1.26 AS build\nCOPY . .\nRUN go build\nFROM scratch\nCOPY --from=build /a /a\n", "FROM x\nCOPY libs/* /\n", "nonsense", "",
 			"services: { no: { build: . , depends_on: [api] }, api: { depends_on: [no], build: { context: ., dockerfile: x, args: [A=b] } }, db: { image: x } }\n",
 			"services: { a: { build: { context: .., args: { A: '1', B: null, C: ${X}, DB_PASSWORD: 'hunter22' } } } }\n", "services: 5\n", "\x00\xff", "{}", "[]",
 			"apiVersion: apps/v1\nkind: Deployment\nspec: { template: { spec: { containers: [{ image: 'x/api:1', readinessProbe: { httpGet: { path: /, port: 80 } } }] } } }\n",
+			"target \"no\" {}\ntarget \"a_b\" {\n  contexts = { \"x y\" = \"target:no\", x = \"target:no\", z = \"docker-image://z\" }\n  secret = [\"id=A_B\", \"id=no\"]\n  args = { no = null, \"a-b\" = 1 }\n  platforms = [\"windows\"]\n}\n",
+			`{"target": {"api": {"context": "src", "target": "0"}, "1": {"dockerfile": "dockerfile", "args": {"A": "\u0001é\n"}}}}`,
 			`{"scripts": {"test": "jest \"x\""}}`, "build: { artifacts: [{ image: gcr.io/x/no, context: . }] }\n---\nx: y\n",
 		})
 		for range rapid.IntRange(0, 12).Draw(t, "files") {
@@ -129,7 +166,10 @@ func TestAnythingIsProposedWell(t *testing.T) {
 			at = append(at, file.Draw(t, "file"))
 			repo[strings.Join(at, "/")] = &fstest.MapFile{Data: []byte(text.Draw(t, "text")), Mode: 0o644}
 		}
-		found, err := scaffold.Look(repo, name.Draw(t, "project"))
+		found, err := scaffold.Look(repo, name.Draw(t, "project"), scaffold.Options{})
+		if mistakes := (strictyaml.Problems{}); errors.As(err, &mistakes) { // of a bake file
+			found, err = scaffold.Look(repo, "x", scaffold.Options{NoBake: true})
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,7 @@ type builder struct {
 	byName  map[string]*Service
 	covered map[string]bool     // Dockerfiles that belong to a service
 	depends map[string][]string // as Compose says
+	bake    string              // files of bake that decide which services there are
 }
 
 func (b *builder) note(format string, args ...any) {
@@ -27,7 +28,20 @@ func (b *builder) note(format string, args ...any) {
 
 // add makes a service of a Dockerfile, unless there is one.
 func (b *builder) add(name, dockerfile, dir string) *Service {
-	if b.covered[dockerfile] || len(b.found.Services) >= maxItems {
+	if b.covered[dockerfile] {
+		return nil
+	}
+	if b.bake != "" {
+		b.covered[dockerfile] = true
+		b.note("%s is in no target of %s, and is left out", dockerfile, b.bake)
+		return nil
+	}
+	return b.service(name, dockerfile, dir)
+}
+
+// service makes one, also of a Dockerfile that another is made of.
+func (b *builder) service(name, dockerfile, dir string) *Service {
+	if len(b.found.Services) >= maxItems {
 		return nil
 	}
 	b.covered[dockerfile] = true
@@ -97,23 +111,34 @@ func (c *composeBuild) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// composeService is what matters of a service of Compose.
+type composeService struct {
+	Build   *composeBuild
+	Image   string
+	Depends any `json:"depends_on"`
+}
+
+func (b *builder) composed(file string) (map[string]composeService, error) {
+	var doc struct{ Services map[string]composeService }
+	err := yaml.Unmarshal(b.tree.read(file), &doc)
+	return doc.Services, err
+}
+
 func (b *builder) fromCompose() {
 	b.depends = map[string][]string{}
 	for _, file := range b.tree.compose {
-		var doc struct {
-			Services map[string]struct {
-				Build   *composeBuild
-				Image   string
-				Depends any `json:"depends_on"`
-			}
-		}
-		if err := yaml.Unmarshal(b.tree.read(file), &doc); err != nil {
+		services, err := b.composed(file)
+		if err != nil {
 			b.note("%s could not be read: %v", file, err)
 			continue
 		}
-		for _, name := range slices.Sorted(maps.Keys(doc.Services)) {
-			c := doc.Services[name]
+		for _, name := range slices.Sorted(maps.Keys(services)) {
+			c := services[name]
 			if c.Build == nil {
+				continue
+			}
+			if known := b.byName[label(name, "service")]; known != nil && b.bake != "" {
+				b.depends[known.Name] = dependencies(c.Depends)
 				continue
 			}
 			dir := path.Join(path.Dir(file), c.Build.Context)

@@ -54,10 +54,13 @@ func (s *Service) write(b *strings.Builder) {
 		}
 		build = append(build, "args: { "+strings.Join(args, ", ")+" }")
 	}
+	build = append(build, s.more()...)
 	if s.NoBuild {
 		b.WriteString("    build: false\n")
+	} else if line := "    build: { " + strings.Join(build, ", ") + " }"; len(line) > width+30 {
+		fmt.Fprintf(b, "    build:\n      %s\n", strings.Join(build, "\n      "))
 	} else if len(build) > 0 {
-		fmt.Fprintf(b, "    build: { %s }\n", strings.Join(build, ", "))
+		b.WriteString(line + "\n")
 	}
 	if len(s.Tests) > 0 {
 		b.WriteString("    test:\n")
@@ -70,6 +73,68 @@ func (s *Service) write(b *strings.Builder) {
 		}
 	}
 	s.writeDeploy(b)
+}
+
+// more are settings of a build that only some have.
+func (s *Service) more() []string {
+	var out []string
+	if len(s.Contexts) > 0 {
+		var contexts []string
+		for _, name := range slices.Sorted(maps.Keys(s.Contexts)) {
+			contexts = append(contexts, scalar(name)+": "+strconv.Quote("service:"+s.Contexts[name]))
+		}
+		out = append(out, "contexts: { "+strings.Join(contexts, ", ")+" }")
+	}
+	if len(s.Secrets) > 0 {
+		out = append(out, "secrets: "+secrets(s.Secrets))
+	}
+	if s.Platform != "" {
+		out = append(out, "platform: "+scalar(s.Platform))
+	}
+	if s.SBOM {
+		out = append(out, "sbom: true")
+	}
+	if s.NoProvenance {
+		out = append(out, "provenance: false")
+	}
+	return out
+}
+
+// secrets are a list, or a mapping where an id is no name of a secret.
+func secrets(all []Secret) string {
+	var names, pairs []string
+	for _, s := range all {
+		names = append(names, s.name())
+		pairs = append(pairs, scalar(s.ID)+": { secret: "+scalar(s.name())+" }")
+	}
+	if slices.ContainsFunc(all, func(s Secret) bool { return s.ID != s.name() }) {
+		return "{ " + strings.Join(pairs, ", ") + " }"
+	}
+	return list(names)
+}
+
+// writeSecrets says where the secrets of all services are kept.
+func (f *Found) writeSecrets(b *strings.Builder) {
+	kept := map[string]string{}
+	for _, s := range f.Services {
+		for _, secret := range s.Secrets {
+			name := secret.name()
+			switch variable := regexp.MustCompile(`^[A-Z_][A-Z0-9_]{0,127}$`); {
+			case kept[name] != "":
+			case secret.File == "" && variable.MatchString(orElse(secret.Env, secret.ID)):
+				kept[name] = "env: " + scalar(orElse(secret.Env, secret.ID)) + " } # of the coordinator, which slipway up hands on"
+			default:
+				kept[name] = "file: " + scalar("/etc/slipway/secrets/"+name) + " } # put it there, for its user alone to read; or name another place"
+			}
+		}
+	}
+	if len(kept) == 0 {
+		return
+	}
+	b.WriteString("secrets:\n")
+	for _, name := range slices.Sorted(maps.Keys(kept)) {
+		fmt.Fprintf(b, "  %s: { for: [build], %s\n", scalar(name), kept[name])
+	}
 }
 
 func (s *Service) writeDeploy(b *strings.Builder) {
@@ -110,6 +175,7 @@ func (f *Found) Targets(contexts []string) []byte {
 	for _, env := range f.Environments {
 		fmt.Fprintf(&b, "  %s: { labels: { tier: %s } }\n", scalar(env), scalar(env))
 	}
+	f.writeSecrets(&b)
 	b.WriteString("environments:\n")
 	namespaces := f.namespaces()
 	for i, env := range f.Environments {
