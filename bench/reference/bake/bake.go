@@ -48,12 +48,8 @@ func New(ctx context.Context, cfg Config) (*Bake, error) {
 		buildx: filepath.Join(programs, "buildx"), buildctl: cfg.BuildCtl, address: cfg.Address, registry: cfg.Registry,
 		config: filepath.Join(cfg.Scratch, "docker"), builder: filepath.Join(cfg.Scratch, "buildx"),
 	}
-	if _, err := os.Stat(b.buildx); err != nil {
-		cmd := exec.CommandContext(ctx, "go", "install", module)
-		cmd.Env = append(os.Environ(), "GOBIN="+programs, "GOFLAGS=")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("build buildx: %w\n%s", err, out)
-		}
+	if err := install(ctx, b.buildx); err != nil {
+		return nil, err
 	}
 	auth, err := os.ReadFile(cfg.Auth)
 	if err != nil {
@@ -67,6 +63,19 @@ func New(ctx context.Context, cfg Config) (*Bake, error) {
 	}
 	_, err = b.run(ctx, "", b.buildx, "create", "--name", "bench", "--driver", "remote", cfg.Address)
 	return b, err
+}
+
+// install makes buildx if it is not there.
+func install(ctx context.Context, buildx string) error {
+	if _, err := os.Stat(buildx); err == nil {
+		return nil
+	}
+	cmd := exec.CommandContext(ctx, "go", "install", module)
+	cmd.Env = append(os.Environ(), "GOBIN="+filepath.Dir(buildx), "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build buildx: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // File writes docker-bake.json for a generated repository.
