@@ -68,14 +68,14 @@ func TestAGrantCarriesItsSecrets(t *testing.T) {
 	}
 }
 
-// What a stranger's commit builds is in no cache that others take from.
-func TestAGrantSaysWhatMayBeCached(t *testing.T) {
+// What a stranger's commit builds is in no cache that others take from, and no program of the stranger says how it is built.
+func TestAGrantSaysWhoseCommitItIs(t *testing.T) {
 	for _, untrusted := range []bool{false, true} {
 		p := builds(1)
 		p.Untrusted = untrusted
 		f := newFarmOf(t, p, secrets(t))
 		g := f.connect("a", nil).ask(f.tokens[0])
-		if g == nil || g.GetBuild().GetCacheable() == untrusted {
+		if g == nil || g.GetBuild().GetCacheable() == untrusted || g.GetBuild().GetUntrusted() != untrusted {
 			t.Errorf("untrusted %t: %v", untrusted, g)
 		}
 	}

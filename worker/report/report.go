@@ -76,7 +76,7 @@ func build(b *pb.BuildWork) runner.Build {
 	return runner.Build{
 		Paths: b.GetPaths(), Dockerfile: b.GetDockerfile(), Context: b.GetContext(), Target: b.GetTarget(), Args: b.GetArgs(), Contexts: b.GetContexts(),
 		Platform: b.GetPlatform(), Push: b.GetPush(), Provenance: b.GetProvenance(), Secrets: b.GetSecrets(), Bases: b.GetBases(), Fresh: b.GetFresh(), SBOM: b.GetSbom(),
-		Cacheable: b.GetCacheable(),
+		Cacheable: b.GetCacheable(), Untrusted: b.GetUntrusted(),
 	}
 }
 

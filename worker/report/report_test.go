@@ -18,11 +18,11 @@ import (
 func TestTask(t *testing.T) {
 	build := &pb.BuildWork{
 		Paths: []string{"a"}, Dockerfile: "a/Dockerfile", Target: "t", Args: map[string]string{"A": "1"}, Contexts: map[string]string{"base": "x@sha256:1"},
-		Platform: "linux/amd64", Push: "r/api", Provenance: true,
+		Platform: "linux/amd64", Push: "r/api", Provenance: true, Cacheable: true, Untrusted: true,
 	}
 	want := runner.Build{
 		Paths: []string{"a"}, Dockerfile: "a/Dockerfile", Target: "t", Args: map[string]string{"A": "1"}, Contexts: map[string]string{"base": "x@sha256:1"},
-		Platform: "linux/amd64", Push: "r/api", Provenance: true,
+		Platform: "linux/amd64", Push: "r/api", Provenance: true, Cacheable: true, Untrusted: true,
 	}
 	for name, c := range map[string]struct {
 		grant *pb.Grant

@@ -97,6 +97,7 @@ type Build struct {
 	SBOM       bool              // list the packages that the sources lock
 	Fresh      bool              // take nothing from the daemon's cache
 	Cacheable  bool              // its steps may go into the cache of builds that is everybody's
+	Untrusted  bool              // the commit is a stranger's: BuildKit's own Dockerfile frontend alone is used
 }
 
 // Kind is KindBuild.

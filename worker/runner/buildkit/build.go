@@ -150,7 +150,9 @@ func attributes(src []byte, b runner.Build) map[string]string {
 		attrs[attrNoCache] = "" // of all stages
 	}
 	for k, v := range b.Args {
-		attrs["build-arg:"+k] = v
+		if k != argSyntax || !b.Untrusted {
+			attrs["build-arg:"+k] = v
+		}
 	}
 	for name, image := range b.Contexts {
 		attrs["context:"+name] = "docker-image://" + image
@@ -160,23 +162,11 @@ func attributes(src []byte, b runner.Build) map[string]string {
 			attrs["context:"+strings.TrimSuffix(reference.FamiliarString(name), ":latest")] = "docker-image://" + image + "@" + digest
 		}
 	}
-	if ownSyntax(src) {
+	// For the daemon this says that a frontend was chosen: it looks for no other one.
+	if ref, _, _, ok := parser.DetectSyntax(src); ok && own(ref) || b.Untrusted {
 		attrs["cmdline"] = "dockerfile.v0"
 	}
 	return attrs
-}
-
-// ownSyntax: `# syntax=docker/dockerfile:1` asks for the frontend that the daemon has
-// built in. Taking that one needs no Docker Hub, and its version is the daemon's, not
-// what a moving tag says today. Other frontends are fetched, as the file asks.
-func ownSyntax(dockerfile []byte) bool {
-	ref, _, _, ok := parser.DetectSyntax(dockerfile)
-	if !ok {
-		return false
-	}
-	ref = strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "library/")
-	name, tag, _ := strings.Cut(ref, ":")
-	return name == "docker/dockerfile" && !strings.Contains(tag, "labs") && !strings.Contains(tag, "upstream")
 }
 
 func readDockerfile(workspace, commit string, b runner.Build) ([]byte, *runner.Outcome) {
@@ -210,7 +200,7 @@ func readDockerfile(workspace, commit string, b runner.Build) ([]byte, *runner.O
 	if err != nil {
 		return fail("%s cannot be read: %v", name, err)
 	}
-	return data, nil
+	return data, foreign(name, data, b)
 }
 
 func short(commit string) string {

@@ -1788,7 +1788,9 @@ type BuildWork struct {
 	Sbom bool `protobuf:"varint,13,opt,name=sbom,proto3" json:"sbom,omitempty"`
 	// What it builds may go into the cache of builds from which other workers take steps for everybody: its commit is no
 	// stranger's. A worker that has such a cache reads it either way.
-	Cacheable     bool `protobuf:"varint,14,opt,name=cacheable,proto3" json:"cacheable,omitempty"`
+	Cacheable bool `protobuf:"varint,14,opt,name=cacheable,proto3" json:"cacheable,omitempty"`
+	// The commit is a stranger's: BuildKit's own Dockerfile frontend alone is used.
+	Untrusted     bool `protobuf:"varint,15,opt,name=untrusted,proto3" json:"untrusted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1917,6 +1919,13 @@ func (x *BuildWork) GetSbom() bool {
 func (x *BuildWork) GetCacheable() bool {
 	if x != nil {
 		return x.Cacheable
+	}
+	return false
+}
+
+func (x *BuildWork) GetUntrusted() bool {
+	if x != nil {
+		return x.Untrusted
 	}
 	return false
 }
@@ -3276,7 +3285,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x04work\"<\n" +
 	"\vSecretValue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
-	"\x05value\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05value\"\xe3\x05\n" +
+	"\x05value\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05value\"\x81\x06\n" +
 	"\tBuildWork\x12\x14\n" +
 	"\x05paths\x18\x01 \x03(\tR\x05paths\x12\x1e\n" +
 	"\n" +
@@ -3296,7 +3305,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x05bases\x18\v \x03(\v2 .slipway.v1.BuildWork.BasesEntryR\x05bases\x12\x14\n" +
 	"\x05fresh\x18\f \x01(\bR\x05fresh\x12\x12\n" +
 	"\x04sbom\x18\r \x01(\bR\x04sbom\x12\x1c\n" +
-	"\tcacheable\x18\x0e \x01(\bR\tcacheable\x1a7\n" +
+	"\tcacheable\x18\x0e \x01(\bR\tcacheable\x12\x1c\n" +
+	"\tuntrusted\x18\x0f \x01(\bR\tuntrusted\x1a7\n" +
 	"\tArgsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
