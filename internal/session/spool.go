@@ -38,23 +38,20 @@ type block struct {
 	data []byte
 }
 
-// write appends, and waits while too much is unacknowledged. sending is called when there is
+// write appends, and waits while too much is unacknowledged. For room to drop bytes it waits not. sending is called when there is
 // something to send where there was nothing; it must not block.
 func (q *spool) write(p []byte, sending func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(p) > 0 {
-		for q.end-q.base >= int64(q.limit) && !q.ended {
+		for q.end < MaxLog && q.end-q.base >= int64(q.limit) && !q.ended {
 			q.room.Wait()
 		}
-		if q.ended {
+		if q.ended || q.full {
 			return
 		}
 		sent := q.next >= q.end
 		if q.end >= MaxLog {
-			if q.full {
-				return
-			}
 			q.full = true
 			q.append(fmt.Appendf(nil, "\n[log cut: an attempt may write at most %d MiB]\n", MaxLog>>20))
 			p = nil

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -80,11 +81,22 @@ func TestASpoolKeepsWhatIsNotAcknowledged(t *testing.T) {
 	})
 }
 
+// It does so too when nothing of it is acknowledged any more, and no writer waits for that.
 func TestALogThatIsTooLongSaysSo(t *testing.T) {
-	q := newTestSpool(2 * MaxLog)
+	q := newTestSpool(1 << 20)
+	q.widen()
 	piece := bytes.Repeat([]byte("x"), 1<<20)
-	for range MaxLog>>20 + 3 {
-		q.write(piece, func() {})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range MaxLog>>20 + 3 {
+			q.write(piece, func() {})
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("the writer waits for good")
 	}
 	var all int64
 	var last string
