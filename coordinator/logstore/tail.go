@@ -112,20 +112,23 @@ func (f *follower) deaf() {
 }
 
 // at is the frame with the byte at an offset, if it is in the tail. newest: the offset is
-// where the tail ends. more is closed when there is another frame.
+// where the tail ends, and nothing in it lies behind: else others wrote what is between. more is closed when there is another frame.
 func (f *follower) at(offset int64) (fr found, ok, newest bool, more <-chan struct{}) {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
 	more = f.tail.more
+	beyond := false
 	for i := len(f.tail.frames) - 1; i >= 0; i-- {
 		fr := f.tail.frames[i]
 		if end := fr.offset + int64(len(fr.data)); fr.offset <= offset && offset < end {
 			return fr, true, false, more
+		} else if end > offset {
+			beyond = true
 		} else if end == offset {
 			newest = true
 		}
 	}
-	return found{}, false, newest, more
+	return found{}, false, newest && !beyond, more
 }
 
 // elsewhere: a frame was read that is not in the tail, so that others may write the log.

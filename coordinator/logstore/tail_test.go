@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/internal/natstest"
@@ -155,6 +156,55 @@ func TestALogIsWrittenHereAndElsewhere(t *testing.T) {
 	}
 	g.ended.Store(true)
 	followers.Wait()
+}
+
+// The holder's connection goes to another coordinator and comes back, and what is written here then comes faster than a
+// follower looks for what others wrote: it is given what the other stored all the same.
+func TestWhatWasWrittenElsewhereMeanwhileIsSeenSoon(t *testing.T) {
+	js := natstest.Start(t).JetStream(t)
+	here, there := opened(t, js), opened(t, js)
+	k := logstore.Key{Token: "a", Epoch: 1, Counter: 1}
+	g := &growing{whole: noise(3000)}
+	g.append(t, here, k, 1, 0, 1000)
+	attached, got, seen := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		seen <- g.follow(t, here, k, 0, func(n int) {
+			switch n {
+			case 0:
+				close(attached)
+			case 6:
+				close(got)
+			}
+		})
+	}()
+	<-attached
+	for i := 1000; i < 1050; i += 10 { // by the end it is known here who writes
+		g.append(t, here, k, 1, i, i+10)
+		time.Sleep(30 * time.Millisecond)
+	}
+	if !there.Put(k, 1050, g.whole[1050:1100]) {
+		t.Fatal(errors.New("a frame was not stored"))
+	}
+	at, begin, late := 1100, time.Now(), false
+	for ok := true; ok; { // a line each tenth of a second
+		g.append(t, here, k, 3, at, at+10)
+		at += 10
+		select {
+		case <-got:
+			ok = false
+		case <-time.After(100 * time.Millisecond):
+			late = time.Since(begin) > 5*time.Second
+			ok = !late
+		}
+	}
+	if late {
+		t.Errorf("what is durable is not given to the follower for %s", time.Since(begin))
+	}
+	g.whole = g.whole[:at]
+	g.ended.Store(true)
+	if err := <-seen; err != nil {
+		t.Error(err)
+	}
 }
 
 // A frame that one coordinator stored late repeats what another has stored meanwhile, and
