@@ -73,6 +73,7 @@ type Work struct {
 	Commit    string
 	TraceID   string
 	Trusted   bool // the commit is no stranger's: the task may have secrets, and what it builds be in a cache for others
+	Dirty     bool // the commit is somebody's working tree, which nobody else will build
 	Task      *plan.Task
 	Images    map[string]string // build, test: name of a context → image; render: image name → image
 	Manifests string            // apply: what to apply; rollback: what to undo
@@ -241,7 +242,7 @@ func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, e
 
 // work gathers what a task needs from the tasks before it.
 func (o *owner) work(r *run.Run, t *run.Task) Work {
-	w := Work{Run: r.ID, Project: r.Project, Commit: r.Commit, TraceID: r.TraceID, Trusted: !r.Plan.Untrusted, Task: t.Spec, Release: r.Release, Images: map[string]string{}}
+	w := Work{Run: r.ID, Project: r.Project, Commit: r.Commit, TraceID: r.TraceID, Trusted: !r.Plan.Untrusted, Dirty: r.Dirty, Task: t.Spec, Release: r.Release, Images: map[string]string{}}
 	image := func(id string) string {
 		if b, ok := r.Find(id); ok {
 			return b.Result.Image

@@ -67,7 +67,7 @@ func build(b *plan.Build, w partition.Work) *pb.BuildWork {
 	return &pb.BuildWork{
 		Paths: b.Paths, Dockerfile: b.Dockerfile, Context: b.Context, Target: b.Target, Args: b.Args, Contexts: w.Images,
 		Platform: b.Platform, Push: b.Push, Provenance: b.Provenance, Secrets: b.Secrets, Bases: b.Bases, Fresh: b.Fresh, Sbom: b.SBOM,
-		Cacheable: w.Trusted, Untrusted: !w.Trusted,
+		Cacheable: w.Trusted && !w.Dirty, Untrusted: !w.Trusted,
 	}
 }
 

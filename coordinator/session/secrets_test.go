@@ -68,15 +68,16 @@ func TestAGrantCarriesItsSecrets(t *testing.T) {
 	}
 }
 
-// What a stranger's commit builds is in no cache that others take from, and no program of the stranger says how it is built.
+// What a stranger's commit or somebody's working tree builds is in no cache that others take from, and no program of a
+// stranger says how it is built.
 func TestAGrantSaysWhoseCommitItIs(t *testing.T) {
-	for _, untrusted := range []bool{false, true} {
+	for _, c := range []struct{ untrusted, dirty, cacheable bool }{{false, false, true}, {true, false, false}, {false, true, false}} {
 		p := builds(1)
-		p.Untrusted = untrusted
+		p.Untrusted, p.Dirty = c.untrusted, c.dirty
 		f := newFarmOf(t, p, secrets(t))
 		g := f.connect("a", nil).ask(f.tokens[0])
-		if g == nil || g.GetBuild().GetCacheable() == untrusted || g.GetBuild().GetUntrusted() != untrusted {
-			t.Errorf("untrusted %t: %v", untrusted, g)
+		if g == nil || g.GetBuild().GetCacheable() != c.cacheable || g.GetBuild().GetUntrusted() != c.untrusted {
+			t.Errorf("%+v: %v", c, g)
 		}
 	}
 }

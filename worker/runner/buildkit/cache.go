@@ -217,7 +217,7 @@ func offer(ctx context.Context, opt client.SolveOpt, from *cachestore.Cache) (cl
 
 // built remembers that the daemon has a service now, and has its steps exported, if they are new and may be.
 func (c *Cache) built(t runner.Task, b runner.Build, attrs map[string]string, w *Watch, u use) {
-	// What a stranger's commit left need not be what others are about to build.
+	// What a stranger's commit or somebody's working tree left need not be what others are about to build.
 	if c == nil || !b.Cacheable {
 		return
 	}

@@ -1787,7 +1787,7 @@ type BuildWork struct {
 	// List the packages that its sources lock, as SPDX.
 	Sbom bool `protobuf:"varint,13,opt,name=sbom,proto3" json:"sbom,omitempty"`
 	// What it builds may go into the cache of builds from which other workers take steps for everybody: its commit is no
-	// stranger's. A worker that has such a cache reads it either way.
+	// stranger's and no working tree. A worker that has such a cache reads it either way.
 	Cacheable bool `protobuf:"varint,14,opt,name=cacheable,proto3" json:"cacheable,omitempty"`
 	// The commit is a stranger's: BuildKit's own Dockerfile frontend alone is used.
 	Untrusted     bool `protobuf:"varint,15,opt,name=untrusted,proto3" json:"untrusted,omitempty"`
