@@ -267,12 +267,21 @@ func (w *Watch) again(why error) {
 	w.mu.Lock()
 	var progress []runner.Progress
 	for _, x := range w.order {
-		x.gone, x.err = true, ""
+		x.err = ""
 		progress = append(progress, x.progress())
+		x.forget()
 	}
 	w.mu.Unlock()
 	_, _ = fmt.Fprintf(w.report, "\nthe build cache cannot be used, so everything is built here: %s\n\n", w.mask.Text(why.Error()))
 	w.report.Progress(progress...)
+}
+
+// forget what is known of the vertex, but for its number and name: it may begin once more.
+func (x *vertex) forget() {
+	x.gone, x.err, x.header, x.footer, x.cached = true, "", false, false, false
+	x.started, x.finished = time.Time{}, time.Time{}
+	x.output, x.status = nil, client.VertexStatus{}
+	clear(x.announced)
 }
 
 const importing = "importing cache manifest from "

@@ -75,13 +75,15 @@ func (r *Running) End(problem string) []byte {
 }
 
 // Output is what all vertices printed, one after the other in the order of their
-// start, the end of it where it is long.
+// start, the end of it where it is long; not that of a solve that does not count.
 func (w *Watch) Output() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var out []byte
 	for _, x := range w.order {
-		out = append(out, x.output...)
+		if !x.gone {
+			out = append(out, x.output...)
+		}
 	}
 	if len(out) > 4*keptOutput {
 		out = out[len(out)-4*keptOutput:]
