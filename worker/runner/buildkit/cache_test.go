@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -290,6 +292,31 @@ func TestCacheSecrets(t *testing.T) {
 	three := newCached(t, f.host)
 	o, _ := build(three, content+"RUN grep -qx with /made\n")
 	wantRan(t, "what was made with a secret", o, "grep")
+}
+
+// TestCacheExportOfWhatIsLost: an export ends where a step begins, also one that copies; what ADD fetched is none of them.
+func TestCacheExportOfWhatIsLost(t *testing.T) {
+	f := newFront(t)
+	files := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("fetched")) }))
+	t.Cleanup(files.Close)
+	const copies = buildkittest.Base + "FROM scratch\nCOPY services/api/main.txt /main.txt\nCOPY --from=base /bin /bin\n"
+	for _, c := range []struct {
+		content string
+		lost    bool
+	}{{copies, true}, {copies + "ADD " + files.URL + "/file /file\n", false}} {
+		one := newCached(t, f.host)
+		work := task(t, c.content, func(b *runner.Build) { b.Cacheable = true })
+		work.Keep = func() func() { return func() {} }
+		runnertest.Want(t, one.builder.Run(t.Context(), work, &runnertest.Recorder{}), runner.Succeeded, runner.ClassNone)
+		if c.lost {
+			if err := one.Client.Room(t.Context(), 1<<60); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := one.jobs[0](t.Context()); (err != nil) != c.lost || err != nil && !strings.Contains(err.Error(), "lost steps of the build") {
+			t.Errorf("an export of %q: %v", c.content, err)
+		}
+	}
 }
 
 func TestCacheRef(t *testing.T) {

@@ -14,7 +14,8 @@ import (
 	"github.com/slipway-build/slipway/worker/runner"
 )
 
-// errRuns: an export carries out no command. What the daemon has removed from its cache since the build is not built again.
+// errRuns: an export is ended as soon as a step would begin. What the daemon has removed from its cache since the build is not
+// built again.
 var errRuns = errors.New("the daemon has lost steps of the build")
 
 // errSecret answers what an export is asked for: the values are gone with the attempt, and a command without them would leave
@@ -27,7 +28,8 @@ type noSecrets struct{}
 // GetSecret refuses. Not found would be another answer: a step may do without.
 func (noSecrets) GetSecret(context.Context, string) ([]byte, error) { return nil, errSecret }
 
-// export writes all steps of a build to the cache. The daemon finds them in its own; nothing of it is carried out or shown.
+// export writes all steps of a build to the cache. The daemon finds them in its own, and nothing of it is shown. It is ended as
+// soon as the daemon says that a step of the Dockerfile began: a short one may have been carried out by then.
 func (c *Cache) export(ctx context.Context, t runner.Task, b runner.Build, attrs map[string]string, u use) error {
 	opt, err := c.client.optionsWith(t, b, secretsprovider.NewSecretProvider(noSecrets{}))
 	if err != nil {
@@ -55,7 +57,7 @@ func (c *Cache) export(ctx context.Context, t runner.Task, b runner.Build, attrs
 		defer close(done)
 		for s := range ch {
 			for _, v := range s.Vertexes {
-				if v.Started != nil && !v.Cached && strings.Contains(v.Name, "] RUN ") {
+				if v.Started != nil && !v.Cached && isStep(v) {
 					cancel(fmt.Errorf("%w: %s", errRuns, v.Name))
 				}
 			}
@@ -67,6 +69,17 @@ func (c *Cache) export(ctx context.Context, t runner.Task, b runner.Build, attrs
 		return cause
 	}
 	return err
+}
+
+// isStep says that a vertex is an instruction of the Dockerfile that makes something of what is before it. What ADD fetches
+// has the same name and nothing before it: the daemon asks each time whether that is still so.
+func isStep(v *client.Vertex) bool {
+	for _, instruction := range []string{"] RUN ", "] COPY ", "] ADD "} {
+		if strings.Contains(v.Name, instruction) && len(v.Inputs) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // CheckCacheRegistry says what is wrong with a registry below which caches are to be.
