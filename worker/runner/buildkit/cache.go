@@ -62,6 +62,8 @@ type Cache struct {
 	daemon string // what is known is of this one
 	known  map[string]known
 	asked  time.Time // when the registry did not answer
+	// refused are the services whose cache may not be read, which was said.
+	refused map[string]bool
 }
 
 // known is what is known of a service, by its reference.
@@ -74,7 +76,7 @@ type known struct {
 
 // NewCache makes the cache of a client's daemon. Close ends its connections.
 func NewCache(c *Client, cfg CacheConfig) *Cache {
-	return &Cache{cfg: cfg, client: c, known: map[string]known{}, registry: cachestore.New(cachestore.Options{
+	return &Cache{cfg: cfg, client: c, known: map[string]known{}, refused: map[string]bool{}, registry: cachestore.New(cachestore.Options{
 		Keychain: keychain(c.cfg.Auth), Answer: cfg.Answer, Stall: cfg.Stall,
 	})}
 }
@@ -120,6 +122,9 @@ func (c *Cache) uses(ctx context.Context, t runner.Task, b runner.Build) use {
 	case errors.Is(err, cachestore.ErrMissing):
 		u.missing = true
 		c.cfg.Count(CacheMissing)
+	case errors.Is(err, cachestore.ErrDenied): // which says nothing of other services
+		u.missing = true
+		c.denied(u, err)
 	case err != nil && ctx.Err() == nil:
 		c.failed(u, err)
 		u.missing = errors.Is(err, cachestore.ErrUnusable)
@@ -139,6 +144,17 @@ func (c *Cache) which(ctx context.Context) string {
 		return ""
 	}
 	return fmt.Sprintf("%s %d", ws[0].ID, c.client.pruned.Load())
+}
+
+// denied says once of each service that it may not be read.
+func (c *Cache) denied(u use, err error) {
+	c.cfg.Count(CacheMissing)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.refused[u.ref] {
+		c.refused[u.ref] = true
+		c.cfg.Log.Warn("the build cache is not used", "cache", u.ref, "err", err)
+	}
 }
 
 // failed says that the cache of a service could not be read.

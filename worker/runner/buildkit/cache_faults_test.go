@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-build/slipway/worker/runner"
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
+	"github.com/slipway-build/slipway/worker/runner/buildkit/buildkittest"
+	"github.com/slipway-build/slipway/worker/runner/runnertest"
 )
 
 // TestCacheBroken: whatever is wrong with the cache costs the cache and a bounded time.
@@ -100,6 +103,32 @@ func TestCacheBroken(t *testing.T) {
 		o, _ = other.build(t, "two", nil)
 		wantRan(t, "again", o, "")
 	})
+}
+
+// TestCacheDenied: a registry that refuses the cache of one service is asked for those of others.
+func TestCacheDenied(t *testing.T) {
+	f := newFront(t)
+	one := newCached(t, f.host)
+	one.build(t, "one", nil)
+	one.exports(t)
+	f.breaks("GET manifest", func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/cache/shop/web/") {
+			http.Error(w, "{}", http.StatusForbidden)
+			return true
+		}
+		return false
+	})
+	other := newCached(t, f.host)
+	web := task(t, buildkittest.Base, nil)
+	web.Service = "web"
+	runnertest.Want(t, other.builder.Run(t.Context(), web, &runnertest.Recorder{}), runner.Succeeded, runner.ClassNone)
+	if other.counts[buildkit.CacheMissing] != 1 {
+		t.Errorf("of a service that is refused: %v", other.counts)
+	}
+	o, _ := other.build(t, "one", nil)
+	if ran(o) != "" || other.counts[buildkit.CacheFound] != 1 {
+		t.Errorf("of another service: %q, %v", ran(o), other.counts)
+	}
 }
 
 // TestCacheExportHangs: an export that gets no answer is in nobody's way, and ends when it is told to.

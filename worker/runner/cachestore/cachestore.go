@@ -26,6 +26,8 @@ import (
 var (
 	// ErrMissing: there is no cache by that name yet.
 	ErrMissing = errors.New("no cache is there")
+	// ErrDenied: the registry is there, and does not allow it to be read.
+	ErrDenied = errors.New("the registry does not allow its cache to be read")
 	// ErrUnusable: what is there is none that BuildKit would take.
 	ErrUnusable = errors.New("no build cache")
 )
@@ -92,6 +94,8 @@ func (r *Registry) Open(ctx context.Context, ref string, insecure bool) (*Cache,
 	switch {
 	case errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound:
 		return nil, fmt.Errorf("%w: %s", ErrMissing, ref)
+	case errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden):
+		return nil, fmt.Errorf("%w (registry_auth in worker.yaml): %s: %w", ErrDenied, ref, err)
 	case err != nil && ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case err != nil:
