@@ -43,7 +43,7 @@ type Options struct {
 	Keychain authn.Keychain // nil: no credentials
 	// Answer is how long a cache may take to be found; 0: 5 seconds.
 	Answer time.Duration
-	// Stall is how long a layer may bring nothing; 0: 20 seconds.
+	// Stall is how long a layer may bring nothing; 0: 20 seconds. All of it may take so long and a second for each MiB.
 	Stall time.Duration
 }
 

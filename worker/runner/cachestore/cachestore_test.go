@@ -28,8 +28,10 @@ type served struct {
 	layer []byte
 
 	mu    sync.Mutex
-	stall bool // layers
-	reads int  // of layers
+	stall bool          // layers
+	piece int           // of a layer that is sent at once; 0: all of it
+	pause time.Duration // after each
+	reads int           // of layers
 }
 
 func (s *served) set(stall bool) {
@@ -38,9 +40,11 @@ func (s *served) set(stall bool) {
 	s.stall = stall
 }
 
-func newServed(t *testing.T) *served {
+func newServed(t *testing.T) *served { return newServedOf(t, 3<<20) }
+
+func newServedOf(t *testing.T, size int) *served {
 	t.Helper()
-	s := &served{layer: make([]byte, 3<<20)}
+	s := &served{layer: make([]byte, size)}
 	_, _ = rand.Read(s.layer)
 	behind := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)))
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -52,8 +56,15 @@ func newServed(t *testing.T) *served {
 		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/blobs/"+digest.FromBytes(s.layer).String()) {
 			s.mu.Lock()
 			s.reads++
-			stall := s.stall
+			stall, piece, pause := s.stall, s.piece, s.pause
 			s.mu.Unlock()
+			for rest := s.layer; piece > 0; rest = rest[piece:] {
+				if _, err := w.Write(rest[:min(piece, len(rest))]); err != nil || len(rest) <= piece {
+					return
+				}
+				w.(http.Flusher).Flush()
+				time.Sleep(pause)
+			}
 			if stall {
 				_, _ = w.Write(s.layer[:1000])
 				w.(http.Flusher).Flush()
@@ -200,6 +211,45 @@ func TestStalls(t *testing.T) {
 	whole.Close()
 	if _, err := whole.ReaderAt(t.Context(), ocispecs.Descriptor{Digest: digest.FromBytes(s.layer)}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSlow: a layer that always brings something is waited for while it is no slower than it may be, also where it is not
+// read from its beginning.
+func TestSlow(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		piece int
+		pause time.Duration
+		bad   string
+	}{
+		{"longer than a stall", 128 << 10, 100 * time.Millisecond, ""},
+		{"too slow", 1 << 10, 20 * time.Millisecond, "took longer than 1.5s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newServedOf(t, 1<<20)
+			s.piece, s.pause = c.piece, c.pause
+			r := cachestore.New(cachestore.Options{Keychain: password("p"), Stall: 500 * time.Millisecond})
+			t.Cleanup(r.Close)
+			found, err := r.Open(t.Context(), s.host+"/cache/api:x", true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			store := found.Store(t.Context())
+			defer store.Close()
+			ra, err := store.ReaderAt(t.Context(), ocispecs.Descriptor{Digest: digest.FromBytes(s.layer)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := make([]byte, 10)
+			_, err = ra.ReadAt(p, 1<<20-10)
+			switch {
+			case c.bad == "" && (err != nil || !bytes.Equal(p, s.layer[1<<20-10:])):
+				t.Error(err)
+			case c.bad != "" && (err == nil || !strings.Contains(err.Error(), c.bad) || store.Failed() == nil):
+				t.Errorf("%v, want one that %s", err, c.bad)
+			}
+		})
 	}
 }
 

@@ -100,6 +100,7 @@ type stream struct {
 	mu   sync.Mutex
 	body io.ReadCloser // nil: not begun
 	at   int64
+	took time.Duration // to be read so far; what BuildKit does between two pieces does not count
 	ctx  context.Context //nolint:containedctx // of body
 	stop context.CancelCauseFunc
 }
@@ -126,20 +127,18 @@ func (st *stream) ReadAt(p []byte, off int64) (int, error) {
 			return 0, st.broke(err)
 		}
 	}
-	stalled := st.stalls()
-	defer stalled.Stop()
 	if skip := off - st.at; skip > 0 {
-		m, err := io.CopyN(io.Discard, st.body, skip)
+		m, err := io.CopyN(io.Discard, patient{st}, skip)
 		if st.at += m; err != nil {
 			return 0, st.broke(err)
 		}
 	}
-	n, err := io.ReadFull(st.body, p[:min(int64(len(p)), st.size-off)])
+	n, err := io.ReadFull(patient{st}, p[:min(int64(len(p)), st.size-off)])
 	if st.at += int64(n); err != nil {
 		return n, st.broke(err)
 	}
 	if st.at == st.size {
-		_, err := io.Copy(io.Discard, st.body) // which finds the end, and whether the digest is right
+		_, err := io.Copy(io.Discard, patient{st}) // which finds the end, and whether the digest is right
 		if err != nil {
 			return 0, st.broke(err)
 		}
@@ -154,7 +153,7 @@ func (st *stream) ReadAt(p []byte, off int64) (int, error) {
 // begin opens the blob; st.mu is held.
 func (st *stream) begin() error {
 	st.ctx, st.stop = context.WithCancelCause(st.store.ctx)
-	opening := st.stalls()
+	opening := st.ends(st.store.cache.stall, st.stalled())
 	body, err := st.store.cache.blob(st.ctx, st.digest)
 	if !opening.Stop() && err == nil {
 		err = body.Close()
@@ -162,14 +161,40 @@ func (st *stream) begin() error {
 	if err = cmp.Or(context.Cause(st.ctx), err); err != nil {
 		return err
 	}
-	st.body, st.at = body, 0
+	st.body, st.at, st.took = body, 0, 0
 	return nil
 }
 
-// stalls ends what is read, unless it is stopped in time.
-func (st *stream) stalls() *time.Timer {
-	after, stop := st.store.cache.stall, st.stop
-	return time.AfterFunc(after, func() { stop(fmt.Errorf("nothing came for %s", after)) })
+// slowest is how many bytes of a layer must come in a second, beside the time for which it may bring nothing.
+const slowest = 1 << 20
+
+// patient reads the body of a stream, but waits no longer than it may: for the next bytes, and for all of it. st.mu is held.
+type patient struct{ st *stream }
+
+func (p patient) Read(b []byte) (int, error) {
+	st := p.st
+	wait, why := st.store.cache.stall, st.stalled()
+	most := wait + time.Duration(float64(st.size)/slowest*float64(time.Second))
+	if left := most - st.took; left < wait {
+		wait, why = left, fmt.Errorf("its %d bytes took longer than %s", st.size, most)
+	}
+	if wait <= 0 {
+		return 0, why
+	}
+	begin := time.Now()
+	end := st.ends(wait, why)
+	n, err := st.body.Read(b)
+	end.Stop()
+	st.took += time.Since(begin)
+	return n, err
+}
+
+func (st *stream) stalled() error { return fmt.Errorf("nothing came for %s", st.store.cache.stall) }
+
+// ends what is read, unless it is stopped in time.
+func (st *stream) ends(after time.Duration, why error) *time.Timer {
+	stop := st.stop
+	return time.AfterFunc(after, func() { stop(why) })
 }
 
 // end closes what is open; st.mu is held.
