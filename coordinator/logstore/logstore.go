@@ -5,6 +5,7 @@
 package logstore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -59,7 +60,8 @@ type Store struct {
 	mu      sync.Mutex
 	writers map[Key]*writer
 	tails   map[Key]*tail // of the logs that are followed
-	kept    int           // bytes of all of them, at most
+	held    int           // bytes of all of them
+	kept    int           // how many those may be
 }
 
 // writer gathers frames of one log. One goroutine stores them while there are any.
@@ -130,7 +132,10 @@ func (s *Store) Append(k Key, session uint64, offset int64, data []byte, durable
 		durable(w.base)
 		return nil
 	}
-	data = data[end-offset:]
+	whole := cap(data)
+	if data = data[end-offset:]; len(data) < whole/2 {
+		data = bytes.Clone(data) // else it keeps all of it in memory
+	}
 	w.pieces, w.size = append(w.pieces, data), w.size+len(data)
 	if w.size >= frame {
 		w.hurried()
@@ -283,7 +288,7 @@ func (s *Store) stored(k Key, w *writer, f found, took time.Duration) {
 	w.drop(len(f.data))
 	w.stored, w.took = time.Now(), took
 	if t := s.tails[k]; t != nil {
-		t.add(f, max(2*frame, s.kept/len(s.tails)))
+		s.keep(t, f)
 	}
 	offset, notify := w.base, w.notify
 	var due []func()

@@ -8,9 +8,12 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// tails bounds the frames that are kept in memory for followers, of all logs together; two of
-// each log there are in any case.
-const tails = 64 << 20
+// tails bounds the frames that are kept in memory for followers, of all logs together. The newest
+// always of each log there are in any case; beyond them the largest tail gives way.
+const (
+	tails  = 64 << 20
+	always = 2
+)
 
 // deep is how many frames of one log are kept at most: they are looked through.
 const deep = 256
@@ -25,18 +28,35 @@ type tail struct {
 	more      chan struct{} // closed and made anew with each
 }
 
-// add a frame that is durable, and let go of the oldest beyond so many bytes.
-func (t *tail) add(f found, most int) {
-	t.frames, t.size = append(t.frames, f), t.size+len(f.data)
-	gone := 0
-	for t.size > most || len(t.frames)-gone > deep {
-		t.size -= len(t.frames[gone].data)
-		gone++
+// keep a frame that is durable for those who follow its log, and let go of old ones beyond what is kept; mu is held.
+func (s *Store) keep(t *tail, f found) {
+	t.frames, t.size, s.held = append(t.frames, f), t.size+len(f.data), s.held+len(f.data)
+	for len(t.frames) > deep {
+		s.drop(t)
 	}
-	clear(t.frames[:gone])
-	t.frames = t.frames[gone:]
+	for s.held > s.kept {
+		var largest *tail
+		for _, t := range s.tails {
+			if len(t.frames) > always && (largest == nil || t.size > largest.size) {
+				largest = t
+			}
+		}
+		if largest == nil {
+			break
+		}
+		for s.held > s.kept && len(largest.frames) > always {
+			s.drop(largest)
+		}
+	}
 	close(t.more)
 	t.more = make(chan struct{})
+}
+
+// drop the oldest frame of a tail; mu is held.
+func (s *Store) drop(t *tail) {
+	n := len(t.frames[0].data)
+	t.frames[0] = found{}
+	t.frames, t.size, s.held = t.frames[1:], t.size-n, s.held-n
 }
 
 // follower reads a log while it is written.
@@ -84,6 +104,7 @@ func (f *follower) stop() {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
 	if f.tail.followers--; f.tail.followers == 0 {
+		f.s.held -= f.tail.size
 		delete(f.s.tails, f.k)
 	}
 }

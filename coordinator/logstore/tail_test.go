@@ -200,7 +200,7 @@ func TestWhatWasWrittenElsewhereMeanwhileIsSeenSoon(t *testing.T) {
 	if late {
 		t.Errorf("what is durable is not given to the follower for %s", time.Since(begin))
 	}
-	g.whole = g.whole[:at]
+	g.append(t, here, k, 3, at, len(g.whole))
 	g.ended.Store(true)
 	if err := <-seen; err != nil {
 		t.Error(err)
