@@ -153,49 +153,6 @@ func TestFresh(t *testing.T) {
 	}
 }
 
-// TestContext: a Dockerfile that is written from its own folder.
-func TestContext(t *testing.T) {
-	f := buildkittest.Start(t)
-	builder := buildkit.NewBuilder(f.Client)
-	in := func(dir, content string) runner.Outcome {
-		work := task(t, content, func(b *runner.Build) { b.Context = dir })
-		if err := os.Symlink("/etc", filepath.Join(work.Workspace, "out")); err != nil {
-			t.Fatal(err)
-		}
-		return builder.Run(t.Context(), work, &runnertest.Recorder{})
-	}
-	runnertest.Want(t, in("services/api", "FROM scratch\nCOPY main.txt /\n"), runner.Succeeded, runner.ClassNone)
-	for dir, want := range map[string]string{
-		".":            "name that with `build.context`",
-		"services/web": "build context services/web",
-		"out":          "build context out",
-		"../..":        "build context ../..",
-		"busybox":      "it is no folder",
-	} {
-		if o := in(dir, "FROM scratch\nCOPY main.txt /\n"); o.Kind == runner.Succeeded || !strings.Contains(o.Message, want) {
-			t.Errorf("context %s: %s: %s", dir, o.Kind, o.Message)
-		}
-	}
-}
-
-// TestEditOfEqualSize: files of all workspaces have the same time, and BuildKit tells
-// a changed file by time and size when it has the last context still.
-func TestEditOfEqualSize(t *testing.T) {
-	f := buildkittest.Start(t)
-	images := map[string]bool{}
-	for _, content := range []string{"one", "two"} {
-		work := task(t, "", func(b *runner.Build) { b.Push = f.Registry + "/shop/api" })
-		work.Commit = strings.Repeat(content[:1], 40)
-		work.Workspace = buildkittest.Workspace(t, map[string]string{dockerfile: "FROM scratch\nCOPY services/api/x /\n", "services/api/x": content})
-		o := buildkit.NewBuilder(f.Client).Run(t.Context(), work, &runnertest.Recorder{})
-		runnertest.Want(t, o, runner.Succeeded, runner.ClassNone)
-		images[o.Result.Image] = true
-	}
-	if len(images) != 2 {
-		t.Errorf("an edit that keeps the size gave the same image: %v", images)
-	}
-}
-
 // provenance reads the attestation as a verifier does: what refers to the image.
 func provenance(t *testing.T, ref name.Digest) string {
 	t.Helper()
