@@ -178,9 +178,11 @@ func TestWhatWasWrittenElsewhereMeanwhileIsSeenSoon(t *testing.T) {
 		})
 	}()
 	<-attached
+	pause := time.NewTicker(30 * time.Millisecond)
+	defer pause.Stop()
 	for i := 1000; i < 1050; i += 10 { // by the end it is known here who writes
 		g.append(t, here, k, 1, i, i+10)
-		time.Sleep(30 * time.Millisecond)
+		<-pause.C
 	}
 	if !there.Put(k, 1050, g.whole[1050:1100]) {
 		t.Fatal(errors.New("a frame was not stored"))

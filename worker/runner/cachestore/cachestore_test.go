@@ -40,7 +40,10 @@ func (s *served) set(stall bool) {
 	s.stall = stall
 }
 
-func newServed(t *testing.T) *served { return newServedOf(t, 3<<20) }
+func newServed(t *testing.T) *served {
+	t.Helper()
+	return newServedOf(t, 3<<20)
+}
 
 func newServedOf(t *testing.T, size int) *served {
 	t.Helper()
@@ -63,7 +66,7 @@ func newServedOf(t *testing.T, size int) *served {
 					return
 				}
 				w.(http.Flusher).Flush()
-				time.Sleep(pause)
+				<-time.After(pause)
 			}
 			if stall {
 				_, _ = w.Write(s.layer[:1000])

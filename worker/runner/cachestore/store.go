@@ -100,7 +100,7 @@ type stream struct {
 	mu   sync.Mutex
 	body io.ReadCloser // nil: not begun
 	at   int64
-	took time.Duration // to be read so far; what BuildKit does between two pieces does not count
+	took time.Duration   // to be read so far; what BuildKit does between two pieces does not count
 	ctx  context.Context //nolint:containedctx // of body
 	stop context.CancelCauseFunc
 }
