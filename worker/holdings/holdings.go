@@ -41,15 +41,12 @@ type state struct {
 func Open(path, cache string, now func() time.Time) (*Holdings, error) {
 	h := &Holdings{path: path, now: now, state: state{Cache: cache, Used: map[uint64]time.Time{}}}
 	data, err := os.ReadFile(path) //nolint:gosec // below the worker's own folder
-	if errors.Is(err, fs.ErrNotExist) {
-		return h, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read what BuildKit's cache holds: %w", err)
 	}
 	var before state
 	switch {
-	case json.Unmarshal(data, &before) != nil || before.Used == nil:
+	case json.Unmarshal(data, &before) != nil || before.Used == nil: // nor of one that is not there
 	case cache == "":
 		h.before = before
 	case before.Cache == cache:
