@@ -44,15 +44,23 @@ func Open(path, cache string, now func() time.Time) (*Holdings, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read what BuildKit's cache holds: %w", err)
 	}
-	var before state
+	before := parse(data)
 	switch {
-	case json.Unmarshal(data, &before) != nil || before.Used == nil: // nor of one that is not there
+	case before.Used == nil:
 	case cache == "":
 		h.before = before
 	case before.Cache == cache:
 		h.state = before
 	}
 	return h, nil
+}
+
+// parse answers what a file has; nothing of one that is not there, or cannot be understood.
+func parse(data []byte) (s state) {
+	if err := json.Unmarshal(data, &s); err != nil {
+		return state{}
+	}
+	return s
 }
 
 // Keys are those that are held, the most recently used last.
