@@ -8,7 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -71,16 +73,60 @@ func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	h := handler{Worker: w, see: see}
 	builder, deployer := c, c
+	var held holdings
+	if number(w.Name)%2 == 0 { // half of them are offered tasks, as workers with BuildKit are
+		builder.Holdings = held.keys
+	}
 	builder.Name, builder.Instance = w.Name, rand.Text()
 	builder.Slots = map[string]int{"build": w.Slots, "render": w.Slots}
 	builder.Hints = map[string]session.Hints{"build": queue.NewPuller(js, "build"), "render": queue.NewPuller(js, "render")}
 	deployer.Name, deployer.Instance = w.Name+"-d", rand.Text()
 	deployer.Slots = map[string]int{deploys: w.Slots}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return session.New(builder, h.carryOut).Run(ctx) })
+	building := session.New(builder, held.around(h.carryOut))
+	held.say = building.Hold
+	g.Go(func() error { return building.Run(ctx) })
 	g.Go(func() error { return session.New(deployer, h.carryOut).Run(ctx) })
 	g.Go(func() error { return untilEOF(cancel, in, out, Ready{}) })
 	return g.Wait()
+}
+
+// holdings are what earlier tasks have left.
+type holdings struct {
+	say func(added, dropped []uint64)
+
+	mu  sync.Mutex
+	all []uint64
+}
+
+func (h *holdings) keys() []uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.all)
+}
+
+// around says what a task that was carried out has left.
+func (h *holdings) around(next session.Handler) session.Handler {
+	return func(ctx context.Context, l *session.Lease) *pb.Completion {
+		c := next(ctx, l)
+		var added []uint64
+		h.mu.Lock()
+		for _, k := range l.Grant.GetKeys() {
+			if !slices.Contains(h.all, k) {
+				h.all, added = append(h.all, k), append(added, k)
+			}
+		}
+		h.mu.Unlock()
+		h.say(added, nil)
+		return c
+	}
+}
+
+// number made of words.
+func number(words ...any) uint32 {
+	f := fnv.New32a()
+	fmt.Fprint(f, words...)
+	return f.Sum32()
 }
 
 // handler carries out tasks.
@@ -143,9 +189,7 @@ func (h handler) work(ctx context.Context, l *session.Lease, a witness.Attempt) 
 
 // takes is between a half and one and a half of the average.
 func (h handler) takes(a witness.Attempt) time.Duration {
-	f := fnv.New32a()
-	fmt.Fprint(f, a.Run, a.Task, a.Number)
-	return h.Hold/2 + h.Hold*time.Duration(f.Sum32()%1000)/1000
+	return h.Hold/2 + h.Hold*time.Duration(number(a.Run, a.Task, a.Number)%1000)/1000
 }
 
 // result is what a task of its kind leaves.
