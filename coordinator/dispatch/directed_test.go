@@ -42,9 +42,15 @@ func (o *offers) take() []string {
 // directing is a dispatcher with two workers of a slot each that answer offers: a, which holds 1, and b, which holds 2.
 func directing(t *testing.T) (d *dispatch.Dispatcher, q *hints, o *offers) {
 	t.Helper()
+	return direct(t, false, func(ctx context.Context, _ *dispatch.Dispatcher) { <-ctx.Done() })
+}
+
+// direct has something run beside the dispatcher. shared: there may be other coordinators.
+func direct(t *testing.T, shared bool, beside func(context.Context, *dispatch.Dispatcher)) (d *dispatch.Dispatcher, q *hints, o *offers) {
+	t.Helper()
 	o, q = &offers{}, &hints{}
 	d = dispatch.New(dispatch.Config{
-		Open:  func(context.Context) (dispatch.Queue, error) { return q, nil },
+		Shared: shared, Open: func(context.Context) (dispatch.Queue, error) { return q, nil },
 		Offer: o.offer, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	for i, name := range []string{"a", "b"} {
@@ -52,9 +58,11 @@ func directing(t *testing.T) (d *dispatch.Dispatcher, q *hints, o *offers) {
 		d.Worker("build", name, 1)
 		d.Free("build", name, 1, 1)
 	}
+	d.Serves(0)
 	var running sync.WaitGroup
 	ctx, stop := context.WithCancel(t.Context())
 	running.Go(func() { _ = d.Run(ctx) })
+	running.Go(func() { beside(ctx, d) })
 	t.Cleanup(func() { stop(); running.Wait() })
 	settle()
 	return d, q, o

@@ -3,8 +3,6 @@ package dispatch_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,21 +15,7 @@ import (
 // alone is a dispatcher as that of the only coordinator of a farm is: it shares, and is told that there is nobody else.
 func alone(t *testing.T) (d *dispatch.Dispatcher, q *hints, o *offers) {
 	t.Helper()
-	o, q = &offers{}, &hints{}
-	d = dispatch.New(dispatch.Config{
-		Shared: true, Open: func(context.Context) (dispatch.Queue, error) { return q, nil },
-		Offer: o.offer, Log: slog.New(slog.DiscardHandler), Now: time.Now,
-	})
-	for i, name := range []string{"a", "b"} {
-		d.Holds(name, []uint64{uint64(i + 1)})
-		d.Worker("build", name, 1)
-		d.Free("build", name, 1, 1)
-	}
-	d.Serves(0)
-	var running sync.WaitGroup
-	ctx, stop := context.WithCancel(t.Context())
-	running.Go(func() { _ = d.Run(ctx) })
-	running.Go(func() {
+	return direct(t, true, func(ctx context.Context, d *dispatch.Dispatcher) {
 		table := share.NewTable(1)
 		for ctx.Err() == nil {
 			a := table.Take(d.Report("me"), []string{"me"}, 0)
@@ -43,9 +27,6 @@ func alone(t *testing.T) (d *dispatch.Dispatcher, q *hints, o *offers) {
 			}
 		}
 	})
-	t.Cleanup(func() { stop(); running.Wait() })
-	settle()
-	return d, q, o
 }
 
 // TestTheOnlyCoordinatorKeepsWhatNobodyHasASlotFor, so that a slot that becomes free is given what it is warm for.
