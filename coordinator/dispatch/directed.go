@@ -260,7 +260,7 @@ func (d *Dispatcher) placed(capability string, l *lane, now time.Time) (offers [
 		offers = append(offers, offer{capability, t.Token, to})
 	}
 	for n := 0; len(l.out) < room; n++ {
-		if n == batch && l.needs {
+		if n >= batch && len(r.free) > 0 { // each costs a look at all of them
 			d.signal() // to go on
 			break
 		}

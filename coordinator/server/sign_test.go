@@ -1,39 +1,22 @@
 package server_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/slipway-build/slipway/internal/cosign/cosigntest"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
-
-func signingKey(t *testing.T) []byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-}
 
 // TestNothingIsReleasedThatIsNotSigned: what cannot be signed is not released, and a retry does not sign with another key
 // than the plan was made for.
 func TestNothingIsReleasedThatIsNotSigned(t *testing.T) {
 	f := start(t)
 	f.stop()
-	f.signing = signingKey(t)
+	f.signing = cosigntest.Key(t)
 	f.run(t)
 	stop := f.work(t, good) // which says that it built what is in no registry
 	failed := f.end(t, f.submit(t, "k1").GetId())
@@ -43,7 +26,7 @@ func TestNothingIsReleasedThatIsNotSigned(t *testing.T) {
 	}
 	stop()
 	f.stop()
-	f.signing = signingKey(t)
+	f.signing = cosigntest.Key(t)
 	f.run(t)
 	_, err := f.runs.Retry(t.Context(), &pb.RetryRequest{Run: failed.GetId(), IdempotencyKey: "again"})
 	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "were to be signed with another key than the farm has now; run its commit anew") {

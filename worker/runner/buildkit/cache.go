@@ -139,11 +139,11 @@ func (c *Cache) uses(ctx context.Context, t runner.Task, b runner.Build) use {
 func (c *Cache) which(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, identified)
 	defer cancel()
-	ws, err := c.client.bk.ListWorkers(ctx)
-	if err != nil || len(ws) == 0 {
+	id, err := c.client.CacheID(ctx)
+	if err != nil {
 		return ""
 	}
-	return fmt.Sprintf("%s %d", ws[0].ID, c.client.pruned.Load())
+	return fmt.Sprintf("%s %d", id, c.client.pruned.Load())
 }
 
 // denied says once of each service that it may not be read.

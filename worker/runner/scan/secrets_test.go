@@ -1,14 +1,10 @@
 package scan_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"strings"
 	"testing"
 
+	"github.com/slipway-build/slipway/internal/cosign/cosigntest"
 	"github.com/slipway-build/slipway/worker/runner"
 )
 
@@ -24,22 +20,9 @@ func awsKey() string {
 	return "AWS_ACCESS_KEY_ID=AKI" + "A" + "QYLPMN5HHHFPZAM2" + "\nAWS_SECRET_ACCESS_KEY=" + letters(40) + "\n"
 }
 
-func key(t *testing.T) string {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-}
-
 func TestSecrets(t *testing.T) {
 	s := &store{}
-	pemKey := key(t)
+	pemKey := string(cosigntest.Key(t))
 	files := map[string]string{
 		"services/api/config.env":   "# settings\nTOKEN=" + gitlabToken() + "\n" + awsKey(),
 		"services/api/key.pem":      pemKey,
