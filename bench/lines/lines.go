@@ -17,8 +17,9 @@ const (
 	Size = 100
 	// Every so many lines one has a secret in it: as it is, in base64, in hexadecimal, by turns.
 	planted = 1000
-	// Where a line's number, its time and its text are; the log's number is before them.
-	numberAt, timeAt, textAt = 3, 13, 33
+	// Where a line's number, its time, its text and what is different in each line are; the
+	// log's number is before them.
+	numberAt, timeAt, textAt, sumAt = 3, 13, 33, 90
 	// mask is what stands for a secret.
 	mask = "*****"
 )
@@ -84,8 +85,16 @@ func (m *Maker) of(n int) (written, seen []byte) {
 		s := m.secret[n/planted%len(m.secret)]
 		return s[0], s[1]
 	}
-	l := m.plain[n%len(m.plain)]
+	l := m.plain[mixed(n)>>60&7]
 	return l, l
+}
+
+// mixed is a number that says nothing of n (the finalizer of splitmix64).
+func mixed(n int) uint64 {
+	x := (uint64(n) + 1) * 0x9e3779b97f4a7c15 //nolint:gosec // any number will do
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
 // Append adds line n, written at a time in nanoseconds, to dst.
@@ -104,6 +113,13 @@ func (m *Maker) Seen(dst []byte, n int, at int64) []byte {
 func fill(dst []byte, from, n int, at int64) []byte {
 	digits(dst[from+numberAt:from+timeAt-1], int64(n))
 	digits(dst[from+timeAt:from+textAt-1], at)
+	if n%planted == planted-1 {
+		return dst
+	}
+	// As builds write checksums, sizes and times: with it lines are as hard to compress as theirs.
+	for i, x := from+sumAt, mixed(n); i < from+Size-1; i, x = i+1, x>>4 {
+		dst[i] = "0123456789abcdef"[x&15]
+	}
 	return dst
 }
 

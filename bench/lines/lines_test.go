@@ -5,6 +5,8 @@ import (
 	"hash/crc32"
 	"testing"
 
+	"github.com/klauspost/compress/s2"
+
 	"github.com/slipway-build/slipway/bench/lines"
 	"github.com/slipway-build/slipway/worker/runner/mask"
 )
@@ -33,6 +35,19 @@ func TestWhatMayBeSeenIsWhatIsLeft(t *testing.T) {
 	}
 	if n := bytes.Count(out.Bytes(), []byte("*****")); n != many/1000 {
 		t.Errorf("%d secrets were masked, want %d", n, many/1000)
+	}
+}
+
+// Logs of this repository's tests become 0.13 to 0.24 of their size by S2, in pieces of 256 KiB,
+// those of compilers 0.21, of apt 0.19: lines are no easier.
+func TestLinesCompressAsLogsDo(t *testing.T) {
+	m := lines.New(3)
+	var b []byte
+	for i := 0; len(b) < 256<<10; i++ {
+		b = m.Append(b, i, 0)
+	}
+	if r := float64(len(s2.Encode(nil, b))) / float64(len(b)); r < 0.18 || r > 0.25 {
+		t.Errorf("they become %.3f of their size", r)
 	}
 }
 

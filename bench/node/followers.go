@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/slipway-build/slipway/bench/lines"
+	"github.com/slipway-build/slipway/internal/logblock"
 	"github.com/slipway-build/slipway/internal/rpc"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -61,16 +62,23 @@ func (f Followers) tail(ctx context.Context, run, task string) (func() (int64, [
 		return nil, fmt.Errorf("coordinator: %w", err)
 	}
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
-	s, err := pb.NewLogServiceClient(conn).Tail(ctx, &pb.TailRequest{Run: run, Task: task, Follow: true}, grpc.WaitForReady(true))
+	s, err := pb.NewLogServiceClient(conn).Tail(ctx, &pb.TailRequest{Run: run, Task: task, Follow: true, Packed: true}, grpc.WaitForReady(true))
 	if err != nil {
 		return nil, fmt.Errorf("follow %s: %w", task, err)
 	}
+	var buf []byte
 	return func() (int64, []byte, error) {
 		m, err := s.Recv()
-		if m.GetAttempt() > 1 {
+		switch {
+		case err != nil:
+			return 0, nil, err
+		case m.GetAttempt() > 1:
 			return 0, nil, fmt.Errorf("I5: %s has another attempt: its lease was lost", task)
+		case m.GetPacked() == 0:
+			return m.GetOffset(), m.GetData(), nil
 		}
-		return m.GetOffset(), m.GetData(), err
+		buf, err = logblock.Received(m.GetData(), m.GetPacked()).Into(buf)
+		return m.GetOffset(), buf, err
 	}, nil
 }
 

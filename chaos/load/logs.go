@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/slipway-build/slipway/chaos/witness"
+	"github.com/slipway-build/slipway/internal/logblock"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -214,7 +215,17 @@ func frames(ctx context.Context, url string, a witness.Attempt) (string, error) 
 			return text.String(), nil //nolint:nilerr // the last one
 		}
 		if strings.Contains(m.Subject(), "_"+a.Run+"_") {
-			text.Write(m.Data())
+			blocks, err := logblock.Split(m.Data(), m.Headers().Get(logblock.Header))
+			if err != nil {
+				return "", fmt.Errorf("read frames: %w", err)
+			}
+			for _, b := range blocks {
+				data, err := b.Bytes()
+				if err != nil {
+					return "", fmt.Errorf("read frames: %w", err)
+				}
+				text.Write(data)
+			}
 		}
 	}
 }

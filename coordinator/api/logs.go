@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/session"
+	"github.com/slipway-build/slipway/internal/logblock"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -54,7 +55,7 @@ func (s *logs) Tail(req *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailR
 			}
 			return nil
 		}
-		if err := s.copy(ctx, &span{task: task, attempt: a, next: offset, stop: stop, follow: req.GetFollow(), out: out}); err != nil {
+		if err := s.copy(ctx, &span{task: task, attempt: a, next: offset, stop: stop, follow: req.GetFollow(), packed: req.GetPacked(), out: out}); err != nil {
 			return toStatus(because(ctx, err))
 		}
 		if req.GetAttempt() > 0 || !req.GetFollow() {
@@ -79,10 +80,24 @@ type span struct {
 	next    int64
 	stop    int64 // -1: all is wanted
 	follow  bool
+	packed  bool // who asks unpacks
 	out     grpc.ServerStreamingServer[pb.TailResponse]
 }
 
 var errEnough = errors.New("all that was wanted was sent")
+
+// block sends a stretch of a log, packed as it is if it may be.
+func (p *span) block(at int64, b logblock.Block) error {
+	if end := at + int64(b.Size()); p.packed && b.Packed != 0 && (p.stop < 0 || end < p.stop) {
+		p.next = end
+		return p.out.Send(&pb.TailResponse{Attempt: int32(p.attempt.Number), Offset: at, Data: b.Data, Packed: int64(b.Packed)}) //nolint:wrapcheck // the stream's own status
+	}
+	data, err := b.Bytes()
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	return p.send(at, data)
+}
 
 func (p *span) send(at int64, data []byte) error {
 	if p.stop >= 0 && at+int64(len(data)) > p.stop {
@@ -170,7 +185,7 @@ func (s *logs) written(ctx context.Context, p *span) error {
 		known = &size
 		return size, true
 	}
-	return s.cfg.Logs.Read(ctx, key, p.next, end, p.send)
+	return s.cfg.Logs.Read(ctx, key, p.next, end, p.block)
 }
 
 // size of a log in the stream, so far.
@@ -309,7 +324,7 @@ func (s *logs) follow(req *pb.TailRequest, out grpc.ServerStreamingServer[pb.Tai
 		return nil
 	}, func(ctx context.Context, c *grpc.ClientConn, id string) error {
 		in, err := pb.NewLogServiceClient(c).Tail(ctx, &pb.TailRequest{
-			Run: id, Task: req.GetTask(), Attempt: req.GetAttempt(), Offset: req.GetOffset(), Follow: req.GetFollow(), Bytes: req.GetBytes(),
+			Run: id, Task: req.GetTask(), Attempt: req.GetAttempt(), Offset: req.GetOffset(), Follow: req.GetFollow(), Bytes: req.GetBytes(), Packed: req.GetPacked(),
 		})
 		return relay(in, out, err)
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/logarchive"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/snapshot/snapshottest"
+	"github.com/slipway-build/slipway/internal/logblock"
 	"github.com/slipway-build/slipway/internal/natstest"
 )
 
@@ -242,7 +243,7 @@ func TestALogMovesFromTheStreamIntoTheArchive(t *testing.T) {
 	l := logarchive.Log{Task: 3, Attempt: 1, Key: logstore.Key{Token: "0_shop-1_3", Epoch: 1, Counter: 4}, Size: int64(len(want))}
 	for at := 0; at < len(want); at += 100_000 {
 		from := max(0, at-30_000)
-		if err := s.Append(l.Key, 1, int64(from), want[from:at+100_000], func(int64) {}); err != nil {
+		if err := s.Append(l.Key, 1, int64(from), logblock.Raw(want[from:at+100_000]), func(int64) {}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -297,7 +298,7 @@ func TestWhatTheLimitDroppedIsNamed(t *testing.T) {
 	defer s.Close()
 	want := text(2 << 20)
 	l := logarchive.Log{Task: 1, Attempt: 1, Key: logstore.Key{Token: "a"}, Size: int64(len(want))}
-	if err := s.Append(l.Key, 1, 0, want, func(int64) {}); err != nil {
+	if err := s.Append(l.Key, 1, 0, logblock.Raw(want), func(int64) {}); err != nil {
 		t.Fatal(err)
 	}
 	flushed := make(chan struct{})

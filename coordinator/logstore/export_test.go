@@ -1,8 +1,10 @@
 package logstore
 
+import "github.com/slipway-build/slipway/internal/logblock"
+
 // Put stores a frame as it is, whatever was stored before.
 func (s *Store) Put(k Key, offset int64, data []byte) bool {
-	_, ok := s.store(k, offset, data)
+	_, ok := s.store(k, found{offset: offset, data: data, blocks: []logblock.Block{logblock.Raw(data)}})
 	return ok
 }
 

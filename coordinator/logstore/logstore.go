@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/slipway-build/slipway/internal/failpoint"
+	"github.com/slipway-build/slipway/internal/logblock"
 )
 
 const (
@@ -34,6 +35,7 @@ const (
 	least    = 2 * time.Millisecond
 	most     = 15 * time.Millisecond
 	offsetOf = "Slipway-Offset"
+	blocksOf = logblock.Header
 	subjects = "logs.*.*"
 )
 
@@ -66,10 +68,11 @@ type Store struct {
 
 // writer gathers frames of one log. One goroutine stores them while there are any.
 type writer struct {
-	session uint64   // of its holder
-	pieces  [][]byte // as they came; the first may have been stored in part
-	size    int      // of all of them
-	base    int64    // offset of the first byte of them; everything below is durable
+	session uint64           // of its holder
+	pieces  []logblock.Block // as they came, each at most a frame
+	size    int              // bytes of the log in all of them
+	stores  int              // bytes that they are stored as
+	base    int64            // offset of the first byte of them; everything below is durable
 	running bool
 	hurry   chan struct{} // there is a reason to gather no longer
 	notify  func(int64)   // told of every durable offset
@@ -105,14 +108,15 @@ func (s *Store) Close() {
 	s.wg.Wait()
 }
 
-// Append takes bytes of a log from an offset on, and keeps data. What is known already is
+// Append takes a stretch of a log from an offset on, and keeps its data. A packed one must be readable, and is
+// stored as it is. What is known already is
 // skipped; a gap is an error, for the bytes between would be lost. durable is called when
 // more of the log is stored, from another goroutine, and must not block.
 //
 // A log is written by one session of its holder at a time, the newest. Its first bytes go
 // on where the holder was acknowledged, here or by another process meanwhile; what a
 // session before it left here is stored as it came, and readers skip what is there twice.
-func (s *Store) Append(k Key, session uint64, offset int64, data []byte, durable func(offset int64)) error {
+func (s *Store) Append(k Key, session uint64, offset int64, b logblock.Block, durable func(offset int64)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w, ok := s.writers[k]
@@ -128,20 +132,34 @@ func (s *Store) Append(k Key, session uint64, offset int64, data []byte, durable
 	switch {
 	case offset > end:
 		return fmt.Errorf("log %s: bytes %d to %d are missing", k.Token, end, offset)
-	case offset+int64(len(data)) <= end:
+	case offset+int64(b.Size()) <= end:
 		durable(w.base)
 		return nil
 	}
-	whole := cap(data)
-	if data = data[end-offset:]; len(data) < whole/2 {
-		data = bytes.Clone(data) // else it keeps all of it in memory
+	whole := cap(b.Data)
+	b, err := b.From(int(end - offset))
+	if err != nil {
+		return fmt.Errorf("log %s at byte %d: %w", k.Token, offset, err)
 	}
-	w.pieces, w.size = append(w.pieces, data), w.size+len(data)
-	if w.size >= frame {
+	if len(b.Data) < whole/2 {
+		b.Data = bytes.Clone(b.Data) // else it keeps all of it in memory
+	}
+	w.gather(b)
+	if w.stores >= frame {
 		w.hurried()
 	}
 	s.start(k, w)
 	return nil
+}
+
+// gather adds what is to be stored, in pieces that are no larger than a frame.
+func (w *writer) gather(b logblock.Block) {
+	w.size, w.stores = w.size+b.Size(), w.stores+len(b.Data)
+	for b.Packed == 0 && len(b.Data) > frame {
+		w.pieces = append(w.pieces, logblock.Raw(b.Data[:frame:frame]))
+		b.Data = b.Data[frame:]
+	}
+	w.pieces = append(w.pieces, b)
 }
 
 // Flushed reports that everything below the offset is durable, or that the session appended
@@ -181,19 +199,19 @@ func (s *Store) start(k Key, w *writer) {
 func (s *Store) write(k Key, w *writer) {
 	for s.gathered(k, w) {
 		s.mu.Lock()
-		offset, data := w.base, w.take()
-		if len(data) == 0 {
+		f, n := w.take()
+		if n == 0 {
 			w.running = false
 			s.mu.Unlock()
 			return
 		}
 		s.mu.Unlock()
 		begin := time.Now()
-		sequence, ok := s.store(k, offset, data)
-		if !ok {
+		var ok bool
+		if f.sequence, ok = s.store(k, f); !ok {
 			return
 		}
-		s.stored(k, w, found{sequence, offset, data}, time.Since(begin))
+		s.stored(k, w, f, n, time.Since(begin))
 	}
 }
 
@@ -222,7 +240,7 @@ func (s *Store) gathered(k Key, w *writer) bool {
 // gathers is for how long more of a log is gathered; mu is held.
 func (s *Store) gathers(k Key, w *writer) time.Duration {
 	switch {
-	case len(w.after) > 0 || w.size >= frame || w.size == 0:
+	case len(w.after) > 0 || w.stores >= frame || w.size == 0:
 		return 0
 	case s.tails[k] == nil:
 		return flush
@@ -230,42 +248,45 @@ func (s *Store) gathers(k Key, w *writer) time.Duration {
 	return min(most, max(least, rests*w.took)) - time.Since(w.stored)
 }
 
-// take is the beginning of what gathered, as one frame. It stays where it is until it is stored.
-func (w *writer) take() []byte {
-	if len(w.pieces) == 0 {
-		return nil
+// take is the beginning of what gathered, as one frame of n pieces. They stay where they are until it is stored.
+func (w *writer) take() (f found, n int) {
+	f.offset = w.base
+	stores := 0
+	for n < len(w.pieces) && (n == 0 || stores+len(w.pieces[n].Data) <= frame) {
+		stores += len(w.pieces[n].Data)
+		n++
 	}
-	if first := w.pieces[0]; len(first) >= frame/2 || len(w.pieces) == 1 { // not copied
-		return first[:min(len(first), frame):min(len(first), frame)]
+	if n == 1 { // not copied
+		f.data, f.blocks = w.pieces[0].Data, []logblock.Block{w.pieces[0]}
+		return f, n
 	}
-	data := make([]byte, 0, min(frame, w.size))
-	for _, p := range w.pieces {
-		data = append(data, p[:min(len(p), cap(data)-len(data))]...)
-		if len(data) == cap(data) {
-			break
+	f.data = make([]byte, 0, stores)
+	for _, p := range w.pieces[:n] {
+		from, last := len(f.data), len(f.blocks)-1
+		f.data = append(f.data, p.Data...)
+		if p.Packed == 0 && last >= 0 && f.blocks[last].Packed == 0 {
+			b := &f.blocks[last].Data
+			*b = (*b)[:len(*b)+len(p.Data)] // they stand one behind the other in f.data
+			continue
 		}
+		f.blocks = append(f.blocks, logblock.Block{Data: f.data[from:], Packed: p.Packed})
 	}
-	return data
+	return f, n
 }
 
-// drop lets go of the first n bytes.
-func (w *writer) drop(n int) {
-	w.base, w.size = w.base+int64(n), w.size-n
-	gone := 0
-	for n > 0 && n >= len(w.pieces[gone]) {
-		n -= len(w.pieces[gone])
-		gone++
-	}
-	w.pieces = slices.Delete(w.pieces, 0, gone)
-	if n > 0 {
-		w.pieces[0] = w.pieces[0][n:]
-	}
+// drop lets go of the first n pieces, which a frame has.
+func (w *writer) drop(n int, f found) {
+	w.base, w.size, w.stores = w.base+int64(f.size()), w.size-f.size(), w.stores-len(f.data)
+	w.pieces = slices.Delete(w.pieces, 0, n)
 }
 
 // store publishes one frame until it is acknowledged. A frame that is stored twice is
 // harmless: readers go by offsets.
-func (s *Store) store(k Key, offset int64, data []byte) (sequence uint64, ok bool) {
-	m := &nats.Msg{Subject: k.subject(), Data: data, Header: nats.Header{offsetOf: {strconv.FormatInt(offset, 10)}}}
+func (s *Store) store(k Key, f found) (sequence uint64, ok bool) {
+	m := &nats.Msg{Subject: k.subject(), Data: f.data, Header: nats.Header{offsetOf: {strconv.FormatInt(f.offset, 10)}}}
+	if blocks := logblock.Sizes(f.blocks); blocks != "" {
+		m.Header[blocksOf] = []string{blocks}
+	}
 	try := func() (*jetstream.PubAck, error) {
 		ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 		defer cancel()
@@ -283,9 +304,9 @@ func (s *Store) store(k Key, offset int64, data []byte) (sequence uint64, ok boo
 	return ack.Sequence, true
 }
 
-func (s *Store) stored(k Key, w *writer, f found, took time.Duration) {
+func (s *Store) stored(k Key, w *writer, f found, n int, took time.Duration) {
 	s.mu.Lock()
-	w.drop(len(f.data))
+	w.drop(n, f)
 	w.stored, w.took = time.Now(), took
 	if t := s.tails[k]; t != nil {
 		s.keep(t, f)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/slipway-build/slipway/coordinator/logstore"
+	"github.com/slipway-build/slipway/internal/logblock"
 	"github.com/slipway-build/slipway/internal/natstest"
 )
 
@@ -27,13 +28,13 @@ func TestBytesAreReadInOrderOnceWhileTheyAreWritten(t *testing.T) {
 	got := make(chan []byte, 1)
 	go func() {
 		var b []byte
-		err := s.Read(t.Context(), k, 10, func() (int64, bool) { n := size.Load(); return n, n >= 0 }, func(off int64, data []byte) error {
+		err := s.Read(t.Context(), k, 10, func() (int64, bool) { n := size.Load(); return n, n >= 0 }, plain(func(off int64, data []byte) error {
 			if off != int64(len(b))+10 {
 				t.Errorf("offset %d after %d bytes", off, len(b))
 			}
 			b = append(b, data...)
 			return nil
-		})
+		}))
 		if err != nil {
 			t.Error(err)
 		}
@@ -42,7 +43,7 @@ func TestBytesAreReadInOrderOnceWhileTheyAreWritten(t *testing.T) {
 	// A writer that resends what was not acknowledged overlaps.
 	for off := 0; off < len(want); off += 700 {
 		from := max(0, off-300)
-		if err := s.Append(k, 1, int64(from), want[from:min(len(want), off+700)], func(int64) {}); err != nil {
+		if err := s.Append(k, 1, int64(from), logblock.Raw(want[from:min(len(want), off+700)]), func(int64) {}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,10 +64,10 @@ func TestAGapIsRefused(t *testing.T) {
 	}
 	defer s.Close()
 	k := logstore.Key{Token: "a", Epoch: 1, Counter: 1}
-	if err := s.Append(k, 1, 0, []byte("abc"), func(int64) {}); err != nil {
+	if err := s.Append(k, 1, 0, logblock.Raw([]byte("abc")), func(int64) {}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Append(k, 1, 5, []byte("fgh"), func(int64) {}); err == nil {
+	if err := s.Append(k, 1, 5, logblock.Raw([]byte("fgh")), func(int64) {}); err == nil {
 		t.Error("a gap was taken")
 	}
 }
@@ -88,7 +89,7 @@ func TestAHolderComesBackFromAnotherCoordinator(t *testing.T) {
 	write := func(s *logstore.Store, session uint64, offset int64, text string) {
 		t.Helper()
 		durable := make(chan struct{})
-		err := s.Append(k, session, offset, []byte(text), func(n int64) {
+		err := s.Append(k, session, offset, logblock.Raw([]byte(text)), func(n int64) {
 			if n == offset+int64(len(text)) {
 				close(durable)
 			}
@@ -104,14 +105,14 @@ func TestAHolderComesBackFromAnotherCoordinator(t *testing.T) {
 		t.Error("the end waits for bytes that are durable, and come to another coordinator")
 	}
 	write(here, 3, 8, "cc")
-	if err := here.Append(k, 1, 4, []byte("late"), func(int64) { t.Error("a connection that is gone is acknowledged") }); err != nil {
+	if err := here.Append(k, 1, 4, logblock.Raw([]byte("late")), func(int64) { t.Error("a connection that is gone is acknowledged") }); err != nil {
 		t.Errorf("what a connection said that is gone: %v", err)
 	}
 	if !here.Flushed(k, 3, 10, func() {}) {
 		t.Error("all of it is durable")
 	}
 	var got []byte
-	err := here.Read(t.Context(), k, 0, func() (int64, bool) { return 10, true }, func(_ int64, data []byte) error { got = append(got, data...); return nil })
+	err := here.Read(t.Context(), k, 0, func() (int64, bool) { return 10, true }, plain(func(_ int64, data []byte) error { got = append(got, data...); return nil }))
 	if err != nil || string(got) != "aaaabbbbcc" {
 		t.Errorf("read %q, %v", got, err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/slipway-build/slipway/internal/logblock"
 	"github.com/slipway-build/slipway/internal/queue"
 )
 
@@ -33,10 +34,10 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("read log %s: bytes %d to %d were dropped by the limit of the log stream", e.Log, e.From, e.To)
 }
 
-// Read calls each for the bytes of a log from an offset on, in order. It ends after the
+// Read calls each for the blocks of a log from an offset on, in order. It ends after the
 // size that end answers with ok, or with the context; without ok there may be more. Bytes
 // that are gone are a MissingError.
-func (s *Store) Read(ctx context.Context, k Key, offset int64, end func() (size int64, ok bool), each func(offset int64, data []byte) error) error {
+func (s *Store) Read(ctx context.Context, k Key, offset int64, end func() (size int64, ok bool), each func(offset int64, b logblock.Block) error) error {
 	var live *follower
 	if _, ended := end(); !ended {
 		var err error
@@ -59,11 +60,10 @@ func (s *Store) Read(ctx context.Context, k Key, offset int64, end func() (size 
 		if err != nil {
 			return err
 		}
-		if skip := r.offset - f.offset; ok && skip < int64(len(f.data)) {
-			if err := each(r.offset, f.data[skip:]); err != nil {
-				return err
+		if ok {
+			if r.offset, err = f.each(r.offset, each); err != nil {
+				return fmt.Errorf("read log %s: %w", k.Token, err)
 			}
-			r.offset = f.offset + int64(len(f.data))
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -127,20 +127,19 @@ func (s *Store) Frames(ctx context.Context, k Key, each func(offset int64, data 
 			return nil
 		}
 		if err == nil {
-			err = each(f.offset, f.data)
+			_, err = f.each(f.offset, func(offset int64, b logblock.Block) error {
+				data, err := b.Bytes()
+				if err != nil {
+					return err
+				}
+				return each(offset, data)
+			})
 		}
 		if err != nil {
 			return err
 		}
 		seq = f.sequence + 1
 	}
-}
-
-// found is a frame as it is stored.
-type found struct {
-	sequence uint64
-	offset   int64
-	data     []byte
 }
 
 // next is the first frame of a log at a sequence of the stream or behind it. It is asked of
@@ -185,7 +184,11 @@ func (s *Store) frame(ctx context.Context, k Key, ask func(context.Context) (*je
 	if err != nil {
 		return found{}, fmt.Errorf("read log %s: bad offset: %w", k.Token, err)
 	}
-	return found{m.Sequence, offset, m.Data}, nil
+	blocks, err := logblock.Split(m.Data, m.Header.Get(blocksOf))
+	if err != nil {
+		return found{}, fmt.Errorf("read log %s: %w", k.Token, err)
+	}
+	return found{m.Sequence, offset, m.Data, blocks}, nil
 }
 
 // silent reports that nobody answered: a leader is chosen, or NATS starts.
@@ -232,7 +235,7 @@ func (s *Store) Size(ctx context.Context, k Key) (int64, error) {
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, nil
 	}
-	return f.offset + int64(len(f.data)), err
+	return f.end(), err
 }
 
 // many is from how many logs on it is asked first which of them are there.

@@ -68,13 +68,13 @@ func TestARangeIsASliceOfTheWhole(t *testing.T) {
 			from := rapid.IntRange(0, len(want)).Draw(rt, "from")
 			to := rapid.IntRange(from, len(want)).Draw(rt, "to")
 			var got []byte
-			err := s.Read(t.Context(), k, int64(from), func() (int64, bool) { return int64(to), true }, func(at int64, data []byte) error {
+			err := s.Read(t.Context(), k, int64(from), func() (int64, bool) { return int64(to), true }, plain(func(at int64, data []byte) error {
 				if at != int64(from+len(got)) {
 					return fmt.Errorf("offset %d after %d bytes from %d", at, len(got), from)
 				}
 				got = append(got, data...)
 				return nil
-			})
+			}))
 			if err != nil || len(got) < to-from || !bytes.Equal(got[:to-from], want[from:to]) {
 				rt.Fatalf("bytes %d to %d: %d bytes, %v", from, to, len(got), err)
 			}
@@ -101,13 +101,13 @@ func TestAFarOffsetIsSought(t *testing.T) {
 	before := js.Conn().Stats()
 	offset := int64(360 * 4096)
 	got := 0
-	err := s.Read(t.Context(), k, offset, func() (int64, bool) { return offset + 10, true }, func(at int64, data []byte) error {
+	err := s.Read(t.Context(), k, offset, func() (int64, bool) { return offset + 10, true }, plain(func(at int64, data []byte) error {
 		got += len(data)
 		if !bytes.Equal(data, whole[at:at+int64(len(data))]) {
 			return errors.New("other bytes")
 		}
 		return nil
-	})
+	}))
 	if err != nil || got < 10 {
 		t.Errorf("%d bytes, %v", got, err)
 	}
@@ -121,7 +121,7 @@ func TestWhatWasDroppedIsNamed(t *testing.T) {
 	k := logstore.Key{Token: "a", Epoch: 1, Counter: 1}
 	s.Put(k, 100, make([]byte, 50))
 	read := func(from, to int64) (n int, missing *logstore.MissingError) {
-		err := s.Read(t.Context(), k, from, func() (int64, bool) { return to, true }, func(_ int64, data []byte) error { n += len(data); return nil })
+		err := s.Read(t.Context(), k, from, func() (int64, bool) { return to, true }, plain(func(_ int64, data []byte) error { n += len(data); return nil }))
 		errors.As(err, &missing)
 		return n, missing
 	}
@@ -149,10 +149,10 @@ func TestARepeatMayBeTheLastFrame(t *testing.T) {
 	}
 	for _, from := range []int{1 << 20, 1<<20 + 5, 5 << 18, 4<<19 - 1} {
 		var got []byte
-		err := s.Read(t.Context(), k, int64(from), func() (int64, bool) { return int64(len(whole)), true }, func(_ int64, data []byte) error {
+		err := s.Read(t.Context(), k, int64(from), func() (int64, bool) { return int64(len(whole)), true }, plain(func(_ int64, data []byte) error {
 			got = append(got, data...)
 			return nil
-		})
+		}))
 		if err != nil || !bytes.Equal(got, whole[from:]) {
 			t.Errorf("from byte %d: %d bytes of %d, %v", from, len(got), len(whole)-from, err)
 		}

@@ -141,7 +141,7 @@ func (f *follower) at(offset int64) (fr found, ok, newest bool, more <-chan stru
 	beyond := false
 	for i := len(f.tail.frames) - 1; i >= 0; i-- {
 		fr := f.tail.frames[i]
-		if end := fr.offset + int64(len(fr.data)); fr.offset <= offset && offset < end {
+		if end := fr.end(); fr.offset <= offset && offset < end {
 			return fr, true, false, more
 		} else if end > offset {
 			beyond = true

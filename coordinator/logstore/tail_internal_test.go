@@ -1,6 +1,10 @@
 package logstore
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/slipway-build/slipway/internal/logblock"
+)
 
 // One log after the other is written while it is followed, and then is quiet: what is kept of all of them is bounded, and
 // the newest of each is there.
@@ -13,7 +17,7 @@ func TestTailsAreBoundedTogether(t *testing.T) {
 		x := &tail{followers: 1, more: make(chan struct{})}
 		s.tails[k] = x
 		for n := range 2 * deep {
-			s.keep(x, found{offset: int64(n) * frame, data: data})
+			s.keep(x, found{offset: int64(n) * frame, data: data, blocks: []logblock.Block{logblock.Raw(data)}})
 		}
 		if s.held > tails || x.frames[len(x.frames)-1].offset != (2*deep-1)*frame {
 			t.Fatalf("%d logs: %d MiB are kept", i+1, s.held>>20)

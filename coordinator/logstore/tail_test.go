@@ -10,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/s2"
+
 	"github.com/slipway-build/slipway/coordinator/logstore"
+	"github.com/slipway-build/slipway/internal/logblock"
 	"github.com/slipway-build/slipway/internal/natstest"
 )
 
@@ -27,7 +30,7 @@ func (g *growing) end() (int64, bool) { return int64(len(g.whole)), g.ended.Load
 func (g *growing) follow(t *testing.T, s *logstore.Store, k logstore.Key, from int, turn func(n int)) error {
 	t.Helper()
 	next, n := from, 0
-	err := s.Read(t.Context(), k, int64(from), g.end, func(at int64, data []byte) error {
+	err := s.Read(t.Context(), k, int64(from), g.end, plain(func(at int64, data []byte) error {
 		if at != int64(next) || !bytes.Equal(data, g.whole[at:at+int64(len(data))]) {
 			return fmt.Errorf("other bytes at %d, where those at %d were expected", at, next)
 		}
@@ -35,11 +38,30 @@ func (g *growing) follow(t *testing.T, s *logstore.Store, k logstore.Key, from i
 		turn(n)
 		n++
 		return nil
-	})
+	}))
 	if err == nil && next != len(g.whole) {
 		return fmt.Errorf("it ends at %d of %d", next, len(g.whole))
 	}
 	return err
+}
+
+// block is a stretch of the log, as a worker that packs or one that does not sends it.
+func (g *growing) block(from, to int) logblock.Block {
+	if data := g.whole[from:to]; from%2 == 0 && len(data) <= logblock.Max {
+		return logblock.Block{Data: s2.Encode(nil, data), Packed: len(data)}
+	}
+	return logblock.Raw(g.whole[from:to])
+}
+
+// plain unpacks.
+func plain(each func(offset int64, data []byte) error) func(int64, logblock.Block) error {
+	return func(offset int64, b logblock.Block) error {
+		data, err := b.Bytes()
+		if err != nil {
+			return err
+		}
+		return each(offset, data)
+	}
 }
 
 // append hands over bytes of the log, and waits until they are durable.
@@ -47,7 +69,7 @@ func (g *growing) append(t *testing.T, s *logstore.Store, k logstore.Key, sessio
 	t.Helper()
 	done := make(chan struct{})
 	var once sync.Once
-	err := s.Append(k, session, int64(from), g.whole[from:to], func(offset int64) {
+	err := s.Append(k, session, int64(from), g.block(from, to), func(offset int64) {
 		if offset >= int64(to) {
 			once.Do(func() { close(done) })
 		}

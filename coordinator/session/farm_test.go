@@ -27,6 +27,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/session"
 	"github.com/slipway-build/slipway/coordinator/watch"
+	"github.com/slipway-build/slipway/internal/logblock"
 	"github.com/slipway-build/slipway/internal/natstest"
 	"github.com/slipway-build/slipway/internal/queue"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
@@ -290,9 +291,10 @@ func (f *farm) log(ref *pb.LeaseRef, size int64) string {
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
 	var out []byte
-	err := f.logs.Read(ctx, key(ref), 0, func() (int64, bool) { return size, true }, func(_ int64, data []byte) error {
+	err := f.logs.Read(ctx, key(ref), 0, func() (int64, bool) { return size, true }, func(_ int64, b logblock.Block) error {
+		data, err := b.Bytes()
 		out = append(out, data...)
-		return nil
+		return err //nolint:wrapcheck // it says what
 	})
 	if err != nil {
 		f.t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/watch"
 	"github.com/slipway-build/slipway/coordinator/wire"
+	"github.com/slipway-build/slipway/internal/logblock"
 	"github.com/slipway-build/slipway/internal/queue"
 	"github.com/slipway-build/slipway/internal/rpc"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
@@ -147,6 +148,8 @@ type stream struct {
 	ready  bool               // the welcome was said
 	told   sync.Mutex         // held while dispatch is told what is free
 	keys   placement.Holdings // of the worker, where it answers offers
+
+	unpacked []byte // what chunks of logs are unpacked into, to see that they can be
 
 	// forwarded: another coordinator holds the worker's own session.
 	forwarded bool
@@ -340,7 +343,9 @@ func empty(m *pb.SessionResponse) bool {
 // logs before the completions that count on them.
 func (st *stream) frame(m *pb.SessionRequest) error {
 	for _, c := range m.GetLogs() {
-		st.log(c)
+		if err := st.log(c); err != nil {
+			return err
+		}
 	}
 	for _, p := range m.GetProgress() {
 		st.progress(p)
@@ -357,17 +362,26 @@ func (st *stream) frame(m *pb.SessionRequest) error {
 	return nil
 }
 
-func (st *stream) log(c *pb.LogChunk) {
+// log takes a stretch of a log, and looks whether it can be read: nobody else does before
+// somebody reads it.
+func (st *stream) log(c *pb.LogChunk) (err error) {
 	ref := c.GetLease()
 	if !st.takes(ref, c.GetOffset()) || !logstore.Valid(ref.GetToken()) { // a log is written by the holder alone
-		return
+		return nil
 	}
-	err := st.cfg.Logs.Append(key(ref), st.hello.GetSession(), c.GetOffset(), c.GetData(), func(offset int64) {
+	b := logblock.Received(c.GetData(), c.GetPacked())
+	if b.Packed != 0 {
+		if st.unpacked, err = b.Into(st.unpacked); err != nil {
+			return status.Errorf(codes.InvalidArgument, "log of %s at byte %d: %v", ref.GetToken(), c.GetOffset(), err) //nolint:wrapcheck // the edge
+		}
+	}
+	err = st.cfg.Logs.Append(key(ref), st.hello.GetSession(), c.GetOffset(), b, func(offset int64) {
 		st.later(func(m *pb.SessionResponse) { m.LogAcks = append(m.LogAcks, &pb.LogAck{Lease: ref, Offset: offset}) })
 	})
 	if err != nil {
 		st.cfg.Log.WarnContext(st.ctx, "log chunk not taken", "worker", st.worker.Name, "err", err)
 	}
+	return nil
 }
 
 func key(ref *pb.LeaseRef) logstore.Key {

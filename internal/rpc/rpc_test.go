@@ -242,7 +242,9 @@ func (h held) Tail(_ *pb.TailRequest, out grpc.ServerStreamingServer[pb.TailResp
 	return out.Context().Err()
 }
 
-func TestStreamsEndWhenTheServerStops(t *testing.T) {
+// logs runs a server of logs until ctx ends; done is what Run answered.
+func logs(ctx context.Context, t *testing.T, h pb.LogServiceServer) (f farm, done chan error) {
+	t.Helper()
 	secret := rpc.NewToken()
 	tokens, err := rpc.NewTokens([]rpc.Token{{Name: "a", Hash: rpc.HashToken(secret), Role: pb.Role_ROLE_VIEW}})
 	if err != nil {
@@ -252,17 +254,21 @@ func TestStreamsEndWhenTheServerStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := held{begun: make(chan struct{})}
 	pb.RegisterLogServiceServer(s.GRPC(), h)
 	l, err := s.Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
+	done = make(chan error, 1)
 	go func() { done <- s.Run(ctx, l) }()
-	f := farm{address: l.Addr().String()}
-	tail, err := pb.NewLogServiceClient(f.dial(t, secret, nil)).Tail(t.Context(), &pb.TailRequest{Run: "x", Task: "y"})
+	return farm{address: l.Addr().String(), secrets: map[string]string{"view": secret}}, done
+}
+
+func TestStreamsEndWhenTheServerStops(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	h := held{begun: make(chan struct{})}
+	f, done := logs(ctx, t, h)
+	tail, err := pb.NewLogServiceClient(f.dial(t, f.secrets["view"], nil)).Tail(t.Context(), &pb.TailRequest{Run: "x", Task: "y"})
 	if err != nil {
 		t.Fatal(err)
 	}

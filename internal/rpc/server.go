@@ -63,6 +63,10 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rules of the protocols: %w", err)
 	}
+	codec, err := newCodec()
+	if err != nil {
+		return nil, err
+	}
 	auth, valid, rec := newAuthorizer(o.Tokens, o.Peers, o.Files), validator{pv}, recoverer{o.Log}
 	d := newDrain()
 	opts := []grpc.ServerOption{
@@ -70,6 +74,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 		grpc.ChainStreamInterceptor(rec.stream, auth.stream, d.stream, valid.stream),
 		grpc.StatsHandler(otelgrpc.NewServerHandler(
 			otelgrpc.WithTracerProvider(tracer(o.Tracer)), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(notHealth))),
+		grpc.ForceServerCodecV2(codec),
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxSendMsgSize(MaxAnswer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),

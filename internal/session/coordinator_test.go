@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/slipway-build/slipway/internal/logblock"
 	"github.com/slipway-build/slipway/internal/session"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -229,7 +230,11 @@ func (n *conn) log(token string, from int64) string {
 			if at := from + int64(len(out)); c.GetOffset() != at {
 				n.t.Errorf("log chunk of %s begins at %d, want %d", token, c.GetOffset(), at)
 			}
-			out = append(out, c.GetData()...)
+			data, err := logblock.Received(c.GetData(), c.GetPacked()).Bytes()
+			if err != nil {
+				n.t.Error(err)
+			}
+			out = append(out, data...)
 		}
 	}
 	return string(out)

@@ -70,6 +70,7 @@ type Session struct {
 	held     map[string]*Lease      // by token, until the completion is acknowledged
 	waiting  map[string]*request    // lease requests that were not answered, by token
 	next     bool                   // the coordinator gives slots their next task
+	packs    bool                   // the coordinator takes packed chunks of logs
 	asked    map[string][]time.Time // when a slot asked for its next task, oldest first, by capability
 	ttl      time.Duration          // from the last welcome
 	beats    map[uint64]time.Time   // when a heartbeat was sent, by sequence

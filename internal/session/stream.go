@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/slipway-build/slipway/internal/logblock"
 	"github.com/slipway-build/slipway/internal/queue"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -118,7 +119,7 @@ func (s *Session) welcome(ctx context.Context, w *pb.Welcome, as *pb.Standing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stand(ctx, as)
-	s.ttl, s.next = w.GetTtl().AsDuration(), w.GetNext()
+	s.ttl, s.next, s.packs = w.GetTtl().AsDuration(), w.GetNext(), w.GetPacked()
 	for _, ref := range w.GetRejected() {
 		s.lose(ref, ErrLost)
 	}
@@ -135,14 +136,18 @@ func (s *Session) welcome(ctx context.Context, w *pb.Welcome, as *pb.Standing) {
 // send writes frames while there is something to say, and heartbeats in any case.
 func (s *Session) send(ctx context.Context, st grpc.BidiStreamingClient[pb.SessionRequest, pb.SessionResponse]) error {
 	s.mu.Lock()
-	every := max(s.ttl/4, 10*time.Millisecond)
+	every, packs := max(s.ttl/4, 10*time.Millisecond), s.packs
 	s.mu.Unlock()
+	var packer logblock.Packer
 	beat := time.NewTicker(every)
 	defer beat.Stop()
 	for {
 		runtime.Gosched() // those who are about to say something do so in this frame
 		m, more := s.frame()
 		if m != nil {
+			if packs {
+				pack(&packer, m.GetLogs())
+			}
 			if err := st.Send(m); err != nil {
 				return fmt.Errorf("send: %w", err)
 			}
@@ -160,6 +165,14 @@ func (s *Session) send(ctx context.Context, st grpc.BidiStreamingClient[pb.Sessi
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// pack makes chunks of logs smaller.
+func pack(p *logblock.Packer, chunks []*pb.LogChunk) {
+	for _, c := range chunks {
+		b := p.Pack(c.GetData())
+		c.Data, c.Packed = b.Data, int64(b.Packed)
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/slipway-build/slipway/internal/logblock"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 	"github.com/slipway-build/slipway/slipway/render"
 )
@@ -148,9 +151,8 @@ func (p position) rest(req *pb.TailRequest) *pb.TailRequest {
 	return out
 }
 
-// fresh is the part of an answer that was not seen before.
-func (p *position) fresh(res *pb.TailResponse) []byte {
-	data := res.GetData()
+// fresh is the part of an answer that was not seen before. data is what it has, unpacked.
+func (p *position) fresh(res *pb.TailResponse, data []byte) []byte {
 	end := res.GetOffset() + int64(len(data))
 	switch {
 	case res.GetAttempt() < p.attempt:
@@ -170,6 +172,8 @@ func (p *position) fresh(res *pb.TailResponse) []byte {
 func (c *Client) tailOnce(ctx context.Context, req *pb.TailRequest, at *position, b *Backoff, yield func(int32, []byte) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	req = proto.CloneOf(req)
+	req.Packed = true
 	s, err := c.Logs.Tail(ctx, req)
 	if err != nil {
 		return err
@@ -183,7 +187,11 @@ func (c *Client) tailOnce(ctx context.Context, req *pb.TailRequest, at *position
 			return err
 		}
 		b.Reset()
-		if data := at.fresh(res); len(data) > 0 {
+		data, err := logblock.Received(res.GetData(), res.GetPacked()).Bytes()
+		if err != nil {
+			return fmt.Errorf("log at byte %d: %w", res.GetOffset(), err)
+		}
+		if data = at.fresh(res, data); len(data) > 0 {
 			if err := yield(res.GetAttempt(), data); err != nil {
 				return stopError{err}
 			}

@@ -34,7 +34,9 @@ type TailRequest struct {
 	Follow bool  `protobuf:"varint,5,opt,name=follow,proto3" json:"follow,omitempty"`
 	// How many bytes are wanted at most, from the offset on; 0: all. Needs attempt > 0 unless
 	// it is 0.
-	Bytes         int64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Bytes int64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// The caller can unpack what is packed: responses may have packed set.
+	Packed        bool `protobuf:"varint,7,opt,name=packed,proto3" json:"packed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -111,12 +113,22 @@ func (x *TailRequest) GetBytes() int64 {
 	return 0
 }
 
+func (x *TailRequest) GetPacked() bool {
+	if x != nil {
+		return x.Packed
+	}
+	return false
+}
+
 type TailResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Attempt int32                  `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// Offset of the first byte of data.
-	Offset        int64  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
-	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	Offset int64  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Data   []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	// 0: data is bytes of the log. Else it is one block of S2, packed from so many bytes of the
+	// log, as in LogChunk.
+	Packed        int64 `protobuf:"varint,4,opt,name=packed,proto3" json:"packed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -170,6 +182,13 @@ func (x *TailResponse) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *TailResponse) GetPacked() int64 {
+	if x != nil {
+		return x.Packed
+	}
+	return 0
 }
 
 type StatRequest struct {
@@ -300,7 +319,7 @@ var File_slipway_v1_log_proto protoreflect.FileDescriptor
 const file_slipway_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"\x14slipway/v1/log.proto\x12\n" +
-	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x15slipway/v1/auth.proto\"\xc6\x01\n" +
+	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x15slipway/v1/auth.proto\"\xde\x01\n" +
 	"\vTailRequest\x12\x1c\n" +
 	"\x03run\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\x1e\n" +
@@ -309,11 +328,13 @@ const file_slipway_v1_log_proto_rawDesc = "" +
 	"\aattempt\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aattempt\x12\x1f\n" +
 	"\x06offset\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06offset\x12\x16\n" +
 	"\x06follow\x18\x05 \x01(\bR\x06follow\x12\x1d\n" +
-	"\x05bytes\x18\x06 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05bytes\"T\n" +
+	"\x05bytes\x18\x06 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05bytes\x12\x16\n" +
+	"\x06packed\x18\a \x01(\bR\x06packed\"l\n" +
 	"\fTailResponse\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x05R\aattempt\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"n\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x16\n" +
+	"\x06packed\x18\x04 \x01(\x03R\x06packed\"n\n" +
 	"\vStatRequest\x12\x1c\n" +
 	"\x03run\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\x1e\n" +

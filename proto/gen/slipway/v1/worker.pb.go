@@ -590,7 +590,9 @@ type Welcome struct {
 	// replaced: they last as long as they did before, and the next heartbeats ask again.
 	Unconfirmed []*LeaseRef `protobuf:"bytes,3,rep,name=unconfirmed,proto3" json:"unconfirmed,omitempty"`
 	// The coordinator answers Completion.next.
-	Next          bool `protobuf:"varint,4,opt,name=next,proto3" json:"next,omitempty"`
+	Next bool `protobuf:"varint,4,opt,name=next,proto3" json:"next,omitempty"`
+	// The coordinator takes LogChunks that are packed.
+	Packed        bool `protobuf:"varint,5,opt,name=packed,proto3" json:"packed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -649,6 +651,13 @@ func (x *Welcome) GetUnconfirmed() []*LeaseRef {
 func (x *Welcome) GetNext() bool {
 	if x != nil {
 		return x.Next
+	}
+	return false
+}
+
+func (x *Welcome) GetPacked() bool {
+	if x != nil {
+		return x.Packed
 	}
 	return false
 }
@@ -1020,8 +1029,12 @@ type LogChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lease *LeaseRef              `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
 	// Offset of data within the attempt's log.
-	Offset        int64  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
-	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	Offset int64  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Data   []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	// 0: data is bytes of the log. Else it is one block of S2 (the format of
+	// github.com/klauspost/compress/s2, without a frame around it), packed from so many bytes
+	// of the log, at most 262144; only where Welcome.packed says so.
+	Packed        int64 `protobuf:"varint,4,opt,name=packed,proto3" json:"packed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1075,6 +1088,13 @@ func (x *LogChunk) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *LogChunk) GetPacked() int64 {
+	if x != nil {
+		return x.Packed
+	}
+	return 0
 }
 
 type LogAck struct {
@@ -3185,12 +3205,13 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"capability\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,99}$R\n" +
 	"capability\x12 \n" +
 	"\x05slots\x18\x02 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x05slots\"\xb4\x01\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x05slots\"\xcc\x01\n" +
 	"\aWelcome\x12+\n" +
 	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x120\n" +
 	"\brejected\x18\x02 \x03(\v2\x14.slipway.v1.LeaseRefR\brejected\x126\n" +
 	"\vunconfirmed\x18\x03 \x03(\v2\x14.slipway.v1.LeaseRefR\vunconfirmed\x12\x12\n" +
-	"\x04next\x18\x04 \x01(\bR\x04next\"o\n" +
+	"\x04next\x18\x04 \x01(\bR\x04next\x12\x16\n" +
+	"\x06packed\x18\x05 \x01(\bR\x06packed\"o\n" +
 	"\bLeaseRef\x12 \n" +
 	"\x05token\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x05token\x12\x18\n" +
@@ -3215,11 +3236,12 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\rLeaseProgress\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x18\n" +
 	"\astarted\x18\x02 \x01(\bR\astarted\x12.\n" +
-	"\x05steps\x18\x03 \x03(\v2\x18.slipway.v1.ProgressStepR\x05steps\"b\n" +
+	"\x05steps\x18\x03 \x03(\v2\x18.slipway.v1.ProgressStepR\x05steps\"z\n" +
 	"\bLogChunk\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"d\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x16\n" +
+	"\x06packed\x18\x04 \x01(\x03R\x06packed\"d\n" +
 	"\x06LogAck\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x16\n" +
