@@ -10,6 +10,18 @@ type found struct {
 	blocks   []logblock.Block // which lie in data
 }
 
+// add puts a block behind the others.
+func (f *found) add(b logblock.Block) {
+	from, last := len(f.data), len(f.blocks)-1
+	f.data = append(f.data, b.Data...)
+	if b.Packed == 0 && last >= 0 && f.blocks[last].Packed == 0 { // one block, since they stand one behind the other
+		from -= len(f.blocks[last].Data)
+		f.blocks[last].Data = f.data[from:]
+		return
+	}
+	f.blocks = append(f.blocks, logblock.Block{Data: f.data[from:], Packed: b.Packed})
+}
+
 // size is how many bytes of the log it stands for.
 func (f found) size() int {
 	n := 0

@@ -18,6 +18,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/slipway-build/slipway/internal/failpoint"
 	"github.com/slipway-build/slipway/internal/logblock"
@@ -25,10 +26,11 @@ import (
 
 const (
 	stream = "SLIPWAY_LOGS"
-	// frame is how much is stored at once at most, and flush how long it is gathered for.
+	// frame is how much is stored at once at most, and flush how long it is gathered for if nothing
+	// else is said.
 	frame = 256 << 10
 	flush = 150 * time.Millisecond
-	// A log that somebody follows here is gathered for rests times as long as its last frame took
+	// A log that is written fast and that somebody follows here is gathered for rests times as long as its last frame took
 	// to be stored, within least and most: seen soon, and yet the stream is not kept busy with
 	// small frames, each of which is synced on its own.
 	rests    = 3
@@ -50,6 +52,23 @@ func (k Key) subject() string {
 	return "logs." + k.Token + "." + strconv.FormatUint(k.Epoch, 10) + "-" + strconv.FormatUint(k.Counter, 10)
 }
 
+// parseKey is the inverse of subject.
+func parseKey(subject string) (k Key, err error) {
+	words := strings.Split(subject, ".")
+	if len(words) != 3 || words[0] != "logs" {
+		return k, fmt.Errorf("%q names no log", subject)
+	}
+	epoch, counter, _ := strings.Cut(words[2], "-")
+	k.Token = words[1]
+	if k.Epoch, err = strconv.ParseUint(epoch, 10, 64); err == nil {
+		k.Counter, err = strconv.ParseUint(counter, 10, 64)
+	}
+	if err != nil {
+		return k, fmt.Errorf("%q names no log: %w", subject, err)
+	}
+	return k, nil
+}
+
 // Store reads and writes logs. Close ends it.
 type Store struct {
 	js     jetstream.JetStream
@@ -64,6 +83,8 @@ type Store struct {
 	tails   map[Key]*tail // of the logs that are followed
 	held    int           // bytes of all of them
 	kept    int           // how many those may be
+	flush   time.Duration // how long frames are gathered for
+	ahead   ahead
 }
 
 // writer gathers frames of one log. One goroutine stores them while there are any.
@@ -79,6 +100,8 @@ type writer struct {
 	after   []waiter
 	stored  time.Time     // when a frame was stored last
 	took    time.Duration // how long that took
+	fast    bool          // that frame was full: the next will be soon
+	ahead   int64         // everything below was written ahead
 }
 
 type waiter struct {
@@ -98,8 +121,21 @@ func Open(ctx context.Context, js jetstream.JetStream, replicas int, maxBytes in
 	if err != nil {
 		return nil, fmt.Errorf("open log store: %w", err)
 	}
+	early, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: aheadStream, Description: "What is in no frame of its log yet, and was seen", Subjects: []string{aheadSubjects}, Storage: jetstream.FileStorage, Replicas: max(1, replicas),
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxBytes: min(aheadBytes, maxBytes), MaxMsgSize: 1 << 20, Duplicates: time.Second,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open log store: %w", err)
+	}
 	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	return &Store{js: js, stream: s, log: log, ctx: sctx, cancel: cancel, writers: map[Key]*writer{}, tails: map[Key]*tail{}, kept: tails}, nil
+	out := &Store{
+		js: js, stream: s, log: log, ctx: sctx, cancel: cancel, writers: map[Key]*writer{}, tails: map[Key]*tail{}, kept: tails, flush: flush,
+		ahead: ahead{stream: early, subject: strings.Replace(aheadSubjects, "*", nuid.Next(), 1), dirty: map[Key]*writer{}, wake: make(chan struct{}, 1)},
+	}
+	out.wg.Go(out.writeAhead)
+	out.wg.Go(out.adopt)
+	return out, nil
 }
 
 // Close drops what is not stored yet: its writers were not told that it is.
@@ -148,6 +184,7 @@ func (s *Store) Append(k Key, session uint64, offset int64, b logblock.Block, du
 	if w.stores >= frame {
 		w.hurried()
 	}
+	s.early(k, w)
 	s.start(k, w)
 	return nil
 }
@@ -242,8 +279,8 @@ func (s *Store) gathers(k Key, w *writer) time.Duration {
 	switch {
 	case len(w.after) > 0 || w.stores >= frame || w.size == 0:
 		return 0
-	case s.tails[k] == nil:
-		return flush
+	case s.tails[k] == nil, !w.fast:
+		return s.flush
 	}
 	return min(most, max(least, rests*w.took)) - time.Since(w.stored)
 }
@@ -262,14 +299,7 @@ func (w *writer) take() (f found, n int) {
 	}
 	f.data = make([]byte, 0, stores)
 	for _, p := range w.pieces[:n] {
-		from, last := len(f.data), len(f.blocks)-1
-		f.data = append(f.data, p.Data...)
-		if p.Packed == 0 && last >= 0 && f.blocks[last].Packed == 0 {
-			b := &f.blocks[last].Data
-			*b = (*b)[:len(*b)+len(p.Data)] // they stand one behind the other in f.data
-			continue
-		}
-		f.blocks = append(f.blocks, logblock.Block{Data: f.data[from:], Packed: p.Packed})
+		f.add(p)
 	}
 	return f, n
 }
@@ -287,17 +317,23 @@ func (s *Store) store(k Key, f found) (sequence uint64, ok bool) {
 	if blocks := logblock.Sizes(f.blocks); blocks != "" {
 		m.Header[blocksOf] = []string{blocks}
 	}
+	sequence, ok = s.publish(m, k.Token)
+	failpoint.Hit(failpoint.LogStored)
+	return sequence, ok
+}
+
+// publish until it is acknowledged. Not ok: the store is closed.
+func (s *Store) publish(m *nats.Msg, of string) (sequence uint64, ok bool) {
 	try := func() (*jetstream.PubAck, error) {
 		ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 		defer cancel()
 		ack, err := s.js.PublishMsg(ctx, m)
 		if err != nil && s.ctx.Err() == nil {
-			s.log.WarnContext(s.ctx, "log frame is not stored, trying again", "token", k.Token, "err", err)
+			s.log.WarnContext(s.ctx, "log frame is not stored, trying again", "token", of, "err", err)
 		}
 		return ack, err
 	}
 	ack, err := backoff.Retry(s.ctx, try, backoff.WithMaxElapsedTime(0))
-	failpoint.Hit(failpoint.LogStored)
 	if err != nil {
 		return 0, false
 	}
@@ -307,7 +343,7 @@ func (s *Store) store(k Key, f found) (sequence uint64, ok bool) {
 func (s *Store) stored(k Key, w *writer, f found, n int, took time.Duration) {
 	s.mu.Lock()
 	w.drop(n, f)
-	w.stored, w.took = time.Now(), took
+	w.stored, w.took, w.fast = time.Now(), took, len(f.data) >= frame/2
 	if t := s.tails[k]; t != nil {
 		s.keep(t, f)
 	}

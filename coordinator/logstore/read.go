@@ -91,7 +91,10 @@ func (r *reading) frame(ctx context.Context, ended bool, size int64) (found, boo
 		f, ok, newest, next := r.live.at(r.offset)
 		if ok {
 			r.live.deaf()
-			r.idle, r.seq, r.sought, r.jumped = 0, f.sequence+1, true, true
+			if f.sequence > 0 { // else it was written ahead, and the stream does not have it yet
+				r.seq = f.sequence + 1
+			}
+			r.idle, r.sought, r.jumped = 0, true, true
 			return f, true, nil
 		}
 		if more = next; newest && !ended && !r.live.look {

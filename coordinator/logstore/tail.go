@@ -25,11 +25,17 @@ type tail struct {
 	followers int
 	frames    []found // oldest first
 	size      int
+	end       int64         // behind the last byte of them
 	more      chan struct{} // closed and made anew with each
 }
 
 // keep a frame that is durable for those who follow its log, and let go of old ones beyond what is kept; mu is held.
 func (s *Store) keep(t *tail, f found) {
+	defer t.changed()
+	if f.end() <= t.end { // it was written ahead
+		return
+	}
+	t.end = f.end()
 	t.frames, t.size, s.held = append(t.frames, f), t.size+len(f.data), s.held+len(f.data)
 	for len(t.frames) > deep {
 		s.drop(t)
@@ -48,6 +54,10 @@ func (s *Store) keep(t *tail, f found) {
 			s.drop(largest)
 		}
 	}
+}
+
+// changed wakes who waits; mu is held.
+func (t *tail) changed() {
 	close(t.more)
 	t.more = make(chan struct{})
 }
@@ -79,10 +89,14 @@ func (s *Store) follow(k Key) (*follower, error) {
 	if f.tail == nil {
 		f.tail = &tail{more: make(chan struct{})}
 		s.tails[k] = f.tail
+		if w != nil && w.ahead > w.base { // for who followed it before
+			s.keep(f.tail, w.below(w.ahead))
+		}
 	}
 	f.tail.followers++
 	if w != nil {
-		w.hurried() // it is followed now
+		s.early(k, w) // it is followed now
+		w.hurried()
 	}
 	s.mu.Unlock()
 	if w != nil {
