@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/slipway-build/slipway/internal/failpoint"
 	"github.com/slipway-build/slipway/internal/logblock"
 )
 
@@ -93,6 +94,7 @@ func (s *Store) writeAhead() {
 			if !ok {
 				return
 			}
+			failpoint.Hit(failpoint.LogAhead)
 			s.promised(sequence, some)
 		}
 		if !more {

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -50,7 +51,8 @@ type Config struct {
 	RegistryHosts []string
 	// BuildKitRoot keeps the build cache; empty: State/buildkit.
 	BuildKitRoot string
-	// BuildSlots are builds and tests at once; 0: 4; below: none, they are for workers of other processes.
+	// BuildSlots are builds and tests at once; 0: 8, of which BuildKit carries out four steps at a time or
+	// one for each processor; below: none, they are for workers of other processes.
 	BuildSlots int
 	// LeaseTTL of tasks; 0: 10 s.
 	LeaseTTL time.Duration
@@ -98,7 +100,7 @@ type parts struct {
 // what the work needs.
 func Run(ctx context.Context, cfg Config) error {
 	if cfg.BuildSlots == 0 {
-		cfg.BuildSlots = 4
+		cfg.BuildSlots = 8
 	}
 	sec, err := engines.OpenSecrets(filepath.Join(cfg.State, "secrets"))
 	if err != nil {
@@ -196,7 +198,7 @@ func (p *parts) newBuildKit() (*buildkitd.Daemon, error) {
 	if p.cfg.OTLP != "" && env != nil {
 		env = append(env, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+p.cfg.OTLP, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_SERVICE_NAME=buildkitd")
 	}
-	return buildkitd.New(buildkitd.Config{ToolDir: p.cfg.Tools, Root: p.buildkitRoot(), Log: p.cfg.Log, Env: env, Registries: engines.BuildKitRegistries(p.registry)})
+	return buildkitd.New(buildkitd.Config{ToolDir: p.cfg.Tools, Root: p.buildkitRoot(), Parallelism: max(4, runtime.NumCPU()), Log: p.cfg.Log, Env: env, Registries: engines.BuildKitRegistries(p.registry)})
 }
 
 // lookupEnv finds secrets that targets.yaml keeps in the environment.

@@ -31,6 +31,7 @@ const (
 	OwnerClaimed     Point = "owner.claimed"     // the journal is claimed, and what it says not taken over
 	OwnerInherited   Point = "owner.inherited"   // what the owner before left is taken over, and nobody served
 	LogStored        Point = "log.stored"        // a frame of log is stored, and not acknowledged
+	LogAhead         Point = "log.ahead"         // what came of logs is written ahead, and nobody was shown it
 )
 
 // All of them, in order.
@@ -38,6 +39,6 @@ func All() []Point {
 	return []Point{
 		SubmitPlanned, SubmitStored, SubmitAccepted, BatchDecided, AppendBefore, AppendAfter, BatchDurable, BatchAnswered, BatchActed, HintPublished,
 		LeaseDecided, LeaseAnswered, LeaseRenewed, LeaseLost, CompleteReceived, CompleteDecided, CompleteDurable, EffectDone, OwnerTaken, OwnerClaimed,
-		OwnerInherited, LogStored,
+		OwnerInherited, LogStored, LogAhead,
 	}
 }

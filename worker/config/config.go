@@ -6,6 +6,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -45,6 +46,9 @@ type Config struct {
 	Cache *Cache `yaml:"cache"`
 	// InsecureRegistries are hosts that are spoken to without TLS; loopback always is.
 	InsecureRegistries []string `yaml:"insecure_registries"`
+	// Compression of the layers that builds make: zstd, or gzip for nodes that do not know it
+	// (containerd before 1.5, Docker before 23). Workers of one farm have the same.
+	Compression string `yaml:"compression"`
 	// Slots are how many tasks are carried out at once, by capability: build, render.
 	Slots Slots `yaml:"slots"`
 	// Pressure is when the machine is given no new task.
@@ -142,6 +146,7 @@ func (c Config) Complete() (Config, error) {
 	if len(c.Slots) == 0 {
 		c.Slots = Slots{CapabilityBuild: 2, CapabilityRender: 4}
 	}
+	c.Compression = cmp.Or(c.Compression, buildkit.CompressionZstd)
 	if c.Drain == 0 {
 		c.Drain = time.Minute
 	}
@@ -172,6 +177,9 @@ func (c Config) validate() error {
 		if n != Auto && (n < 0 || n > maxSlots) {
 			bad("slots.%s: %d is not between 0 and %d", name, n, maxSlots)
 		}
+	}
+	if !slices.Contains([]string{buildkit.CompressionZstd, buildkit.CompressionGzip}, c.Compression) {
+		bad("compression: %q is none that layers can have; expected zstd or gzip", c.Compression)
 	}
 	problems = append(problems, c.Pressure.validate()...)
 	if c.Slots[CapabilityBuild] != 0 && c.BuildKit == "" {

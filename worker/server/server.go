@@ -151,7 +151,7 @@ func (s *Server) tools(ctx context.Context, blobs agent.Blobs, builds bool, trac
 		return tools{runners: out, hangUp: func() error { return nil }}, nil
 	}
 	bk, err := buildkit.Dial(ctx, buildkit.Config{
-		Address: s.cfg.BuildKit, Auth: s.cfg.Auth, Insecure: s.cfg.InsecureRegistries, Tracer: tracing.Provider(),
+		Address: s.cfg.BuildKit, Auth: s.cfg.Auth, Insecure: s.cfg.InsecureRegistries, Compression: s.cfg.Compression, Tracer: tracing.Provider(),
 	})
 	if err != nil {
 		return tools{}, err

@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -21,6 +22,12 @@ import (
 // Epoch is the time that every file and image of a build carries, so that equal
 // inputs make equal digests. 1980 and not 1970: zip files begin there.
 const Epoch = 315532800
+
+// Compressions of the layers that a build makes; those of its base image stay as they are.
+const (
+	CompressionZstd = "zstd"
+	CompressionGzip = "gzip"
+)
 
 // builderID names us in provenance.
 const builderID = "https://github.com/slipway-build/slipway/worker"
@@ -115,6 +122,7 @@ func (c *Client) exports(b runner.Build) []client.ExportEntry {
 		"store":             "false",
 		"rewrite-timestamp": "true",
 		"oci-mediatypes":    "true",
+		"compression":       cmp.Or(c.cfg.Compression, CompressionZstd),
 		// The attestation names the image as its subject, so that it is found by the
 		// image's own digest, which does not change when nothing changed.
 		"oci-artifact": "true",

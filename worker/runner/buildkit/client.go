@@ -39,6 +39,8 @@ type Config struct {
 	// Insecure are registry hosts that are spoken to without TLS. Loopback
 	// addresses always are.
 	Insecure []string
+	// Compression of layers; empty: CompressionZstd. Images of the same inputs differ by it.
+	Compression string
 	// Patience is how long the daemon may leave a question unanswered while a solve runs, until it
 	// is taken for hung; 0: a minute.
 	Patience time.Duration
