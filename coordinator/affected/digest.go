@@ -45,7 +45,10 @@ type TestInputs struct {
 
 	Sidecars string // how they are defined; empty: none
 	List     string // command that names what is split; empty: none
-	Split    string // what decides which part of that is the shard's; empty: it is all of the test
+	// Artifacts are the files that are kept of it, by name; none: none are.
+	Artifacts map[string]string
+
+	Split string // what decides which part of that is the shard's; empty: it is all of the test
 }
 
 // ScanInputs is everything that a scan depends on.
@@ -137,6 +140,10 @@ func TestDigest(in TestInputs) string {
 		e.text("list")
 		e.text(in.List)
 		e.text(in.Split)
+	}
+	if len(in.Artifacts) > 0 { // as above
+		e.text("artifacts")
+		e.table(in.Artifacts)
 	}
 	return e.sum()
 }

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/artifactstore"
 	"github.com/slipway-build/slipway/coordinator/home"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
@@ -45,6 +46,7 @@ type Config struct {
 	Cordons   Cordons
 	Logs      *logstore.Store
 	Blobs     *artifact.Store
+	Artifacts *artifactstore.Store
 	Mirror    *source.Mirror
 	Pool      *pool.Pool
 	// Model answers lists when it can; nil: the partitions do.

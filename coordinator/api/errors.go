@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/artifactstore"
 	"github.com/slipway-build/slipway/coordinator/cordon"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
@@ -51,6 +52,12 @@ func toStatus(err error) error {
 		{artifact.ErrNotFound, codes.NotFound},
 		{artifact.ErrUnavailable, codes.Unavailable},
 		{artifact.ErrTooLarge, codes.InvalidArgument},
+		{artifactstore.ErrNotFound, codes.NotFound},
+		{artifactstore.ErrGone, codes.NotFound},
+		{artifactstore.ErrUnavailable, codes.Unavailable},
+		{artifactstore.ErrTooLarge, codes.InvalidArgument},
+		{artifactstore.ErrCorrupt, codes.DataLoss},
+		{artifactstore.ErrFull, codes.ResourceExhausted},
 	}
 	for _, row := range table {
 		if errors.Is(err, row.is) {

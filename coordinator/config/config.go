@@ -54,6 +54,7 @@ type Config struct {
 	LeaseTTL  time.Duration `yaml:"lease_ttl"`
 	Journal   Journal       `yaml:"journal"`
 	Logs      Logs          `yaml:"logs"`
+	Artifacts Artifacts     `yaml:"artifacts"`
 	Retention Retention     `yaml:"retention"`
 	Tokens    []Token       `yaml:"tokens,required"`
 	Webhooks  []Webhook     `yaml:"webhooks"`

@@ -19,6 +19,17 @@ type Logs struct {
 	ArchiveAfter time.Duration `yaml:"archive_after"`
 }
 
+// Artifacts are what tests leave.
+type Artifacts struct {
+	// Keep is for how long, since one was stored last.
+	Keep time.Duration `yaml:"keep"`
+	// MaxGiB bounds all together: those that were stored longest ago are removed beyond it. NATS must have room for it.
+	MaxGiB int `yaml:"max_gib"`
+	// MaxMiB bounds the files of one artifact, and TaskMiB those of all of a task.
+	MaxMiB  int `yaml:"max_mib"`
+	TaskMiB int `yaml:"task_mib"`
+}
+
 // Retention is how long what has ended is kept.
 type Retention struct {
 	// Runs stay in memory and in snapshots for so long after their end, and so many of a
@@ -63,6 +74,10 @@ func (c *Config) defaultRetention() {
 	period(&c.Retention.Runs, 30*day)
 	number(&c.Retention.RunsPerProject, 1000)
 	number(&c.Logs.MaxGiB, 8)
+	period(&c.Artifacts.Keep, 30*day)
+	number(&c.Artifacts.MaxGiB, 4)
+	number(&c.Artifacts.MaxMiB, 512)
+	number(&c.Artifacts.TaskMiB, max(1024, c.Artifacts.MaxMiB))
 	period(&c.Logs.ArchiveAfter, time.Minute)
 	period(&c.Retention.Archives, 365*day)
 	period(&c.Retention.Logs, c.Retention.Archives)
@@ -90,6 +105,7 @@ func (c *Config) validateRetention(bad func(format string, args ...any)) {
 	if c.Retention.RunsPerProject < minRuns {
 		bad("retention.runs_per_project: %d, want at least %d", c.Retention.RunsPerProject, minRuns)
 	}
+	c.validateArtifacts(bad)
 	if c.Logs.MaxGiB < 1 {
 		bad("logs.max_gib: %d, want at least 1", c.Logs.MaxGiB)
 	}
@@ -101,5 +117,21 @@ func (c *Config) validateRetention(bad func(format string, args ...any)) {
 	}
 	if c.Retention.Archives < c.Retention.Runs {
 		bad("retention.archives: %s is less than retention.runs, %s", c.Retention.Archives, c.Retention.Runs)
+	}
+}
+
+func (c *Config) validateArtifacts(bad func(format string, args ...any)) {
+	a := c.Artifacts
+	if a.Keep < minRetention {
+		bad("artifacts.keep: %s, want at least %s", a.Keep, minRetention)
+	}
+	if a.MaxGiB < 1 {
+		bad("artifacts.max_gib: %d, want at least 1", a.MaxGiB)
+	}
+	if a.MaxMiB < 1 || a.MaxMiB > a.MaxGiB<<10 {
+		bad("artifacts.max_mib: %d, want 1 to what artifacts.max_gib is, %d", a.MaxMiB, a.MaxGiB<<10)
+	}
+	if a.TaskMiB < a.MaxMiB {
+		bad("artifacts.task_mib: %d is less than artifacts.max_mib, %d", a.TaskMiB, a.MaxMiB)
 	}
 }

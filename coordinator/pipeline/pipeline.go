@@ -168,6 +168,8 @@ type Test struct {
 	// Cases that fail now and then go into quarantine by themselves; nil: only people put them there.
 	Quarantine *Quarantine `json:"quarantine,omitempty"`
 
+	Artifacts []Artifact `json:"artifacts,omitempty"` // files that are kept when it has ended; sorted by name
+
 	Group  string `json:"group,omitempty"`  // of tests of the project that are not all carried out at once
 	Shards int    `json:"shards,omitempty"` // how many tasks share the work of Run, each of which is told its number; 0: one; AutoShards
 	List   string `json:"list,omitempty"`   // command for /bin/sh -c that names, each on a line, what the shards are given parts of; empty: Run knows its part
@@ -196,6 +198,13 @@ type Sidecar struct {
 	Secrets []SecretUse       `json:"secret_env,omitempty"` // of its environment; sorted by name
 	Ready   string            `json:"ready,omitempty"`      // command in the image that succeeds once it can be used; empty: its ports are open
 	Pos     Pos               `json:"-"`                    // of its name
+}
+
+// Artifact is what of the files that a test leaves is kept.
+type Artifact struct {
+	Name    string `json:"name"`
+	Pattern string `json:"pattern"` // of files and folders, relative to the working directory of the stage, or absolute
+	Pos     Pos    `json:"-"`       // of its name
 }
 
 // SidecarRef names a sidecar where a test wants it.

@@ -162,7 +162,7 @@ func (s schema) object(t *rapid.T, node map[string]any, strange bool) map[string
 		}
 		if out["at"] == "deploy" {
 			maps.DeleteFunc(out, func(k string, _ any) bool {
-				return slices.Contains([]string{"in", "target", "report", "sidecars", "env"}, k)
+				return slices.Contains([]string{"in", "target", "report", "sidecars", "env", "artifacts", "use"}, k)
 			})
 			out["run"] = "api"
 		}

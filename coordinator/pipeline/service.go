@@ -179,6 +179,7 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 	t.Name, t.Pos, t.Env, t.Secrets = key.Text, key.Pos, maps.Clone(t.Env), slices.Clone(t.Secrets)
 	inherited, own := len(t.Secrets), [3]int{-1, -1, -1} // flaky, timeout, oom
 	fields := d.testFields(&t)
+	d.filesOf(&t, fields)
 	fields["run"] = func(n strictyaml.Node) { t.Run = d.command(n) }
 	fields["in"] = func(n strictyaml.Node) { t.In = d.stage(n) }
 	fields["target"] = func(n strictyaml.Node) { t.Target = d.stage(n) }
@@ -196,13 +197,7 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 			}
 		}
 	}
-	fields["shards"] = func(n strictyaml.Node) {
-		if n.IsScalar() && n.Text() == "auto" {
-			t.Shards = AutoShards
-			return
-		}
-		t.Shards = n.Int(2, MaxShards)
-	}
+	fields["shards"] = func(n strictyaml.Node) { t.Shards = shards(n) }
 	fields["list"] = func(n strictyaml.Node) { t.List = d.command(n) }
 	fields["sidecars"] = func(n strictyaml.Node) { t.Sidecars = d.sidecarRefs(n) }
 	fields["group"] = func(n strictyaml.Node) { t.Group = d.name(n) }
@@ -213,6 +208,7 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 	if d.report.Count() > before {
 		return &t
 	}
+	d.checkFilesOf(&t, what)
 	switch {
 	case t.Run == "" && t.Target == "":
 		d.report.Add(key.Pos, "write run: with a command, or target: with a stage of the Dockerfile", "%s does nothing", what)
@@ -252,6 +248,14 @@ func (d *decoder) test(key strictyaml.Key, n strictyaml.Node, service string) *T
 		t.Flaky, t.RetryTimeout, t.RetryOOM = 0, 0, 0 // of the defaults, which are for the others
 	}
 	return &t
+}
+
+// shards are a number, or auto.
+func shards(n strictyaml.Node) int {
+	if n.IsScalar() && n.Text() == "auto" {
+		return AutoShards
+	}
+	return n.Int(2, MaxShards)
 }
 
 // testFields are those that defaults may have too.

@@ -305,8 +305,37 @@ type Result struct {
 	Deploy    *Deployed    `json:"deploy,omitempty"`    // apply, rollback: what was found in the cluster
 	Diff      *Diff        `json:"diff,omitempty"`      // diff: what would change there
 
+	Artifacts []Artifact `json:"artifacts,omitempty"` // test: files that it left, also one that failed; sorted by name
+
 	Scan     *ScanSummary     `json:"scan,omitempty"`     // scan: counts
 	Findings *FindingsSummary `json:"findings,omitempty"` // findings: counts, also of those that said no
+}
+
+// Artifact is what a test left of files: one file as it was, or an archive.
+type Artifact struct {
+	Name   string `json:"name"`           // as slipway.yaml calls it; of what gathers shards with the shard behind it: "screenshots.2of4"
+	Digest string `json:"digest"`         // "sha256:…" of what is stored
+	Size   int64  `json:"size"`           // of what is stored, in bytes
+	Files  int    `json:"files"`          // in it
+	File   string `json:"file,omitempty"` // name of the one file that it is; empty: it is a tar, compressed with zstd
+
+	Executable bool `json:"executable,omitempty"` // that file can be executed
+}
+
+// Empty says that there is nothing in it.
+func (r *Result) Empty() bool {
+	return r.Image == "" && r.Index == "" && r.SBOM == "" && r.Key == "" && r.Manifests == "" && r.Release == "" &&
+		r.Tests == nil && r.Deploy == nil && r.Diff == nil && r.Scan == nil && r.Findings == nil && len(r.Artifacts) == 0
+}
+
+// Artifact with a name; false: the task left none.
+func (r *Result) Artifact(name string) (Artifact, bool) {
+	for _, a := range r.Artifacts {
+		if a.Name == name {
+			return a, true
+		}
+	}
+	return Artifact{}, false
 }
 
 // ScanSummary counts what a scan found.
@@ -438,6 +467,8 @@ type Test struct {
 
 	Sidecars []Sidecar `json:"sidecars,omitempty"` // beside the command, in the order in which they are started
 	Shard    *Shard    `json:"shard,omitempty"`    // the part of the test that this task is; nil: all of it
+
+	Artifacts map[string]string `json:"artifacts,omitempty"` // name → pattern of the files that are kept
 }
 
 // Shard is one of several tasks that share a test.

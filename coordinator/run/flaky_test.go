@@ -195,7 +195,7 @@ func TestGather(t *testing.T) {
 		for i, id := range gather.Needs {
 			done := run.TaskFinished{Run: w.r.ID, Task: id, State: run.TaskSucceeded}
 			if i > 0 {
-				done.Result.Tests = c.shards[i-1]
+				done.Result.Tests, done.Result.Artifacts = c.shards[i-1], []plan.Artifact{{Name: "shots", Digest: id}}
 			}
 			if err := w.emit(done); err != nil {
 				t.Fatal(err)
@@ -209,6 +209,14 @@ func TestGather(t *testing.T) {
 		}
 		if got := fmt.Sprintf("%s %d/%d %s: %s", done.State, sum.Passed, sum.Total, done.Digest, done.Message); !ok || got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+		for i, a := range done.Result.Artifacts {
+			if want := (plan.Artifact{Name: fmt.Sprintf("shots.%dof%d", i+1, len(c.shards)), Digest: gather.Needs[i+1]}); a != want {
+				t.Errorf("%s: artifact %+v, want %+v", name, a, want)
+			}
+		}
+		if n := len(done.Result.Artifacts); done.State == run.TaskSucceeded && n != len(c.shards) {
+			t.Errorf("%s: %d artifacts", name, n)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package run
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
 )
@@ -12,6 +13,7 @@ import (
 // passed only because of a quarantine stands in for nothing.
 func (r *Run) Gather(t *Task) []Event {
 	sum, shards := &plan.TestSummary{}, 0
+	var left []plan.Artifact
 	done := TaskFinished{Run: r.ID, Task: t.Spec.ID, State: TaskErrored, Class: ClassInfra}
 	for _, id := range t.Spec.Needs {
 		shard, ok := r.Find(id)
@@ -19,6 +21,7 @@ func (r *Run) Gather(t *Task) []Event {
 			continue
 		}
 		shards++
+		left = append(left, ofShard(shard)...)
 		s := shard.Result.Tests
 		switch {
 		case s == nil:
@@ -41,7 +44,7 @@ func (r *Run) Gather(t *Task) []Event {
 		done.Message = "the plan has no shards that could be added up; this is a defect: please report it"
 		return []Event{done}
 	}
-	done = TaskFinished{Run: r.ID, Task: t.Spec.ID, State: TaskSucceeded, Result: plan.Result{Tests: sum}, Digest: t.Spec.Digest}
+	done = TaskFinished{Run: r.ID, Task: t.Spec.ID, State: TaskSucceeded, Result: plan.Result{Tests: sum, Artifacts: left}, Digest: t.Spec.Digest}
 	if sum.Failed > 0 {
 		done.Class, done.Message, done.Digest = ClassFlaky, excuse(sum), ""
 	}
@@ -80,4 +83,13 @@ func excuse(s *plan.TestSummary) string {
 		return fmt.Sprintf("%s failed, which is in quarantine; the other %d did not", name, s.Total-1)
 	}
 	return fmt.Sprintf("%d of %d failed, all of which are in quarantine: %s and %d more", s.Failed, s.Total, name, s.Failed-1)
+}
+
+// ofShard are the artifacts of a shard, as what gathers the shards calls them.
+func ofShard(t *Task) []plan.Artifact {
+	out := slices.Clone(t.Result.Artifacts)
+	for i := range out {
+		out[i].Name += "." + t.Spec.ID[strings.LastIndexByte(t.Spec.ID, '/')+1:]
+	}
+	return out
 }

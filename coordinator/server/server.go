@@ -23,6 +23,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/api"
 	"github.com/slipway-build/slipway/coordinator/artifact"
+	"github.com/slipway-build/slipway/coordinator/artifactstore"
 	"github.com/slipway-build/slipway/coordinator/bases"
 	"github.com/slipway-build/slipway/coordinator/check"
 	"github.com/slipway-build/slipway/coordinator/config"
@@ -100,7 +101,7 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	defer self.unlock()
-	blobs, logs, watch, err := stores(ctx, cfg, js, log)
+	blobs, artifacts, logs, watch, err := stores(ctx, cfg, js, log)
 	if err != nil {
 		return err
 	}
@@ -139,11 +140,11 @@ func start(ctx context.Context, o Options) error {
 	shares := pool.New(pool.Config{Self: self.keeper.Self().ID, There: self.there, Peers: peers, Partitions: parts, Dispatch: dispatcher, Log: log, Now: time.Now})
 	sessions = session.New(session.Config{
 		Partitions: parts, Peers: peers, Presence: dispatcher, Cordons: watch, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
-		Secrets: newSecrets(o, submitter),
-		Puller:  func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
+		Secrets: newSecrets(o, submitter), Artifacts: session.ArtifactLimits{Each: int64(cfg.Artifacts.MaxMiB) << 20, All: int64(cfg.Artifacts.TaskMiB) << 20},
+		Puller: func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 	})
 	services := api.New(api.Config{
-		Partitions: parts, Peers: peers, Homes: homes, Hub: hub, Queue: dispatcher, Logs: logs, Blobs: blobs, Mirror: mirror, Pool: shares, Model: model, Go: side.Go, Log: log,
+		Partitions: parts, Peers: peers, Homes: homes, Hub: hub, Queue: dispatcher, Logs: logs, Blobs: blobs, Artifacts: artifacts, Mirror: mirror, Pool: shares, Model: model, Go: side.Go, Log: log,
 		Submitter: submitter, Sessions: sessions, Cordons: watch, Now: time.Now,
 	})
 	services.Register(grpcServer.GRPC())
@@ -152,7 +153,7 @@ func start(ctx context.Context, o Options) error {
 	}
 	observe.hooks, observe.polls = newHooks(cfg, submitter, observe.checks, log), newPolls(cfg, js, mirror, parts, services.Runs, log).run
 	return serve(ctx, o, tokens, parts, self, dispatcher, sessions, model, observe, listener.Addr().String(),
-		func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, sessions.Steer, shares.Run,
+		func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, sessions.Steer, shares.Run, artifacts.Run,
 		func(ctx context.Context) error { return watch.Run(ctx, func() []string { return takers(sessions) }) },
 		func(ctx context.Context) error { return observe.watchLogs(ctx, logs) })
 }
@@ -195,19 +196,34 @@ func serve(ctx context.Context, o Options, tokens *rpc.Tokens, parts *partition.
 	return g.Wait()
 }
 
-func stores(ctx context.Context, cfg config.Config, js jetstream.JetStream, log *slog.Logger) (*artifact.Store, *logstore.Store, *trust.Watch, error) {
+func stores(ctx context.Context, cfg config.Config, js jetstream.JetStream, log *slog.Logger) (*artifact.Store, *artifactstore.Store, *logstore.Store, *trust.Watch, error) {
 	blobs, err := queue.Asked(ctx, log, func(ctx context.Context) (*artifact.Store, error) { return artifact.Open(ctx, js, cfg.Replicas) })
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, nil, err
+	}
+	artifacts, err := newArtifacts(ctx, cfg, js, log)
+	if err != nil {
+		return nil, nil, nil, nil, err
 	}
 	cordons, err := queue.Asked(ctx, log, func(ctx context.Context) (*cordon.Store, error) { return cordon.Open(ctx, js, cfg.Replicas, log) })
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, nil, err
 	}
 	logs, err := queue.Asked(ctx, log, func(ctx context.Context) (*logstore.Store, error) {
 		return logstore.Open(ctx, js, cfg.Replicas, int64(cfg.Logs.MaxGiB)<<30, log)
 	})
-	return blobs, logs, trust.New(cordons, log, time.Now), err
+	return blobs, artifacts, logs, trust.New(cordons, log, time.Now), err
+}
+
+// packed is how much larger than its files an artifact may be, which are packed with their names.
+const packed = 16 << 20
+
+func newArtifacts(ctx context.Context, cfg config.Config, js jetstream.JetStream, log *slog.Logger) (*artifactstore.Store, error) {
+	return queue.Asked(ctx, log, func(ctx context.Context) (*artifactstore.Store, error) {
+		return artifactstore.Open(ctx, artifactstore.Config{
+			JS: js, Replicas: cfg.Replicas, Keep: cfg.Artifacts.Keep, MaxBytes: int64(cfg.Artifacts.MaxGiB) << 30, MaxSize: int64(cfg.Artifacts.MaxMiB)<<20 + packed, Log: log, Now: time.Now,
+		})
+	})
 }
 
 func newPartitions(ctx context.Context, cfg config.Config, js jetstream.JetStream, c partition.Config) (*partition.Set, error) {

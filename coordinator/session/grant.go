@@ -1,6 +1,8 @@
 package session
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -59,7 +61,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 func test(t *plan.Test, w partition.Work) *pb.TestWork {
 	return &pb.TestWork{
 		Name: t.Name, Build: build(&t.Build, w), Run: t.Run, Env: t.Env, SecretEnv: t.Secret, Report: t.Report,
-		Sidecars: sidecars(t.Sidecars), Shard: shard(t.Shard, w.Timing),
+		Sidecars: sidecars(t.Sidecars), Shard: shard(t.Shard, w.Timing), Artifacts: artifacts(t.Artifacts),
 	}
 }
 
@@ -69,6 +71,14 @@ func build(b *plan.Build, w partition.Work) *pb.BuildWork {
 		Platform: b.Platform, Push: b.Push, Provenance: b.Provenance, Secrets: b.Secrets, Bases: b.Bases, Fresh: b.Fresh, Sbom: b.SBOM,
 		Cacheable: w.Trusted && !w.Dirty, Untrusted: !w.Trusted,
 	}
+}
+
+func artifacts(patterns map[string]string) []*pb.ArtifactWork {
+	var out []*pb.ArtifactWork
+	for _, name := range slices.Sorted(maps.Keys(patterns)) {
+		out = append(out, &pb.ArtifactWork{Name: name, Pattern: patterns[name]})
+	}
+	return out
 }
 
 func sidecars(list []plan.Sidecar) []*pb.SidecarWork {

@@ -305,6 +305,9 @@ func (st *stream) give(tx *partition.Tx, part *partition.Partition, token, next 
 	st.note(toRef(w.Ref), held{run: w.Run, task: w.Task.ID, can: w.Task.Can})
 	g := toGrant(w, st.cfg.Traceparent(w.TraceID, w.Task.ID, w.Ref.Attempt))
 	g.Capability = next
+	if test := g.GetTest(); len(test.GetArtifacts()) > 0 {
+		test.ArtifactLimits = &pb.ArtifactLimits{Each: st.cfg.Artifacts.Each, All: st.cfg.Artifacts.All}
+	}
 	if early {
 		st.grant(part, w, g)
 		failpoint.Hit(failpoint.LeaseAnswered)

@@ -84,10 +84,15 @@ type Config struct {
 	Puller  func(capability string) *queue.Puller
 	TTL     time.Duration
 	Secrets Secrets
+	// Artifacts is how large those of tests may be.
+	Artifacts ArtifactLimits
 	// Traceparent is the W3C context of an attempt's span.
 	Traceparent func(traceID, task string, attempt int) string
 	Log         *slog.Logger
 }
+
+// ArtifactLimits are in bytes: of the files of one artifact, and of all of a task.
+type ArtifactLimits struct{ Each, All int64 }
 
 // Server serves sessions.
 type Server struct {

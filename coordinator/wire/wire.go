@@ -145,7 +145,7 @@ func (c *Codec) Outcome(o pb.Outcome, f pb.FailureClass) (run.Outcome, run.Class
 
 // Result is nil for the empty result.
 func Result(r plan.Result) *pb.Result {
-	if r == (plan.Result{}) {
+	if r.Empty() {
 		return nil
 	}
 	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Release: r.Release, Sbom: r.SBOM, Key: r.Key, Index: r.Index}
@@ -162,7 +162,7 @@ func Result(r plan.Result) *pb.Result {
 	if d := r.Diff; d != nil {
 		out.Diff = diff(d)
 	}
-	out.Scan, out.Findings = scan(r.Scan), findings(r.Findings)
+	out.Scan, out.Findings, out.Artifacts = scan(r.Scan), findings(r.Findings), artifacts(r.Artifacts)
 	return out
 }
 
@@ -232,6 +232,6 @@ func FromResult(r *pb.Result) plan.Result {
 	if d := r.GetDiff(); d != nil {
 		out.Diff = fromDiff(d)
 	}
-	out.Scan, out.Findings = fromScan(r.GetScan()), fromFindings(r.GetFindings())
+	out.Scan, out.Findings, out.Artifacts = fromScan(r.GetScan()), fromFindings(r.GetFindings()), fromArtifacts(r.GetArtifacts())
 	return out
 }

@@ -68,8 +68,25 @@ func Task(g *pb.Grant) runner.Task {
 func test(w *pb.TestWork) runner.Test {
 	return runner.Test{
 		Name: w.GetName(), Build: build(w.GetBuild()), Run: w.GetRun(), Env: w.GetEnv(), Secret: w.GetSecretEnv(), Report: w.GetReport(),
-		Sidecars: sidecars(w.GetSidecars()), Shard: shard(w.GetShard()),
+		Sidecars: sidecars(w.GetSidecars()), Shard: shard(w.GetShard()), Artifacts: patterns(w.GetArtifacts()),
+		Limits: runner.ArtifactLimits{Each: w.GetArtifactLimits().GetEach(), All: w.GetArtifactLimits().GetAll()},
 	}
+}
+
+func patterns(list []*pb.ArtifactWork) []runner.Pattern {
+	var out []runner.Pattern
+	for _, a := range list {
+		out = append(out, runner.Pattern{Name: a.GetName(), Pattern: a.GetPattern()})
+	}
+	return out
+}
+
+func artifacts(list []runner.Artifact) []*pb.Artifact {
+	var out []*pb.Artifact
+	for _, a := range list {
+		out = append(out, &pb.Artifact{Name: a.Name, Digest: a.Digest, Size: a.Size, Files: int32(a.Files), File: a.File, Executable: a.Executable})
+	}
+	return out
 }
 
 func build(b *pb.BuildWork) runner.Build {
@@ -146,11 +163,11 @@ func class(c runner.Class) pb.FailureClass {
 }
 
 func result(r runner.Result) *pb.Result {
-	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Index: r.Index, Sbom: r.SBOM, Tests: tests(r.Tests)}
+	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Index: r.Index, Sbom: r.SBOM, Tests: tests(r.Tests), Artifacts: artifacts(r.Artifacts)}
 	if s := r.Scan; s != nil {
 		out.Scan = &pb.ScanSummary{Tool: text(s.Tool, 100), Report: s.Report, Critical: int32(s.Critical), High: int32(s.High), Medium: int32(s.Medium), Low: int32(s.Low)}
 	}
-	if out.Image == "" && out.Manifests == "" && out.Tests == nil && out.Scan == nil {
+	if out.Image == "" && out.Manifests == "" && out.Tests == nil && out.Scan == nil && len(out.Artifacts) == 0 {
 		return nil
 	}
 	if out.Tests != nil {

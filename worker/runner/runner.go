@@ -117,6 +117,29 @@ type Test struct {
 
 	Sidecars []Sidecar // beside the command, in the order in which they are started
 	Shard    *Shard    // nil: all of it, or the command knows its part
+
+	Artifacts []Pattern // files that are kept when it has ended
+	Limits    ArtifactLimits
+}
+
+// Pattern is what of the files that a test leaves is kept under a name.
+type Pattern struct {
+	Name    string
+	Pattern string // of files and folders, relative to the stage's working directory, or absolute
+}
+
+// ArtifactLimits are in bytes of the files, before they are packed.
+type ArtifactLimits struct{ Each, All int64 }
+
+// Artifact is what was kept: one file as it was, or an archive.
+type Artifact struct {
+	Name   string
+	Digest string // "sha256:…" of what is stored
+	Size   int64  // of what is stored, in bytes
+	Files  int    // in it
+	File   string // name of the one file that it is; empty: it is an archive
+
+	Executable bool // that file can be executed
 }
 
 // Shard is the part of a test that one of several tasks is given.
@@ -224,6 +247,7 @@ type Result struct {
 	Items     []split.Item        // of a shard that was given them: what each took
 	Listed    string              // of a shard with a list: a hash of all that was listed
 	Scan      *ScanSummary        // of scans
+	Artifacts []Artifact          // of tests, also of those that failed
 }
 
 // Progress is the present state of a step of a running attempt.

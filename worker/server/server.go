@@ -168,7 +168,7 @@ func (s *Server) tools(ctx context.Context, blobs agent.Blobs, builds bool, trac
 	if disk != nil {
 		guard = append(guard, disk.Guard())
 	}
-	tests := testrun.New(bk).With(cache)
+	tests := testrun.New(bk).With(cache).Storing(session.Artifacts{Client: blobs.Coordinator}, filepath.Join(s.cfg.State, "artifacts"))
 	out[runner.KindBuild] = runner.Decorate(buildkit.NewBuilder(bk).With(cache), append([]runner.Decorator{sbom.Beside(blobs)}, guard...)...)
 	out[runner.KindTest] = runner.Decorate(tests, guard...)
 	out[runner.KindScan] = guarded(scan.New(blobs, tests), guard)

@@ -2,6 +2,7 @@ package testrun
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -95,7 +96,7 @@ func readFiles(ctx context.Context, f files, pattern string, m *mask.Masker) (ou
 // each calls visit with each file that matches an absolute pattern, or why it could not be read, in
 // the order of their names. The error is of the search itself, or of visit.
 func each(ctx context.Context, f files, pattern string, visit func(name string, data []byte, err error) error) error {
-	s := search{files: f}
+	s := search{files: f, most: maxReports}
 	if err := s.walk(ctx, "/", strings.Split(strings.Trim(path.Clean(pattern), "/"), "/")); err != nil {
 		return err
 	}
@@ -125,8 +126,65 @@ func read(ctx context.Context, f files, name string) ([]byte, error) {
 
 type search struct {
 	files   files
+	most    int  // files, and with whole folders and links too
+	whole   bool // a folder that matches is all that is in it, and links are found too
 	folders int
 	found   []string
+	entries []entry // the same, with whole
+}
+
+// entry is a file, folder or link that was found.
+type entry struct {
+	full string
+	stat *fstypes.Stat
+}
+
+func (s *search) add(full string, stat *fstypes.Stat) error {
+	if s.whole {
+		s.entries = append(s.entries, entry{full, stat})
+	} else {
+		s.found = append(s.found, full)
+	}
+	if max(len(s.found), len(s.entries)) > s.most {
+		return &tooMuch{fmt.Sprintf("the pattern matches more than %d files: make it narrower", s.most)}
+	}
+	return nil
+}
+
+// all finds a folder and all that is in it.
+func (s *search) all(ctx context.Context, dir string, stat *fstypes.Stat) error {
+	if err := s.add(dir, stat); err != nil {
+		return err
+	}
+	entries, err := s.read(ctx, dir)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", dir, err)
+	}
+	for _, e := range entries {
+		if err := s.ends(ctx, path.Join(dir, path.Base(e.Path)), e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ends takes what the whole pattern matches.
+func (s *search) ends(ctx context.Context, full string, stat *fstypes.Stat) error {
+	mode := fs.FileMode(stat.Mode)
+	switch {
+	case mode.IsRegular(), s.whole && mode.Type() == fs.ModeSymlink:
+		return s.add(full, stat)
+	case s.whole && mode.IsDir():
+		return s.all(ctx, full, stat)
+	}
+	return nil
+}
+
+func (s *search) read(ctx context.Context, dir string) ([]*fstypes.Stat, error) {
+	if s.folders++; s.folders > maxFolders {
+		return nil, &tooMuch{fmt.Sprintf("the pattern looks into more than %d folders: make it narrower", maxFolders)}
+	}
+	return s.files.readDir(ctx, dir)
 }
 
 // walk follows the segments of a pattern below dir; "**" stands for any number of folders.
@@ -134,17 +192,17 @@ func (s *search) walk(ctx context.Context, dir string, segments []string) error 
 	if len(segments) == 0 {
 		return nil
 	}
-	if s.folders++; s.folders > maxFolders {
-		return fmt.Errorf("the pattern looks into more than %d folders: make it narrower", maxFolders)
-	}
 	first, rest := segments[0], segments[1:]
 	if first == "**" {
 		if err := s.walk(ctx, dir, rest); err != nil {
 			return err
 		}
 	}
-	entries, err := s.files.readDir(ctx, dir)
+	entries, err := s.read(ctx, dir)
 	if err != nil {
+		if own := (*tooMuch)(nil); errors.As(err, &own) {
+			return err
+		}
 		if s.folders == 1 || ctx.Err() != nil {
 			return fmt.Errorf("read %s: %w", dir, err)
 		}
@@ -165,15 +223,15 @@ func (s *search) walk(ctx context.Context, dir string, segments []string) error 
 		ok, err := path.Match(first, name)
 		switch {
 		case err != nil:
-			return fmt.Errorf("the pattern is malformed: %w", err)
+			return &tooMuch{fmt.Sprintf("the pattern is malformed: %v", err)}
 		case !ok:
+		case len(rest) == 0:
+			if err := s.ends(ctx, full, e); err != nil {
+				return err
+			}
 		case isDir:
 			if err := s.walk(ctx, full, rest); err != nil {
 				return err
-			}
-		case len(rest) == 0 && fs.FileMode(e.Mode).IsRegular():
-			if s.found = append(s.found, full); len(s.found) > maxReports {
-				return fmt.Errorf("the pattern matches more than %d files: make it narrower", maxReports)
 			}
 		}
 	}

@@ -36,13 +36,18 @@ var errDaemonLost = errors.New("the connection to BuildKit was lost while the te
 type Runner struct {
 	client *buildkit.Client
 	cache  *buildkit.Cache // nil: none
+	keeps  storing
 }
 
 // New makes the runner of test tasks.
 func New(c *buildkit.Client) *Runner { return &Runner{client: c} }
 
 // With has stages stand on steps from a cache that builds left there. Nil: none.
-func (r *Runner) With(cache *buildkit.Cache) *Runner { return &Runner{client: r.client, cache: cache} }
+func (r *Runner) With(cache *buildkit.Cache) *Runner {
+	out := *r
+	out.cache = cache
+	return &out
+}
 
 // Run runs the test.
 func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) runner.Outcome {
@@ -55,11 +60,11 @@ func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) r
 		return *bad
 	}
 	report.Started()
-	a := &attempt{task: t, work: work, attrs: attrs, watch: buildkit.NewWatch(report, t.Mask)}
+	a := &attempt{task: t, work: work, attrs: attrs, watch: buildkit.NewWatch(report, t.Mask), keeps: r.keeps}
 	if bad := r.carryOut(ctx, a); bad != nil {
 		return *bad
 	}
-	o := a.judge()
+	o := a.judged(a.judge())
 	o.Steps = a.watch.Steps()
 	return o
 }
@@ -118,11 +123,15 @@ type attempt struct {
 	listed string        // a hash of all that a shard's list named
 	items  []string      // those of a shard that is given them
 	took   time.Duration // by the command
+
+	keeps storing           // where artifacts go
+	kept  []runner.Artifact // those that are there
+	lost  []lost            // and those that should be
 }
 
 // solve is called with the daemon's gateway and keeps what it finds in a.
 func (a *attempt) solve(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-	a.err = nil // it may be the second time: what was taken from a cache may turn out to be broken
+	a.err, a.kept, a.lost = nil, nil, nil // it may be the second time: what was taken from a cache may turn out to be broken
 	attrs := maps.Clone(a.attrs)
 	if a.work.Run == "" && a.work.Build.Target != "" && !a.work.Build.Fresh {
 		// The stage is the test: it is built again even if nothing changed.
@@ -280,6 +289,7 @@ func alive(ctx context.Context, c gateway.Client) (context.Context, func()) {
 // collect reads the report files. What is wrong with them is part of the result.
 func (a *attempt) collect(ctx context.Context, f files, workdir string) {
 	a.dir = workdir
+	a.keep(ctx, f, workdir)
 	if a.work.Report == "" {
 		return
 	}

@@ -2768,7 +2768,9 @@ type Result struct {
 	// Of a task that signs: which key did, by the beginning of the hash of its public part.
 	Key string `protobuf:"bytes,10,opt,name=key,proto3" json:"key,omitempty"`
 	// Of a build: what was pushed, the image and its provenance: "<registry>/<repository>@sha256:…".
-	Index         string `protobuf:"bytes,11,opt,name=index,proto3" json:"index,omitempty"`
+	Index string `protobuf:"bytes,11,opt,name=index,proto3" json:"index,omitempty"`
+	// Of a test, whether it passed or not: the files that it left; sorted by name.
+	Artifacts     []*Artifact `protobuf:"bytes,12,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2880,6 +2882,103 @@ func (x *Result) GetIndex() string {
 	return ""
 }
 
+func (x *Result) GetArtifacts() []*Artifact {
+	if x != nil {
+		return x.Artifacts
+	}
+	return nil
+}
+
+// Artifact is what a test left of files: one file as it was, or an archive.
+type Artifact struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As slipway.yaml calls it; of what gathers shards with the shard behind it: "screenshots.2of4".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// "sha256:…" of what is stored, and how many bytes that has.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Size   int64  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	// How many files are in it.
+	Files int32 `protobuf:"varint,4,opt,name=files,proto3" json:"files,omitempty"`
+	// The name of the one file that it is; empty: it is a tar, compressed with zstd.
+	File string `protobuf:"bytes,5,opt,name=file,proto3" json:"file,omitempty"`
+	// That file can be executed.
+	Executable    bool `protobuf:"varint,6,opt,name=executable,proto3" json:"executable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Artifact) Reset() {
+	*x = Artifact{}
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Artifact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Artifact) ProtoMessage() {}
+
+func (x *Artifact) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
+func (*Artifact) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Artifact) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Artifact) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *Artifact) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Artifact) GetFiles() int32 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *Artifact) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *Artifact) GetExecutable() bool {
+	if x != nil {
+		return x.Executable
+	}
+	return false
+}
+
 // ScanSummary counts what a scan found.
 type ScanSummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2897,7 +2996,7 @@ type ScanSummary struct {
 
 func (x *ScanSummary) Reset() {
 	*x = ScanSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2909,7 +3008,7 @@ func (x *ScanSummary) String() string {
 func (*ScanSummary) ProtoMessage() {}
 
 func (x *ScanSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2922,7 +3021,7 @@ func (x *ScanSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanSummary.ProtoReflect.Descriptor instead.
 func (*ScanSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ScanSummary) GetTool() string {
@@ -2988,7 +3087,7 @@ type FindingsSummary struct {
 
 func (x *FindingsSummary) Reset() {
 	*x = FindingsSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3099,7 @@ func (x *FindingsSummary) String() string {
 func (*FindingsSummary) ProtoMessage() {}
 
 func (x *FindingsSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3112,7 @@ func (x *FindingsSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindingsSummary.ProtoReflect.Descriptor instead.
 func (*FindingsSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FindingsSummary) GetFresh() int32 {
@@ -3093,7 +3192,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3105,7 +3204,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3118,7 +3217,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Finding) GetScan() string {
@@ -3222,7 +3321,7 @@ type Diff struct {
 
 func (x *Diff) Reset() {
 	*x = Diff{}
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3234,7 +3333,7 @@ func (x *Diff) String() string {
 func (*Diff) ProtoMessage() {}
 
 func (x *Diff) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3247,7 +3346,7 @@ func (x *Diff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diff.ProtoReflect.Descriptor instead.
 func (*Diff) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Diff) GetCreated() int32 {
@@ -3310,7 +3409,7 @@ type ObjectChange struct {
 
 func (x *ObjectChange) Reset() {
 	*x = ObjectChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3322,7 +3421,7 @@ func (x *ObjectChange) String() string {
 func (*ObjectChange) ProtoMessage() {}
 
 func (x *ObjectChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3335,7 +3434,7 @@ func (x *ObjectChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectChange.ProtoReflect.Descriptor instead.
 func (*ObjectChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ObjectChange) GetObject() string {
@@ -3387,7 +3486,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[37]
+	mi := &file_slipway_v1_run_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3399,7 +3498,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[37]
+	mi := &file_slipway_v1_run_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3412,7 +3511,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -3457,7 +3556,7 @@ type TestSummary struct {
 
 func (x *TestSummary) Reset() {
 	*x = TestSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[38]
+	mi := &file_slipway_v1_run_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3469,7 +3568,7 @@ func (x *TestSummary) String() string {
 func (*TestSummary) ProtoMessage() {}
 
 func (x *TestSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[38]
+	mi := &file_slipway_v1_run_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3482,7 +3581,7 @@ func (x *TestSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSummary.ProtoReflect.Descriptor instead.
 func (*TestSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{38}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TestSummary) GetTotal() int32 {
@@ -3559,7 +3658,7 @@ type TestItem struct {
 
 func (x *TestItem) Reset() {
 	*x = TestItem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[39]
+	mi := &file_slipway_v1_run_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3571,7 +3670,7 @@ func (x *TestItem) String() string {
 func (*TestItem) ProtoMessage() {}
 
 func (x *TestItem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[39]
+	mi := &file_slipway_v1_run_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3584,7 +3683,7 @@ func (x *TestItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestItem.ProtoReflect.Descriptor instead.
 func (*TestItem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{39}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TestItem) GetName() string {
@@ -3612,7 +3711,7 @@ type TestName struct {
 
 func (x *TestName) Reset() {
 	*x = TestName{}
-	mi := &file_slipway_v1_run_proto_msgTypes[40]
+	mi := &file_slipway_v1_run_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3624,7 +3723,7 @@ func (x *TestName) String() string {
 func (*TestName) ProtoMessage() {}
 
 func (x *TestName) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[40]
+	mi := &file_slipway_v1_run_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3637,7 +3736,7 @@ func (x *TestName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestName.ProtoReflect.Descriptor instead.
 func (*TestName) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{40}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TestName) GetSuite() string {
@@ -3667,7 +3766,7 @@ type TestCase struct {
 
 func (x *TestCase) Reset() {
 	*x = TestCase{}
-	mi := &file_slipway_v1_run_proto_msgTypes[41]
+	mi := &file_slipway_v1_run_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3679,7 +3778,7 @@ func (x *TestCase) String() string {
 func (*TestCase) ProtoMessage() {}
 
 func (x *TestCase) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[41]
+	mi := &file_slipway_v1_run_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3692,7 +3791,7 @@ func (x *TestCase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestCase.ProtoReflect.Descriptor instead.
 func (*TestCase) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{41}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TestCase) GetSuite() string {
@@ -3740,7 +3839,7 @@ type Deployed struct {
 
 func (x *Deployed) Reset() {
 	*x = Deployed{}
-	mi := &file_slipway_v1_run_proto_msgTypes[42]
+	mi := &file_slipway_v1_run_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3752,7 +3851,7 @@ func (x *Deployed) String() string {
 func (*Deployed) ProtoMessage() {}
 
 func (x *Deployed) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[42]
+	mi := &file_slipway_v1_run_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3765,7 +3864,7 @@ func (x *Deployed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployed.ProtoReflect.Descriptor instead.
 func (*Deployed) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{42}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Deployed) GetState() string {
@@ -3827,7 +3926,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_slipway_v1_run_proto_msgTypes[43]
+	mi := &file_slipway_v1_run_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3839,7 +3938,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[43]
+	mi := &file_slipway_v1_run_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3852,7 +3951,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{43}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -3877,7 +3976,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[44]
+	mi := &file_slipway_v1_run_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3889,7 +3988,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[44]
+	mi := &file_slipway_v1_run_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3902,7 +4001,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{44}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Problem) GetPath() string {
@@ -4164,7 +4263,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x18\n" +
 	"\acurrent\x18\a \x01(\x03R\acurrent\x12\x14\n" +
 	"\x05total\x18\b \x01(\x03R\x05total\x12\x16\n" +
-	"\x06detail\x18\t \x01(\tR\x06detail\"\xfb\x02\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\"\xaf\x03\n" +
 	"\x06Result\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
@@ -4177,7 +4276,17 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x04sbom\x18\t \x01(\tR\x04sbom\x12\x10\n" +
 	"\x03key\x18\n" +
 	" \x01(\tR\x03key\x12\x14\n" +
-	"\x05index\x18\v \x01(\tR\x05index\"\x93\x01\n" +
+	"\x05index\x18\v \x01(\tR\x05index\x122\n" +
+	"\tartifacts\x18\f \x03(\v2\x14.slipway.v1.ArtifactR\tartifacts\"\x94\x01\n" +
+	"\bArtifact\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x14\n" +
+	"\x05files\x18\x04 \x01(\x05R\x05files\x12\x12\n" +
+	"\x04file\x18\x05 \x01(\tR\x04file\x12\x1e\n" +
+	"\n" +
+	"executable\x18\x06 \x01(\bR\n" +
+	"executable\"\x93\x01\n" +
 	"\vScanSummary\x12\x12\n" +
 	"\x04tool\x18\x01 \x01(\tR\x04tool\x12\x16\n" +
 	"\x06report\x18\x02 \x01(\tR\x06report\x12\x1a\n" +
@@ -4348,7 +4457,7 @@ func file_slipway_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_slipway_v1_run_proto_goTypes = []any{
 	(WaitReason)(0),               // 0: slipway.v1.WaitReason
 	(RunState)(0),                 // 1: slipway.v1.RunState
@@ -4388,28 +4497,29 @@ var file_slipway_v1_run_proto_goTypes = []any{
 	(*Progress)(nil),              // 35: slipway.v1.Progress
 	(*ProgressStep)(nil),          // 36: slipway.v1.ProgressStep
 	(*Result)(nil),                // 37: slipway.v1.Result
-	(*ScanSummary)(nil),           // 38: slipway.v1.ScanSummary
-	(*FindingsSummary)(nil),       // 39: slipway.v1.FindingsSummary
-	(*Finding)(nil),               // 40: slipway.v1.Finding
-	(*Diff)(nil),                  // 41: slipway.v1.Diff
-	(*ObjectChange)(nil),          // 42: slipway.v1.ObjectChange
-	(*FieldChange)(nil),           // 43: slipway.v1.FieldChange
-	(*TestSummary)(nil),           // 44: slipway.v1.TestSummary
-	(*TestItem)(nil),              // 45: slipway.v1.TestItem
-	(*TestName)(nil),              // 46: slipway.v1.TestName
-	(*TestCase)(nil),              // 47: slipway.v1.TestCase
-	(*Deployed)(nil),              // 48: slipway.v1.Deployed
-	(*Problems)(nil),              // 49: slipway.v1.Problems
-	(*Problem)(nil),               // 50: slipway.v1.Problem
-	nil,                           // 51: slipway.v1.Step.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 52: google.protobuf.Timestamp
+	(*Artifact)(nil),              // 38: slipway.v1.Artifact
+	(*ScanSummary)(nil),           // 39: slipway.v1.ScanSummary
+	(*FindingsSummary)(nil),       // 40: slipway.v1.FindingsSummary
+	(*Finding)(nil),               // 41: slipway.v1.Finding
+	(*Diff)(nil),                  // 42: slipway.v1.Diff
+	(*ObjectChange)(nil),          // 43: slipway.v1.ObjectChange
+	(*FieldChange)(nil),           // 44: slipway.v1.FieldChange
+	(*TestSummary)(nil),           // 45: slipway.v1.TestSummary
+	(*TestItem)(nil),              // 46: slipway.v1.TestItem
+	(*TestName)(nil),              // 47: slipway.v1.TestName
+	(*TestCase)(nil),              // 48: slipway.v1.TestCase
+	(*Deployed)(nil),              // 49: slipway.v1.Deployed
+	(*Problems)(nil),              // 50: slipway.v1.Problems
+	(*Problem)(nil),               // 51: slipway.v1.Problem
+	nil,                           // 52: slipway.v1.Step.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 53: google.protobuf.Timestamp
 }
 var file_slipway_v1_run_proto_depIdxs = []int32{
 	29, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
-	40, // 1: slipway.v1.FindingsResponse.findings:type_name -> slipway.v1.Finding
+	41, // 1: slipway.v1.FindingsResponse.findings:type_name -> slipway.v1.Finding
 	29, // 2: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
 	29, // 3: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
-	52, // 4: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
+	53, // 4: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
 	29, // 5: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
 	29, // 6: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
 	31, // 7: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
@@ -4419,72 +4529,73 @@ var file_slipway_v1_run_proto_depIdxs = []int32{
 	1,  // 11: slipway.v1.ExplainResponse.state:type_name -> slipway.v1.RunState
 	28, // 12: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
 	0,  // 13: slipway.v1.Wait.reason:type_name -> slipway.v1.WaitReason
-	52, // 14: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
-	52, // 15: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
+	53, // 14: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
+	53, // 15: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
 	1,  // 16: slipway.v1.Run.state:type_name -> slipway.v1.RunState
-	52, // 17: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
-	52, // 18: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	53, // 17: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
+	53, // 18: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
 	31, // 19: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
 	30, // 20: slipway.v1.Run.services:type_name -> slipway.v1.Service
 	2,  // 21: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
 	3,  // 22: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
 	37, // 23: slipway.v1.Task.result:type_name -> slipway.v1.Result
 	32, // 24: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
-	52, // 25: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
-	52, // 26: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
+	53, // 25: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
+	53, // 26: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
 	33, // 27: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
 	4,  // 28: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
 	3,  // 29: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
-	52, // 30: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
-	52, // 31: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	52, // 32: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
+	53, // 30: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
+	53, // 31: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	53, // 32: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
 	34, // 33: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
-	46, // 34: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
-	52, // 35: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	52, // 36: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	51, // 37: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
+	47, // 34: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
+	53, // 35: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	53, // 36: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	52, // 37: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
 	36, // 38: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
-	52, // 39: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
-	52, // 40: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
-	44, // 41: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
-	48, // 42: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
-	41, // 43: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
-	38, // 44: slipway.v1.Result.scan:type_name -> slipway.v1.ScanSummary
-	39, // 45: slipway.v1.Result.findings:type_name -> slipway.v1.FindingsSummary
-	40, // 46: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
-	5,  // 47: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
-	42, // 48: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
-	43, // 49: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
-	47, // 50: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	45, // 51: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
-	50, // 52: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
-	6,  // 53: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
-	12, // 54: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
-	14, // 55: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
-	16, // 56: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
-	18, // 57: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
-	20, // 58: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
-	22, // 59: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
-	24, // 60: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
-	8,  // 61: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
-	10, // 62: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
-	26, // 63: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
-	7,  // 64: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	13, // 65: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	15, // 66: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	17, // 67: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	19, // 68: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	21, // 69: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	23, // 70: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
-	25, // 71: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
-	9,  // 72: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
-	11, // 73: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
-	27, // 74: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
-	64, // [64:75] is the sub-list for method output_type
-	53, // [53:64] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	53, // 39: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
+	53, // 40: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
+	45, // 41: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
+	49, // 42: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
+	42, // 43: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
+	39, // 44: slipway.v1.Result.scan:type_name -> slipway.v1.ScanSummary
+	40, // 45: slipway.v1.Result.findings:type_name -> slipway.v1.FindingsSummary
+	38, // 46: slipway.v1.Result.artifacts:type_name -> slipway.v1.Artifact
+	41, // 47: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
+	5,  // 48: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
+	43, // 49: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
+	44, // 50: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
+	48, // 51: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	46, // 52: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
+	51, // 53: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	6,  // 54: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
+	12, // 55: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
+	14, // 56: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
+	16, // 57: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
+	18, // 58: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
+	20, // 59: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
+	22, // 60: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
+	24, // 61: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
+	8,  // 62: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
+	10, // 63: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
+	26, // 64: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
+	7,  // 65: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	13, // 66: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	15, // 67: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	17, // 68: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	19, // 69: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	21, // 70: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	23, // 71: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
+	25, // 72: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
+	9,  // 73: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
+	11, // 74: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
+	27, // 75: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
+	65, // [65:76] is the sub-list for method output_type
+	54, // [54:65] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_run_proto_init() }
@@ -4505,7 +4616,7 @@ func file_slipway_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_run_proto_rawDesc), len(file_slipway_v1_run_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1962,9 +1962,13 @@ type TestWork struct {
 	// Containers beside the command, in the order in which they are started.
 	Sidecars []*SidecarWork `protobuf:"bytes,7,rep,name=sidecars,proto3" json:"sidecars,omitempty"`
 	// Unset: all of the test.
-	Shard         *ShardWork `protobuf:"bytes,8,opt,name=shard,proto3" json:"shard,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Shard *ShardWork `protobuf:"bytes,8,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Files that are kept after the command has ended, whether it passed or not.
+	Artifacts []*ArtifactWork `protobuf:"bytes,9,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	// How large those may be.
+	ArtifactLimits *ArtifactLimits `protobuf:"bytes,10,opt,name=artifact_limits,json=artifactLimits,proto3" json:"artifact_limits,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *TestWork) Reset() {
@@ -2053,6 +2057,129 @@ func (x *TestWork) GetShard() *ShardWork {
 	return nil
 }
 
+func (x *TestWork) GetArtifacts() []*ArtifactWork {
+	if x != nil {
+		return x.Artifacts
+	}
+	return nil
+}
+
+func (x *TestWork) GetArtifactLimits() *ArtifactLimits {
+	if x != nil {
+		return x.ArtifactLimits
+	}
+	return nil
+}
+
+// ArtifactWork is what of the files that a test leaves is kept under a name.
+type ArtifactWork struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Files and folders, relative to the working directory of the stage or from its root: "*" and "?" as in a shell,
+	// "**" is any number of folders; of a folder all is taken.
+	Pattern       string `protobuf:"bytes,2,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArtifactWork) Reset() {
+	*x = ArtifactWork{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArtifactWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArtifactWork) ProtoMessage() {}
+
+func (x *ArtifactWork) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArtifactWork.ProtoReflect.Descriptor instead.
+func (*ArtifactWork) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ArtifactWork) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ArtifactWork) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+// ArtifactLimits are in bytes of the files, before they are packed.
+type ArtifactLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of one artifact, and of all of a task.
+	Each          int64 `protobuf:"varint,1,opt,name=each,proto3" json:"each,omitempty"`
+	All           int64 `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArtifactLimits) Reset() {
+	*x = ArtifactLimits{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArtifactLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArtifactLimits) ProtoMessage() {}
+
+func (x *ArtifactLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArtifactLimits.ProtoReflect.Descriptor instead.
+func (*ArtifactLimits) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ArtifactLimits) GetEach() int64 {
+	if x != nil {
+		return x.Each
+	}
+	return 0
+}
+
+func (x *ArtifactLimits) GetAll() int64 {
+	if x != nil {
+		return x.All
+	}
+	return 0
+}
+
 // ShardWork is the part of a test that one of several tasks is.
 type ShardWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2069,7 +2196,7 @@ type ShardWork struct {
 
 func (x *ShardWork) Reset() {
 	*x = ShardWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2208,7 @@ func (x *ShardWork) String() string {
 func (*ShardWork) ProtoMessage() {}
 
 func (x *ShardWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2221,7 @@ func (x *ShardWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardWork.ProtoReflect.Descriptor instead.
 func (*ShardWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ShardWork) GetNumber() int32 {
@@ -2144,7 +2271,7 @@ type SidecarWork struct {
 
 func (x *SidecarWork) Reset() {
 	*x = SidecarWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2283,7 @@ func (x *SidecarWork) String() string {
 func (*SidecarWork) ProtoMessage() {}
 
 func (x *SidecarWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2296,7 @@ func (x *SidecarWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SidecarWork.ProtoReflect.Descriptor instead.
 func (*SidecarWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SidecarWork) GetName() string {
@@ -2236,7 +2363,7 @@ type RenderWork struct {
 
 func (x *RenderWork) Reset() {
 	*x = RenderWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2375,7 @@ func (x *RenderWork) String() string {
 func (*RenderWork) ProtoMessage() {}
 
 func (x *RenderWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2388,7 @@ func (x *RenderWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderWork.ProtoReflect.Descriptor instead.
 func (*RenderWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RenderWork) GetPath() string {
@@ -2339,7 +2466,7 @@ type RenderJob struct {
 
 func (x *RenderJob) Reset() {
 	*x = RenderJob{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2351,7 +2478,7 @@ func (x *RenderJob) String() string {
 func (*RenderJob) ProtoMessage() {}
 
 func (x *RenderJob) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2364,7 +2491,7 @@ func (x *RenderJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderJob.ProtoReflect.Descriptor instead.
 func (*RenderJob) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RenderJob) GetName() string {
@@ -2420,7 +2547,7 @@ type DeployTarget struct {
 
 func (x *DeployTarget) Reset() {
 	*x = DeployTarget{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2559,7 @@ func (x *DeployTarget) String() string {
 func (*DeployTarget) ProtoMessage() {}
 
 func (x *DeployTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2572,7 @@ func (x *DeployTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployTarget.ProtoReflect.Descriptor instead.
 func (*DeployTarget) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeployTarget) GetEnvironment() string {
@@ -2479,7 +2606,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2491,7 +2618,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2504,7 +2631,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HealthCheck) GetPath() string {
@@ -2538,7 +2665,7 @@ type ApplyWork struct {
 
 func (x *ApplyWork) Reset() {
 	*x = ApplyWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2550,7 +2677,7 @@ func (x *ApplyWork) String() string {
 func (*ApplyWork) ProtoMessage() {}
 
 func (x *ApplyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2563,7 +2690,7 @@ func (x *ApplyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyWork.ProtoReflect.Descriptor instead.
 func (*ApplyWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ApplyWork) GetTarget() *DeployTarget {
@@ -2622,7 +2749,7 @@ type DiffWork struct {
 
 func (x *DiffWork) Reset() {
 	*x = DiffWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2761,7 @@ func (x *DiffWork) String() string {
 func (*DiffWork) ProtoMessage() {}
 
 func (x *DiffWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2774,7 @@ func (x *DiffWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
 func (*DiffWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DiffWork) GetTarget() *DeployTarget {
@@ -2696,7 +2823,7 @@ type ScanWork struct {
 
 func (x *ScanWork) Reset() {
 	*x = ScanWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2708,7 +2835,7 @@ func (x *ScanWork) String() string {
 func (*ScanWork) ProtoMessage() {}
 
 func (x *ScanWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2721,7 +2848,7 @@ func (x *ScanWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanWork.ProtoReflect.Descriptor instead.
 func (*ScanWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ScanWork) GetName() string {
@@ -2803,7 +2930,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2815,7 +2942,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2828,7 +2955,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -2885,7 +3012,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2897,7 +3024,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2910,7 +3037,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -2943,7 +3070,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2955,7 +3082,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2968,7 +3095,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -2987,7 +3114,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2999,7 +3126,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3012,7 +3139,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -3031,7 +3158,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3043,7 +3170,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3056,7 +3183,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -3075,7 +3202,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3214,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3227,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -3119,7 +3246,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3131,7 +3258,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3144,7 +3271,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -3152,6 +3279,200 @@ func (x *PutBlobResponse) GetDigest() string {
 		return x.Digest
 	}
 	return ""
+}
+
+type PutArtifactRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the first message alone.
+	Digest        string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	Size          int64  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutArtifactRequest) Reset() {
+	*x = PutArtifactRequest{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutArtifactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutArtifactRequest) ProtoMessage() {}
+
+func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutArtifactRequest.ProtoReflect.Descriptor instead.
+func (*PutArtifactRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *PutArtifactRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *PutArtifactRequest) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *PutArtifactRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type PutArtifactResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// It was there already.
+	Present       bool `protobuf:"varint,1,opt,name=present,proto3" json:"present,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutArtifactResponse) Reset() {
+	*x = PutArtifactResponse{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutArtifactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutArtifactResponse) ProtoMessage() {}
+
+func (x *PutArtifactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutArtifactResponse.ProtoReflect.Descriptor instead.
+func (*PutArtifactResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *PutArtifactResponse) GetPresent() bool {
+	if x != nil {
+		return x.Present
+	}
+	return false
+}
+
+type GetArtifactRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digest        string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetArtifactRequest) Reset() {
+	*x = GetArtifactRequest{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetArtifactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetArtifactRequest) ProtoMessage() {}
+
+func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
+func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *GetArtifactRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+type GetArtifactResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetArtifactResponse) Reset() {
+	*x = GetArtifactResponse{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetArtifactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetArtifactResponse) ProtoMessage() {}
+
+func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetArtifactResponse.ProtoReflect.Descriptor instead.
+func (*GetArtifactResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *GetArtifactResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
 }
 
 var File_slipway_v1_worker_proto protoreflect.FileDescriptor
@@ -3341,7 +3662,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"BasesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc2\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbf\x04\n" +
 	"\bTestWork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x05build\x18\x02 \x01(\v2\x15.slipway.v1.BuildWorkR\x05build\x12\x10\n" +
@@ -3351,13 +3672,22 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"secret_env\x18\x06 \x03(\v2#.slipway.v1.TestWork.SecretEnvEntryR\tsecretEnv\x123\n" +
 	"\bsidecars\x18\a \x03(\v2\x17.slipway.v1.SidecarWorkR\bsidecars\x12+\n" +
-	"\x05shard\x18\b \x01(\v2\x15.slipway.v1.ShardWorkR\x05shard\x1a6\n" +
+	"\x05shard\x18\b \x01(\v2\x15.slipway.v1.ShardWorkR\x05shard\x126\n" +
+	"\tartifacts\x18\t \x03(\v2\x18.slipway.v1.ArtifactWorkR\tartifacts\x12C\n" +
+	"\x0fartifact_limits\x18\n" +
+	" \x01(\v2\x1a.slipway.v1.ArtifactLimitsR\x0eartifactLimits\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eSecretEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"s\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"<\n" +
+	"\fArtifactWork\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\apattern\x18\x02 \x01(\tR\apattern\"6\n" +
+	"\x0eArtifactLimits\x12\x12\n" +
+	"\x04each\x18\x01 \x01(\x03R\x04each\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\x03R\x03all\"s\n" +
 	"\tShardWork\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x0e\n" +
 	"\x02of\x18\x02 \x01(\x05R\x02of\x12\x12\n" +
@@ -3452,12 +3782,24 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x0ePutBlobRequest\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\")\n" +
 	"\x0fPutBlobResponse\x12\x16\n" +
-	"\x06digest\x18\x01 \x01(\tR\x06digest2\xcd\x02\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\"~\n" +
+	"\x12PutArtifactRequest\x127\n" +
+	"\x06digest\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^(sha256:[0-9a-f]{64})?$R\x06digest\x12\x1b\n" +
+	"\x04size\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04size\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"/\n" +
+	"\x13PutArtifactResponse\x12\x18\n" +
+	"\apresent\x18\x01 \x01(\bR\apresent\"J\n" +
+	"\x12GetArtifactRequest\x124\n" +
+	"\x06digest\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^sha256:[0-9a-f]{64}$R\x06digest\")\n" +
+	"\x13GetArtifactResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\xfd\x03\n" +
 	"\rWorkerService\x12L\n" +
 	"\aSession\x12\x1a.slipway.v1.SessionRequest\x1a\x1b.slipway.v1.SessionResponse\"\x04\xb0\xe3\x18\x05(\x010\x01\x12V\n" +
 	"\vFetchSource\x12\x1e.slipway.v1.FetchSourceRequest\x1a\x1f.slipway.v1.FetchSourceResponse\"\x04\xb0\xe3\x18\x050\x01\x12J\n" +
 	"\aGetBlob\x12\x1a.slipway.v1.GetBlobRequest\x1a\x1b.slipway.v1.GetBlobResponse\"\x04\xb0\xe3\x18\x050\x01\x12J\n" +
-	"\aPutBlob\x12\x1a.slipway.v1.PutBlobRequest\x1a\x1b.slipway.v1.PutBlobResponse\"\x04\xb0\xe3\x18\x05(\x01BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
+	"\aPutBlob\x12\x1a.slipway.v1.PutBlobRequest\x1a\x1b.slipway.v1.PutBlobResponse\"\x04\xb0\xe3\x18\x05(\x01\x12V\n" +
+	"\vPutArtifact\x12\x1e.slipway.v1.PutArtifactRequest\x1a\x1f.slipway.v1.PutArtifactResponse\"\x04\xb0\xe3\x18\x05(\x01\x12V\n" +
+	"\vGetArtifact\x12\x1e.slipway.v1.GetArtifactRequest\x1a\x1f.slipway.v1.GetArtifactResponse\"\x04\xb0\xe3\x18\x050\x01BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
 	file_slipway_v1_worker_proto_rawDescOnce sync.Once
@@ -3472,7 +3814,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(*SessionRequest)(nil),        // 1: slipway.v1.SessionRequest
@@ -3498,41 +3840,47 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*SecretValue)(nil),           // 21: slipway.v1.SecretValue
 	(*BuildWork)(nil),             // 22: slipway.v1.BuildWork
 	(*TestWork)(nil),              // 23: slipway.v1.TestWork
-	(*ShardWork)(nil),             // 24: slipway.v1.ShardWork
-	(*SidecarWork)(nil),           // 25: slipway.v1.SidecarWork
-	(*RenderWork)(nil),            // 26: slipway.v1.RenderWork
-	(*RenderJob)(nil),             // 27: slipway.v1.RenderJob
-	(*DeployTarget)(nil),          // 28: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 29: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 30: slipway.v1.ApplyWork
-	(*DiffWork)(nil),              // 31: slipway.v1.DiffWork
-	(*ScanWork)(nil),              // 32: slipway.v1.ScanWork
-	(*RollbackWork)(nil),          // 33: slipway.v1.RollbackWork
-	(*FetchSourceRequest)(nil),    // 34: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 35: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 36: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 37: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 38: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 39: slipway.v1.PutBlobResponse
-	nil,                           // 40: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 41: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 42: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 43: slipway.v1.BuildWork.BasesEntry
-	nil,                           // 44: slipway.v1.TestWork.EnvEntry
-	nil,                           // 45: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 46: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 47: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 48: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 49: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 50: google.protobuf.Duration
-	(*Fence)(nil),                 // 51: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 52: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 53: slipway.v1.Outcome
-	(FailureClass)(0),             // 54: slipway.v1.FailureClass
-	(*Result)(nil),                // 55: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 56: google.protobuf.Timestamp
-	(*Step)(nil),                  // 57: slipway.v1.Step
-	(*TestItem)(nil),              // 58: slipway.v1.TestItem
+	(*ArtifactWork)(nil),          // 24: slipway.v1.ArtifactWork
+	(*ArtifactLimits)(nil),        // 25: slipway.v1.ArtifactLimits
+	(*ShardWork)(nil),             // 26: slipway.v1.ShardWork
+	(*SidecarWork)(nil),           // 27: slipway.v1.SidecarWork
+	(*RenderWork)(nil),            // 28: slipway.v1.RenderWork
+	(*RenderJob)(nil),             // 29: slipway.v1.RenderJob
+	(*DeployTarget)(nil),          // 30: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 31: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 32: slipway.v1.ApplyWork
+	(*DiffWork)(nil),              // 33: slipway.v1.DiffWork
+	(*ScanWork)(nil),              // 34: slipway.v1.ScanWork
+	(*RollbackWork)(nil),          // 35: slipway.v1.RollbackWork
+	(*FetchSourceRequest)(nil),    // 36: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 37: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 38: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 39: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 40: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 41: slipway.v1.PutBlobResponse
+	(*PutArtifactRequest)(nil),    // 42: slipway.v1.PutArtifactRequest
+	(*PutArtifactResponse)(nil),   // 43: slipway.v1.PutArtifactResponse
+	(*GetArtifactRequest)(nil),    // 44: slipway.v1.GetArtifactRequest
+	(*GetArtifactResponse)(nil),   // 45: slipway.v1.GetArtifactResponse
+	nil,                           // 46: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 47: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 48: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 49: slipway.v1.BuildWork.BasesEntry
+	nil,                           // 50: slipway.v1.TestWork.EnvEntry
+	nil,                           // 51: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 52: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 53: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 54: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 55: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 56: google.protobuf.Duration
+	(*Fence)(nil),                 // 57: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 58: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 59: slipway.v1.Outcome
+	(FailureClass)(0),             // 60: slipway.v1.FailureClass
+	(*Result)(nil),                // 61: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 62: google.protobuf.Timestamp
+	(*Step)(nil),                  // 63: slipway.v1.Step
+	(*TestItem)(nil),              // 64: slipway.v1.TestItem
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	5,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -3554,74 +3902,80 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	4,  // 16: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
 	6,  // 17: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	8,  // 18: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	50, // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	56, // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	8,  // 20: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
 	8,  // 21: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	51, // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	57, // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	6,  // 23: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	8,  // 24: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	8,  // 25: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
 	8,  // 26: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	52, // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	58, // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	8,  // 28: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	8,  // 29: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	8,  // 30: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	0,  // 31: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	8,  // 32: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	53, // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	54, // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	55, // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	56, // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	56, // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	57, // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	59, // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	60, // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	61, // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	62, // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	62, // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	63, // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	8,  // 39: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	8,  // 40: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	50, // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	56, // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
 	22, // 42: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
 	23, // 43: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	26, // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	30, // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	33, // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	31, // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	32, // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
+	28, // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	32, // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	35, // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	33, // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	34, // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
 	21, // 49: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	40, // 50: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	41, // 51: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	42, // 52: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	43, // 53: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
+	46, // 50: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	47, // 51: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	48, // 52: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	49, // 53: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
 	22, // 54: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	44, // 55: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	45, // 56: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	25, // 57: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	24, // 58: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
-	58, // 59: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
-	46, // 60: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	47, // 61: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	48, // 62: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	28, // 63: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	27, // 64: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	49, // 65: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	28, // 66: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	29, // 67: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	50, // 68: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	28, // 69: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	23, // 70: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
-	28, // 71: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	29, // 72: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	8,  // 73: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 74: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	34, // 75: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	36, // 76: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	38, // 77: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	3,  // 78: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	35, // 79: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	37, // 80: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	39, // 81: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	78, // [78:82] is the sub-list for method output_type
-	74, // [74:78] is the sub-list for method input_type
-	74, // [74:74] is the sub-list for extension type_name
-	74, // [74:74] is the sub-list for extension extendee
-	0,  // [0:74] is the sub-list for field type_name
+	50, // 55: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	51, // 56: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	27, // 57: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	26, // 58: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
+	24, // 59: slipway.v1.TestWork.artifacts:type_name -> slipway.v1.ArtifactWork
+	25, // 60: slipway.v1.TestWork.artifact_limits:type_name -> slipway.v1.ArtifactLimits
+	64, // 61: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
+	52, // 62: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	53, // 63: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	54, // 64: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	30, // 65: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	29, // 66: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	55, // 67: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	30, // 68: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	31, // 69: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	56, // 70: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	30, // 71: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	23, // 72: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
+	30, // 73: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	31, // 74: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	8,  // 75: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 76: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	36, // 77: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	38, // 78: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	40, // 79: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	42, // 80: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
+	44, // 81: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
+	3,  // 82: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	37, // 83: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	39, // 84: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	41, // 85: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	43, // 86: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
+	45, // 87: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
+	82, // [82:88] is the sub-list for method output_type
+	76, // [76:82] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -3646,7 +4000,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   49,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

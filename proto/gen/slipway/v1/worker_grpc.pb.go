@@ -23,6 +23,8 @@ const (
 	WorkerService_FetchSource_FullMethodName = "/slipway.v1.WorkerService/FetchSource"
 	WorkerService_GetBlob_FullMethodName     = "/slipway.v1.WorkerService/GetBlob"
 	WorkerService_PutBlob_FullMethodName     = "/slipway.v1.WorkerService/PutBlob"
+	WorkerService_PutArtifact_FullMethodName = "/slipway.v1.WorkerService/PutArtifact"
+	WorkerService_GetArtifact_FullMethodName = "/slipway.v1.WorkerService/GetArtifact"
 )
 
 // WorkerServiceClient is the client API for WorkerService service.
@@ -60,6 +62,14 @@ type WorkerServiceClient interface {
 	GetBlob(ctx context.Context, in *GetBlobRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetBlobResponse], error)
 	// PutBlob stores a blob and answers its digest. Repeats store nothing new.
 	PutBlob(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutBlobRequest, PutBlobResponse], error)
+	// PutArtifact stores what a test left under its digest. The first message says digest and size,
+	// those after it carry the bytes. Where it is there already, it is kept anew and the answer comes
+	// before the bytes are read: the caller need not send them. INVALID_ARGUMENT: it is larger than
+	// the farm takes. DATA_LOSS: its bytes are others than it says. RESOURCE_EXHAUSTED: there is no room.
+	PutArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutArtifactRequest, PutArtifactResponse], error)
+	// GetArtifact streams an artifact by digest. Its bytes are right only if the stream ends without
+	// an error. NOT_FOUND: it is not kept, or not any more; the message says since when, and why.
+	GetArtifact(ctx context.Context, in *GetArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetArtifactResponse], error)
 }
 
 type workerServiceClient struct {
@@ -134,6 +144,38 @@ func (c *workerServiceClient) PutBlob(ctx context.Context, opts ...grpc.CallOpti
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type WorkerService_PutBlobClient = grpc.ClientStreamingClient[PutBlobRequest, PutBlobResponse]
 
+func (c *workerServiceClient) PutArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutArtifactRequest, PutArtifactResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[4], WorkerService_PutArtifact_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PutArtifactRequest, PutArtifactResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_PutArtifactClient = grpc.ClientStreamingClient[PutArtifactRequest, PutArtifactResponse]
+
+func (c *workerServiceClient) GetArtifact(ctx context.Context, in *GetArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetArtifactResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[5], WorkerService_GetArtifact_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[GetArtifactRequest, GetArtifactResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_GetArtifactClient = grpc.ServerStreamingClient[GetArtifactResponse]
+
 // WorkerServiceServer is the server API for WorkerService service.
 // All implementations must embed UnimplementedWorkerServiceServer
 // for forward compatibility.
@@ -169,6 +211,14 @@ type WorkerServiceServer interface {
 	GetBlob(*GetBlobRequest, grpc.ServerStreamingServer[GetBlobResponse]) error
 	// PutBlob stores a blob and answers its digest. Repeats store nothing new.
 	PutBlob(grpc.ClientStreamingServer[PutBlobRequest, PutBlobResponse]) error
+	// PutArtifact stores what a test left under its digest. The first message says digest and size,
+	// those after it carry the bytes. Where it is there already, it is kept anew and the answer comes
+	// before the bytes are read: the caller need not send them. INVALID_ARGUMENT: it is larger than
+	// the farm takes. DATA_LOSS: its bytes are others than it says. RESOURCE_EXHAUSTED: there is no room.
+	PutArtifact(grpc.ClientStreamingServer[PutArtifactRequest, PutArtifactResponse]) error
+	// GetArtifact streams an artifact by digest. Its bytes are right only if the stream ends without
+	// an error. NOT_FOUND: it is not kept, or not any more; the message says since when, and why.
+	GetArtifact(*GetArtifactRequest, grpc.ServerStreamingServer[GetArtifactResponse]) error
 	mustEmbedUnimplementedWorkerServiceServer()
 }
 
@@ -190,6 +240,12 @@ func (UnimplementedWorkerServiceServer) GetBlob(*GetBlobRequest, grpc.ServerStre
 }
 func (UnimplementedWorkerServiceServer) PutBlob(grpc.ClientStreamingServer[PutBlobRequest, PutBlobResponse]) error {
 	return status.Error(codes.Unimplemented, "method PutBlob not implemented")
+}
+func (UnimplementedWorkerServiceServer) PutArtifact(grpc.ClientStreamingServer[PutArtifactRequest, PutArtifactResponse]) error {
+	return status.Error(codes.Unimplemented, "method PutArtifact not implemented")
+}
+func (UnimplementedWorkerServiceServer) GetArtifact(*GetArtifactRequest, grpc.ServerStreamingServer[GetArtifactResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetArtifact not implemented")
 }
 func (UnimplementedWorkerServiceServer) mustEmbedUnimplementedWorkerServiceServer() {}
 func (UnimplementedWorkerServiceServer) testEmbeddedByValue()                       {}
@@ -248,6 +304,24 @@ func _WorkerService_PutBlob_Handler(srv interface{}, stream grpc.ServerStream) e
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type WorkerService_PutBlobServer = grpc.ClientStreamingServer[PutBlobRequest, PutBlobResponse]
 
+func _WorkerService_PutArtifact_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(WorkerServiceServer).PutArtifact(&grpc.GenericServerStream[PutArtifactRequest, PutArtifactResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_PutArtifactServer = grpc.ClientStreamingServer[PutArtifactRequest, PutArtifactResponse]
+
+func _WorkerService_GetArtifact_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GetArtifactRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(WorkerServiceServer).GetArtifact(m, &grpc.GenericServerStream[GetArtifactRequest, GetArtifactResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_GetArtifactServer = grpc.ServerStreamingServer[GetArtifactResponse]
+
 // WorkerService_ServiceDesc is the grpc.ServiceDesc for WorkerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -276,6 +350,16 @@ var WorkerService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "PutBlob",
 			Handler:       _WorkerService_PutBlob_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "PutArtifact",
+			Handler:       _WorkerService_PutArtifact_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "GetArtifact",
+			Handler:       _WorkerService_GetArtifact_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "slipway/v1/worker.proto",

@@ -1,0 +1,195 @@
+package testrun_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-build/slipway/internal/archive"
+	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/buildkit/buildkittest"
+	"github.com/slipway-build/slipway/worker/runner/runnertest"
+	"github.com/slipway-build/slipway/worker/runner/testrun"
+)
+
+// shelf is a store of artifacts in memory.
+type shelf struct {
+	mu   sync.Mutex
+	has  map[string][]byte
+	fail error
+}
+
+func (s *shelf) Put(_ context.Context, digest string, size int64, r io.Reader) error {
+	data, err := io.ReadAll(r)
+	sum := sha256.Sum256(data)
+	switch {
+	case err != nil:
+		return err
+	case s.fail != nil:
+		return s.fail
+	case int64(len(data)) != size || "sha256:"+hex.EncodeToString(sum[:]) != digest:
+		return fmt.Errorf("%d bytes are not %d bytes of %s", len(data), size, digest)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.has == nil {
+		s.has = map[string][]byte{}
+	}
+	s.has[digest] = data
+	return nil
+}
+
+// files of an artifact, by name: their content, or where they lead.
+func (s *shelf) files(t *testing.T, a runner.Artifact) map[string]string {
+	t.Helper()
+	data := s.has[a.Digest]
+	if a.File != "" {
+		return map[string]string{a.File: string(data)}
+	}
+	dir := t.TempDir()
+	if _, err := archive.Unpack(dir, bytes.NewReader(data), archive.Rules{}); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		rel, _ := filepath.Rel(dir, name)
+		if e.Type() == fs.ModeSymlink {
+			to, err := os.Readlink(name)
+			out[rel] = "-> " + to
+			return err
+		}
+		content, err := os.ReadFile(name)
+		out[rel] = string(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// leaves is a test that writes files and then ends with a code.
+func leaves(end string, patterns ...runner.Pattern) func(*runner.Test) {
+	return func(w *runner.Test) {
+		w.Run = `mkdir -p out/shots/deep out/empty /tmp/more
+printf one >out/shots/1.png; printf two >out/shots/deep/2.png; printf text >out/shots/deep/notes.txt
+ln -s 1.png out/shots/same.png; ln -s /etc/passwd out/shots/elsewhere.png
+printf '#!/bin/sh\n' >/tmp/more/tool; chmod +x /tmp/more/tool; ` + end
+		w.Artifacts, w.Limits = patterns, runner.ArtifactLimits{Each: 1 << 20, All: 2 << 20}
+	}
+}
+
+func TestArtifacts(t *testing.T) {
+	f := buildkittest.Start(t)
+	run := func(t *testing.T, s *shelf, edit func(*runner.Test)) (runner.Outcome, map[string]runner.Artifact) {
+		t.Helper()
+		o := testrun.New(f.Client).Storing(s, filepath.Join(t.TempDir(), "spool")).Run(t.Context(), task(t, edit), &runnertest.Recorder{})
+		by := map[string]runner.Artifact{}
+		for _, a := range o.Result.Artifacts {
+			by[a.Name] = a
+		}
+		return o, by
+	}
+	patterns := []runner.Pattern{
+		{Name: "folder", Pattern: "out"}, {Name: "all", Pattern: "out/**"}, {Name: "glob", Pattern: "out/**/*.png"}, {Name: "file", Pattern: "/tmp/more/tool"}, {Name: "none", Pattern: "dist/*"}, {Name: "hollow", Pattern: "out/empty"},
+	}
+	for end, kind := range map[string]runner.OutcomeKind{"exit 0": runner.Succeeded, "exit 1": runner.Failed} {
+		t.Run(end, func(t *testing.T) {
+			s := &shelf{}
+			o, kept := run(t, s, leaves(end, patterns...))
+			if o.Kind != kind || len(kept) != 4 {
+				t.Fatalf("%s: %s; %+v", o.Kind, o.Message, kept)
+			}
+			whole := map[string]string{"shots/1.png": "one", "shots/deep/2.png": "two", "shots/deep/notes.txt": "text", "shots/same.png": "-> 1.png"}
+			for name, want := range map[string]map[string]string{
+				"folder": whole, "all": whole, "glob": {"shots/1.png": "one", "shots/deep/2.png": "two", "shots/same.png": "-> 1.png"}, "file": {"tool": "#!/bin/sh\n"},
+			} {
+				if diff := cmp.Diff(want, s.files(t, kept[name])); diff != "" {
+					t.Errorf("%s: %s", name, diff)
+				}
+			}
+			if a := kept["glob"]; a.Files != 2 || a.File != "" || a.Size != int64(len(s.has[a.Digest])) {
+				t.Errorf("%+v", a)
+			}
+			if a := kept["file"]; a.Files != 1 || a.File != "tool" || !a.Executable {
+				t.Errorf("%+v", a)
+			}
+			if kept["folder"].Digest != kept["all"].Digest {
+				t.Error("the same files have two digests")
+			}
+		})
+	}
+	t.Run("too large", func(t *testing.T) {
+		large := leaves("head -c 1500000 /dev/zero >out/large; cp out/large out/shots/large", runner.Pattern{Name: "large", Pattern: "out"}, runner.Pattern{Name: "small", Pattern: "out/shots/*.png"})
+		o, kept := run(t, &shelf{}, large)
+		if o.Kind != runner.Failed || o.Class != runner.ClassUser || len(kept) != 1 ||
+			!strings.Contains(o.Message, "artifact large (out) was not kept: its files have 3 MiB; at most 1 MiB are kept (artifacts.max_mib in coordinator.yaml)") {
+			t.Errorf("%s: %s; %+v", o.Kind, o.Message, kept)
+		}
+	})
+	t.Run("too large together", func(t *testing.T) {
+		o, _ := run(t, &shelf{}, func(w *runner.Test) {
+			leaves("head -c 900000 /dev/zero >out/large", runner.Pattern{Name: "one", Pattern: "out"}, runner.Pattern{Name: "two", Pattern: "out"}, runner.Pattern{Name: "three", Pattern: "out"})(w)
+		})
+		if o.Kind != runner.Failed || !strings.Contains(o.Message, "artifact three (out) was not kept") || !strings.Contains(o.Message, "artifacts.task_mib") {
+			t.Errorf("%s: %s", o.Kind, o.Message)
+		}
+	})
+	t.Run("nowhere to store it", func(t *testing.T) {
+		s := &shelf{fail: errors.New("the coordinator does not answer")}
+		o, _ := run(t, s, leaves("exit 0", runner.Pattern{Name: "out", Pattern: "out"}))
+		if o.Kind != runner.Errored || o.Class != runner.ClassInfra || !strings.Contains(o.Message, "the coordinator does not answer") {
+			t.Errorf("%s: %s", o.Kind, o.Message)
+		}
+		o, _ = run(t, s, leaves("exit 1", runner.Pattern{Name: "out", Pattern: "out"}))
+		if o.Kind != runner.Failed || !strings.Contains(o.Message, "exit code 1") || !strings.Contains(o.Message, "the coordinator does not answer") {
+			t.Errorf("a test that failed, too: %s: %s", o.Kind, o.Message)
+		}
+	})
+	t.Run("secrets are masked in text", func(t *testing.T) {
+		s := &shelf{}
+		tsk := task(t, func(w *runner.Test) {
+			w.Secret = map[string]string{"PASSWORD": "db"}
+			leaves(`echo "the password is $PASSWORD." >out/shots/log.txt; printf '\0%s' "$PASSWORD" >out/shots/blob`, runner.Pattern{Name: "shots", Pattern: "out/shots"}, runner.Pattern{Name: "log", Pattern: "out/shots/log.txt"})(w)
+		})
+		tsk.Secrets = map[string][]byte{"db": []byte("correct horse battery")}
+		o := runner.Redact(nil)(testrun.New(f.Client).Storing(s, t.TempDir())).Run(t.Context(), tsk, &runnertest.Recorder{})
+		if o.Kind != runner.Succeeded || len(o.Result.Artifacts) != 2 {
+			t.Fatalf("%s: %s; %+v", o.Kind, o.Message, o.Result.Artifacts)
+		}
+		for _, a := range o.Result.Artifacts {
+			got := s.files(t, a)
+			if text := got["log.txt"]; text != "the password is *****.\n" {
+				t.Errorf("%s: %q", a.Name, text)
+			}
+			if a.Name == "shots" && got["blob"] != "\x00correct horse battery" {
+				t.Errorf("what is no text was changed: %q", got["blob"])
+			}
+		}
+	})
+	t.Run("a stage", func(t *testing.T) {
+		s := &shelf{}
+		o, kept := run(t, s, func(w *runner.Test) {
+			w.Run, w.Build.Target = "", "unit"
+			w.Artifacts, w.Limits = []runner.Pattern{{Name: "source", Pattern: "*.in"}}, runner.ArtifactLimits{Each: 1 << 20, All: 1 << 20}
+		})
+		if got := s.files(t, kept["source"]); o.Kind != runner.Succeeded || len(got) != 2 || got["junit.xml.in"] != junit {
+			t.Errorf("%s: %s; %v", o.Kind, o.Message, got)
+		}
+	})
+}
