@@ -20,6 +20,9 @@ func (s *runs) Download(req *pb.DownloadRequest, out grpc.ServerStreamingServer[
 		if t.GetId() != req.GetTask() {
 			continue
 		}
+		if req.GetArtifact() != "" {
+			return s.downloadArtifact(r.GetId(), t, req.GetArtifact(), out)
+		}
 		digest, kind := document(t)
 		if digest == "" {
 			return toStatus(fmt.Errorf("a document of task %s in run %s: %w: builds with sbom, scans, findings and the release leave one, once they succeeded", t.GetId(), r.GetId(), partition.ErrNotFound))

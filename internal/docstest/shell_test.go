@@ -24,6 +24,8 @@ func elsewhere() []typed {
 		{"docs/install.md", "docker build --target slipway --build-arg VERSION=0.1.0 --tag registry.example.com/slipway:0.1.0 .", "Dockerfile", "ARG VERSION="},
 		{"docs/cli.md", "slipway simulate --last 20 --slots 2,4,8 --keep deploy_prod-eu=1", "slipway/command/simulate_test.go", `"--last 20 --slots 2,4,8 --keep deploy_prod-eu=1"`},
 		{"docs/cli.md", "slipway download latest build/api -f api.spdx.json", "slipway/command/findings_test.go", `"download", "shop-7", "build/api", "-f"`},
+		{"docs/cli.md", "slipway artifacts shop-12", "slipway/command/artifacts_test.go", `"artifacts shop-7 -o json"`},
+		{"docs/cli.md", "slipway download latest build/api -f api.spdx.json", "slipway/command/artifacts_test.go", `get("shots", "-C", in)`},
 		// The same Secrets, made through the API.
 		{"docs/install.md", "kubectl create namespace slipway", "internal/e2e/install/install_test.go", "secrets makes those of docs/install.md."},
 		{"docs/install.md", "helm install slipway charts/slipway --namespace slipway --values values.yaml", "charts/charts_test.go", "func TestTheGuide("},

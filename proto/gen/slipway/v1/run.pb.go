@@ -695,17 +695,195 @@ func (x *FindingsResponse) GetFindings() []*Finding {
 	return nil
 }
 
+type ArtifactsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Empty: of all tasks.
+	Task          string `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArtifactsRequest) Reset() {
+	*x = ArtifactsRequest{}
+	mi := &file_slipway_v1_run_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArtifactsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArtifactsRequest) ProtoMessage() {}
+
+func (x *ArtifactsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArtifactsRequest.ProtoReflect.Descriptor instead.
+func (*ArtifactsRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ArtifactsRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *ArtifactsRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+type ArtifactsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the run.
+	Run           string          `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Artifacts     []*KeptArtifact `protobuf:"bytes,2,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArtifactsResponse) Reset() {
+	*x = ArtifactsResponse{}
+	mi := &file_slipway_v1_run_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArtifactsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArtifactsResponse) ProtoMessage() {}
+
+func (x *ArtifactsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArtifactsResponse.ProtoReflect.Descriptor instead.
+func (*ArtifactsResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ArtifactsResponse) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *ArtifactsResponse) GetArtifacts() []*KeptArtifact {
+	if x != nil {
+		return x.Artifacts
+	}
+	return nil
+}
+
+type KeptArtifact struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Task     string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Artifact *Artifact              `protobuf:"bytes,2,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	// When it may be removed, if no test leaves it again.
+	Until *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	// Since when it is not kept any more, and why; empty: it is.
+	Gone          string `protobuf:"bytes,4,opt,name=gone,proto3" json:"gone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeptArtifact) Reset() {
+	*x = KeptArtifact{}
+	mi := &file_slipway_v1_run_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeptArtifact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeptArtifact) ProtoMessage() {}
+
+func (x *KeptArtifact) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeptArtifact.ProtoReflect.Descriptor instead.
+func (*KeptArtifact) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *KeptArtifact) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *KeptArtifact) GetArtifact() *Artifact {
+	if x != nil {
+		return x.Artifact
+	}
+	return nil
+}
+
+func (x *KeptArtifact) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *KeptArtifact) GetGone() string {
+	if x != nil {
+		return x.Gone
+	}
+	return ""
+}
+
 type DownloadRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
-	Task          string                 `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Task  string                 `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	// Name of an artifact of the task; empty: its document.
+	Artifact      string `protobuf:"bytes,3,opt,name=artifact,proto3" json:"artifact,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DownloadRequest) Reset() {
 	*x = DownloadRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[4]
+	mi := &file_slipway_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -717,7 +895,7 @@ func (x *DownloadRequest) String() string {
 func (*DownloadRequest) ProtoMessage() {}
 
 func (x *DownloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[4]
+	mi := &file_slipway_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -730,7 +908,7 @@ func (x *DownloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadRequest.ProtoReflect.Descriptor instead.
 func (*DownloadRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DownloadRequest) GetRun() string {
@@ -747,21 +925,33 @@ func (x *DownloadRequest) GetTask() string {
 	return ""
 }
 
+func (x *DownloadRequest) GetArtifact() string {
+	if x != nil {
+		return x.Artifact
+	}
+	return ""
+}
+
 type DownloadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the first answer alone: its digest, "sha256:…", its size in bytes, and what it is:
-	// application/spdx+json, application/sarif+json or application/json.
-	Digest        string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
-	Size          int64  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
-	MediaType     string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
-	Data          []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	// application/spdx+json, application/sarif+json or application/json; of an artifact
+	// application/zstd where it is an archive (tar, zstd), else application/octet-stream.
+	Digest    string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	Size      int64  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	MediaType string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	Data      []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	// Of an artifact, in the first answer: what to call the file.
+	File string `protobuf:"bytes,5,opt,name=file,proto3" json:"file,omitempty"`
+	// That file can be executed.
+	Executable    bool `protobuf:"varint,6,opt,name=executable,proto3" json:"executable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DownloadResponse) Reset() {
 	*x = DownloadResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[5]
+	mi := &file_slipway_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +963,7 @@ func (x *DownloadResponse) String() string {
 func (*DownloadResponse) ProtoMessage() {}
 
 func (x *DownloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[5]
+	mi := &file_slipway_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +976,7 @@ func (x *DownloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadResponse.ProtoReflect.Descriptor instead.
 func (*DownloadResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DownloadResponse) GetDigest() string {
@@ -817,6 +1007,20 @@ func (x *DownloadResponse) GetData() []byte {
 	return nil
 }
 
+func (x *DownloadResponse) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *DownloadResponse) GetExecutable() bool {
+	if x != nil {
+		return x.Executable
+	}
+	return false
+}
+
 type PlanRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Repository string                 `protobuf:"bytes,1,opt,name=repository,proto3" json:"repository,omitempty"`
@@ -831,7 +1035,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[6]
+	mi := &file_slipway_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +1047,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[6]
+	mi := &file_slipway_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +1060,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PlanRequest) GetRepository() string {
@@ -906,7 +1110,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[7]
+	mi := &file_slipway_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1122,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[7]
+	mi := &file_slipway_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1135,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PlanResponse) GetHash() string {
@@ -958,7 +1162,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[8]
+	mi := &file_slipway_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1174,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[8]
+	mi := &file_slipway_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1187,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetRequest) GetRun() string {
@@ -1002,7 +1206,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[9]
+	mi := &file_slipway_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1218,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[9]
+	mi := &file_slipway_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1231,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetResponse) GetRun() *Run {
@@ -1049,7 +1253,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[10]
+	mi := &file_slipway_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1265,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[10]
+	mi := &file_slipway_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1278,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListRequest) GetProject() string {
@@ -1105,7 +1309,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[11]
+	mi := &file_slipway_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1321,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[11]
+	mi := &file_slipway_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1334,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListResponse) GetRuns() []*Run {
@@ -1163,7 +1367,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[12]
+	mi := &file_slipway_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1379,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[12]
+	mi := &file_slipway_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1392,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchRequest) GetRun() string {
@@ -1213,7 +1417,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[13]
+	mi := &file_slipway_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1429,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[13]
+	mi := &file_slipway_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1442,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchResponse) GetChange() isWatchResponse_Change {
@@ -1327,7 +1531,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	mi := &file_slipway_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1543,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[14]
+	mi := &file_slipway_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1556,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CancelRequest) GetRun() string {
@@ -1378,7 +1582,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	mi := &file_slipway_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1594,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[15]
+	mi := &file_slipway_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1607,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CancelResponse) GetRun() *Run {
@@ -1424,7 +1628,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[16]
+	mi := &file_slipway_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1640,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[16]
+	mi := &file_slipway_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1653,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RetryRequest) GetIdempotencyKey() string {
@@ -1477,7 +1681,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[17]
+	mi := &file_slipway_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1693,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[17]
+	mi := &file_slipway_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1706,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RetryResponse) GetRun() *Run {
@@ -1532,7 +1736,7 @@ type ForgetRequest struct {
 
 func (x *ForgetRequest) Reset() {
 	*x = ForgetRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[18]
+	mi := &file_slipway_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1748,7 @@ func (x *ForgetRequest) String() string {
 func (*ForgetRequest) ProtoMessage() {}
 
 func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[18]
+	mi := &file_slipway_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1761,7 @@ func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
 func (*ForgetRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ForgetRequest) GetRun() string {
@@ -1591,7 +1795,7 @@ type ForgetResponse struct {
 
 func (x *ForgetResponse) Reset() {
 	*x = ForgetResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[19]
+	mi := &file_slipway_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1807,7 @@ func (x *ForgetResponse) String() string {
 func (*ForgetResponse) ProtoMessage() {}
 
 func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[19]
+	mi := &file_slipway_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1820,7 @@ func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
 func (*ForgetResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ForgetResponse) GetTasks() []string {
@@ -1637,7 +1841,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_slipway_v1_run_proto_msgTypes[20]
+	mi := &file_slipway_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1853,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[20]
+	mi := &file_slipway_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1866,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ExplainRequest) GetRun() string {
@@ -1693,7 +1897,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	mi := &file_slipway_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1705,7 +1909,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[21]
+	mi := &file_slipway_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1718,7 +1922,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExplainResponse) GetRun() string {
@@ -1772,7 +1976,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	mi := &file_slipway_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1988,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[22]
+	mi := &file_slipway_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +2001,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Wait) GetTask() string {
@@ -1897,7 +2101,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	mi := &file_slipway_v1_run_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +2113,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[23]
+	mi := &file_slipway_v1_run_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +2126,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Run) GetId() string {
@@ -2070,7 +2274,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_slipway_v1_run_proto_msgTypes[24]
+	mi := &file_slipway_v1_run_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2286,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[24]
+	mi := &file_slipway_v1_run_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2299,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Service) GetName() string {
@@ -2154,7 +2358,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_slipway_v1_run_proto_msgTypes[25]
+	mi := &file_slipway_v1_run_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2370,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[25]
+	mi := &file_slipway_v1_run_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2383,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Task) GetId() string {
@@ -2318,7 +2522,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_slipway_v1_run_proto_msgTypes[26]
+	mi := &file_slipway_v1_run_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2534,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[26]
+	mi := &file_slipway_v1_run_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2547,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Attempt) GetNumber() int32 {
@@ -2442,7 +2646,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_slipway_v1_run_proto_msgTypes[27]
+	mi := &file_slipway_v1_run_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2454,7 +2658,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[27]
+	mi := &file_slipway_v1_run_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2467,7 +2671,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Fence) GetEpoch() uint64 {
@@ -2501,7 +2705,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_slipway_v1_run_proto_msgTypes[28]
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2513,7 +2717,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[28]
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2526,7 +2730,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Step) GetName() string {
@@ -2590,7 +2794,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_slipway_v1_run_proto_msgTypes[29]
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2602,7 +2806,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[29]
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2615,7 +2819,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Progress) GetTaskId() string {
@@ -2659,7 +2863,7 @@ type ProgressStep struct {
 
 func (x *ProgressStep) Reset() {
 	*x = ProgressStep{}
-	mi := &file_slipway_v1_run_proto_msgTypes[30]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2671,7 +2875,7 @@ func (x *ProgressStep) String() string {
 func (*ProgressStep) ProtoMessage() {}
 
 func (x *ProgressStep) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[30]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2684,7 +2888,7 @@ func (x *ProgressStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressStep.ProtoReflect.Descriptor instead.
 func (*ProgressStep) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ProgressStep) GetId() string {
@@ -2777,7 +2981,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2789,7 +2993,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2802,7 +3006,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Result) GetImage() string {
@@ -2909,7 +3113,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2921,7 +3125,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2934,7 +3138,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Artifact) GetName() string {
@@ -2996,7 +3200,7 @@ type ScanSummary struct {
 
 func (x *ScanSummary) Reset() {
 	*x = ScanSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3008,7 +3212,7 @@ func (x *ScanSummary) String() string {
 func (*ScanSummary) ProtoMessage() {}
 
 func (x *ScanSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3021,7 +3225,7 @@ func (x *ScanSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanSummary.ProtoReflect.Descriptor instead.
 func (*ScanSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ScanSummary) GetTool() string {
@@ -3087,7 +3291,7 @@ type FindingsSummary struct {
 
 func (x *FindingsSummary) Reset() {
 	*x = FindingsSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3099,7 +3303,7 @@ func (x *FindingsSummary) String() string {
 func (*FindingsSummary) ProtoMessage() {}
 
 func (x *FindingsSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3112,7 +3316,7 @@ func (x *FindingsSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindingsSummary.ProtoReflect.Descriptor instead.
 func (*FindingsSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FindingsSummary) GetFresh() int32 {
@@ -3192,7 +3396,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3204,7 +3408,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3217,7 +3421,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Finding) GetScan() string {
@@ -3321,7 +3525,7 @@ type Diff struct {
 
 func (x *Diff) Reset() {
 	*x = Diff{}
-	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	mi := &file_slipway_v1_run_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3333,7 +3537,7 @@ func (x *Diff) String() string {
 func (*Diff) ProtoMessage() {}
 
 func (x *Diff) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	mi := &file_slipway_v1_run_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3346,7 +3550,7 @@ func (x *Diff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diff.ProtoReflect.Descriptor instead.
 func (*Diff) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Diff) GetCreated() int32 {
@@ -3409,7 +3613,7 @@ type ObjectChange struct {
 
 func (x *ObjectChange) Reset() {
 	*x = ObjectChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[37]
+	mi := &file_slipway_v1_run_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3421,7 +3625,7 @@ func (x *ObjectChange) String() string {
 func (*ObjectChange) ProtoMessage() {}
 
 func (x *ObjectChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[37]
+	mi := &file_slipway_v1_run_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3434,7 +3638,7 @@ func (x *ObjectChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectChange.ProtoReflect.Descriptor instead.
 func (*ObjectChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ObjectChange) GetObject() string {
@@ -3486,7 +3690,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[38]
+	mi := &file_slipway_v1_run_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3498,7 +3702,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[38]
+	mi := &file_slipway_v1_run_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3511,7 +3715,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{38}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -3556,7 +3760,7 @@ type TestSummary struct {
 
 func (x *TestSummary) Reset() {
 	*x = TestSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[39]
+	mi := &file_slipway_v1_run_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3568,7 +3772,7 @@ func (x *TestSummary) String() string {
 func (*TestSummary) ProtoMessage() {}
 
 func (x *TestSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[39]
+	mi := &file_slipway_v1_run_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3581,7 +3785,7 @@ func (x *TestSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSummary.ProtoReflect.Descriptor instead.
 func (*TestSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{39}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TestSummary) GetTotal() int32 {
@@ -3658,7 +3862,7 @@ type TestItem struct {
 
 func (x *TestItem) Reset() {
 	*x = TestItem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[40]
+	mi := &file_slipway_v1_run_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3670,7 +3874,7 @@ func (x *TestItem) String() string {
 func (*TestItem) ProtoMessage() {}
 
 func (x *TestItem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[40]
+	mi := &file_slipway_v1_run_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3683,7 +3887,7 @@ func (x *TestItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestItem.ProtoReflect.Descriptor instead.
 func (*TestItem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{40}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TestItem) GetName() string {
@@ -3711,7 +3915,7 @@ type TestName struct {
 
 func (x *TestName) Reset() {
 	*x = TestName{}
-	mi := &file_slipway_v1_run_proto_msgTypes[41]
+	mi := &file_slipway_v1_run_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3723,7 +3927,7 @@ func (x *TestName) String() string {
 func (*TestName) ProtoMessage() {}
 
 func (x *TestName) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[41]
+	mi := &file_slipway_v1_run_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3736,7 +3940,7 @@ func (x *TestName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestName.ProtoReflect.Descriptor instead.
 func (*TestName) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{41}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TestName) GetSuite() string {
@@ -3766,7 +3970,7 @@ type TestCase struct {
 
 func (x *TestCase) Reset() {
 	*x = TestCase{}
-	mi := &file_slipway_v1_run_proto_msgTypes[42]
+	mi := &file_slipway_v1_run_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3778,7 +3982,7 @@ func (x *TestCase) String() string {
 func (*TestCase) ProtoMessage() {}
 
 func (x *TestCase) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[42]
+	mi := &file_slipway_v1_run_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3791,7 +3995,7 @@ func (x *TestCase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestCase.ProtoReflect.Descriptor instead.
 func (*TestCase) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{42}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TestCase) GetSuite() string {
@@ -3839,7 +4043,7 @@ type Deployed struct {
 
 func (x *Deployed) Reset() {
 	*x = Deployed{}
-	mi := &file_slipway_v1_run_proto_msgTypes[43]
+	mi := &file_slipway_v1_run_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3851,7 +4055,7 @@ func (x *Deployed) String() string {
 func (*Deployed) ProtoMessage() {}
 
 func (x *Deployed) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[43]
+	mi := &file_slipway_v1_run_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3864,7 +4068,7 @@ func (x *Deployed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployed.ProtoReflect.Descriptor instead.
 func (*Deployed) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{43}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Deployed) GetState() string {
@@ -3926,7 +4130,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_slipway_v1_run_proto_msgTypes[44]
+	mi := &file_slipway_v1_run_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3938,7 +4142,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[44]
+	mi := &file_slipway_v1_run_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3951,7 +4155,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{44}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -3976,7 +4180,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[45]
+	mi := &file_slipway_v1_run_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3988,7 +4192,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[45]
+	mi := &file_slipway_v1_run_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4001,7 +4205,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{45}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Problem) GetPath() string {
@@ -4075,18 +4279,35 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x10FindingsResponse\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12/\n" +
-	"\bfindings\x18\x03 \x03(\v2\x13.slipway.v1.FindingR\bfindings\"O\n" +
+	"\bfindings\x18\x03 \x03(\v2\x13.slipway.v1.FindingR\bfindings\"N\n" +
+	"\x10ArtifactsRequest\x12\x1c\n" +
+	"\x03run\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\x1c\n" +
+	"\x04task\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x04task\"]\n" +
+	"\x11ArtifactsResponse\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x126\n" +
+	"\tartifacts\x18\x02 \x03(\v2\x18.slipway.v1.KeptArtifactR\tartifacts\"\x9a\x01\n" +
+	"\fKeptArtifact\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x120\n" +
+	"\bartifact\x18\x02 \x01(\v2\x14.slipway.v1.ArtifactR\bartifact\x120\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x12\n" +
+	"\x04gone\x18\x04 \x01(\tR\x04gone\"u\n" +
 	"\x0fDownloadRequest\x12\x1c\n" +
 	"\x03run\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\x1e\n" +
 	"\x04task\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04task\"q\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04task\x12$\n" +
+	"\bartifact\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\bartifact\"\xa5\x01\n" +
 	"\x10DownloadResponse\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x1d\n" +
 	"\n" +
 	"media_type\x18\x03 \x01(\tR\tmediaType\x12\x12\n" +
-	"\x04data\x18\x04 \x01(\fR\x04data\"\x9c\x01\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\x12\x12\n" +
+	"\x04file\x18\x05 \x01(\tR\x04file\x12\x1e\n" +
+	"\n" +
+	"executable\x18\x06 \x01(\bR\n" +
+	"executable\"\x9c\x01\n" +
 	"\vPlanRequest\x12*\n" +
 	"\n" +
 	"repository\x18\x01 \x01(\tB\n" +
@@ -4429,7 +4650,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x19FINDING_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11FINDING_STATE_NEW\x10\x01\x12\x17\n" +
 	"\x13FINDING_STATE_KNOWN\x10\x02\x12\x18\n" +
-	"\x14FINDING_STATE_WAIVED\x10\x032\x93\x06\n" +
+	"\x14FINDING_STATE_WAIVED\x10\x032\xe3\x06\n" +
 	"\n" +
 	"RunService\x12E\n" +
 	"\x06Submit\x12\x19.slipway.v1.SubmitRequest\x1a\x1a.slipway.v1.SubmitResponse\"\x04\xb0\xe3\x18\x02\x12?\n" +
@@ -4440,7 +4661,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x06Cancel\x12\x19.slipway.v1.CancelRequest\x1a\x1a.slipway.v1.CancelResponse\"\x04\xb0\xe3\x18\x02\x12B\n" +
 	"\x05Retry\x12\x18.slipway.v1.RetryRequest\x1a\x19.slipway.v1.RetryResponse\"\x04\xb0\xe3\x18\x02\x12E\n" +
 	"\x06Forget\x12\x19.slipway.v1.ForgetRequest\x1a\x1a.slipway.v1.ForgetResponse\"\x04\xb0\xe3\x18\x02\x12M\n" +
-	"\bFindings\x12\x1b.slipway.v1.FindingsRequest\x1a\x1c.slipway.v1.FindingsResponse\"\x04\xb0\xe3\x18\x010\x01\x12M\n" +
+	"\bFindings\x12\x1b.slipway.v1.FindingsRequest\x1a\x1c.slipway.v1.FindingsResponse\"\x04\xb0\xe3\x18\x010\x01\x12N\n" +
+	"\tArtifacts\x12\x1c.slipway.v1.ArtifactsRequest\x1a\x1d.slipway.v1.ArtifactsResponse\"\x04\xb0\xe3\x18\x01\x12M\n" +
 	"\bDownload\x12\x1b.slipway.v1.DownloadRequest\x1a\x1c.slipway.v1.DownloadResponse\"\x04\xb0\xe3\x18\x010\x01\x12H\n" +
 	"\aExplain\x12\x1a.slipway.v1.ExplainRequest\x1a\x1b.slipway.v1.ExplainResponse\"\x04\xb0\xe3\x18\x01BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
@@ -4457,7 +4679,7 @@ func file_slipway_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_slipway_v1_run_proto_goTypes = []any{
 	(WaitReason)(0),               // 0: slipway.v1.WaitReason
 	(RunState)(0),                 // 1: slipway.v1.RunState
@@ -4469,133 +4691,141 @@ var file_slipway_v1_run_proto_goTypes = []any{
 	(*SubmitResponse)(nil),        // 7: slipway.v1.SubmitResponse
 	(*FindingsRequest)(nil),       // 8: slipway.v1.FindingsRequest
 	(*FindingsResponse)(nil),      // 9: slipway.v1.FindingsResponse
-	(*DownloadRequest)(nil),       // 10: slipway.v1.DownloadRequest
-	(*DownloadResponse)(nil),      // 11: slipway.v1.DownloadResponse
-	(*PlanRequest)(nil),           // 12: slipway.v1.PlanRequest
-	(*PlanResponse)(nil),          // 13: slipway.v1.PlanResponse
-	(*GetRequest)(nil),            // 14: slipway.v1.GetRequest
-	(*GetResponse)(nil),           // 15: slipway.v1.GetResponse
-	(*ListRequest)(nil),           // 16: slipway.v1.ListRequest
-	(*ListResponse)(nil),          // 17: slipway.v1.ListResponse
-	(*WatchRequest)(nil),          // 18: slipway.v1.WatchRequest
-	(*WatchResponse)(nil),         // 19: slipway.v1.WatchResponse
-	(*CancelRequest)(nil),         // 20: slipway.v1.CancelRequest
-	(*CancelResponse)(nil),        // 21: slipway.v1.CancelResponse
-	(*RetryRequest)(nil),          // 22: slipway.v1.RetryRequest
-	(*RetryResponse)(nil),         // 23: slipway.v1.RetryResponse
-	(*ForgetRequest)(nil),         // 24: slipway.v1.ForgetRequest
-	(*ForgetResponse)(nil),        // 25: slipway.v1.ForgetResponse
-	(*ExplainRequest)(nil),        // 26: slipway.v1.ExplainRequest
-	(*ExplainResponse)(nil),       // 27: slipway.v1.ExplainResponse
-	(*Wait)(nil),                  // 28: slipway.v1.Wait
-	(*Run)(nil),                   // 29: slipway.v1.Run
-	(*Service)(nil),               // 30: slipway.v1.Service
-	(*Task)(nil),                  // 31: slipway.v1.Task
-	(*Attempt)(nil),               // 32: slipway.v1.Attempt
-	(*Fence)(nil),                 // 33: slipway.v1.Fence
-	(*Step)(nil),                  // 34: slipway.v1.Step
-	(*Progress)(nil),              // 35: slipway.v1.Progress
-	(*ProgressStep)(nil),          // 36: slipway.v1.ProgressStep
-	(*Result)(nil),                // 37: slipway.v1.Result
-	(*Artifact)(nil),              // 38: slipway.v1.Artifact
-	(*ScanSummary)(nil),           // 39: slipway.v1.ScanSummary
-	(*FindingsSummary)(nil),       // 40: slipway.v1.FindingsSummary
-	(*Finding)(nil),               // 41: slipway.v1.Finding
-	(*Diff)(nil),                  // 42: slipway.v1.Diff
-	(*ObjectChange)(nil),          // 43: slipway.v1.ObjectChange
-	(*FieldChange)(nil),           // 44: slipway.v1.FieldChange
-	(*TestSummary)(nil),           // 45: slipway.v1.TestSummary
-	(*TestItem)(nil),              // 46: slipway.v1.TestItem
-	(*TestName)(nil),              // 47: slipway.v1.TestName
-	(*TestCase)(nil),              // 48: slipway.v1.TestCase
-	(*Deployed)(nil),              // 49: slipway.v1.Deployed
-	(*Problems)(nil),              // 50: slipway.v1.Problems
-	(*Problem)(nil),               // 51: slipway.v1.Problem
-	nil,                           // 52: slipway.v1.Step.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 53: google.protobuf.Timestamp
+	(*ArtifactsRequest)(nil),      // 10: slipway.v1.ArtifactsRequest
+	(*ArtifactsResponse)(nil),     // 11: slipway.v1.ArtifactsResponse
+	(*KeptArtifact)(nil),          // 12: slipway.v1.KeptArtifact
+	(*DownloadRequest)(nil),       // 13: slipway.v1.DownloadRequest
+	(*DownloadResponse)(nil),      // 14: slipway.v1.DownloadResponse
+	(*PlanRequest)(nil),           // 15: slipway.v1.PlanRequest
+	(*PlanResponse)(nil),          // 16: slipway.v1.PlanResponse
+	(*GetRequest)(nil),            // 17: slipway.v1.GetRequest
+	(*GetResponse)(nil),           // 18: slipway.v1.GetResponse
+	(*ListRequest)(nil),           // 19: slipway.v1.ListRequest
+	(*ListResponse)(nil),          // 20: slipway.v1.ListResponse
+	(*WatchRequest)(nil),          // 21: slipway.v1.WatchRequest
+	(*WatchResponse)(nil),         // 22: slipway.v1.WatchResponse
+	(*CancelRequest)(nil),         // 23: slipway.v1.CancelRequest
+	(*CancelResponse)(nil),        // 24: slipway.v1.CancelResponse
+	(*RetryRequest)(nil),          // 25: slipway.v1.RetryRequest
+	(*RetryResponse)(nil),         // 26: slipway.v1.RetryResponse
+	(*ForgetRequest)(nil),         // 27: slipway.v1.ForgetRequest
+	(*ForgetResponse)(nil),        // 28: slipway.v1.ForgetResponse
+	(*ExplainRequest)(nil),        // 29: slipway.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 30: slipway.v1.ExplainResponse
+	(*Wait)(nil),                  // 31: slipway.v1.Wait
+	(*Run)(nil),                   // 32: slipway.v1.Run
+	(*Service)(nil),               // 33: slipway.v1.Service
+	(*Task)(nil),                  // 34: slipway.v1.Task
+	(*Attempt)(nil),               // 35: slipway.v1.Attempt
+	(*Fence)(nil),                 // 36: slipway.v1.Fence
+	(*Step)(nil),                  // 37: slipway.v1.Step
+	(*Progress)(nil),              // 38: slipway.v1.Progress
+	(*ProgressStep)(nil),          // 39: slipway.v1.ProgressStep
+	(*Result)(nil),                // 40: slipway.v1.Result
+	(*Artifact)(nil),              // 41: slipway.v1.Artifact
+	(*ScanSummary)(nil),           // 42: slipway.v1.ScanSummary
+	(*FindingsSummary)(nil),       // 43: slipway.v1.FindingsSummary
+	(*Finding)(nil),               // 44: slipway.v1.Finding
+	(*Diff)(nil),                  // 45: slipway.v1.Diff
+	(*ObjectChange)(nil),          // 46: slipway.v1.ObjectChange
+	(*FieldChange)(nil),           // 47: slipway.v1.FieldChange
+	(*TestSummary)(nil),           // 48: slipway.v1.TestSummary
+	(*TestItem)(nil),              // 49: slipway.v1.TestItem
+	(*TestName)(nil),              // 50: slipway.v1.TestName
+	(*TestCase)(nil),              // 51: slipway.v1.TestCase
+	(*Deployed)(nil),              // 52: slipway.v1.Deployed
+	(*Problems)(nil),              // 53: slipway.v1.Problems
+	(*Problem)(nil),               // 54: slipway.v1.Problem
+	nil,                           // 55: slipway.v1.Step.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 56: google.protobuf.Timestamp
 }
 var file_slipway_v1_run_proto_depIdxs = []int32{
-	29, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
-	41, // 1: slipway.v1.FindingsResponse.findings:type_name -> slipway.v1.Finding
-	29, // 2: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
-	29, // 3: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
-	53, // 4: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
-	29, // 5: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
-	29, // 6: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
-	31, // 7: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
-	35, // 8: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
-	29, // 9: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
-	29, // 10: slipway.v1.RetryResponse.run:type_name -> slipway.v1.Run
-	1,  // 11: slipway.v1.ExplainResponse.state:type_name -> slipway.v1.RunState
-	28, // 12: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
-	0,  // 13: slipway.v1.Wait.reason:type_name -> slipway.v1.WaitReason
-	53, // 14: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
-	53, // 15: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
-	1,  // 16: slipway.v1.Run.state:type_name -> slipway.v1.RunState
-	53, // 17: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
-	53, // 18: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	31, // 19: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
-	30, // 20: slipway.v1.Run.services:type_name -> slipway.v1.Service
-	2,  // 21: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
-	3,  // 22: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
-	37, // 23: slipway.v1.Task.result:type_name -> slipway.v1.Result
-	32, // 24: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
-	53, // 25: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
-	53, // 26: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
-	33, // 27: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
-	4,  // 28: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
-	3,  // 29: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
-	53, // 30: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
-	53, // 31: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	53, // 32: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
-	34, // 33: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
-	47, // 34: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
-	53, // 35: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	53, // 36: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	52, // 37: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
-	36, // 38: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
-	53, // 39: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
-	53, // 40: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
-	45, // 41: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
-	49, // 42: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
-	42, // 43: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
-	39, // 44: slipway.v1.Result.scan:type_name -> slipway.v1.ScanSummary
-	40, // 45: slipway.v1.Result.findings:type_name -> slipway.v1.FindingsSummary
-	38, // 46: slipway.v1.Result.artifacts:type_name -> slipway.v1.Artifact
-	41, // 47: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
-	5,  // 48: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
-	43, // 49: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
-	44, // 50: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
-	48, // 51: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	46, // 52: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
-	51, // 53: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
-	6,  // 54: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
-	12, // 55: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
-	14, // 56: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
-	16, // 57: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
-	18, // 58: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
-	20, // 59: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
-	22, // 60: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
-	24, // 61: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
-	8,  // 62: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
-	10, // 63: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
-	26, // 64: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
-	7,  // 65: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	13, // 66: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	15, // 67: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	17, // 68: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	19, // 69: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	21, // 70: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	23, // 71: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
-	25, // 72: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
-	9,  // 73: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
-	11, // 74: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
-	27, // 75: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
-	65, // [65:76] is the sub-list for method output_type
-	54, // [54:65] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	32, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
+	44, // 1: slipway.v1.FindingsResponse.findings:type_name -> slipway.v1.Finding
+	12, // 2: slipway.v1.ArtifactsResponse.artifacts:type_name -> slipway.v1.KeptArtifact
+	41, // 3: slipway.v1.KeptArtifact.artifact:type_name -> slipway.v1.Artifact
+	56, // 4: slipway.v1.KeptArtifact.until:type_name -> google.protobuf.Timestamp
+	32, // 5: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
+	32, // 6: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
+	56, // 7: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
+	32, // 8: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
+	32, // 9: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
+	34, // 10: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
+	38, // 11: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
+	32, // 12: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
+	32, // 13: slipway.v1.RetryResponse.run:type_name -> slipway.v1.Run
+	1,  // 14: slipway.v1.ExplainResponse.state:type_name -> slipway.v1.RunState
+	31, // 15: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
+	0,  // 16: slipway.v1.Wait.reason:type_name -> slipway.v1.WaitReason
+	56, // 17: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
+	56, // 18: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
+	1,  // 19: slipway.v1.Run.state:type_name -> slipway.v1.RunState
+	56, // 20: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
+	56, // 21: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	34, // 22: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
+	33, // 23: slipway.v1.Run.services:type_name -> slipway.v1.Service
+	2,  // 24: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
+	3,  // 25: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
+	40, // 26: slipway.v1.Task.result:type_name -> slipway.v1.Result
+	35, // 27: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
+	56, // 28: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
+	56, // 29: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
+	36, // 30: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
+	4,  // 31: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
+	3,  // 32: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
+	56, // 33: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
+	56, // 34: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	56, // 35: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
+	37, // 36: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
+	50, // 37: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
+	56, // 38: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	56, // 39: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	55, // 40: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
+	39, // 41: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
+	56, // 42: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
+	56, // 43: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
+	48, // 44: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
+	52, // 45: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
+	45, // 46: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
+	42, // 47: slipway.v1.Result.scan:type_name -> slipway.v1.ScanSummary
+	43, // 48: slipway.v1.Result.findings:type_name -> slipway.v1.FindingsSummary
+	41, // 49: slipway.v1.Result.artifacts:type_name -> slipway.v1.Artifact
+	44, // 50: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
+	5,  // 51: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
+	46, // 52: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
+	47, // 53: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
+	51, // 54: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	49, // 55: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
+	54, // 56: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	6,  // 57: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
+	15, // 58: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
+	17, // 59: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
+	19, // 60: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
+	21, // 61: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
+	23, // 62: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
+	25, // 63: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
+	27, // 64: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
+	8,  // 65: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
+	10, // 66: slipway.v1.RunService.Artifacts:input_type -> slipway.v1.ArtifactsRequest
+	13, // 67: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
+	29, // 68: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
+	7,  // 69: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	16, // 70: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	18, // 71: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	20, // 72: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	22, // 73: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	24, // 74: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	26, // 75: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
+	28, // 76: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
+	9,  // 77: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
+	11, // 78: slipway.v1.RunService.Artifacts:output_type -> slipway.v1.ArtifactsResponse
+	14, // 79: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
+	30, // 80: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
+	69, // [69:81] is the sub-list for method output_type
+	57, // [57:69] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_run_proto_init() }
@@ -4604,7 +4834,7 @@ func file_slipway_v1_run_proto_init() {
 		return
 	}
 	file_slipway_v1_auth_proto_init()
-	file_slipway_v1_run_proto_msgTypes[13].OneofWrappers = []any{
+	file_slipway_v1_run_proto_msgTypes[16].OneofWrappers = []any{
 		(*WatchResponse_Snapshot)(nil),
 		(*WatchResponse_Run)(nil),
 		(*WatchResponse_Task)(nil),
@@ -4616,7 +4846,7 @@ func file_slipway_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_run_proto_rawDesc), len(file_slipway_v1_run_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   47,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

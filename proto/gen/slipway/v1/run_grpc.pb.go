@@ -19,17 +19,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RunService_Submit_FullMethodName   = "/slipway.v1.RunService/Submit"
-	RunService_Plan_FullMethodName     = "/slipway.v1.RunService/Plan"
-	RunService_Get_FullMethodName      = "/slipway.v1.RunService/Get"
-	RunService_List_FullMethodName     = "/slipway.v1.RunService/List"
-	RunService_Watch_FullMethodName    = "/slipway.v1.RunService/Watch"
-	RunService_Cancel_FullMethodName   = "/slipway.v1.RunService/Cancel"
-	RunService_Retry_FullMethodName    = "/slipway.v1.RunService/Retry"
-	RunService_Forget_FullMethodName   = "/slipway.v1.RunService/Forget"
-	RunService_Findings_FullMethodName = "/slipway.v1.RunService/Findings"
-	RunService_Download_FullMethodName = "/slipway.v1.RunService/Download"
-	RunService_Explain_FullMethodName  = "/slipway.v1.RunService/Explain"
+	RunService_Submit_FullMethodName    = "/slipway.v1.RunService/Submit"
+	RunService_Plan_FullMethodName      = "/slipway.v1.RunService/Plan"
+	RunService_Get_FullMethodName       = "/slipway.v1.RunService/Get"
+	RunService_List_FullMethodName      = "/slipway.v1.RunService/List"
+	RunService_Watch_FullMethodName     = "/slipway.v1.RunService/Watch"
+	RunService_Cancel_FullMethodName    = "/slipway.v1.RunService/Cancel"
+	RunService_Retry_FullMethodName     = "/slipway.v1.RunService/Retry"
+	RunService_Forget_FullMethodName    = "/slipway.v1.RunService/Forget"
+	RunService_Findings_FullMethodName  = "/slipway.v1.RunService/Findings"
+	RunService_Artifacts_FullMethodName = "/slipway.v1.RunService/Artifacts"
+	RunService_Download_FullMethodName  = "/slipway.v1.RunService/Download"
+	RunService_Explain_FullMethodName   = "/slipway.v1.RunService/Explain"
 )
 
 // RunServiceClient is the client API for RunService service.
@@ -82,9 +83,12 @@ type RunServiceClient interface {
 	// service whose scans have not been judged is not in it. NOT_FOUND: there is no such run, or it
 	// has no such service.
 	Findings(ctx context.Context, in *FindingsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FindingsResponse], error)
+	// Artifacts answers what the tests of a run left of files, in the order of its tasks, and until when each is kept.
+	Artifacts(ctx context.Context, in *ArtifactsRequest, opts ...grpc.CallOption) (*ArtifactsResponse, error)
 	// Download answers a document that a task of a run left: an SBOM, the report of a scan, the
-	// findings of a service, what a release holds. NOT_FOUND: there is no such run or task, or it left none, or
-	// it is not kept any more.
+	// findings of a service, what a release holds; or an artifact of a test. What was answered is right only if the
+	// stream ends without an error. NOT_FOUND: there is no such run or task, or it left none, or
+	// it is not kept any more; of an artifact the message says since when, and why.
 	Download(ctx context.Context, in *DownloadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadResponse], error)
 	// Explain says of each task of a run that waits what it waits for: the one reason that
 	// would have to go away for it to go on. It reads the state as of now and changes nothing.
@@ -207,6 +211,16 @@ func (c *runServiceClient) Findings(ctx context.Context, in *FindingsRequest, op
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_FindingsClient = grpc.ServerStreamingClient[FindingsResponse]
 
+func (c *runServiceClient) Artifacts(ctx context.Context, in *ArtifactsRequest, opts ...grpc.CallOption) (*ArtifactsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ArtifactsResponse)
+	err := c.cc.Invoke(ctx, RunService_Artifacts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *runServiceClient) Download(ctx context.Context, in *DownloadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[2], RunService_Download_FullMethodName, cOpts...)
@@ -286,9 +300,12 @@ type RunServiceServer interface {
 	// service whose scans have not been judged is not in it. NOT_FOUND: there is no such run, or it
 	// has no such service.
 	Findings(*FindingsRequest, grpc.ServerStreamingServer[FindingsResponse]) error
+	// Artifacts answers what the tests of a run left of files, in the order of its tasks, and until when each is kept.
+	Artifacts(context.Context, *ArtifactsRequest) (*ArtifactsResponse, error)
 	// Download answers a document that a task of a run left: an SBOM, the report of a scan, the
-	// findings of a service, what a release holds. NOT_FOUND: there is no such run or task, or it left none, or
-	// it is not kept any more.
+	// findings of a service, what a release holds; or an artifact of a test. What was answered is right only if the
+	// stream ends without an error. NOT_FOUND: there is no such run or task, or it left none, or
+	// it is not kept any more; of an artifact the message says since when, and why.
 	Download(*DownloadRequest, grpc.ServerStreamingServer[DownloadResponse]) error
 	// Explain says of each task of a run that waits what it waits for: the one reason that
 	// would have to go away for it to go on. It reads the state as of now and changes nothing.
@@ -329,6 +346,9 @@ func (UnimplementedRunServiceServer) Forget(context.Context, *ForgetRequest) (*F
 }
 func (UnimplementedRunServiceServer) Findings(*FindingsRequest, grpc.ServerStreamingServer[FindingsResponse]) error {
 	return status.Error(codes.Unimplemented, "method Findings not implemented")
+}
+func (UnimplementedRunServiceServer) Artifacts(context.Context, *ArtifactsRequest) (*ArtifactsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Artifacts not implemented")
 }
 func (UnimplementedRunServiceServer) Download(*DownloadRequest, grpc.ServerStreamingServer[DownloadResponse]) error {
 	return status.Error(codes.Unimplemented, "method Download not implemented")
@@ -505,6 +525,24 @@ func _RunService_Findings_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_FindingsServer = grpc.ServerStreamingServer[FindingsResponse]
 
+func _RunService_Artifacts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ArtifactsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).Artifacts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_Artifacts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).Artifacts(ctx, req.(*ArtifactsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RunService_Download_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(DownloadRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -568,6 +606,10 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Forget",
 			Handler:    _RunService_Forget_Handler,
+		},
+		{
+			MethodName: "Artifacts",
+			Handler:    _RunService_Artifacts_Handler,
 		},
 		{
 			MethodName: "Explain",
