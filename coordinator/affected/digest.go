@@ -47,6 +47,8 @@ type TestInputs struct {
 	List     string // command that names what is split; empty: none
 	// Artifacts are the files that are kept of it, by name; none: none are.
 	Artifacts map[string]string
+	// Use are artifacts of other tests that it is given: folder → digest of that test's inputs, and the name.
+	Use map[string]string
 
 	Split string // what decides which part of that is the shard's; empty: it is all of the test
 }
@@ -144,6 +146,10 @@ func TestDigest(in TestInputs) string {
 	if len(in.Artifacts) > 0 { // as above
 		e.text("artifacts")
 		e.table(in.Artifacts)
+	}
+	if len(in.Use) > 0 { // as above
+		e.text("use")
+		e.table(in.Use)
 	}
 	return e.sum()
 }

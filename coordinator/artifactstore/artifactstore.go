@@ -125,6 +125,15 @@ func (s *Store) Stat(ctx context.Context, digest string) (Info, error) {
 	return s.info(digest, n), nil
 }
 
+// Exists says whether an artifact is there.
+func (s *Store) Exists(ctx context.Context, digest string) (bool, error) {
+	i, err := s.Stat(ctx, digest)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrCorrupt) {
+		return false, nil
+	}
+	return err == nil && i.Gone == "", err
+}
+
 func (s *Store) info(digest string, n note) Info {
 	i := Info{Digest: digest, Size: n.Size, Stored: n.At, Until: n.At.Add(s.cfg.Keep)}
 	if n.Gone != "" {

@@ -80,6 +80,8 @@ type Work struct {
 	Release   string            // the run's
 	Stable    project.Stable    // rollback: what to go back to; empty Manifests: nothing was there
 	Timing    []plan.Item       // of a shard: how long the items of its test usually take
+
+	Artifacts []plan.Artifact // of each Use of a test, in its order; the zero one: it was not left
 }
 
 // Submission is a plan that wants to become a run.
@@ -260,6 +262,13 @@ func (o *owner) work(r *run.Run, t *run.Task) Work {
 		}
 		if s := t.Spec.Command().Shard; s != nil && s.List != "" {
 			w.Timing = r.Plan.Timing(s.Test)
+		}
+		for _, u := range t.Spec.Command().Use {
+			var left plan.Artifact
+			if maker, ok := r.Find(u.Task); ok {
+				left, _ = maker.Result.Artifact(u.Artifact)
+			}
+			w.Artifacts = append(w.Artifacts, left)
 		}
 	case t.Spec.Render != nil:
 		if t.Spec.Render.Image != "" {

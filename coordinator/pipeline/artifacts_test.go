@@ -10,6 +10,41 @@ import (
 	"github.com/slipway-build/slipway/coordinator/pipeline"
 )
 
+// TestUse: every mistake about what a test uses has its place.
+func TestUse(t *testing.T) {
+	for use, want := range map[string]string{
+		"{ /app/dist: api/bundle/dist }":                     "",
+		"{ dist: api/bundle/dist, /other: api/bundle/dist }": "",
+		"{ /app: web/bundle/dist }":                          `8:38: there is no service "web"`,
+		"{ /app: api/bundel/dist }":                          `8:38: service "api" has no test "bundel"; did you mean "bundle"`,
+		"{ /app: api/bundle/dst }":                           `8:38: the test "api/bundle" leaves no artifact "dst"; did you mean "dist"`,
+		"{ /app: api/split/all }":                            `8:38: "api/split" has shards`,
+		"{ /app: api/bundle }":                               `"api/bundle" is no artifact of a test; write <service>/<test>/<artifact>`,
+		"{ /: api/bundle/dist }":                             `8:32: "/" is no folder in which an artifact could be found`,
+		"{ ../x: api/bundle/dist }":                          `8:32: "../x" is no folder`,
+		"{ /app: api/bundle/dist, /app/x: api/bundle/dist }": `"/app/x" lies in "/app", which is another artifact`,
+		"{ /app: api/use/mine }, artifacts: { mine: x }":     `8:38: a cycle in use: api/use → api/use`,
+		"{ /app: api/bundle/dist }, at: deploy":              "uses artifacts, which is not supported yet when at is deploy",
+	} {
+		_, problems := pipeline.Parse(map[string][]byte{pipeline.File: []byte(`version: 1
+project: shop
+services:
+  api:
+    path: services/api
+    test:
+      bundle: { run: x, artifacts: { dist: dist } }
+      use: { run: x,    use: ` + use + ` }
+      split: { run: x, shards: 2, artifacts: { all: x } }
+`)})
+		switch {
+		case want == "" && len(problems) > 0:
+			t.Errorf("%s: %v", use, problems)
+		case want != "" && (len(problems) != 1 || !strings.Contains(problems.Error(), want)):
+			t.Errorf("%s: %v, want %s", use, problems, want)
+		}
+	}
+}
+
 func TestArtifacts(t *testing.T) {
 	for test, want := range map[string]string{
 		"{ run: x, artifacts: { shots: out/**/*.png, all: /tmp/out } }": "",

@@ -104,6 +104,7 @@ func (d *decoder) pipeline(files map[string][]byte, limits strictyaml.Limits) *P
 	p.Services = slices.SortedFunc(maps.Values(d.services), func(a, b *Service) int { return cmp.Compare(a.Name, b.Name) })
 	d.checkReferences(p.Services)
 	d.checkSidecars(p)
+	d.checkUses(p.Services)
 	if len(p.Services) == 0 && d.report.Count() == 0 {
 		d.report.Add(strictyaml.At(File, main, 1, 1), "add at least one below \"services:\"", "there are no services")
 	}

@@ -170,6 +170,8 @@ type Test struct {
 
 	Artifacts []Artifact `json:"artifacts,omitempty"` // files that are kept when it has ended; sorted by name
 
+	Use []Use `json:"use,omitempty"` // what other tests left, and it is given; sorted by path
+
 	Group  string `json:"group,omitempty"`  // of tests of the project that are not all carried out at once
 	Shards int    `json:"shards,omitempty"` // how many tasks share the work of Run, each of which is told its number; 0: one; AutoShards
 	List   string `json:"list,omitempty"`   // command for /bin/sh -c that names, each on a line, what the shards are given parts of; empty: Run knows its part
@@ -205,6 +207,15 @@ type Artifact struct {
 	Name    string `json:"name"`
 	Pattern string `json:"pattern"` // of files and folders, relative to the working directory of the stage, or absolute
 	Pos     Pos    `json:"-"`       // of its name
+}
+
+// Use is what another test left, in a folder that Run finds it in.
+type Use struct {
+	Path     string `json:"path"` // in the container: relative to the working directory of the stage, or absolute
+	Service  string `json:"service"`
+	Test     string `json:"test"`
+	Artifact string `json:"artifact"`
+	Pos      Pos    `json:"-"`
 }
 
 // SidecarRef names a sidecar where a test wants it.

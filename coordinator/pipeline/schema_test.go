@@ -158,6 +158,7 @@ func (s schema) object(t *rapid.T, node map[string]any, strange bool) map[string
 		if _, ok := out["run"]; !ok {
 			delete(out, "in")
 			delete(out, "sidecars")
+			delete(out, "use")
 			out["target"] = "api"
 		}
 		if out["at"] == "deploy" {

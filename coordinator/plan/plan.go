@@ -469,6 +469,15 @@ type Test struct {
 	Shard    *Shard    `json:"shard,omitempty"`    // the part of the test that this task is; nil: all of it
 
 	Artifacts map[string]string `json:"artifacts,omitempty"` // name → pattern of the files that are kept
+	Required  []string          `json:"required,omitempty"`  // names of those that tests of the plan use; sorted
+	Use       []Use             `json:"use,omitempty"`       // what other tests left, and it is given; sorted by path
+}
+
+// Use is what another test left, in a folder that the command can only read. That test is in Needs.
+type Use struct {
+	Path     string `json:"path"` // in the container: relative to the working directory of the stage, or absolute
+	Task     string `json:"task"` // id of the test
+	Artifact string `json:"artifact"`
 }
 
 // Shard is one of several tasks that share a test.

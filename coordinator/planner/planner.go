@@ -114,8 +114,8 @@ func Plan(in Input) (plan.Plan, pipeline.Problems) {
 		p.build(s)
 	}
 	if p.until >= stageTest {
+		p.tests()
 		for _, s := range in.Pipeline.Services {
-			p.tests(s)
 			p.scans(s)
 		}
 	}
@@ -156,6 +156,9 @@ type planner struct {
 	rolls    []plan.Task
 	timings  []plan.Timing
 
+	testDigests map[string]string   // of tests without shards, by id
+	required    map[string][]string // test → artifacts of it that others use
+
 	forgotten map[string]bool // tests with shards, by id
 	judges    bool            // there are findings
 }
@@ -163,8 +166,8 @@ type planner struct {
 func newPlanner(in Input) *planner {
 	p := &planner{
 		in: in, until: stageRelease, report: pipeline.NewReporter(),
-		forgotten: map[string]bool{},
-		digests:   map[string]string{}, builds: map[string]plan.Build{}, reused: map[string]plan.Reuse{}, reasons: map[string]string{}, deploys: map[string]bool{},
+		forgotten: map[string]bool{}, testDigests: map[string]string{}, required: map[string][]string{},
+		digests: map[string]string{}, builds: map[string]plan.Build{}, reused: map[string]plan.Reuse{}, reasons: map[string]string{}, deploys: map[string]bool{},
 	}
 	switch in.Until {
 	case pipeline.StageBuild:
@@ -215,6 +218,8 @@ func (p *planner) lost(t plan.Task, run string) string {
 		what = "image"
 	case plan.KindRender:
 		what = "manifests"
+	case plan.KindTest: // of which nothing else is looked for
+		what = "artifacts"
 	default:
 	}
 	return fmt.Sprintf("the %s that run %s made of the same inputs cannot be found any more", what, run)
@@ -225,6 +230,8 @@ func (p *planner) lost(t plan.Task, run string) string {
 // images of several services are always rendered anew: a result names only one.
 func (p *planner) usable(t plan.Task, known plan.Reuse) bool {
 	switch {
+	case t.Kind == plan.KindTest:
+		return p.left(t.ID, known)
 	case t.Kind == plan.KindRender && len(t.Render.Images) > 0:
 		return false
 	case t.Kind == plan.KindRender && t.Render.Image != "", t.Kind == plan.KindSign:

@@ -15,12 +15,10 @@ import (
 	"github.com/slipway-build/slipway/coordinator/plan"
 )
 
-// tests adds the tests of a service.
-func (p *planner) tests(s *pipeline.Service) {
-	for _, t := range s.Tests {
-		if t.At == pipeline.AtDeploy {
-			continue
-		}
+// tests adds the tests of all services, those whose artifacts others use first.
+func (p *planner) tests() {
+	for _, at := range p.testOrder() {
+		s, t := at.service, at.test
 		b := p.builds[s.Name]
 		needs := []string{plan.CheckoutID}
 		for _, context := range b.Contexts {
@@ -45,20 +43,23 @@ func (p *planner) test(s *pipeline.Service, t *pipeline.Test, b plan.Build, need
 		secrets = names(t.Secrets)
 	}
 	sidecars, defined := p.sidecars(t)
+	use, given, makers := p.uses(t)
+	needs = append(needs, makers...)
 	inputs := affected.TestInputs{
 		Build: p.digests[s.Name], Run: t.Run, In: t.In, Target: t.Target, Env: t.Env, Secret: secrets, Report: t.Report, Runner: p.in.Runner,
-		Sidecars: defined, List: t.List, Artifacts: patterns(t.Artifacts),
+		Sidecars: defined, List: t.List, Artifacts: patterns(t.Artifacts), Use: given,
 	}
 	task := plan.Task{
 		ID: plan.TestID(s.Name, t.Name), Kind: plan.KindTest, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
 		Group: t.Group, Quarantine: p.quarantine(s, t), Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra, Flaky: t.Flaky, RetryTimeout: t.RetryTimeout, RetryOOM: t.RetryOOM,
 	}
-	spec := plan.Test{Name: t.Name, Build: b, Run: t.Run, Secret: secrets, Report: t.Report, Sidecars: sidecars, Artifacts: inputs.Artifacts}
+	spec := plan.Test{Name: t.Name, Build: b, Run: t.Run, Secret: secrets, Report: t.Report, Sidecars: sidecars, Artifacts: inputs.Artifacts, Required: p.required[plan.TestID(s.Name, t.Name)], Use: use}
 	if t.Shards != 0 {
 		p.shards(s, t, task, spec, inputs)
 		return
 	}
 	task.Digest = affected.TestDigest(inputs)
+	p.testDigests[task.ID] = task.Digest
 	_, spec.Build.Fresh = p.in.Forgotten[task.Digest]
 	spec.Env = maps.Clone(t.Env)
 	task.Test = &spec

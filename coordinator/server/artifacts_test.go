@@ -29,6 +29,7 @@ type leaver struct {
 	mu    sync.Mutex
 	data  []byte
 	fails bool
+	bad   string                  // a task that fails
 	seen  map[string]*pb.TestWork // by task
 }
 
@@ -49,10 +50,16 @@ func (w *leaver) handle(ctx context.Context, l *session.Lease) *pb.Completion {
 		}
 		c.Result.Artifacts = append(c.Result.Artifacts, &pb.Artifact{Name: a.GetName(), Digest: digest, Size: int64(len(w.data)), Files: 1, File: "x.bin"})
 	}
-	if w.fails {
+	if w.fails || l.Grant.GetTaskId() == w.bad {
 		c.Outcome, c.FailureClass, c.Message = pb.Outcome_OUTCOME_FAILED, pb.FailureClass_FAILURE_CLASS_USER, "exit code 1"
 	}
 	return c
+}
+
+func (w *leaver) failing(task string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.bad = task
 }
 
 // worked are the tests that were leased since it was asked last.
@@ -108,7 +115,9 @@ func TestWhatTestsLeaveIsListedAndFetched(t *testing.T) {
 	if failed.GetState() != pb.RunState_RUN_STATE_FAILED {
 		t.Fatalf("the run is %s", failed.GetState())
 	}
+	w.mu.Lock()
 	w.fails = false
+	w.mu.Unlock()
 	passed := f.end(t, f.submit(t, "k2").GetId())
 	w.worked()
 	reused := f.end(t, f.submit(t, "k3").GetId())
@@ -141,5 +150,73 @@ func TestWhatTestsLeaveIsListedAndFetched(t *testing.T) {
 	res, err := f.runs.Artifacts(t.Context(), &pb.ArtifactsRequest{Run: late.GetId()})
 	if err != nil || len(res.GetArtifacts()) != 2 || res.GetArtifacts()[0].GetGone() == "" || taskOf(t, late, "test/api/unit").GetState() != pb.TaskState_TASK_STATE_REUSED {
 		t.Errorf("%v, %v", res, err)
+	}
+}
+
+// TestWhatATestUsesIsThere: it is given to the test, which is reused with what made it; when it is gone and needed, what
+// left it is carried out again, and says why; also when a run is tried again.
+func TestWhatATestUsesIsThere(t *testing.T) {
+	f := start(t)
+	say := func(command string) {
+		t.Helper()
+		write(t, f.repo, "slipway.yaml", strings.Replace(pipelineFile, `{ unit: { run: "true" } }`, `{ make: { run: x, artifacts: { dist: out } }, unit: { run: "`+command+`", use: { /dist: api/make/dist } } }`, 1))
+		commitAll(t, f.repo)
+	}
+	say("one")
+	w := &leaver{t: t, store: session.Artifacts{Client: f.workers}, data: []byte("dist"), seen: map[string]*pb.TestWork{}}
+	defer f.work(t, w.handle)()
+	step := func(key string, want ...string) *pb.Run {
+		t.Helper()
+		r := f.end(t, f.submit(t, key).GetId())
+		got := w.worked()
+		if r.GetState() != pb.RunState_RUN_STATE_SUCCEEDED || len(got) != len(want) {
+			t.Fatalf("%s: %s, carried out: %v, want %v", r.GetState(), r.GetMessage(), got, want)
+		}
+		for _, id := range want {
+			if got[id] == nil {
+				t.Errorf("%s was not carried out", id)
+			}
+		}
+		if unit := got["test/api/unit"]; unit != nil {
+			u := unit.GetUse()
+			if len(u) != 1 || u[0].GetPath() != "/dist" || u[0].GetTask() != "test/api/make" || u[0].GetArtifact().GetName() != "dist" || u[0].GetArtifact().GetSize() != 4 || u[0].GetArtifact().GetDigest() == "" {
+				t.Errorf("it is given %v", u)
+			}
+		}
+		return r
+	}
+	step("k1", "test/api/make", "test/api/unit")
+	say("two")
+	r := step("k2", "test/api/unit")
+	if task := taskOf(t, r, "test/api/make"); task.GetState() != pb.TaskState_TASK_STATE_REUSED {
+		t.Errorf("what made it is %s", task.GetState())
+	}
+	f.removeArtifacts(t)
+	step("k3") // nobody needs it
+	say("three")
+	r = step("k4", "test/api/make", "test/api/unit")
+	if task := taskOf(t, r, "test/api/make"); !strings.Contains(task.GetReason(), "the artifacts that run shop-1") || !strings.Contains(task.GetReason(), "made of the same inputs cannot be found any more") {
+		t.Errorf("it is carried out again: %s", task.GetReason())
+	}
+
+	say("four")
+	w.failing("test/api/unit")
+	failed := f.end(t, f.submit(t, "k5").GetId())
+	w.worked()
+	w.failing("")
+	again := func(key string) map[string]*pb.TestWork {
+		t.Helper()
+		res, err := f.runs.Retry(t.Context(), &pb.RetryRequest{IdempotencyKey: key, Run: failed.GetId()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := f.end(t, res.GetRun().GetId()); r.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
+			t.Fatalf("tried again: %s: %s", r.GetState(), r.GetMessage())
+		}
+		return w.worked()
+	}
+	f.removeArtifacts(t)
+	if got := again("k6"); len(got) != 2 {
+		t.Errorf("tried again without what was left: %v", got)
 	}
 }

@@ -133,7 +133,7 @@ func start(ctx context.Context, o Options) error {
 	peers := newPeers(cfg, self, parts)
 	defer peers.Close()
 	homes := &home.Homes{Partitions: parts, Peers: peers, Plans: blobs.Plan, TraceID: trace.ID}
-	submitter, err := newSubmitter(ctx, cfg, js, does, homes, log)
+	submitter, err := newSubmitter(ctx, cfg, js, does, artifacts, homes, log)
 	if err != nil {
 		return err
 	}
@@ -272,10 +272,10 @@ func listen(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, peers fu
 	return s, l, err
 }
 
-func newSubmitter(ctx context.Context, cfg config.Config, js jetstream.JetStream, does effects, homes *home.Homes, log *slog.Logger) (*submit.Submitter, error) {
+func newSubmitter(ctx context.Context, cfg config.Config, js jetstream.JetStream, does effects, artifacts *artifactstore.Store, homes *home.Homes, log *slog.Logger) (*submit.Submitter, error) {
 	tags, err := newBases(ctx, cfg, js, log)
 	return submit.New(submit.Config{
-		Mirror: does.mirror, Home: homes.Of, Blobs: does.blobs, Images: submit.NewRegistry(keychain(cfg.RegistryAuth)), Bases: tags, Advisories: advisoriesOf(cfg.Advisories, does.blobs, log), TargetsFile: cfg.Targets,
+		Mirror: does.mirror, Home: homes.Of, Blobs: does.blobs, Artifacts: artifacts, Images: submit.NewRegistry(keychain(cfg.RegistryAuth)), Bases: tags, Advisories: advisoriesOf(cfg.Advisories, does.blobs, log), TargetsFile: cfg.Targets,
 		Key: does.signer.id(), Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner,
 	}), err
 }

@@ -61,7 +61,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 func test(t *plan.Test, w partition.Work) *pb.TestWork {
 	return &pb.TestWork{
 		Name: t.Name, Build: build(&t.Build, w), Run: t.Run, Env: t.Env, SecretEnv: t.Secret, Report: t.Report,
-		Sidecars: sidecars(t.Sidecars), Shard: shard(t.Shard, w.Timing), Artifacts: artifacts(t.Artifacts),
+		Sidecars: sidecars(t.Sidecars), Shard: shard(t.Shard, w.Timing), Artifacts: artifacts(t.Artifacts, t.Required), Use: used(t.Use, w.Artifacts),
 	}
 }
 
@@ -73,10 +73,20 @@ func build(b *plan.Build, w partition.Work) *pb.BuildWork {
 	}
 }
 
-func artifacts(patterns map[string]string) []*pb.ArtifactWork {
+func artifacts(patterns map[string]string, required []string) []*pb.ArtifactWork {
 	var out []*pb.ArtifactWork
 	for _, name := range slices.Sorted(maps.Keys(patterns)) {
-		out = append(out, &pb.ArtifactWork{Name: name, Pattern: patterns[name]})
+		out = append(out, &pb.ArtifactWork{Name: name, Pattern: patterns[name], Required: slices.Contains(required, name)})
+	}
+	return out
+}
+
+func used(list []plan.Use, left []plan.Artifact) []*pb.UsedArtifact {
+	var out []*pb.UsedArtifact
+	for i, u := range list {
+		a := left[i]
+		a.Name = u.Artifact
+		out = append(out, &pb.UsedArtifact{Path: u.Path, Task: u.Task, Artifact: wire.Artifact(a)})
 	}
 	return out
 }

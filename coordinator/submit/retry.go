@@ -160,6 +160,9 @@ func (s *Submitter) again(ctx context.Context, home Home, old *run.Run) (plan.Pl
 	if err := g.Wait(); err != nil {
 		return plan.Plan{}, err
 	}
+	if err := s.withArtifacts(ctx, p, gone); err != nil {
+		return plan.Plan{}, err
+	}
 	for i := range p.Tasks { // a task comes behind what it needs
 		t := &p.Tasks[i]
 		if t.Reuse != nil && (gone[t.ID] || slices.ContainsFunc(t.Needs, func(need string) bool { return gone[need] })) {

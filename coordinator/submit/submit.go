@@ -50,6 +50,8 @@ type Config struct {
 	Home   func(ctx context.Context, project string) (Home, error)
 	Blobs  *artifact.Store
 	Images Images
+	// Artifacts are those of tests.
+	Artifacts Artifacts
 	// Bases may be nil: then a tag that moves is no change.
 	Bases Bases
 	// Advisories answers the digest of the blob that packages are compared with; nil: there are none.
@@ -321,8 +323,8 @@ func (s *Submitter) base(ctx context.Context, home Home, in *planner.Input, req 
 	return nil
 }
 
-// decide plans three times at most: to learn which digests matter, with what is known of
-// them, and without those whose images are gone.
+// decide plans to learn which digests matter, with what is known of them, without those whose images are gone,
+// and then without those whose artifacts are gone and needed, until none is.
 func (s *Submitter) decide(ctx context.Context, home Home, in planner.Input) (plan.Plan, error) {
 	asked := map[string]bool{}
 	in.Known = func(d string) (plan.Reuse, bool) { asked[d] = true; return plan.Reuse{}, false }
@@ -343,18 +345,30 @@ func (s *Submitter) decide(ctx context.Context, home Home, in planner.Input) (pl
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	if len(gone) == 0 {
-		return p, nil
-	}
 	in.Gone = map[string]string{}
-	for _, d := range gone {
-		in.Gone[d] = known[d].Run
-		delete(known, d)
+	there := map[string]bool{}
+	for {
+		missing, err := s.missing(ctx, p, there)
+		if err != nil {
+			return plan.Plan{}, err
+		}
+		for _, t := range p.Tasks {
+			if missing[t.ID] {
+				gone = append(gone, t.Digest)
+			}
+		}
+		if len(gone) == 0 {
+			return p, nil
+		}
+		for _, d := range gone { // one less each time
+			in.Gone[d] = known[d].Run
+			delete(known, d)
+		}
+		gone = nil
+		if p, problems = planner.Plan(in); len(problems) > 0 {
+			return plan.Plan{}, &ProblemsError{problems}
+		}
 	}
-	if p, problems = planner.Plan(in); len(problems) > 0 {
-		return plan.Plan{}, &ProblemsError{problems}
-	}
-	return p, nil
 }
 
 // gone answers the digests of reused tasks whose image or manifests are not there.

@@ -5,10 +5,15 @@ import (
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
+// Artifact that a test left.
+func Artifact(a plan.Artifact) *pb.Artifact {
+	return &pb.Artifact{Name: a.Name, Digest: a.Digest, Size: a.Size, Files: int32(a.Files), File: a.File, Executable: a.Executable}
+}
+
 func artifacts(list []plan.Artifact) []*pb.Artifact {
 	var out []*pb.Artifact
 	for _, a := range list {
-		out = append(out, &pb.Artifact{Name: a.Name, Digest: a.Digest, Size: a.Size, Files: int32(a.Files), File: a.File, Executable: a.Executable})
+		out = append(out, Artifact(a))
 	}
 	return out
 }

@@ -68,6 +68,25 @@ func Extract(dir string, r io.Reader, rules Rules) (int64, error) {
 	}
 }
 
+// Place writes one file below dir, where there must be none of that name, and nowhere else, whatever the name says.
+func Place(dir, name string, mode os.FileMode, r io.Reader) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("open folder: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	f, err := root.OpenFile(filepath.Base(name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("write a file: %w", err)
+	}
+	_, err = io.Copy(f, r)
+	at := time.Unix(Epoch, 0)
+	if err := errors.Join(err, f.Chmod(mode), f.Close(), root.Chtimes(filepath.Base(name), at, at)); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(name), err)
+	}
+	return nil
+}
+
 type extractor struct {
 	root  *os.Root
 	rules Rules

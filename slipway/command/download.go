@@ -106,11 +106,7 @@ func into(ctx context.Context, cl *client.Client, req *pb.DownloadRequest, file 
 	if err != nil {
 		return err
 	}
-	mode := os.FileMode(0o644)
-	if head.GetExecutable() {
-		mode = 0o755
-	}
-	if err := errors.Join(tmp.Chmod(mode), tmp.Close(), os.Rename(tmp.Name(), file)); err != nil {
+	if err := errors.Join(tmp.Chmod(modeOf(head)), tmp.Close(), os.Rename(tmp.Name(), file)); err != nil {
 		return fmt.Errorf("write what was downloaded: %w", err)
 	}
 	return nil
@@ -137,29 +133,14 @@ func unpack(ctx context.Context, cl *client.Client, req *pb.DownloadRequest, fol
 		_, err = archive.Unpack(folder, tmp, archive.Rules{Bytes: maxUnpacked, Files: maxUnpackedFiles, Whole: "the folder"})
 		return err //nolint:wrapcheck // it says which file
 	}
-	return place(folder, head, tmp)
+	return archive.Place(folder, head.GetFile(), modeOf(head), tmp) //nolint:wrapcheck // as above
 }
 
-// place writes the one file that an artifact is. Its name comes from elsewhere: it may not lead out of the folder.
-func place(folder string, head *pb.DownloadResponse, r io.Reader) error {
-	root, err := os.OpenRoot(folder)
-	if err != nil {
-		return fmt.Errorf("open the folder: %w", err)
-	}
-	defer root.Close()
-	mode := os.FileMode(0o644)
+func modeOf(head *pb.DownloadResponse) os.FileMode {
 	if head.GetExecutable() {
-		mode = 0o755
+		return 0o755
 	}
-	f, err := root.OpenFile(filepath.Base(head.GetFile()), os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	if err != nil {
-		return fmt.Errorf("write what was downloaded: %w", err)
-	}
-	_, err = io.Copy(f, r)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write what was downloaded: %w", err)
-	}
-	return nil
+	return 0o644
 }
 
 func discard(f *os.File) {

@@ -69,6 +69,7 @@ func test(w *pb.TestWork) runner.Test {
 	return runner.Test{
 		Name: w.GetName(), Build: build(w.GetBuild()), Run: w.GetRun(), Env: w.GetEnv(), Secret: w.GetSecretEnv(), Report: w.GetReport(),
 		Sidecars: sidecars(w.GetSidecars()), Shard: shard(w.GetShard()), Artifacts: patterns(w.GetArtifacts()),
+		Use:    used(w.GetUse()),
 		Limits: runner.ArtifactLimits{Each: w.GetArtifactLimits().GetEach(), All: w.GetArtifactLimits().GetAll()},
 	}
 }
@@ -76,7 +77,18 @@ func test(w *pb.TestWork) runner.Test {
 func patterns(list []*pb.ArtifactWork) []runner.Pattern {
 	var out []runner.Pattern
 	for _, a := range list {
-		out = append(out, runner.Pattern{Name: a.GetName(), Pattern: a.GetPattern()})
+		out = append(out, runner.Pattern{Name: a.GetName(), Pattern: a.GetPattern(), Required: a.GetRequired()})
+	}
+	return out
+}
+
+func used(list []*pb.UsedArtifact) []runner.Use {
+	var out []runner.Use
+	for _, u := range list {
+		a := u.GetArtifact()
+		out = append(out, runner.Use{Path: u.GetPath(), Task: u.GetTask(), Artifact: runner.Artifact{
+			Name: a.GetName(), Digest: a.GetDigest(), Size: a.GetSize(), Files: int(a.GetFiles()), File: a.GetFile(), Executable: a.GetExecutable(),
+		}})
 	}
 	return out
 }

@@ -61,6 +61,8 @@ type Task struct {
 	Mask        *mask.Masker      // of those and the worker's own; set by Redact
 	// Keep has Workspace stay as it is when the attempt has ended, until what it answers is called. Nil, or nil answered: it cannot.
 	Keep func() (release func())
+	// Folders are further ones that BuildKit may read, by a name that changes with the content.
+	Folders map[string]string
 }
 
 // Work is the specification of one kind of work: Build, Test, Render or Scan.
@@ -120,12 +122,22 @@ type Test struct {
 
 	Artifacts []Pattern // files that are kept when it has ended
 	Limits    ArtifactLimits
+	Use       []Use // what other tests left
+}
+
+// Use is what another test left, in a folder that the command can only read.
+type Use struct {
+	Path     string // in the container: relative to the stage's working directory, or absolute
+	Task     string // id of the test
+	Artifact Artifact
 }
 
 // Pattern is what of the files that a test leaves is kept under a name.
 type Pattern struct {
 	Name    string
 	Pattern string // of files and folders, relative to the stage's working directory, or absolute
+
+	Required bool // another test uses it: that nothing matches fails the test
 }
 
 // ArtifactLimits are in bytes of the files, before they are packed.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -168,7 +169,11 @@ func (s *Server) tools(ctx context.Context, blobs agent.Blobs, builds bool, trac
 	if disk != nil {
 		guard = append(guard, disk.Guard())
 	}
-	tests := testrun.New(bk).With(cache).Storing(session.Artifacts{Client: blobs.Coordinator}, filepath.Join(s.cfg.State, "artifacts"))
+	spool := filepath.Join(s.cfg.State, "artifacts")
+	if err := os.RemoveAll(spool); err != nil { // what an earlier process left
+		return tools{}, errors.Join(fmt.Errorf("empty the folder of artifacts: %w", err), stop(), bk.Close())
+	}
+	tests := testrun.New(bk).With(cache).Storing(session.Artifacts{Client: blobs.Coordinator}, spool)
 	out[runner.KindBuild] = runner.Decorate(buildkit.NewBuilder(bk).With(cache), append([]runner.Decorator{sbom.Beside(blobs)}, guard...)...)
 	out[runner.KindTest] = runner.Decorate(tests, guard...)
 	out[runner.KindScan] = guarded(scan.New(blobs, tests), guard)

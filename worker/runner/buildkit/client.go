@@ -150,8 +150,14 @@ func (c *Client) optionsWith(t runner.Task, b runner.Build, values session.Attac
 			return client.SolveOpt{}, fmt.Errorf("open build context %s: %w", dir, err)
 		}
 	}
+	mounts := map[string]fsutil.FS{"context": folder, "dockerfile": workspace}
+	for name, dir := range t.Folders {
+		if mounts[name], err = fsutil.NewFS(dir); err != nil {
+			return client.SolveOpt{}, fmt.Errorf("open %s: %w", name, err)
+		}
+	}
 	return client.SolveOpt{
-		LocalMounts: map[string]fsutil.FS{"context": folder, "dockerfile": workspace},
+		LocalMounts: mounts,
 		// Under an equal key the daemon takes a file that kept its time and size for
 		// unchanged, and all files of all workspaces have one time: the key must name the
 		// content. Attempts at one commit then share a transfer, and no others do.

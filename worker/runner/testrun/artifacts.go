@@ -34,6 +34,8 @@ const (
 type Store interface {
 	// Put stores what r answers, so many bytes, under its digest.
 	Put(ctx context.Context, digest string, size int64, r io.Reader) error
+	// Get writes an artifact to w.
+	Get(ctx context.Context, digest string, w io.Writer) error
 }
 
 // storing is where artifacts go.
@@ -49,10 +51,10 @@ func (r *Runner) Storing(s Store, dir string) *Runner {
 	return &c
 }
 
-// tooMuch is an artifact that is larger than may be, or has more files: the test's own business.
-type tooMuch struct{ message string }
+// unkept is an artifact that cannot be kept, since it is larger than may be or has no files: the test's own business.
+type unkept struct{ message string }
 
-func (e *tooMuch) Error() string { return e.message }
+func (e *unkept) Error() string { return e.message }
 
 // unstored is an artifact that the farm could not keep.
 type unstored struct{ err error }
@@ -74,6 +76,11 @@ func (a *attempt) keep(ctx context.Context, f files, workdir string) {
 		kept, err := k.keep(ctx, pattern, a.keeps)
 		switch {
 		case err != nil:
+			step.End(err.Error())
+			a.lost = append(a.lost, lost{p, err})
+			continue
+		case kept.Files == 0 && p.Required:
+			err := &unkept{"no file matches, and another test uses it"}
 			step.End(err.Error())
 			a.lost = append(a.lost, lost{p, err})
 			continue
@@ -187,7 +194,7 @@ func (k *keeper) find(ctx context.Context, pattern string) (found []item, single
 		segments = segments[:len(segments)-1]
 	}
 	if len(segments) == 0 || segments[0] == "" {
-		return nil, false, &tooMuch{"the pattern means everything in the container: name a folder"}
+		return nil, false, &unkept{"the pattern means everything in the container: name a folder"}
 	}
 	fixed := slices.IndexFunc(segments, func(s string) bool { return strings.ContainsAny(s, `*?[\`) })
 	if fixed < 0 {
@@ -229,9 +236,9 @@ func (k *keeper) find(ctx context.Context, pattern string) (found []item, single
 
 func (k *keeper) large() error {
 	if k.limit < k.each {
-		return &tooMuch{fmt.Sprintf("its files have %d MiB, and of what the artifacts of one task may have %d MiB are left (artifacts.task_mib in coordinator.yaml): make the pattern narrower", mib(k.size), k.limit>>20)}
+		return &unkept{fmt.Sprintf("its files have %d MiB, and of what the artifacts of one task may have %d MiB are left (artifacts.task_mib in coordinator.yaml): make the pattern narrower", mib(k.size), k.limit>>20)}
 	}
-	return &tooMuch{fmt.Sprintf("its files have %d MiB; at most %d MiB are kept (artifacts.max_mib in coordinator.yaml): make the pattern narrower", mib(k.size), k.limit>>20)}
+	return &unkept{fmt.Sprintf("its files have %d MiB; at most %d MiB are kept (artifacts.max_mib in coordinator.yaml): make the pattern narrower", mib(k.size), k.limit>>20)}
 }
 
 // mib rounds up.
@@ -239,7 +246,7 @@ func mib(n int64) int64 { return (n + 1<<20 - 1) >> 20 }
 
 // because tells what is wrong with a pattern from a daemon that does not answer.
 func (k *keeper) because(ctx context.Context, err error) error {
-	if own := (*tooMuch)(nil); errors.As(err, &own) {
+	if own := (*unkept)(nil); errors.As(err, &own) {
 		return err
 	}
 	if ctx.Err() != nil {

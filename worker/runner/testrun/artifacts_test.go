@@ -51,6 +51,16 @@ func (s *shelf) Put(_ context.Context, digest string, size int64, r io.Reader) e
 	return nil
 }
 
+func (s *shelf) Get(_ context.Context, digest string, w io.Writer) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.has[digest]; !ok {
+		return errors.New("the artifact is gone: removed at 2026-01-02")
+	}
+	_, err := w.Write(s.has[digest])
+	return err
+}
+
 // files of an artifact, by name: their content, or where they lead.
 func (s *shelf) files(t *testing.T, a runner.Artifact) map[string]string {
 	t.Helper()
@@ -192,4 +202,65 @@ func TestArtifacts(t *testing.T) {
 			t.Errorf("%s: %s; %v", o.Kind, o.Message, got)
 		}
 	})
+}
+
+// TestWhatOtherTestsLeft is there for the command, which cannot change it, and for what lists its parts.
+func TestWhatOtherTestsLeft(t *testing.T) {
+	f := buildkittest.Start(t)
+	s, dir := &shelf{}, filepath.Join(t.TempDir(), "spool")
+	r := testrun.New(f.Client).Storing(s, dir)
+	made := r.Run(t.Context(), task(t, leaves("exit 0", runner.Pattern{Name: "out", Pattern: "out"}, runner.Pattern{Name: "tool", Pattern: "/tmp/more/tool"})), &runnertest.Recorder{})
+	if len(made.Result.Artifacts) != 2 {
+		t.Fatalf("%s: %s", made.Kind, made.Message)
+	}
+	uses := func(run string, artifacts ...runner.Artifact) (runner.Outcome, string) {
+		rec := &runnertest.Recorder{}
+		o := r.Run(t.Context(), task(t, func(w *runner.Test) {
+			w.Run = run
+			for i, a := range artifacts {
+				w.Use = append(w.Use, runner.Use{Path: []string{"/given/out", "tools", "/again"}[i], Task: "test/web/make", Artifact: a})
+			}
+		}), rec)
+		return o, rec.Log()
+	}
+	out, tool := made.Result.Artifacts[0], made.Result.Artifacts[1]
+	for range 2 { // what BuildKit has of it already is used again
+		o, log := uses(`set -e; cat /given/out/shots/deep/2.png; readlink /given/out/shots/same.png; test -x /src/tools/tool; test -f /again/shots/1.png
+if echo x >/given/out/mine 2>/dev/null; then echo "it can be written"; exit 1; fi`, out, tool, out)
+		if o.Kind != runner.Succeeded || !strings.Contains(log, "two1.png") || !strings.Contains(log, "fetch out of test/web/make") {
+			t.Errorf("%s: %s\n%s", o.Kind, o.Message, log)
+		}
+	}
+	sharded := task(t, func(w *runner.Test) {
+		w.Run, w.Shard = "cat $SLIPWAY_TESTS", &runner.Shard{Number: 1, Of: 1, List: "ls /given/shots"}
+		w.Use = []runner.Use{{Path: "/given", Task: "test/web/make", Artifact: out}}
+	})
+	rec := &runnertest.Recorder{}
+	if o := r.Run(t.Context(), sharded, rec); o.Kind != runner.Succeeded || !strings.Contains(rec.Log(), "1.png") {
+		t.Errorf("a list: %s: %s", o.Kind, o.Message)
+	}
+
+	gone := out
+	gone.Digest = "sha256:" + strings.Repeat("0", 64)
+	if o, _ := uses("true", gone); o.Kind != runner.Errored || o.Class != runner.ClassInfra || !strings.Contains(o.Message, "what test/web/make left as out cannot be had: the artifact is gone: removed at 2026-01-02; when it is not kept any more, a new run") {
+		t.Errorf("what is gone: %s: %s", o.Kind, o.Message)
+	}
+	s.has[out.Digest] = append(bytes.Clone(s.has[out.Digest]), 'x')
+	if o, _ := uses("true", out); o.Kind != runner.Errored || !strings.Contains(o.Message, "its bytes have the digest") {
+		t.Errorf("other bytes: %s: %s", o.Kind, o.Message)
+	}
+	if o, _ := uses("true", runner.Artifact{Name: "out"}); o.Kind != runner.Errored || !strings.Contains(o.Message, "it was not left") {
+		t.Errorf("what was not left: %s: %s", o.Kind, o.Message)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left on the worker's disk: %v, %v", left, err)
+	}
+}
+
+func TestWhatOthersUseMustBeThere(t *testing.T) {
+	f := buildkittest.Start(t)
+	o := testrun.New(f.Client).Storing(&shelf{}, t.TempDir()).Run(t.Context(), task(t, leaves("exit 0", runner.Pattern{Name: "dist", Pattern: "dist", Required: true})), &runnertest.Recorder{})
+	if o.Kind != runner.Failed || !strings.Contains(o.Message, "artifact dist (dist) was not kept: no file matches, and another test uses it") {
+		t.Errorf("%s: %s", o.Kind, o.Message)
+	}
 }

@@ -146,7 +146,7 @@ func (s *search) add(full string, stat *fstypes.Stat) error {
 		s.found = append(s.found, full)
 	}
 	if max(len(s.found), len(s.entries)) > s.most {
-		return &tooMuch{fmt.Sprintf("the pattern matches more than %d files: make it narrower", s.most)}
+		return &unkept{fmt.Sprintf("the pattern matches more than %d files: make it narrower", s.most)}
 	}
 	return nil
 }
@@ -182,7 +182,7 @@ func (s *search) ends(ctx context.Context, full string, stat *fstypes.Stat) erro
 
 func (s *search) read(ctx context.Context, dir string) ([]*fstypes.Stat, error) {
 	if s.folders++; s.folders > maxFolders {
-		return nil, &tooMuch{fmt.Sprintf("the pattern looks into more than %d folders: make it narrower", maxFolders)}
+		return nil, &unkept{fmt.Sprintf("the pattern looks into more than %d folders: make it narrower", maxFolders)}
 	}
 	return s.files.readDir(ctx, dir)
 }
@@ -200,7 +200,7 @@ func (s *search) walk(ctx context.Context, dir string, segments []string) error 
 	}
 	entries, err := s.read(ctx, dir)
 	if err != nil {
-		if own := (*tooMuch)(nil); errors.As(err, &own) {
+		if own := (*unkept)(nil); errors.As(err, &own) {
 			return err
 		}
 		if s.folders == 1 || ctx.Err() != nil {
@@ -223,7 +223,7 @@ func (s *search) walk(ctx context.Context, dir string, segments []string) error 
 		ok, err := path.Match(first, name)
 		switch {
 		case err != nil:
-			return &tooMuch{fmt.Sprintf("the pattern is malformed: %v", err)}
+			return &unkept{fmt.Sprintf("the pattern is malformed: %v", err)}
 		case !ok:
 		case len(rest) == 0:
 			if err := s.ends(ctx, full, e); err != nil {

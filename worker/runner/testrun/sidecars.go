@@ -128,7 +128,7 @@ func (a *attempt) pull(ctx context.Context, c gateway.Client, s runner.Sidecar) 
 // container makes that of the test, with the roots of its sidecars.
 func (a *attempt) container(ctx context.Context, c gateway.Client, stage gateway.Reference, sidecars []*sidecar, more ...gateway.Mount) (gateway.Container, error) {
 	req := gateway.NewContainerRequest{Mounts: []gateway.Mount{{Dest: "/", MountType: pb.MountType_BIND, Ref: stage}}}
-	req.Mounts = append(req.Mounts, more...)
+	req.Mounts = append(append(req.Mounts, a.used...), more...)
 	if len(sidecars) > 0 {
 		req.NetMode = pb.NetMode_NONE
 	}

@@ -61,6 +61,11 @@ func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) r
 	}
 	report.Started()
 	a := &attempt{task: t, work: work, attrs: attrs, watch: buildkit.NewWatch(report, t.Mask), keeps: r.keeps}
+	release, bad := a.fetch(ctx)
+	defer release()
+	if bad != nil {
+		return *bad
+	}
 	if bad := r.carryOut(ctx, a); bad != nil {
 		return *bad
 	}
@@ -124,6 +129,7 @@ type attempt struct {
 	items  []string      // those of a shard that is given them
 	took   time.Duration // by the command
 
+	used  []gateway.Mount   // what other tests left
 	keeps storing           // where artifacts go
 	kept  []runner.Artifact // those that are there
 	lost  []lost            // and those that should be
@@ -181,6 +187,11 @@ func stageConfig(res *gateway.Result) (ocispecs.ImageConfig, error) {
 // command runs the command in a container of the stage. A container, and not a build
 // step: it is never cached, and its files can be read after it failed.
 func (a *attempt) command(ctx context.Context, c gateway.Client, stage gateway.Reference, config ocispecs.ImageConfig) error {
+	used, err := a.uses(ctx, c, config)
+	if err != nil {
+		return err
+	}
+	a.used = used
 	given, err := a.given(ctx, c, stage, config)
 	if err != nil {
 		return err

@@ -1967,8 +1967,10 @@ type TestWork struct {
 	Artifacts []*ArtifactWork `protobuf:"bytes,9,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
 	// How large those may be.
 	ArtifactLimits *ArtifactLimits `protobuf:"bytes,10,opt,name=artifact_limits,json=artifactLimits,proto3" json:"artifact_limits,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What other tests left, which this one is given.
+	Use           []*UsedArtifact `protobuf:"bytes,11,rep,name=use,proto3" json:"use,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TestWork) Reset() {
@@ -2071,20 +2073,92 @@ func (x *TestWork) GetArtifactLimits() *ArtifactLimits {
 	return nil
 }
 
+func (x *TestWork) GetUse() []*UsedArtifact {
+	if x != nil {
+		return x.Use
+	}
+	return nil
+}
+
+// UsedArtifact is what another test left, given to a command in a folder that it can only read.
+type UsedArtifact struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The folder in the container, relative to the working directory of the stage or from its root.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// The test that left it.
+	Task          string    `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	Artifact      *Artifact `protobuf:"bytes,3,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsedArtifact) Reset() {
+	*x = UsedArtifact{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsedArtifact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsedArtifact) ProtoMessage() {}
+
+func (x *UsedArtifact) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsedArtifact.ProtoReflect.Descriptor instead.
+func (*UsedArtifact) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *UsedArtifact) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *UsedArtifact) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *UsedArtifact) GetArtifact() *Artifact {
+	if x != nil {
+		return x.Artifact
+	}
+	return nil
+}
+
 // ArtifactWork is what of the files that a test leaves is kept under a name.
 type ArtifactWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Files and folders, relative to the working directory of the stage or from its root: "*" and "?" as in a shell,
 	// "**" is any number of folders; of a folder all is taken.
-	Pattern       string `protobuf:"bytes,2,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	Pattern string `protobuf:"bytes,2,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	// Another test uses it: that nothing matches fails the test.
+	Required      bool `protobuf:"varint,3,opt,name=required,proto3" json:"required,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ArtifactWork) Reset() {
 	*x = ArtifactWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2170,7 @@ func (x *ArtifactWork) String() string {
 func (*ArtifactWork) ProtoMessage() {}
 
 func (x *ArtifactWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2183,7 @@ func (x *ArtifactWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArtifactWork.ProtoReflect.Descriptor instead.
 func (*ArtifactWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ArtifactWork) GetName() string {
@@ -2126,6 +2200,13 @@ func (x *ArtifactWork) GetPattern() string {
 	return ""
 }
 
+func (x *ArtifactWork) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
 // ArtifactLimits are in bytes of the files, before they are packed.
 type ArtifactLimits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2138,7 +2219,7 @@ type ArtifactLimits struct {
 
 func (x *ArtifactLimits) Reset() {
 	*x = ArtifactLimits{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2231,7 @@ func (x *ArtifactLimits) String() string {
 func (*ArtifactLimits) ProtoMessage() {}
 
 func (x *ArtifactLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2244,7 @@ func (x *ArtifactLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArtifactLimits.ProtoReflect.Descriptor instead.
 func (*ArtifactLimits) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ArtifactLimits) GetEach() int64 {
@@ -2196,7 +2277,7 @@ type ShardWork struct {
 
 func (x *ShardWork) Reset() {
 	*x = ShardWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2208,7 +2289,7 @@ func (x *ShardWork) String() string {
 func (*ShardWork) ProtoMessage() {}
 
 func (x *ShardWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2221,7 +2302,7 @@ func (x *ShardWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardWork.ProtoReflect.Descriptor instead.
 func (*ShardWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ShardWork) GetNumber() int32 {
@@ -2271,7 +2352,7 @@ type SidecarWork struct {
 
 func (x *SidecarWork) Reset() {
 	*x = SidecarWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2364,7 @@ func (x *SidecarWork) String() string {
 func (*SidecarWork) ProtoMessage() {}
 
 func (x *SidecarWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2377,7 @@ func (x *SidecarWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SidecarWork.ProtoReflect.Descriptor instead.
 func (*SidecarWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SidecarWork) GetName() string {
@@ -2363,7 +2444,7 @@ type RenderWork struct {
 
 func (x *RenderWork) Reset() {
 	*x = RenderWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2375,7 +2456,7 @@ func (x *RenderWork) String() string {
 func (*RenderWork) ProtoMessage() {}
 
 func (x *RenderWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2388,7 +2469,7 @@ func (x *RenderWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderWork.ProtoReflect.Descriptor instead.
 func (*RenderWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RenderWork) GetPath() string {
@@ -2466,7 +2547,7 @@ type RenderJob struct {
 
 func (x *RenderJob) Reset() {
 	*x = RenderJob{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2559,7 @@ func (x *RenderJob) String() string {
 func (*RenderJob) ProtoMessage() {}
 
 func (x *RenderJob) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2572,7 @@ func (x *RenderJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderJob.ProtoReflect.Descriptor instead.
 func (*RenderJob) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RenderJob) GetName() string {
@@ -2547,7 +2628,7 @@ type DeployTarget struct {
 
 func (x *DeployTarget) Reset() {
 	*x = DeployTarget{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2559,7 +2640,7 @@ func (x *DeployTarget) String() string {
 func (*DeployTarget) ProtoMessage() {}
 
 func (x *DeployTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2572,7 +2653,7 @@ func (x *DeployTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployTarget.ProtoReflect.Descriptor instead.
 func (*DeployTarget) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeployTarget) GetEnvironment() string {
@@ -2606,7 +2687,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2699,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2712,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *HealthCheck) GetPath() string {
@@ -2665,7 +2746,7 @@ type ApplyWork struct {
 
 func (x *ApplyWork) Reset() {
 	*x = ApplyWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2677,7 +2758,7 @@ func (x *ApplyWork) String() string {
 func (*ApplyWork) ProtoMessage() {}
 
 func (x *ApplyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2690,7 +2771,7 @@ func (x *ApplyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyWork.ProtoReflect.Descriptor instead.
 func (*ApplyWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ApplyWork) GetTarget() *DeployTarget {
@@ -2749,7 +2830,7 @@ type DiffWork struct {
 
 func (x *DiffWork) Reset() {
 	*x = DiffWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2761,7 +2842,7 @@ func (x *DiffWork) String() string {
 func (*DiffWork) ProtoMessage() {}
 
 func (x *DiffWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2774,7 +2855,7 @@ func (x *DiffWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
 func (*DiffWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DiffWork) GetTarget() *DeployTarget {
@@ -2823,7 +2904,7 @@ type ScanWork struct {
 
 func (x *ScanWork) Reset() {
 	*x = ScanWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2835,7 +2916,7 @@ func (x *ScanWork) String() string {
 func (*ScanWork) ProtoMessage() {}
 
 func (x *ScanWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2848,7 +2929,7 @@ func (x *ScanWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanWork.ProtoReflect.Descriptor instead.
 func (*ScanWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ScanWork) GetName() string {
@@ -2930,7 +3011,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3023,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3036,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -3012,7 +3093,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3024,7 +3105,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3037,7 +3118,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -3070,7 +3151,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3082,7 +3163,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3095,7 +3176,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -3114,7 +3195,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3126,7 +3207,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3139,7 +3220,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -3158,7 +3239,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3251,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3264,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -3202,7 +3283,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[39]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3214,7 +3295,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[39]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3227,7 +3308,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -3246,7 +3327,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[40]
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3339,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[40]
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3352,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -3293,7 +3374,7 @@ type PutArtifactRequest struct {
 
 func (x *PutArtifactRequest) Reset() {
 	*x = PutArtifactRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3305,7 +3386,7 @@ func (x *PutArtifactRequest) String() string {
 func (*PutArtifactRequest) ProtoMessage() {}
 
 func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3318,7 +3399,7 @@ func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutArtifactRequest.ProtoReflect.Descriptor instead.
 func (*PutArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PutArtifactRequest) GetDigest() string {
@@ -3352,7 +3433,7 @@ type PutArtifactResponse struct {
 
 func (x *PutArtifactResponse) Reset() {
 	*x = PutArtifactResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3364,7 +3445,7 @@ func (x *PutArtifactResponse) String() string {
 func (*PutArtifactResponse) ProtoMessage() {}
 
 func (x *PutArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3377,7 +3458,7 @@ func (x *PutArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutArtifactResponse.ProtoReflect.Descriptor instead.
 func (*PutArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PutArtifactResponse) GetPresent() bool {
@@ -3396,7 +3477,7 @@ type GetArtifactRequest struct {
 
 func (x *GetArtifactRequest) Reset() {
 	*x = GetArtifactRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3408,7 +3489,7 @@ func (x *GetArtifactRequest) String() string {
 func (*GetArtifactRequest) ProtoMessage() {}
 
 func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3421,7 +3502,7 @@ func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
 func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetArtifactRequest) GetDigest() string {
@@ -3440,7 +3521,7 @@ type GetArtifactResponse struct {
 
 func (x *GetArtifactResponse) Reset() {
 	*x = GetArtifactResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	mi := &file_slipway_v1_worker_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3452,7 +3533,7 @@ func (x *GetArtifactResponse) String() string {
 func (*GetArtifactResponse) ProtoMessage() {}
 
 func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	mi := &file_slipway_v1_worker_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3465,7 +3546,7 @@ func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactResponse.ProtoReflect.Descriptor instead.
 func (*GetArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetArtifactResponse) GetData() []byte {
@@ -3662,7 +3743,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"BasesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbf\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xeb\x04\n" +
 	"\bTestWork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x05build\x18\x02 \x01(\v2\x15.slipway.v1.BuildWorkR\x05build\x12\x10\n" +
@@ -3675,16 +3756,22 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x05shard\x18\b \x01(\v2\x15.slipway.v1.ShardWorkR\x05shard\x126\n" +
 	"\tartifacts\x18\t \x03(\v2\x18.slipway.v1.ArtifactWorkR\tartifacts\x12C\n" +
 	"\x0fartifact_limits\x18\n" +
-	" \x01(\v2\x1a.slipway.v1.ArtifactLimitsR\x0eartifactLimits\x1a6\n" +
+	" \x01(\v2\x1a.slipway.v1.ArtifactLimitsR\x0eartifactLimits\x12*\n" +
+	"\x03use\x18\v \x03(\v2\x18.slipway.v1.UsedArtifactR\x03use\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eSecretEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"<\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"h\n" +
+	"\fUsedArtifact\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04task\x18\x02 \x01(\tR\x04task\x120\n" +
+	"\bartifact\x18\x03 \x01(\v2\x14.slipway.v1.ArtifactR\bartifact\"X\n" +
 	"\fArtifactWork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\apattern\x18\x02 \x01(\tR\apattern\"6\n" +
+	"\apattern\x18\x02 \x01(\tR\apattern\x12\x1a\n" +
+	"\brequired\x18\x03 \x01(\bR\brequired\"6\n" +
 	"\x0eArtifactLimits\x12\x12\n" +
 	"\x04each\x18\x01 \x01(\x03R\x04each\x12\x10\n" +
 	"\x03all\x18\x02 \x01(\x03R\x03all\"s\n" +
@@ -3814,7 +3901,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(*SessionRequest)(nil),        // 1: slipway.v1.SessionRequest
@@ -3840,47 +3927,49 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*SecretValue)(nil),           // 21: slipway.v1.SecretValue
 	(*BuildWork)(nil),             // 22: slipway.v1.BuildWork
 	(*TestWork)(nil),              // 23: slipway.v1.TestWork
-	(*ArtifactWork)(nil),          // 24: slipway.v1.ArtifactWork
-	(*ArtifactLimits)(nil),        // 25: slipway.v1.ArtifactLimits
-	(*ShardWork)(nil),             // 26: slipway.v1.ShardWork
-	(*SidecarWork)(nil),           // 27: slipway.v1.SidecarWork
-	(*RenderWork)(nil),            // 28: slipway.v1.RenderWork
-	(*RenderJob)(nil),             // 29: slipway.v1.RenderJob
-	(*DeployTarget)(nil),          // 30: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 31: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 32: slipway.v1.ApplyWork
-	(*DiffWork)(nil),              // 33: slipway.v1.DiffWork
-	(*ScanWork)(nil),              // 34: slipway.v1.ScanWork
-	(*RollbackWork)(nil),          // 35: slipway.v1.RollbackWork
-	(*FetchSourceRequest)(nil),    // 36: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 37: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 38: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 39: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 40: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 41: slipway.v1.PutBlobResponse
-	(*PutArtifactRequest)(nil),    // 42: slipway.v1.PutArtifactRequest
-	(*PutArtifactResponse)(nil),   // 43: slipway.v1.PutArtifactResponse
-	(*GetArtifactRequest)(nil),    // 44: slipway.v1.GetArtifactRequest
-	(*GetArtifactResponse)(nil),   // 45: slipway.v1.GetArtifactResponse
-	nil,                           // 46: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 47: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 48: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 49: slipway.v1.BuildWork.BasesEntry
-	nil,                           // 50: slipway.v1.TestWork.EnvEntry
-	nil,                           // 51: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 52: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 53: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 54: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 55: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 56: google.protobuf.Duration
-	(*Fence)(nil),                 // 57: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 58: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 59: slipway.v1.Outcome
-	(FailureClass)(0),             // 60: slipway.v1.FailureClass
-	(*Result)(nil),                // 61: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 62: google.protobuf.Timestamp
-	(*Step)(nil),                  // 63: slipway.v1.Step
-	(*TestItem)(nil),              // 64: slipway.v1.TestItem
+	(*UsedArtifact)(nil),          // 24: slipway.v1.UsedArtifact
+	(*ArtifactWork)(nil),          // 25: slipway.v1.ArtifactWork
+	(*ArtifactLimits)(nil),        // 26: slipway.v1.ArtifactLimits
+	(*ShardWork)(nil),             // 27: slipway.v1.ShardWork
+	(*SidecarWork)(nil),           // 28: slipway.v1.SidecarWork
+	(*RenderWork)(nil),            // 29: slipway.v1.RenderWork
+	(*RenderJob)(nil),             // 30: slipway.v1.RenderJob
+	(*DeployTarget)(nil),          // 31: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 32: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 33: slipway.v1.ApplyWork
+	(*DiffWork)(nil),              // 34: slipway.v1.DiffWork
+	(*ScanWork)(nil),              // 35: slipway.v1.ScanWork
+	(*RollbackWork)(nil),          // 36: slipway.v1.RollbackWork
+	(*FetchSourceRequest)(nil),    // 37: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 38: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 39: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 40: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 41: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 42: slipway.v1.PutBlobResponse
+	(*PutArtifactRequest)(nil),    // 43: slipway.v1.PutArtifactRequest
+	(*PutArtifactResponse)(nil),   // 44: slipway.v1.PutArtifactResponse
+	(*GetArtifactRequest)(nil),    // 45: slipway.v1.GetArtifactRequest
+	(*GetArtifactResponse)(nil),   // 46: slipway.v1.GetArtifactResponse
+	nil,                           // 47: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 48: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 49: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 50: slipway.v1.BuildWork.BasesEntry
+	nil,                           // 51: slipway.v1.TestWork.EnvEntry
+	nil,                           // 52: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 53: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 54: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 55: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 56: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 57: google.protobuf.Duration
+	(*Fence)(nil),                 // 58: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 59: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 60: slipway.v1.Outcome
+	(FailureClass)(0),             // 61: slipway.v1.FailureClass
+	(*Result)(nil),                // 62: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 63: google.protobuf.Timestamp
+	(*Step)(nil),                  // 64: slipway.v1.Step
+	(*Artifact)(nil),              // 65: slipway.v1.Artifact
+	(*TestItem)(nil),              // 66: slipway.v1.TestItem
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	5,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -3902,80 +3991,82 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	4,  // 16: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
 	6,  // 17: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	8,  // 18: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	56, // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	57, // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	8,  // 20: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
 	8,  // 21: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	57, // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	58, // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	6,  // 23: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	8,  // 24: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	8,  // 25: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
 	8,  // 26: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	58, // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	59, // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	8,  // 28: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	8,  // 29: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	8,  // 30: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	0,  // 31: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	8,  // 32: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	59, // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	60, // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	61, // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	62, // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	62, // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	63, // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	60, // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	61, // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	62, // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	63, // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	63, // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	64, // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	8,  // 39: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	8,  // 40: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	56, // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	57, // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
 	22, // 42: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
 	23, // 43: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	28, // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	32, // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	35, // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	33, // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	34, // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
+	29, // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	33, // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	36, // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	34, // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	35, // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
 	21, // 49: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	46, // 50: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	47, // 51: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	48, // 52: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	49, // 53: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
+	47, // 50: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	48, // 51: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	49, // 52: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	50, // 53: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
 	22, // 54: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	50, // 55: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	51, // 56: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	27, // 57: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	26, // 58: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
-	24, // 59: slipway.v1.TestWork.artifacts:type_name -> slipway.v1.ArtifactWork
-	25, // 60: slipway.v1.TestWork.artifact_limits:type_name -> slipway.v1.ArtifactLimits
-	64, // 61: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
-	52, // 62: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	53, // 63: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	54, // 64: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	30, // 65: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	29, // 66: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	55, // 67: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	30, // 68: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	31, // 69: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	56, // 70: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	30, // 71: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	23, // 72: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
-	30, // 73: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	31, // 74: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	8,  // 75: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	1,  // 76: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	36, // 77: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	38, // 78: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	40, // 79: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	42, // 80: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
-	44, // 81: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
-	3,  // 82: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	37, // 83: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	39, // 84: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	41, // 85: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	43, // 86: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
-	45, // 87: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
-	82, // [82:88] is the sub-list for method output_type
-	76, // [76:82] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	51, // 55: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	52, // 56: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	28, // 57: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	27, // 58: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
+	25, // 59: slipway.v1.TestWork.artifacts:type_name -> slipway.v1.ArtifactWork
+	26, // 60: slipway.v1.TestWork.artifact_limits:type_name -> slipway.v1.ArtifactLimits
+	24, // 61: slipway.v1.TestWork.use:type_name -> slipway.v1.UsedArtifact
+	65, // 62: slipway.v1.UsedArtifact.artifact:type_name -> slipway.v1.Artifact
+	66, // 63: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
+	53, // 64: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	54, // 65: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	55, // 66: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	31, // 67: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	30, // 68: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	56, // 69: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	31, // 70: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	32, // 71: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	57, // 72: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	31, // 73: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	23, // 74: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
+	31, // 75: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	32, // 76: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	8,  // 77: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	1,  // 78: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	37, // 79: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	39, // 80: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	41, // 81: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	43, // 82: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
+	45, // 83: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
+	3,  // 84: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	38, // 85: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	40, // 86: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	42, // 87: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	44, // 88: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
+	46, // 89: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
+	84, // [84:90] is the sub-list for method output_type
+	78, // [78:84] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -4000,7 +4091,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   55,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
