@@ -36,6 +36,8 @@ type failure struct {
 	Message string
 	Tests   []*pb.TestCase
 	Log     string
+
+	Artifacts []artifactLink
 }
 
 type serviceRow struct {
@@ -49,6 +51,7 @@ type taskRow struct {
 	Waited, Took                              string
 	Attempts                                  int
 	Log                                       string // address of its log; empty: it has none
+	Artifacts                                 []artifactLink
 }
 
 func makeRun(r *pb.Run, now time.Time) runView {
@@ -64,7 +67,7 @@ func makeRun(r *pb.Run, now time.Time) runView {
 	for _, t := range r.GetTasks() {
 		v.Tasks = append(v.Tasks, makeTask(r.GetId(), t, now))
 		if s := t.GetState(); s == pb.TaskState_TASK_STATE_FAILED || s == pb.TaskState_TASK_STATE_ERRORED {
-			v.Failures = append(v.Failures, failure{t.GetId(), taskMark(s), t.GetMessage(), t.GetResult().GetTests().GetFailures(), logPath(r.GetId(), t)})
+			v.Failures = append(v.Failures, failure{t.GetId(), taskMark(s), t.GetMessage(), t.GetResult().GetTests().GetFailures(), logPath(r.GetId(), t), artifactLinks(r.GetId(), t)})
 		}
 	}
 	return v
@@ -73,7 +76,7 @@ func makeRun(r *pb.Run, now time.Time) runView {
 func makeTask(run string, t *pb.Task, now time.Time) taskRow {
 	row := taskRow{
 		ID: t.GetId(), Reason: t.GetReason(), Message: firstLine(t.GetMessage()), Mark: taskMark(t.GetState()),
-		Image: digest(t.GetResult().GetImage()), Attempts: len(t.GetAttempts()), Log: logPath(run, t),
+		Image: digest(t.GetResult().GetImage()), Attempts: len(t.GetAttempts()), Log: logPath(run, t), Artifacts: artifactLinks(run, t),
 	}
 	if row.Image != "" && row.Mark.Class == "good" {
 		row.Message = "" // it says the image at length

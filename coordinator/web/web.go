@@ -30,6 +30,7 @@ type Runs interface {
 	Get(ctx context.Context, req *pb.GetRequest) (*pb.GetResponse, error)
 	List(ctx context.Context, req *pb.ListRequest) (*pb.ListResponse, error)
 	Watch(req *pb.WatchRequest, out grpc.ServerStreamingServer[pb.WatchResponse]) error
+	Download(req *pb.DownloadRequest, out grpc.ServerStreamingServer[pb.DownloadResponse]) error
 }
 
 // Logs are what attempts wrote.
@@ -85,10 +86,12 @@ func (w *Web) Routes(mux *http.ServeMux) error {
 	mux.Handle("POST /login", guarded(http.HandlerFunc(w.login)))
 	mux.Handle("POST /logout", guarded(http.HandlerFunc(w.logout)))
 	for pattern, h := range map[string]http.HandlerFunc{
-		"GET /{$}":                   w.listPage,
-		"GET /runs/{run}":            w.runPage,
-		"GET /runs/{run}/log":        w.logPage,
-		"GET /runs/{run}/log/raw":    w.rawLog,
+		"GET /{$}":                                w.listPage,
+		"GET /runs/{run}":                         w.runPage,
+		"GET /runs/{run}/log":                     w.logPage,
+		"GET /runs/{run}/log/raw":                 w.rawLog,
+		"GET /runs/{run}/artifacts/{artifact...}": w.artifact,
+
 		"GET /services":              w.fleetPage,
 		"GET /events/runs":           w.listEvents,
 		"GET /events/runs/{run}":     w.runEvents,
