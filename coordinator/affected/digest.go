@@ -47,6 +47,8 @@ type TestInputs struct {
 	List     string // command that names what is split; empty: none
 	// Artifacts are the files that are kept of it, by name; none: none are.
 	Artifacts map[string]string
+	// Coverage are files that are read of it; empty: none are.
+	Coverage string
 	// Use are artifacts of other tests that it is given: folder → digest of that test's inputs, and the name.
 	Use map[string]string
 
@@ -146,6 +148,10 @@ func TestDigest(in TestInputs) string {
 	if len(in.Artifacts) > 0 { // as above
 		e.text("artifacts")
 		e.table(in.Artifacts)
+	}
+	if in.Coverage != "" { // as above
+		e.text("coverage")
+		e.text(in.Coverage)
 	}
 	if len(in.Use) > 0 { // as above
 		e.text("use")

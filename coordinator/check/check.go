@@ -163,6 +163,9 @@ func counts(tasks []*run.Task) string {
 	case tests > 1:
 		out = append(out, fmt.Sprint(tests, " tests"))
 	}
+	if c := covered(tasks); c != "" {
+		out = append(out, c)
+	}
 	if flaky > 0 {
 		out = append(out, fmt.Sprint(flaky, " flaky"))
 	}
@@ -176,6 +179,36 @@ func counts(tasks []*run.Task) string {
 		out = append(out, map[bool]string{true: "would change nothing in " + env, false: fmt.Sprintf("would change %d objects in %s", changes[env], env)}[changes[env] == 0])
 	}
 	return strings.Join(out, ", ")
+}
+
+// covered is what the tests of a run cover together, and how that compares with the base commit, as far as it is known of
+// all of them; empty: nothing is known.
+func covered(tasks []*run.Task) string {
+	var now, before plan.Coverage
+	compared := true
+	for _, t := range tasks {
+		c := t.Result.Coverage
+		if c == nil {
+			continue
+		}
+		now.Covered, now.Total = now.Covered+c.Covered, now.Total+c.Total
+		switch b := c.Before; {
+		case b != nil:
+			before.Covered, before.Total = before.Covered+b.Covered, before.Total+b.Total
+		case t.State == run.TaskReused: // with the inputs that it had
+			before.Covered, before.Total = before.Covered+c.Covered, before.Total+c.Total
+		default:
+			compared = false
+		}
+	}
+	if now.Total == 0 {
+		return ""
+	}
+	out := fmt.Sprintf("%.1f %% covered", now.Percent())
+	if compared && before.Total > 0 {
+		out += fmt.Sprintf(" (%+.1f)", now.Percent()-before.Percent())
+	}
+	return out
 }
 
 // line joins what is not empty, and makes one line of it that a terminal can show.

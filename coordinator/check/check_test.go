@@ -24,6 +24,10 @@ func at(seconds int64) func(*run.Task) {
 	return func(t *run.Task) { t.FinishedAt = time.Unix(seconds, 0) }
 }
 
+func covers(covered, total int64, before *plan.CoverageBefore) func(*run.Task) {
+	return func(t *run.Task) { t.Result.Coverage = &plan.Coverage{Covered: covered, Total: total, Before: before} }
+}
+
 func tests(failed, total int) func(*run.Task) {
 	return func(t *run.Task) {
 		t.Result.Tests = &plan.TestSummary{Failed: failed, Total: total, Passed: total - failed}
@@ -62,6 +66,8 @@ func TestWhatARunMeans(t *testing.T) {
 		{"being canceled", run.Run{State: run.Stopping, Message: "canceled by anna", Tasks: []*run.Task{build(run.TaskRunning, tried)}}, check.Running, "stopping: canceled by anna"},
 		{"good", run.Run{State: run.Succeeded, Tasks: []*run.Task{build(run.TaskSucceeded), build(run.TaskSucceeded), build(run.TaskReused), test(run.TaskSucceeded), test(run.TaskReused)}}, check.Success, "2 built, 1 reused, 2 tests"},
 		{"rolled out", run.Run{State: run.Succeeded, Tasks: []*run.Task{build(run.TaskSucceeded), test(run.TaskSucceeded), verified("staging"), verified("prod-eu"), verified("prod")}}, check.Success, "1 built, 1 test, rolled out to staging, prod-eu and prod"},
+		{"coverage", run.Run{State: run.Succeeded, Tasks: []*run.Task{test(run.TaskSucceeded, covers(60, 100, &plan.CoverageBefore{Covered: 40, Total: 90})), test(run.TaskReused, covers(10, 100, nil))}}, check.Success, "2 tests, 35.0 % covered (+8.7)"},
+		{"coverage that was not known", run.Run{State: run.Succeeded, Tasks: []*run.Task{test(run.TaskSucceeded, covers(60, 100, nil))}}, check.Success, "1 test, 60.0 % covered"},
 		{"flaky", run.Run{State: run.Succeeded, Tasks: []*run.Task{test(run.TaskSucceeded, func(t *run.Task) { t.Class = run.ClassFlaky }), test(run.TaskSucceeded)}}, check.Success, "2 tests, 1 flaky"},
 		{"compared", run.Run{State: run.Succeeded, Tasks: []*run.Task{build(run.TaskReused), diff("staging", 0, 0), diff("prod", 1, 2), diff("prod", 0, 3)}}, check.Success, "1 reused, would change nothing in staging, would change 6 objects in prod"},
 		{"empty", run.Run{State: run.Succeeded}, check.Success, "nothing to do"},

@@ -107,6 +107,9 @@ func weightOf(r plan.Result) int {
 			n += 16 + len(i.Name)
 		}
 	}
+	for _, a := range r.Artifacts {
+		n += 40 + len(a.Name) + len(a.Digest) + len(a.File)
+	}
 	if r.Deploy != nil {
 		for _, p := range r.Deploy.Pruned {
 			n += 8 + len(p)
@@ -124,13 +127,14 @@ func fit(rep run.Report) run.Report {
 	if weight(run.AttemptFinished{Attempt: rep.Attempt}) > maxEvent*3/4 {
 		rep.Attempt.Steps = nil
 	}
+	rep.Result.Artifacts = rep.Result.Artifacts[:min(len(rep.Result.Artifacts), plan.MaxArtifacts)]
 	if t := rep.Result.Tests; t != nil && len(t.Items) > 0 && weightOf(rep.Result) > maxEvent/2 {
 		without := *t
 		without.Items = nil
 		rep.Result.Tests = &without
 	}
 	if weightOf(rep.Result) > maxEvent/2 {
-		r := plan.Result{Image: rep.Result.Image, Manifests: rep.Result.Manifests, Release: rep.Result.Release, Index: rep.Result.Index, SBOM: rep.Result.SBOM, Scan: rep.Result.Scan}
+		r := plan.Result{Image: rep.Result.Image, Manifests: rep.Result.Manifests, Release: rep.Result.Release, Index: rep.Result.Index, SBOM: rep.Result.SBOM, Scan: rep.Result.Scan, Artifacts: rep.Result.Artifacts, Coverage: rep.Result.Coverage}
 		if t := rep.Result.Tests; t != nil {
 			counts := *t
 			counts.Failures, counts.Items = nil, nil

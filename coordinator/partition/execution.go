@@ -3,6 +3,7 @@ package partition
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -32,6 +33,9 @@ func work(r *run.Run, t *run.Task) string {
 	if t.Spec.Build != nil && t.Spec.Build.Fresh || t.Spec.Command() != nil && t.Spec.Command().Build.Fresh { // what went on when it was forgotten is another's
 		key += " afresh"
 	}
+	if t.Spec.Test != nil && len(t.Spec.Test.Required) > 0 { // who needs it not may pass without
+		key += " leaving " + strings.Join(t.Spec.Test.Required, " ")
+	}
 	if t.Spec.Render != nil {
 		if len(t.Spec.Render.Images) > 0 { // a result names but one
 			return ""
@@ -39,6 +43,14 @@ func work(r *run.Run, t *run.Task) string {
 		key += "@" + rendered(r, t)
 	}
 	return key
+}
+
+// lacks says that a result has not all that other tasks of the run are given of it.
+func lacks(t *plan.Task, res plan.Result) bool {
+	return t.Test != nil && slices.ContainsFunc(t.Test.Required, func(name string) bool {
+		_, ok := res.Artifact(name)
+		return !ok
+	})
 }
 
 // rendered is the image that the manifests of a render carry; empty: none is built for them.
@@ -83,7 +95,7 @@ func (o *owner) joins(r *run.Run, t *run.Task) bool {
 // done ends a task with the result that another run has had for the same work since this one was planned.
 func (o *owner) done(r *run.Run, t *run.Task) bool {
 	known, ok := o.st.Project(r.Project).Known(t.Spec.Digest)
-	if !ok || !known.At.After(r.AcceptedAt) || known.Run == r.ID || t.Spec.Render != nil && known.Result.Image != rendered(r, t) {
+	if !ok || !known.At.After(r.AcceptedAt) || known.Run == r.ID || t.Spec.Render != nil && known.Result.Image != rendered(r, t) || lacks(t.Spec, known.Result) {
 		return false
 	}
 	o.reuse(&waiting{r, t}, known.Run, known.Result)
@@ -91,6 +103,7 @@ func (o *owner) done(r *run.Run, t *run.Task) bool {
 }
 
 func (o *owner) reuse(w *waiting, from string, res plan.Result) {
+	res.Coverage = o.compared(w.r, w.t, res.Coverage)
 	o.emit(w.r.Complete(w.t, run.TaskReused, "run "+from+" did the same work meanwhile", run.ClassNone, res)...)
 }
 

@@ -412,6 +412,7 @@ func (tx *Tx) Complete(ref Ref, rep run.Report) error {
 		a.FinishedAt = o.at
 	}
 	rep.Attempt = a
+	rep.Result.Coverage = o.compared(l.r, l.t, rep.Result.Coverage)
 	o.weigh(l, &rep)
 	o.emit(l.r.Finish(l.t, rep, o.at)...)
 	failpoint.Hit(failpoint.CompleteDecided)

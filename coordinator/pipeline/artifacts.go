@@ -10,17 +10,27 @@ import (
 	"github.com/slipway-build/slipway/internal/strictyaml"
 )
 
+// CoverageName is the artifact with what a test covers of each file.
+const CoverageName = "coverage"
+
 // maxArtifacts is how many one test may leave.
 const maxArtifacts = 20
 
 // filesOf adds the fields that say what becomes of files of a test.
 func (d *decoder) filesOf(t *Test, fields strictyaml.Fields) {
 	fields["artifacts"] = func(n strictyaml.Node) { t.Artifacts = d.artifacts(n) }
+	fields["coverage"] = func(n strictyaml.Node) { t.Coverage = d.filePattern(n) }
 	fields["use"] = func(n strictyaml.Node) { t.Use = d.uses(n) }
 }
 
 func (d *decoder) checkFilesOf(t *Test, what string) {
 	switch {
+	case t.At == AtDeploy && t.Coverage != "":
+		d.report.Add(t.Pos, "remove coverage", "%s has coverage, which is not supported yet when at is deploy", what)
+	case t.Shards != 0 && t.Coverage != "":
+		d.report.Add(t.Pos, "remove coverage, or shards", "%s has coverage, and shards, each of which covers some: that cannot be added up yet", what)
+	case t.Coverage != "" && slices.ContainsFunc(t.Artifacts, func(a Artifact) bool { return a.Name == CoverageName }):
+		d.report.Add(t.Pos, "give it another name", "%s has an artifact %s, which is what coverage leaves", what, CoverageName)
 	case t.At == AtDeploy && len(t.Artifacts) > 0:
 		d.report.Add(t.Pos, "remove artifacts", "%s has artifacts, which are not supported yet when at is deploy", what)
 	case t.At == AtDeploy && len(t.Use) > 0:

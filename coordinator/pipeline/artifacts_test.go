@@ -54,6 +54,11 @@ func TestArtifacts(t *testing.T) {
 		"{ run: x, artifacts: { shots: 'out/[' } }":                     "is no pattern of files",
 		"{ run: x, artifacts: { shots: / } }":                           "is no pattern of files",
 		"{ run: x, artifacts: { shots: '' } }":                          "is no pattern of files",
+		"{ run: x, coverage: cover.out }":                               "",
+		"{ run: x, coverage: ../cover.out }":                            "is no pattern of files",
+		"{ run: x, shards: 2, coverage: cover.out }":                    "that cannot be added up yet; remove coverage, or shards",
+		"{ run: x, at: deploy, coverage: cover.out }":                   "coverage, which is not supported yet when at is deploy",
+		"{ run: x, coverage: a, artifacts: { coverage: out } }":         "has an artifact coverage, which is what coverage leaves; give it another name",
 		"{ run: x, artifacts: [out] }":                                  "want",
 		"{ run: x, at: deploy, artifacts: { shots: out } }":             "artifacts, which are not supported yet when at is deploy",
 	} {

@@ -170,7 +170,8 @@ type Test struct {
 
 	Artifacts []Artifact `json:"artifacts,omitempty"` // files that are kept when it has ended; sorted by name
 
-	Use []Use `json:"use,omitempty"` // what other tests left, and it is given; sorted by path
+	Coverage string `json:"coverage,omitempty"` // pattern of files that say which lines it carried out
+	Use      []Use  `json:"use,omitempty"`      // what other tests left, and it is given; sorted by path
 
 	Group  string `json:"group,omitempty"`  // of tests of the project that are not all carried out at once
 	Shards int    `json:"shards,omitempty"` // how many tasks share the work of Run, each of which is told its number; 0: one; AutoShards

@@ -163,7 +163,7 @@ func (s schema) object(t *rapid.T, node map[string]any, strange bool) map[string
 		}
 		if out["at"] == "deploy" {
 			maps.DeleteFunc(out, func(k string, _ any) bool {
-				return slices.Contains([]string{"in", "target", "report", "sidecars", "env", "artifacts", "use"}, k)
+				return slices.Contains([]string{"in", "target", "report", "sidecars", "env", "artifacts", "use", "coverage"}, k)
 			})
 			out["run"] = "api"
 		}

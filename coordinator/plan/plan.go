@@ -305,10 +305,41 @@ type Result struct {
 	Deploy    *Deployed    `json:"deploy,omitempty"`    // apply, rollback: what was found in the cluster
 	Diff      *Diff        `json:"diff,omitempty"`      // diff: what would change there
 
+	Coverage  *Coverage  `json:"coverage,omitempty"`  // test: also of one that failed
 	Artifacts []Artifact `json:"artifacts,omitempty"` // test: files that it left, also one that failed; sorted by name
 
 	Scan     *ScanSummary     `json:"scan,omitempty"`     // scan: counts
 	Findings *FindingsSummary `json:"findings,omitempty"` // findings: counts, also of those that said no
+}
+
+// How many artifacts a result names: those of a test, with that of its coverage, and those of all shards of one.
+const (
+	MaxArtifacts = 21
+	MaxGathered  = 200
+)
+
+// Coverage counts lines of the program that a test carried out.
+type Coverage struct {
+	Covered int64 `json:"covered"`
+	Total   int64 `json:"total"`
+	Files   int   `json:"files"`
+	// Before is what the base commit of the run had; nil: that is not known.
+	Before *CoverageBefore `json:"before,omitempty"`
+}
+
+// Percent of the lines that are covered, rounded down to a tenth.
+func (c *Coverage) Percent() float64 {
+	if c.Total == 0 {
+		return 0
+	}
+	return float64(c.Covered*1000/c.Total) / 10
+}
+
+// CoverageBefore is what an earlier run found.
+type CoverageBefore struct {
+	Run     string `json:"run"`
+	Covered int64  `json:"covered"`
+	Total   int64  `json:"total"`
 }
 
 // Artifact is what a test left of files: one file as it was, or an archive.
@@ -325,7 +356,7 @@ type Artifact struct {
 // Empty says that there is nothing in it.
 func (r *Result) Empty() bool {
 	return r.Image == "" && r.Index == "" && r.SBOM == "" && r.Key == "" && r.Manifests == "" && r.Release == "" &&
-		r.Tests == nil && r.Deploy == nil && r.Diff == nil && r.Scan == nil && r.Findings == nil && len(r.Artifacts) == 0
+		r.Tests == nil && r.Deploy == nil && r.Diff == nil && r.Scan == nil && r.Findings == nil && r.Coverage == nil && len(r.Artifacts) == 0
 }
 
 // Artifact with a name; false: the task left none.
@@ -464,6 +495,8 @@ type Test struct {
 	Env    map[string]string `json:"env,omitempty"`        //
 	Secret map[string]string `json:"secret_env,omitempty"` // environment variable → name of the secret
 	Report string            `json:"report,omitempty"`     // glob of report files, relative to the working directory of the stage
+
+	Coverage string `json:"coverage,omitempty"` // pattern of files that say which lines were carried out
 
 	Sidecars []Sidecar `json:"sidecars,omitempty"` // beside the command, in the order in which they are started
 	Shard    *Shard    `json:"shard,omitempty"`    // the part of the test that this task is; nil: all of it

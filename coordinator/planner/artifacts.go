@@ -78,3 +78,13 @@ func (p *planner) left(task string, known plan.Reuse) bool {
 		return !ok
 	})
 }
+
+// alone is a coverage without what it was compared with: that was another commit's.
+func alone(c *plan.Coverage) *plan.Coverage {
+	if c == nil || c.Before == nil {
+		return c
+	}
+	out := *c
+	out.Before = nil
+	return &out
+}

@@ -192,6 +192,7 @@ func (p *planner) add(t plan.Task) {
 	t.Needs = slices.Compact(t.Needs)
 	if t.Digest != "" && p.in.Known != nil && !p.in.Rebuild && t.Reuse == nil && !p.anew(t) {
 		if known, ok := p.in.Known(t.Digest); ok && p.usable(t, known) {
+			known.Result.Coverage = alone(known.Result.Coverage)
 			t.Reuse, t.Reason = &known, "the same inputs as in run "+known.Run
 		}
 	}

@@ -47,13 +47,13 @@ func (p *planner) test(s *pipeline.Service, t *pipeline.Test, b plan.Build, need
 	needs = append(needs, makers...)
 	inputs := affected.TestInputs{
 		Build: p.digests[s.Name], Run: t.Run, In: t.In, Target: t.Target, Env: t.Env, Secret: secrets, Report: t.Report, Runner: p.in.Runner,
-		Sidecars: defined, List: t.List, Artifacts: patterns(t.Artifacts), Use: given,
+		Sidecars: defined, List: t.List, Artifacts: patterns(t.Artifacts), Coverage: t.Coverage, Use: given,
 	}
 	task := plan.Task{
 		ID: plan.TestID(s.Name, t.Name), Kind: plan.KindTest, Service: s.Name, Needs: needs, Can: plan.CapabilityBuild,
 		Group: t.Group, Quarantine: p.quarantine(s, t), Reason: p.why(s), Timeout: seconds(t.Timeout), Infra: t.Infra, Flaky: t.Flaky, RetryTimeout: t.RetryTimeout, RetryOOM: t.RetryOOM,
 	}
-	spec := plan.Test{Name: t.Name, Build: b, Run: t.Run, Secret: secrets, Report: t.Report, Sidecars: sidecars, Artifacts: inputs.Artifacts, Required: p.required[plan.TestID(s.Name, t.Name)], Use: use}
+	spec := plan.Test{Name: t.Name, Build: b, Run: t.Run, Secret: secrets, Report: t.Report, Sidecars: sidecars, Coverage: t.Coverage, Artifacts: inputs.Artifacts, Required: p.required[plan.TestID(s.Name, t.Name)], Use: use}
 	if t.Shards != 0 {
 		p.shards(s, t, task, spec, inputs)
 		return

@@ -44,6 +44,7 @@ func (r *Run) Gather(t *Task) []Event {
 		done.Message = "the plan has no shards that could be added up; this is a defect: please report it"
 		return []Event{done}
 	}
+	left = left[:min(len(left), plan.MaxGathered)]
 	done = TaskFinished{Run: r.ID, Task: t.Spec.ID, State: TaskSucceeded, Result: plan.Result{Tests: sum, Artifacts: left}, Digest: t.Spec.Digest}
 	if sum.Failed > 0 {
 		done.Class, done.Message, done.Digest = ClassFlaky, excuse(sum), ""

@@ -31,6 +31,8 @@ type leaver struct {
 	fails bool
 	bad   string                  // a task that fails
 	seen  map[string]*pb.TestWork // by task
+
+	covers *pb.Coverage
 }
 
 func (w *leaver) handle(ctx context.Context, l *session.Lease) *pb.Completion {
@@ -49,6 +51,9 @@ func (w *leaver) handle(ctx context.Context, l *session.Lease) *pb.Completion {
 			w.t.Error(err)
 		}
 		c.Result.Artifacts = append(c.Result.Artifacts, &pb.Artifact{Name: a.GetName(), Digest: digest, Size: int64(len(w.data)), Files: 1, File: "x.bin"})
+	}
+	if w.covers != nil {
+		c.Result.Coverage = w.covers
 	}
 	if w.fails || l.Grant.GetTaskId() == w.bad {
 		c.Outcome, c.FailureClass, c.Message = pb.Outcome_OUTCOME_FAILED, pb.FailureClass_FAILURE_CLASS_USER, "exit code 1"
@@ -219,4 +224,35 @@ func TestWhatATestUsesIsThere(t *testing.T) {
 	if got := again("k6"); len(got) != 2 {
 		t.Errorf("tried again without what was left: %v", got)
 	}
+}
+
+// TestCoverageIsComparedWithTheBaseCommit: with what the test covered there, whatever its worker says; a test that is
+// reused is compared with nothing.
+func TestCoverageIsComparedWithTheBaseCommit(t *testing.T) {
+	f := start(t)
+	write(t, f.repo, "slipway.yaml", strings.Replace(pipelineFile, `{ run: "true" }`, `{ run: "true", coverage: "cov/*.info" }`, 1))
+	commitAll(t, f.repo)
+	w := &leaver{t: t, seen: map[string]*pb.TestWork{}, covers: &pb.Coverage{Covered: 5, Total: 10, Files: 2, Before: &pb.CoverageBefore{Run: "made up", Covered: 1, Total: 1}}}
+	defer f.work(t, w.handle)()
+	step := func(key string, want *pb.Coverage) *pb.Run {
+		t.Helper()
+		r := f.end(t, f.submit(t, key).GetId())
+		if d := cmp.Diff(want, taskOf(t, r, "test/api/unit").GetResult().GetCoverage(), protocmp.Transform()); d != "" {
+			t.Errorf("%s: (-want +got):\n%s", key, d)
+		}
+		return r
+	}
+	first := step("k1", &pb.Coverage{Covered: 5, Total: 10, Files: 2})
+	if got := w.worked()["test/api/unit"].GetCoverage(); got != "cov/*.info" {
+		t.Errorf("asked for %q", got)
+	}
+	w.mu.Lock()
+	w.covers = &pb.Coverage{Covered: 7, Total: 10, Files: 2}
+	w.mu.Unlock()
+	write(t, f.repo, "services/api/more", "x")
+	commitAll(t, f.repo)
+	step("k2", &pb.Coverage{Covered: 7, Total: 10, Files: 2, Before: &pb.CoverageBefore{Run: first.GetId(), Covered: 5, Total: 10}})
+	write(t, f.repo, "services/web/more", "x")
+	commitAll(t, f.repo)
+	step("k3", &pb.Coverage{Covered: 7, Total: 10, Files: 2})
 }

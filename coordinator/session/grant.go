@@ -61,7 +61,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 func test(t *plan.Test, w partition.Work) *pb.TestWork {
 	return &pb.TestWork{
 		Name: t.Name, Build: build(&t.Build, w), Run: t.Run, Env: t.Env, SecretEnv: t.Secret, Report: t.Report,
-		Sidecars: sidecars(t.Sidecars), Shard: shard(t.Shard, w.Timing), Artifacts: artifacts(t.Artifacts, t.Required), Use: used(t.Use, w.Artifacts),
+		Sidecars: sidecars(t.Sidecars), Shard: shard(t.Shard, w.Timing), Coverage: t.Coverage, Artifacts: artifacts(t.Artifacts, t.Required), Use: used(t.Use, w.Artifacts),
 	}
 }
 

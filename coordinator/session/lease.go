@@ -305,7 +305,7 @@ func (st *stream) give(tx *partition.Tx, part *partition.Partition, token, next 
 	st.note(toRef(w.Ref), held{run: w.Run, task: w.Task.ID, can: w.Task.Can})
 	g := toGrant(w, st.cfg.Traceparent(w.TraceID, w.Task.ID, w.Ref.Attempt))
 	g.Capability = next
-	if test := g.GetTest(); len(test.GetArtifacts())+len(test.GetUse()) > 0 {
+	if test := g.GetTest(); len(test.GetArtifacts())+len(test.GetUse()) > 0 || test.GetCoverage() != "" {
 		test.ArtifactLimits = &pb.ArtifactLimits{Each: st.cfg.Artifacts.Each, All: st.cfg.Artifacts.All}
 	}
 	if early {

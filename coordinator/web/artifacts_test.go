@@ -48,6 +48,9 @@ func TestAnArtifactIsAFileToKeep(t *testing.T) {
 	if page := ask(t, c, site+"/runs/shop-7-abcd"); strings.Count(page.body, `<a href="`+path+`">shots</a> 2 files, 1.5 MiB`) != 2 {
 		t.Errorf("the page of the run does not link to it twice, at the failure and at the task:\n%s", page.body)
 	}
+	if page := ask(t, c, site+"/runs/shop-7-abcd"); !strings.Contains(page.body, "66.6 % covered, 50.0 % before") {
+		t.Errorf("the page of the run does not say what is covered:\n%s", page.body)
+	}
 	if a := ask(t, c, site+"/runs/shop-7-abcd/artifacts/test/api/unit/video"); a.code != http.StatusNotFound || !strings.Contains(a.body, "removed at noon") || strings.Contains(a.body, evil) {
 		t.Errorf("one that is gone: %d %s", a.code, a.body)
 	}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -51,6 +52,7 @@ type taskRow struct {
 	Waited, Took                              string
 	Attempts                                  int
 	Log                                       string // address of its log; empty: it has none
+	Coverage                                  string
 	Artifacts                                 []artifactLink
 }
 
@@ -85,6 +87,12 @@ func makeTask(run string, t *pb.Task, now time.Time) taskRow {
 		row.Tests = plural(int(n.GetPassed()), "passed", "passed")
 		if n.GetFailed() > 0 {
 			row.Tests += ", " + plural(int(n.GetFailed()), "failed", "failed")
+		}
+	}
+	if c := t.GetResult().GetCoverage(); c.GetTotal() > 0 {
+		row.Coverage = fmt.Sprintf("%.1f %% covered", float64(c.GetCovered()*1000/c.GetTotal())/10)
+		if b := c.GetBefore(); b.GetTotal() > 0 {
+			row.Coverage += fmt.Sprintf(", %.1f %% before", float64(b.GetCovered()*1000/b.GetTotal())/10)
 		}
 	}
 	if a := last(t); a != nil {

@@ -120,6 +120,7 @@ func sample() *pb.Run {
 				Id: "test/api/unit", Kind: "test", Service: "api", Needs: []string{"checkout", "build/api"}, State: pb.TaskState_TASK_STATE_FAILED, ReadyAt: before(60 * time.Second),
 				Attempts: attempt("w1", 50*time.Second, 10*time.Second), Message: "1 of 3 tests failed",
 				Result: &pb.Result{Tests: &pb.TestSummary{Total: 3, Passed: 2, Failed: 1, Failures: []*pb.TestCase{{Suite: "api", Name: "TestPrice", Output: "got 3, want 4 " + evil}}},
+					Coverage:  &pb.Coverage{Covered: 2, Total: 3, Before: &pb.CoverageBefore{Covered: 1, Total: 2}},
 					Artifacts: []*pb.Artifact{{Name: "shots", Digest: "sha256:ab", Size: 3 << 19, Files: 2}}},
 			},
 			{Id: "apply/api@prod/eu", Kind: "apply", Service: "api", Environment: "prod", Cluster: "eu", Needs: []string{"test/api/unit"}, State: pb.TaskState_TASK_STATE_SKIPPED},

@@ -25,3 +25,25 @@ func fromArtifacts(list []*pb.Artifact) []plan.Artifact {
 	}
 	return out
 }
+
+func coverage(c *plan.Coverage) *pb.Coverage {
+	if c == nil {
+		return nil
+	}
+	out := &pb.Coverage{Covered: c.Covered, Total: c.Total, Files: int32(c.Files)}
+	if b := c.Before; b != nil {
+		out.Before = &pb.CoverageBefore{Run: b.Run, Covered: b.Covered, Total: b.Total}
+	}
+	return out
+}
+
+func fromCoverage(c *pb.Coverage) *plan.Coverage {
+	if c == nil {
+		return nil
+	}
+	out := &plan.Coverage{Covered: c.GetCovered(), Total: c.GetTotal(), Files: int(c.GetFiles())}
+	if b := c.GetBefore(); b != nil {
+		out.Before = &plan.CoverageBefore{Run: b.GetRun(), Covered: b.GetCovered(), Total: b.GetTotal()}
+	}
+	return out
+}

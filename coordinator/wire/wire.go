@@ -163,6 +163,7 @@ func Result(r plan.Result) *pb.Result {
 		out.Diff = diff(d)
 	}
 	out.Scan, out.Findings, out.Artifacts = scan(r.Scan), findings(r.Findings), artifacts(r.Artifacts)
+	out.Coverage = coverage(r.Coverage)
 	return out
 }
 
@@ -233,5 +234,6 @@ func FromResult(r *pb.Result) plan.Result {
 		out.Diff = fromDiff(d)
 	}
 	out.Scan, out.Findings, out.Artifacts = fromScan(r.GetScan()), fromFindings(r.GetFindings()), fromArtifacts(r.GetArtifacts())
+	out.Coverage = fromCoverage(r.GetCoverage())
 	return out
 }

@@ -218,3 +218,20 @@ func TestKnownTests(t *testing.T) {
 		{Id: "test/web/e2e", Recent: recent[5:7]},
 	}, now))
 }
+
+func TestCoverage(t *testing.T) {
+	for want, c := range map[string]*pb.Coverage{
+		"":                       nil,
+		"66.6 % covered":         {Covered: 2, Total: 3},
+		"66.6 % covered (+0.0)":  {Covered: 2, Total: 3, Before: &pb.CoverageBefore{Covered: 4, Total: 6}},
+		"50.0 % covered (-50.0)": {Covered: 1, Total: 2, Before: &pb.CoverageBefore{Covered: 1, Total: 1}},
+	} {
+		if got := render.Coverage(c); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	task := &pb.Task{State: pb.TaskState_TASK_STATE_SUCCEEDED, Result: &pb.Result{Tests: &pb.TestSummary{Total: 3, Passed: 3}, Coverage: &pb.Coverage{Covered: 1, Total: 2}}}
+	if got := render.What(task); got != "3 passed, 50.0 % covered" {
+		t.Error(got)
+	}
+}

@@ -91,7 +91,9 @@ func What(t *pb.Task) string {
 		case t.GetFailureClass() == pb.FailureClass_FAILURE_CLASS_FLAKY:
 			return "flaky: " + Line(t.GetMessage())
 		case res.GetTests() != nil && res.GetTests().GetTotal() > 0:
-			return Tests(res.GetTests())
+			return join(Tests(res.GetTests()), Coverage(res.GetCoverage()))
+		case res.GetCoverage() != nil:
+			return join(Line(t.GetMessage()), Coverage(res.GetCoverage()))
 		case res.GetManifests() != "":
 			return "manifests " + Short(res.GetManifests())
 		case res.GetImage() != "":
@@ -104,7 +106,7 @@ func What(t *pb.Task) string {
 		}
 		return Line(t.GetMessage())
 	case pb.TaskState_TASK_STATE_REUSED, pb.TaskState_TASK_STATE_SKIPPED:
-		return Line(cmp.Or(t.GetMessage(), t.GetReason()))
+		return join(Line(cmp.Or(t.GetMessage(), t.GetReason())), Coverage(res.GetCoverage()))
 	case pb.TaskState_TASK_STATE_FAILED, pb.TaskState_TASK_STATE_ERRORED, pb.TaskState_TASK_STATE_CANCELED:
 		return Line(t.GetMessage())
 	case pb.TaskState_TASK_STATE_UNSPECIFIED, pb.TaskState_TASK_STATE_PENDING, pb.TaskState_TASK_STATE_READY, pb.TaskState_TASK_STATE_LEASED, pb.TaskState_TASK_STATE_RUNNING:
@@ -122,6 +124,25 @@ func Tests(t *pb.TestSummary) string {
 		parts = append(parts, fmt.Sprintf("%d skipped", n))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// Coverage is how many lines a test covers, and how many more or fewer than before: "81.3 % covered (+0.4)"; empty: that
+// is not known.
+func Coverage(c *pb.Coverage) string {
+	if c.GetTotal() == 0 {
+		return ""
+	}
+	percent := func(covered, total int64) float64 { return float64(covered*1000/total) / 10 }
+	out := fmt.Sprintf("%.1f %% covered", percent(c.GetCovered(), c.GetTotal()))
+	if b := c.GetBefore(); b.GetTotal() > 0 {
+		out += fmt.Sprintf(" (%+.1f)", percent(c.GetCovered(), c.GetTotal())-percent(b.GetCovered(), b.GetTotal()))
+	}
+	return out
+}
+
+// join joins what is not empty.
+func join(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ", ")
 }
 
 // Deployed is the state of a service on a target.

@@ -15,6 +15,7 @@ import (
 
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 	"github.com/slipway-build/slipway/worker/runner"
+	"github.com/slipway-build/slipway/worker/runner/coverage"
 	"github.com/slipway-build/slipway/worker/runner/split"
 	"github.com/slipway-build/slipway/worker/runner/testreport"
 )
@@ -24,6 +25,7 @@ const (
 	maxMessage   = 16 << 10
 	maxSteps     = 500
 	maxItems     = 1000
+	maxFileName  = 255
 	maxItemBytes = 96 << 10
 )
 
@@ -69,7 +71,7 @@ func test(w *pb.TestWork) runner.Test {
 	return runner.Test{
 		Name: w.GetName(), Build: build(w.GetBuild()), Run: w.GetRun(), Env: w.GetEnv(), Secret: w.GetSecretEnv(), Report: w.GetReport(),
 		Sidecars: sidecars(w.GetSidecars()), Shard: shard(w.GetShard()), Artifacts: patterns(w.GetArtifacts()),
-		Use:    used(w.GetUse()),
+		Use: used(w.GetUse()), Coverage: w.GetCoverage(),
 		Limits: runner.ArtifactLimits{Each: w.GetArtifactLimits().GetEach(), All: w.GetArtifactLimits().GetAll()},
 	}
 }
@@ -80,6 +82,13 @@ func patterns(list []*pb.ArtifactWork) []runner.Pattern {
 		out = append(out, runner.Pattern{Name: a.GetName(), Pattern: a.GetPattern(), Required: a.GetRequired()})
 	}
 	return out
+}
+
+func covered(s *coverage.Summary) *pb.Coverage {
+	if s == nil {
+		return nil
+	}
+	return &pb.Coverage{Covered: int64(s.Covered), Total: int64(s.Total), Files: int32(len(s.Files))}
 }
 
 func used(list []*pb.UsedArtifact) []runner.Use {
@@ -96,7 +105,7 @@ func used(list []*pb.UsedArtifact) []runner.Use {
 func artifacts(list []runner.Artifact) []*pb.Artifact {
 	var out []*pb.Artifact
 	for _, a := range list {
-		out = append(out, &pb.Artifact{Name: a.Name, Digest: a.Digest, Size: a.Size, Files: int32(a.Files), File: a.File, Executable: a.Executable})
+		out = append(out, &pb.Artifact{Name: a.Name, Digest: a.Digest, Size: a.Size, Files: int32(a.Files), File: text(a.File, maxFileName), Executable: a.Executable})
 	}
 	return out
 }
@@ -175,11 +184,11 @@ func class(c runner.Class) pb.FailureClass {
 }
 
 func result(r runner.Result) *pb.Result {
-	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Index: r.Index, Sbom: r.SBOM, Tests: tests(r.Tests), Artifacts: artifacts(r.Artifacts)}
+	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Index: r.Index, Sbom: r.SBOM, Tests: tests(r.Tests), Artifacts: artifacts(r.Artifacts), Coverage: covered(r.Coverage)}
 	if s := r.Scan; s != nil {
 		out.Scan = &pb.ScanSummary{Tool: text(s.Tool, 100), Report: s.Report, Critical: int32(s.Critical), High: int32(s.High), Medium: int32(s.Medium), Low: int32(s.Low)}
 	}
-	if out.Image == "" && out.Manifests == "" && out.Tests == nil && out.Scan == nil && len(out.Artifacts) == 0 {
+	if out.Image == "" && out.Manifests == "" && out.Tests == nil && out.Scan == nil && len(out.Artifacts) == 0 && out.Coverage == nil {
 		return nil
 	}
 	if out.Tests != nil {

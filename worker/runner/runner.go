@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/slipway-build/slipway/worker/runner/coverage"
 	"github.com/slipway-build/slipway/worker/runner/mask"
 	"github.com/slipway-build/slipway/worker/runner/split"
 	"github.com/slipway-build/slipway/worker/runner/testreport"
@@ -122,7 +123,8 @@ type Test struct {
 
 	Artifacts []Pattern // files that are kept when it has ended
 	Limits    ArtifactLimits
-	Use       []Use // what other tests left
+	Use       []Use  // what other tests left
+	Coverage  string // pattern of files that say which lines were carried out; empty: none
 }
 
 // Use is what another test left, in a folder that the command can only read.
@@ -259,6 +261,7 @@ type Result struct {
 	Items     []split.Item        // of a shard that was given them: what each took
 	Listed    string              // of a shard with a list: a hash of all that was listed
 	Scan      *ScanSummary        // of scans
+	Coverage  *coverage.Summary   // of tests, also of those that failed
 	Artifacts []Artifact          // of tests, also of those that failed
 }
 

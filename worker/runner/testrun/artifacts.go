@@ -68,10 +68,7 @@ func (a *attempt) keep(ctx context.Context, f files, workdir string) {
 	left := a.work.Limits.All
 	for _, p := range a.work.Artifacts {
 		step := a.watch.Begin(fmt.Sprintf("[test %s] keep %s: %s", a.work.Name, p.Name, p.Pattern), "artifact")
-		pattern := p.Pattern
-		if !path.IsAbs(pattern) {
-			pattern = path.Join(workdir, pattern)
-		}
+		pattern := within(workdir, p.Pattern)
 		k := &keeper{files: f, mask: a.task.Mask, limit: min(a.work.Limits.Each, left), each: a.work.Limits.Each}
 		kept, err := k.keep(ctx, pattern, a.keeps)
 		switch {
@@ -96,6 +93,14 @@ func (a *attempt) keep(ctx context.Context, f files, workdir string) {
 	}
 }
 
+// within is a path in the container.
+func within(workdir, name string) string {
+	if path.IsAbs(name) {
+		return name
+	}
+	return path.Join(workdir, name)
+}
+
 // lost is an artifact that was not kept.
 type lost struct {
 	runner.Pattern
@@ -106,7 +111,11 @@ type lost struct {
 // judged is the outcome with what became of the artifacts. One that is too large fails a test that passed, which would
 // otherwise stand in for later ones without what it is to leave; one that the farm could not store has it tried again.
 func (a *attempt) judged(o runner.Outcome) runner.Outcome {
-	o.Result.Artifacts = a.kept
+	slices.SortFunc(a.kept, func(a, b runner.Artifact) int { return strings.Compare(a.Name, b.Name) })
+	o.Result.Artifacts, o.Result.Coverage = a.kept, a.covered
+	if a.uncovered != "" {
+		o.Message += "\ncoverage: " + a.uncovered
+	}
 	for _, l := range a.lost {
 		text := fmt.Sprintf("artifact %s (%s) was not kept: %v", l.Name, l.Pattern.Pattern, l.err)
 		var own *unstored
@@ -378,4 +387,9 @@ func (s *spool) reader() (io.Reader, error) {
 func (s *spool) remove() {
 	_ = s.file.Close()
 	_ = os.Remove(s.file.Name())
+}
+
+func sumOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }

@@ -264,3 +264,30 @@ func TestWhatOthersUseMustBeThere(t *testing.T) {
 		t.Errorf("%s: %s", o.Kind, o.Message)
 	}
 }
+
+// TestCoverage: files are read whether the test passed or not, and what is wrong with them fails none.
+func TestCoverage(t *testing.T) {
+	f := buildkittest.Start(t)
+	const write = `mkdir -p cov; printf 'SF:/src/a.js\nDA:1,1\nDA:2,0\nend_of_record\n' >cov/lcov.info; printf 'mode: set\nb.go:1.1,3.2 1 1\n' >cov/b.info; `
+	for run, want := range map[string]string{
+		write + "true":                  "succeeded 4/5",
+		write + "false":                 "failed 4/5",
+		"true":                          "succeeded no file matches /src/cov/*.info",
+		"mkdir cov; echo x >cov/x.info": "succeeded /src/cov/x.info: it is no profile of Go",
+	} {
+		s := &shelf{}
+		o := testrun.New(f.Client).Storing(s, t.TempDir()).Run(t.Context(), task(t, func(w *runner.Test) { w.Run, w.Coverage = run, "cov/*.info" }), &runnertest.Recorder{})
+		got := string(o.Kind)
+		if c := o.Result.Coverage; c != nil {
+			got += fmt.Sprintf(" %d/%d", c.Covered, c.Total)
+			if kept := o.Result.Artifacts; len(kept) != 1 || s.files(t, kept[0])["coverage.json"] != `{"covered":4,"total":5,"files":[{"path":"a.js","covered":1,"total":2},{"path":"b.go","covered":3,"total":3}]}` {
+				t.Errorf("%s: %v, %q", run, kept, s.has)
+			}
+		} else if _, after, ok := strings.Cut(o.Message, "coverage: "); ok {
+			got += " " + after
+		}
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s, want %s", run, got, want)
+		}
+	}
+}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/slipway-build/slipway/worker/runner"
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
+	"github.com/slipway-build/slipway/worker/runner/coverage"
 )
 
 // errDaemonLost is why a command's context ends when the daemon has gone: the stream
@@ -133,11 +134,14 @@ type attempt struct {
 	keeps storing           // where artifacts go
 	kept  []runner.Artifact // those that are there
 	lost  []lost            // and those that should be
+
+	covered   *coverage.Summary
+	uncovered string // what is wrong with that
 }
 
 // solve is called with the daemon's gateway and keeps what it finds in a.
 func (a *attempt) solve(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-	a.err, a.kept, a.lost = nil, nil, nil // it may be the second time: what was taken from a cache may turn out to be broken
+	a.err, a.kept, a.lost, a.covered, a.uncovered = nil, nil, nil, nil, "" // it may be the second time: what was taken from a cache may turn out to be broken
 	attrs := maps.Clone(a.attrs)
 	if a.work.Run == "" && a.work.Build.Target != "" && !a.work.Build.Fresh {
 		// The stage is the test: it is built again even if nothing changed.
@@ -301,6 +305,7 @@ func alive(ctx context.Context, c gateway.Client) (context.Context, func()) {
 func (a *attempt) collect(ctx context.Context, f files, workdir string) {
 	a.dir = workdir
 	a.keep(ctx, f, workdir)
+	a.cover(ctx, f, workdir)
 	if a.work.Report == "" {
 		return
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 
@@ -133,11 +132,7 @@ func (a *attempt) uses(ctx context.Context, c gateway.Client, config ocispecs.Im
 		if err != nil {
 			return nil, fmt.Errorf("give a test what %s left: %w", u.Task, err)
 		}
-		at := u.Path
-		if !path.IsAbs(at) {
-			at = path.Join(config.WorkingDir, at)
-		}
-		out = append(out, gateway.Mount{Dest: at, MountType: pb.MountType_BIND, Ref: ref, Readonly: true})
+		out = append(out, gateway.Mount{Dest: within(config.WorkingDir, u.Path), MountType: pb.MountType_BIND, Ref: ref, Readonly: true})
 	}
 	return out, nil
 }

@@ -2974,7 +2974,9 @@ type Result struct {
 	// Of a build: what was pushed, the image and its provenance: "<registry>/<repository>@sha256:…".
 	Index string `protobuf:"bytes,11,opt,name=index,proto3" json:"index,omitempty"`
 	// Of a test, whether it passed or not: the files that it left; sorted by name.
-	Artifacts     []*Artifact `protobuf:"bytes,12,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	Artifacts []*Artifact `protobuf:"bytes,12,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	// Of a test that says which lines of the program it carried out.
+	Coverage      *Coverage `protobuf:"bytes,13,opt,name=coverage,proto3" json:"coverage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3093,6 +3095,145 @@ func (x *Result) GetArtifacts() []*Artifact {
 	return nil
 }
 
+func (x *Result) GetCoverage() *Coverage {
+	if x != nil {
+		return x.Coverage
+	}
+	return nil
+}
+
+// Coverage counts lines of a program that a test carried out.
+type Coverage struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Covered int64                  `protobuf:"varint,1,opt,name=covered,proto3" json:"covered,omitempty"`
+	Total   int64                  `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	Files   int32                  `protobuf:"varint,3,opt,name=files,proto3" json:"files,omitempty"`
+	// What the test covered at the commit with which the run is compared; unset: that is not known. Set
+	// by the coordinator, of tests that are carried out and not reused.
+	Before        *CoverageBefore `protobuf:"bytes,4,opt,name=before,proto3" json:"before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Coverage) Reset() {
+	*x = Coverage{}
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Coverage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Coverage) ProtoMessage() {}
+
+func (x *Coverage) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Coverage.ProtoReflect.Descriptor instead.
+func (*Coverage) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Coverage) GetCovered() int64 {
+	if x != nil {
+		return x.Covered
+	}
+	return 0
+}
+
+func (x *Coverage) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Coverage) GetFiles() int32 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *Coverage) GetBefore() *CoverageBefore {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+type CoverageBefore struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The run that found it.
+	Run           string `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Covered       int64  `protobuf:"varint,2,opt,name=covered,proto3" json:"covered,omitempty"`
+	Total         int64  `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CoverageBefore) Reset() {
+	*x = CoverageBefore{}
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CoverageBefore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CoverageBefore) ProtoMessage() {}
+
+func (x *CoverageBefore) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CoverageBefore.ProtoReflect.Descriptor instead.
+func (*CoverageBefore) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *CoverageBefore) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *CoverageBefore) GetCovered() int64 {
+	if x != nil {
+		return x.Covered
+	}
+	return 0
+}
+
+func (x *CoverageBefore) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
 // Artifact is what a test left of files: one file as it was, or an archive.
 type Artifact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3113,7 +3254,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3125,7 +3266,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3138,7 +3279,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Artifact) GetName() string {
@@ -3200,7 +3341,7 @@ type ScanSummary struct {
 
 func (x *ScanSummary) Reset() {
 	*x = ScanSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	mi := &file_slipway_v1_run_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3212,7 +3353,7 @@ func (x *ScanSummary) String() string {
 func (*ScanSummary) ProtoMessage() {}
 
 func (x *ScanSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	mi := &file_slipway_v1_run_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3225,7 +3366,7 @@ func (x *ScanSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanSummary.ProtoReflect.Descriptor instead.
 func (*ScanSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ScanSummary) GetTool() string {
@@ -3291,7 +3432,7 @@ type FindingsSummary struct {
 
 func (x *FindingsSummary) Reset() {
 	*x = FindingsSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[37]
+	mi := &file_slipway_v1_run_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3303,7 +3444,7 @@ func (x *FindingsSummary) String() string {
 func (*FindingsSummary) ProtoMessage() {}
 
 func (x *FindingsSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[37]
+	mi := &file_slipway_v1_run_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3316,7 +3457,7 @@ func (x *FindingsSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindingsSummary.ProtoReflect.Descriptor instead.
 func (*FindingsSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FindingsSummary) GetFresh() int32 {
@@ -3396,7 +3537,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_slipway_v1_run_proto_msgTypes[38]
+	mi := &file_slipway_v1_run_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3408,7 +3549,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[38]
+	mi := &file_slipway_v1_run_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3421,7 +3562,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{38}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Finding) GetScan() string {
@@ -3525,7 +3666,7 @@ type Diff struct {
 
 func (x *Diff) Reset() {
 	*x = Diff{}
-	mi := &file_slipway_v1_run_proto_msgTypes[39]
+	mi := &file_slipway_v1_run_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3537,7 +3678,7 @@ func (x *Diff) String() string {
 func (*Diff) ProtoMessage() {}
 
 func (x *Diff) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[39]
+	mi := &file_slipway_v1_run_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3550,7 +3691,7 @@ func (x *Diff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diff.ProtoReflect.Descriptor instead.
 func (*Diff) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{39}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Diff) GetCreated() int32 {
@@ -3613,7 +3754,7 @@ type ObjectChange struct {
 
 func (x *ObjectChange) Reset() {
 	*x = ObjectChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[40]
+	mi := &file_slipway_v1_run_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3625,7 +3766,7 @@ func (x *ObjectChange) String() string {
 func (*ObjectChange) ProtoMessage() {}
 
 func (x *ObjectChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[40]
+	mi := &file_slipway_v1_run_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3638,7 +3779,7 @@ func (x *ObjectChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectChange.ProtoReflect.Descriptor instead.
 func (*ObjectChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{40}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ObjectChange) GetObject() string {
@@ -3690,7 +3831,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[41]
+	mi := &file_slipway_v1_run_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3702,7 +3843,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[41]
+	mi := &file_slipway_v1_run_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3715,7 +3856,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{41}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -3760,7 +3901,7 @@ type TestSummary struct {
 
 func (x *TestSummary) Reset() {
 	*x = TestSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[42]
+	mi := &file_slipway_v1_run_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3772,7 +3913,7 @@ func (x *TestSummary) String() string {
 func (*TestSummary) ProtoMessage() {}
 
 func (x *TestSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[42]
+	mi := &file_slipway_v1_run_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3785,7 +3926,7 @@ func (x *TestSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSummary.ProtoReflect.Descriptor instead.
 func (*TestSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{42}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TestSummary) GetTotal() int32 {
@@ -3862,7 +4003,7 @@ type TestItem struct {
 
 func (x *TestItem) Reset() {
 	*x = TestItem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[43]
+	mi := &file_slipway_v1_run_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3874,7 +4015,7 @@ func (x *TestItem) String() string {
 func (*TestItem) ProtoMessage() {}
 
 func (x *TestItem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[43]
+	mi := &file_slipway_v1_run_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3887,7 +4028,7 @@ func (x *TestItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestItem.ProtoReflect.Descriptor instead.
 func (*TestItem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{43}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TestItem) GetName() string {
@@ -3915,7 +4056,7 @@ type TestName struct {
 
 func (x *TestName) Reset() {
 	*x = TestName{}
-	mi := &file_slipway_v1_run_proto_msgTypes[44]
+	mi := &file_slipway_v1_run_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3927,7 +4068,7 @@ func (x *TestName) String() string {
 func (*TestName) ProtoMessage() {}
 
 func (x *TestName) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[44]
+	mi := &file_slipway_v1_run_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3940,7 +4081,7 @@ func (x *TestName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestName.ProtoReflect.Descriptor instead.
 func (*TestName) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{44}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TestName) GetSuite() string {
@@ -3970,7 +4111,7 @@ type TestCase struct {
 
 func (x *TestCase) Reset() {
 	*x = TestCase{}
-	mi := &file_slipway_v1_run_proto_msgTypes[45]
+	mi := &file_slipway_v1_run_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3982,7 +4123,7 @@ func (x *TestCase) String() string {
 func (*TestCase) ProtoMessage() {}
 
 func (x *TestCase) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[45]
+	mi := &file_slipway_v1_run_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3995,7 +4136,7 @@ func (x *TestCase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestCase.ProtoReflect.Descriptor instead.
 func (*TestCase) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{45}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TestCase) GetSuite() string {
@@ -4043,7 +4184,7 @@ type Deployed struct {
 
 func (x *Deployed) Reset() {
 	*x = Deployed{}
-	mi := &file_slipway_v1_run_proto_msgTypes[46]
+	mi := &file_slipway_v1_run_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4055,7 +4196,7 @@ func (x *Deployed) String() string {
 func (*Deployed) ProtoMessage() {}
 
 func (x *Deployed) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[46]
+	mi := &file_slipway_v1_run_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4068,7 +4209,7 @@ func (x *Deployed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployed.ProtoReflect.Descriptor instead.
 func (*Deployed) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{46}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Deployed) GetState() string {
@@ -4130,7 +4271,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_slipway_v1_run_proto_msgTypes[47]
+	mi := &file_slipway_v1_run_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4142,7 +4283,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[47]
+	mi := &file_slipway_v1_run_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4155,7 +4296,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{47}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -4180,7 +4321,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[48]
+	mi := &file_slipway_v1_run_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4192,7 +4333,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[48]
+	mi := &file_slipway_v1_run_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4205,7 +4346,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{48}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Problem) GetPath() string {
@@ -4484,7 +4625,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x18\n" +
 	"\acurrent\x18\a \x01(\x03R\acurrent\x12\x14\n" +
 	"\x05total\x18\b \x01(\x03R\x05total\x12\x16\n" +
-	"\x06detail\x18\t \x01(\tR\x06detail\"\xaf\x03\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\"\xe1\x03\n" +
 	"\x06Result\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
@@ -4498,7 +4639,17 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x03key\x18\n" +
 	" \x01(\tR\x03key\x12\x14\n" +
 	"\x05index\x18\v \x01(\tR\x05index\x122\n" +
-	"\tartifacts\x18\f \x03(\v2\x14.slipway.v1.ArtifactR\tartifacts\"\x94\x01\n" +
+	"\tartifacts\x18\f \x03(\v2\x14.slipway.v1.ArtifactR\tartifacts\x120\n" +
+	"\bcoverage\x18\r \x01(\v2\x14.slipway.v1.CoverageR\bcoverage\"\x84\x01\n" +
+	"\bCoverage\x12\x18\n" +
+	"\acovered\x18\x01 \x01(\x03R\acovered\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x14\n" +
+	"\x05files\x18\x03 \x01(\x05R\x05files\x122\n" +
+	"\x06before\x18\x04 \x01(\v2\x1a.slipway.v1.CoverageBeforeR\x06before\"R\n" +
+	"\x0eCoverageBefore\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x18\n" +
+	"\acovered\x18\x02 \x01(\x03R\acovered\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x03R\x05total\"\x94\x01\n" +
 	"\bArtifact\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
@@ -4679,7 +4830,7 @@ func file_slipway_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_slipway_v1_run_proto_goTypes = []any{
 	(WaitReason)(0),               // 0: slipway.v1.WaitReason
 	(RunState)(0),                 // 1: slipway.v1.RunState
@@ -4722,32 +4873,34 @@ var file_slipway_v1_run_proto_goTypes = []any{
 	(*Progress)(nil),              // 38: slipway.v1.Progress
 	(*ProgressStep)(nil),          // 39: slipway.v1.ProgressStep
 	(*Result)(nil),                // 40: slipway.v1.Result
-	(*Artifact)(nil),              // 41: slipway.v1.Artifact
-	(*ScanSummary)(nil),           // 42: slipway.v1.ScanSummary
-	(*FindingsSummary)(nil),       // 43: slipway.v1.FindingsSummary
-	(*Finding)(nil),               // 44: slipway.v1.Finding
-	(*Diff)(nil),                  // 45: slipway.v1.Diff
-	(*ObjectChange)(nil),          // 46: slipway.v1.ObjectChange
-	(*FieldChange)(nil),           // 47: slipway.v1.FieldChange
-	(*TestSummary)(nil),           // 48: slipway.v1.TestSummary
-	(*TestItem)(nil),              // 49: slipway.v1.TestItem
-	(*TestName)(nil),              // 50: slipway.v1.TestName
-	(*TestCase)(nil),              // 51: slipway.v1.TestCase
-	(*Deployed)(nil),              // 52: slipway.v1.Deployed
-	(*Problems)(nil),              // 53: slipway.v1.Problems
-	(*Problem)(nil),               // 54: slipway.v1.Problem
-	nil,                           // 55: slipway.v1.Step.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 56: google.protobuf.Timestamp
+	(*Coverage)(nil),              // 41: slipway.v1.Coverage
+	(*CoverageBefore)(nil),        // 42: slipway.v1.CoverageBefore
+	(*Artifact)(nil),              // 43: slipway.v1.Artifact
+	(*ScanSummary)(nil),           // 44: slipway.v1.ScanSummary
+	(*FindingsSummary)(nil),       // 45: slipway.v1.FindingsSummary
+	(*Finding)(nil),               // 46: slipway.v1.Finding
+	(*Diff)(nil),                  // 47: slipway.v1.Diff
+	(*ObjectChange)(nil),          // 48: slipway.v1.ObjectChange
+	(*FieldChange)(nil),           // 49: slipway.v1.FieldChange
+	(*TestSummary)(nil),           // 50: slipway.v1.TestSummary
+	(*TestItem)(nil),              // 51: slipway.v1.TestItem
+	(*TestName)(nil),              // 52: slipway.v1.TestName
+	(*TestCase)(nil),              // 53: slipway.v1.TestCase
+	(*Deployed)(nil),              // 54: slipway.v1.Deployed
+	(*Problems)(nil),              // 55: slipway.v1.Problems
+	(*Problem)(nil),               // 56: slipway.v1.Problem
+	nil,                           // 57: slipway.v1.Step.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 58: google.protobuf.Timestamp
 }
 var file_slipway_v1_run_proto_depIdxs = []int32{
 	32, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
-	44, // 1: slipway.v1.FindingsResponse.findings:type_name -> slipway.v1.Finding
+	46, // 1: slipway.v1.FindingsResponse.findings:type_name -> slipway.v1.Finding
 	12, // 2: slipway.v1.ArtifactsResponse.artifacts:type_name -> slipway.v1.KeptArtifact
-	41, // 3: slipway.v1.KeptArtifact.artifact:type_name -> slipway.v1.Artifact
-	56, // 4: slipway.v1.KeptArtifact.until:type_name -> google.protobuf.Timestamp
+	43, // 3: slipway.v1.KeptArtifact.artifact:type_name -> slipway.v1.Artifact
+	58, // 4: slipway.v1.KeptArtifact.until:type_name -> google.protobuf.Timestamp
 	32, // 5: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
 	32, // 6: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
-	56, // 7: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
+	58, // 7: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
 	32, // 8: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
 	32, // 9: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
 	34, // 10: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
@@ -4757,75 +4910,77 @@ var file_slipway_v1_run_proto_depIdxs = []int32{
 	1,  // 14: slipway.v1.ExplainResponse.state:type_name -> slipway.v1.RunState
 	31, // 15: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
 	0,  // 16: slipway.v1.Wait.reason:type_name -> slipway.v1.WaitReason
-	56, // 17: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
-	56, // 18: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
+	58, // 17: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
+	58, // 18: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
 	1,  // 19: slipway.v1.Run.state:type_name -> slipway.v1.RunState
-	56, // 20: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
-	56, // 21: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	58, // 20: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
+	58, // 21: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
 	34, // 22: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
 	33, // 23: slipway.v1.Run.services:type_name -> slipway.v1.Service
 	2,  // 24: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
 	3,  // 25: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
 	40, // 26: slipway.v1.Task.result:type_name -> slipway.v1.Result
 	35, // 27: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
-	56, // 28: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
-	56, // 29: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
+	58, // 28: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
+	58, // 29: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
 	36, // 30: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
 	4,  // 31: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
 	3,  // 32: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
-	56, // 33: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
-	56, // 34: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	56, // 35: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
+	58, // 33: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
+	58, // 34: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	58, // 35: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
 	37, // 36: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
-	50, // 37: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
-	56, // 38: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	56, // 39: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	55, // 40: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
+	52, // 37: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
+	58, // 38: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	58, // 39: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	57, // 40: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
 	39, // 41: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
-	56, // 42: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
-	56, // 43: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
-	48, // 44: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
-	52, // 45: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
-	45, // 46: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
-	42, // 47: slipway.v1.Result.scan:type_name -> slipway.v1.ScanSummary
-	43, // 48: slipway.v1.Result.findings:type_name -> slipway.v1.FindingsSummary
-	41, // 49: slipway.v1.Result.artifacts:type_name -> slipway.v1.Artifact
-	44, // 50: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
-	5,  // 51: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
-	46, // 52: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
-	47, // 53: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
-	51, // 54: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	49, // 55: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
-	54, // 56: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
-	6,  // 57: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
-	15, // 58: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
-	17, // 59: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
-	19, // 60: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
-	21, // 61: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
-	23, // 62: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
-	25, // 63: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
-	27, // 64: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
-	8,  // 65: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
-	10, // 66: slipway.v1.RunService.Artifacts:input_type -> slipway.v1.ArtifactsRequest
-	13, // 67: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
-	29, // 68: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
-	7,  // 69: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	16, // 70: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	18, // 71: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	20, // 72: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	22, // 73: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	24, // 74: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	26, // 75: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
-	28, // 76: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
-	9,  // 77: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
-	11, // 78: slipway.v1.RunService.Artifacts:output_type -> slipway.v1.ArtifactsResponse
-	14, // 79: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
-	30, // 80: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
-	69, // [69:81] is the sub-list for method output_type
-	57, // [57:69] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	58, // 42: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
+	58, // 43: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
+	50, // 44: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
+	54, // 45: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
+	47, // 46: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
+	44, // 47: slipway.v1.Result.scan:type_name -> slipway.v1.ScanSummary
+	45, // 48: slipway.v1.Result.findings:type_name -> slipway.v1.FindingsSummary
+	43, // 49: slipway.v1.Result.artifacts:type_name -> slipway.v1.Artifact
+	41, // 50: slipway.v1.Result.coverage:type_name -> slipway.v1.Coverage
+	42, // 51: slipway.v1.Coverage.before:type_name -> slipway.v1.CoverageBefore
+	46, // 52: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
+	5,  // 53: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
+	48, // 54: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
+	49, // 55: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
+	53, // 56: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	51, // 57: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
+	56, // 58: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	6,  // 59: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
+	15, // 60: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
+	17, // 61: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
+	19, // 62: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
+	21, // 63: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
+	23, // 64: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
+	25, // 65: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
+	27, // 66: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
+	8,  // 67: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
+	10, // 68: slipway.v1.RunService.Artifacts:input_type -> slipway.v1.ArtifactsRequest
+	13, // 69: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
+	29, // 70: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
+	7,  // 71: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	16, // 72: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	18, // 73: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	20, // 74: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	22, // 75: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	24, // 76: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	26, // 77: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
+	28, // 78: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
+	9,  // 79: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
+	11, // 80: slipway.v1.RunService.Artifacts:output_type -> slipway.v1.ArtifactsResponse
+	14, // 81: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
+	30, // 82: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
+	71, // [71:83] is the sub-list for method output_type
+	59, // [59:71] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_run_proto_init() }
@@ -4846,7 +5001,7 @@ func file_slipway_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_run_proto_rawDesc), len(file_slipway_v1_run_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   50,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

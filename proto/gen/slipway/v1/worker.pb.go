@@ -1968,7 +1968,10 @@ type TestWork struct {
 	// How large those may be.
 	ArtifactLimits *ArtifactLimits `protobuf:"bytes,10,opt,name=artifact_limits,json=artifactLimits,proto3" json:"artifact_limits,omitempty"`
 	// What other tests left, which this one is given.
-	Use           []*UsedArtifact `protobuf:"bytes,11,rep,name=use,proto3" json:"use,omitempty"`
+	Use []*UsedArtifact `protobuf:"bytes,11,rep,name=use,proto3" json:"use,omitempty"`
+	// Pattern, as that of an artifact, of files that say which lines were carried out: profiles of Go, LCOV, Cobertura XML;
+	// empty: none. What they say of each file is an artifact with the name coverage.
+	Coverage      string `protobuf:"bytes,12,opt,name=coverage,proto3" json:"coverage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2078,6 +2081,13 @@ func (x *TestWork) GetUse() []*UsedArtifact {
 		return x.Use
 	}
 	return nil
+}
+
+func (x *TestWork) GetCoverage() string {
+	if x != nil {
+		return x.Coverage
+	}
+	return ""
 }
 
 // UsedArtifact is what another test left, given to a command in a folder that it can only read.
@@ -3743,7 +3753,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"BasesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xeb\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x05\n" +
 	"\bTestWork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x05build\x18\x02 \x01(\v2\x15.slipway.v1.BuildWorkR\x05build\x12\x10\n" +
@@ -3757,7 +3767,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\tartifacts\x18\t \x03(\v2\x18.slipway.v1.ArtifactWorkR\tartifacts\x12C\n" +
 	"\x0fartifact_limits\x18\n" +
 	" \x01(\v2\x1a.slipway.v1.ArtifactLimitsR\x0eartifactLimits\x12*\n" +
-	"\x03use\x18\v \x03(\v2\x18.slipway.v1.UsedArtifactR\x03use\x1a6\n" +
+	"\x03use\x18\v \x03(\v2\x18.slipway.v1.UsedArtifactR\x03use\x12\x1a\n" +
+	"\bcoverage\x18\f \x01(\tR\bcoverage\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
