@@ -424,6 +424,8 @@ func unknownTo(t *plan.Task, left plan.Result) string {
 	switch {
 	case t.Test != nil && t.Test.Shard != nil && t.Test.Shard.List != "" && (left.Tests == nil || left.Tests.Listed == ""):
 		return "lists of tests, and may have tested something else"
+	case lacks(t, left):
+		return "artifacts, and left none"
 	case t.Build != nil && t.Build.SBOM && left.SBOM == "":
 		return "SBOMs, and made none"
 	}

@@ -256,3 +256,19 @@ func TestCoverageIsComparedWithTheBaseCommit(t *testing.T) {
 	commitAll(t, f.repo)
 	step("k3", &pb.Coverage{Covered: 7, Total: 10, Files: 2})
 }
+
+// TestAWorkerThatLeavesNotWhatOthersUseIsNotBelieved: it is of an older version, and what uses it would be given nothing.
+func TestAWorkerThatLeavesNotWhatOthersUseIsNotBelieved(t *testing.T) {
+	f := start(t)
+	write(t, f.repo, "slipway.yaml", strings.Replace(pipelineFile, `{ unit: { run: "true" } }`, `{ make: { run: x, artifacts: { dist: out }, retry: { infra: 1 } }, unit: { run: x, use: { /dist: api/make/dist } } }`, 1))
+	commitAll(t, f.repo)
+	defer f.work(t, good)()
+	r := f.end(t, f.submit(t, "k1").GetId())
+	maker := taskOf(t, r, "test/api/make")
+	if maker.GetState() != pb.TaskState_TASK_STATE_ERRORED || !strings.Contains(maker.GetMessage(), "worker w0 does not know artifacts, and left none: upgrade it") {
+		t.Errorf("%s: %s", maker.GetState(), maker.GetMessage())
+	}
+	if s := taskOf(t, r, "test/api/unit").GetState(); s != pb.TaskState_TASK_STATE_SKIPPED {
+		t.Errorf("what uses it is %s", s)
+	}
+}

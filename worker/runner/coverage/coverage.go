@@ -28,12 +28,16 @@ const (
 	MaxSize  = 32 << 20 // bytes of one file
 	maxFiles = 20_000
 	maxLine  = 1 << 20 // the number of a line
+	maxSaid  = 4 << 20 // lines of which something is said
 )
 
 var errUnknown = errors.New("it is no profile of Go, no LCOV and no Cobertura XML")
 
-// Lines are those of each file that can be carried out, and whether they were.
-type Lines map[string]map[int]bool
+// Lines are those of each file that can be carried out, and whether they were. The zero value has none.
+type Lines struct {
+	files map[string]map[int]bool
+	said  int // of how many lines something was said
+}
 
 // Summary counts lines.
 type Summary struct {
@@ -50,7 +54,7 @@ type File struct {
 }
 
 // Read adds what a file says to what others said: a line that one of them covers is covered.
-func (l Lines) Read(data []byte) error {
+func (l *Lines) Read(data []byte) error {
 	if len(data) > MaxSize {
 		return fmt.Errorf("it has more than %d MiB", MaxSize>>20)
 	}
@@ -69,11 +73,11 @@ func (l Lines) Read(data []byte) error {
 }
 
 // Summary counts; paths below the working directory are shown from there.
-func (l Lines) Summary(workdir string) Summary {
+func (l *Lines) Summary(workdir string) Summary {
 	var s Summary
-	for _, name := range slices.Sorted(maps.Keys(l)) {
-		f := File{Path: strings.TrimPrefix(name, strings.TrimSuffix(workdir, "/")+"/"), Total: len(l[name])}
-		for _, covered := range l[name] {
+	for _, name := range slices.Sorted(maps.Keys(l.files)) {
+		f := File{Path: strings.TrimPrefix(name, strings.TrimSuffix(workdir, "/")+"/"), Total: len(l.files[name])}
+		for _, covered := range l.files[name] {
 			if covered {
 				f.Covered++
 			}
@@ -85,23 +89,29 @@ func (l Lines) Summary(workdir string) Summary {
 	return s
 }
 
-func (l Lines) add(file string, line int, covered bool) error {
-	lines, ok := l[file]
+func (l *Lines) add(file string, line int, covered bool) error {
+	lines, ok := l.files[file]
 	if !ok {
-		if len(l) == maxFiles {
+		if l.files == nil {
+			l.files = map[string]map[int]bool{}
+		}
+		if len(l.files) == maxFiles {
 			return fmt.Errorf("it names more than %d files", maxFiles)
 		}
 		lines = map[int]bool{}
-		l[file] = lines
+		l.files[file] = lines
 	}
 	if line < 0 || line > maxLine {
 		return fmt.Errorf("%s has no line %d", file, line)
+	}
+	if l.said++; l.said > maxSaid {
+		return fmt.Errorf("it says something of more than %d lines", maxSaid)
 	}
 	lines[line] = lines[line] || covered
 	return nil
 }
 
-func (l Lines) profile(data []byte) error {
+func (l *Lines) profile(data []byte) error {
 	profiles, err := cover.ParseProfilesFromReader(bytes.NewReader(data))
 	if err != nil {
 		return fmt.Errorf("profile of Go: %w", err)
@@ -121,7 +131,7 @@ func (l Lines) profile(data []byte) error {
 	return nil
 }
 
-func (l Lines) lcov(data []byte) error {
+func (l *Lines) lcov(data []byte) error {
 	file := ""
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	lines.Buffer(nil, 1<<20)
@@ -149,7 +159,7 @@ func (l Lines) lcov(data []byte) error {
 	return nil
 }
 
-func (l Lines) cobertura(data []byte) error {
+func (l *Lines) cobertura(data []byte) error {
 	d := xml.NewDecoder(bytes.NewReader(data))
 	d.Strict = true
 	file, root := "", false

@@ -64,9 +64,10 @@ func TestWhatIsNoCoverage(t *testing.T) {
 		"SF:a\nDA:x,1":                                     `line 2: "DA:x,1" says nothing`,
 		"SF:a\nDA:99999999,1":                              "a has no line 99999999",
 		"mode: set\na.go:1.1,99999999.2 1 1\n":             "a.go has no line 99999999",
-		strings.Repeat(" ", coverage.MaxSize+1):            "more than 32 MiB",
+		"mode: set\n" + strings.Join([]string{"a", "b", "c", "d", "e", ""}, ".go:1.1,1000000.2 1 1\n"): "more than 4194304 lines",
+		strings.Repeat(" ", coverage.MaxSize+1):                                                        "more than 32 MiB",
 	} {
-		if err := (coverage.Lines{}).Read([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if err := (&coverage.Lines{}).Read([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: %v, want %s", text, err, want)
 		}
 	}
