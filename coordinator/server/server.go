@@ -110,6 +110,7 @@ func start(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	defer mirror.Close()
 	observe, err := newObserver(ctx, cfg, o.Version, func() (check.Memory, error) { return check.Open(ctx, js, cfg.Replicas) }, log)
 	if err != nil {
 		return err

@@ -27,11 +27,16 @@ type Config struct {
 	FetchLimit time.Duration
 }
 
+// readers is how many processes of git read for plans at once.
+const readers = 32
+
 // Mirror is safe for concurrent use. Fetches of one repository wait for each other;
 // reads never wait.
 type Mirror struct {
-	git  *gitcmd.Git
-	conf Config
+	git     *gitcmd.Git
+	conf    Config
+	objects *pool // for plans
+	trees   trees
 
 	mu    sync.Mutex
 	locks map[string]chan struct{} // by folder; holds one token
@@ -45,8 +50,11 @@ func New(conf Config, git *gitcmd.Git) (*Mirror, error) {
 	if err := os.MkdirAll(conf.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("folder of the source mirror: %w", err)
 	}
-	return &Mirror{git: git, conf: conf, locks: map[string]chan struct{}{}}, nil
+	return &Mirror{git: git, conf: conf, objects: newPool(git, readers), locks: map[string]chan struct{}{}}, nil
 }
+
+// Close ends the processes that the mirror keeps. What is read afterwards starts its own.
+func (m *Mirror) Close() { m.objects.close() }
 
 // Resolve answers the commit that a branch, a tag, a full ref name, HEAD or a full
 // commit id names in the remote now, and makes sure that the mirror holds it. A commit
@@ -69,6 +77,9 @@ func (m *Mirror) Resolve(ctx context.Context, repository, ref string) (string, e
 	defer unlock()
 	if err := m.prepare(ctx, r); err != nil {
 		return "", err
+	}
+	if isCommit(ref) {
+		return m.fetch(ctx, r, ref, found{id: ref}) // whatever branch has such a name
 	}
 	found, err := m.lookup(ctx, r, ref)
 	if err != nil {
@@ -132,8 +143,6 @@ func (m *Mirror) lookup(ctx context.Context, r remote, ref string) (found, error
 			strictyaml.Quote(ref), r.shown, ref, ref)}
 	case len(hits) > 0:
 		return hits[0], nil
-	case isCommit(ref):
-		return found{id: ref}, nil
 	}
 	return found{}, m.suggest(ctx, r, ref)
 }
@@ -218,9 +227,11 @@ func noSuchObject(said string) bool {
 
 // commit peels an object id or ref of the mirror to a commit that is there.
 func (m *Mirror) commit(ctx context.Context, r remote, object string) (string, bool) {
-	out, err := m.git.Output(ctx, m.dir(r), "rev-parse", "--verify", "--quiet", "--end-of-options", object+"^{commit}")
-	id := strings.TrimSpace(string(out))
-	return id, err == nil && isCommit(id)
+	found, err := m.objects.stat(ctx, m.dir(r), []string{object + "^{commit}"})
+	if err != nil || found[0].Kind != "commit" {
+		return "", false
+	}
+	return found[0].ID, true
 }
 
 func (m *Mirror) has(ctx context.Context, r remote, commit string) bool {

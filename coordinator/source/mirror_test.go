@@ -20,11 +20,11 @@ import (
 
 // repo is a working tree that tests commit to.
 type repo struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 }
 
-func newRepo(t *testing.T) *repo {
+func newRepo(t testing.TB) *repo {
 	t.Helper()
 	r := &repo{t, t.TempDir()}
 	r.git("init", "-q", "-b", "main")
@@ -65,7 +65,7 @@ func (r *repo) commit(files map[string]string) string {
 	return r.git("rev-parse", "HEAD")
 }
 
-func newMirror(t *testing.T, local ...string) *source.Mirror {
+func newMirror(t testing.TB, local ...string) *source.Mirror {
 	t.Helper()
 	dir := t.TempDir()
 	g, err := gitcmd.New(gitcmd.Options{Home: filepath.Join(dir, "home"), Env: gitcmd.PassThrough(os.Environ())})
@@ -76,10 +76,11 @@ func newMirror(t *testing.T, local ...string) *source.Mirror {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(m.Close)
 	return m
 }
 
-func resolve(t *testing.T, m *source.Mirror, dir, ref string) string {
+func resolve(t testing.TB, m *source.Mirror, dir, ref string) string {
 	t.Helper()
 	c, err := m.Resolve(t.Context(), dir, ref)
 	if err != nil {

@@ -26,6 +26,7 @@ func TestPinSurvivesCollection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(m.Close)
 	resolve(t, m, r.dir, "main")
 	if err := m.Pin(t.Context(), r.dir, first, "shop-1"); err != nil {
 		t.Fatal(err)

@@ -1,15 +1,13 @@
 package source
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/slipway-build/slipway/internal/gitcmd"
@@ -45,31 +43,12 @@ func (m *Mirror) Tree(ctx context.Context, repository, commit string, paths []st
 	if err := checkPaths(paths); err != nil {
 		return nil, err
 	}
-	out := map[string]Entry{}
-	var ask []string
-	for _, p := range paths {
-		if p != "." {
-			ask = append(ask, p)
-			continue
-		}
-		id, err := m.git.Output(ctx, m.dir(r), "rev-parse", "--verify", "--end-of-options", commit+"^{tree}")
-		if err != nil {
-			return nil, fmt.Errorf("tree of commit %s: %w", commit, err)
-		}
-		out["."] = Entry{Path: ".", Mode: "040000", ID: strings.TrimSpace(string(id))}
+	found, err := m.find(ctx, r, commit, paths)
+	if err != nil {
+		return nil, err
 	}
-	for batch := range slices.Chunk(ask, 500) {
-		found, err := m.lsTree(ctx, r, commit, []string{"-t"}, batch)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range found {
-			if slices.Contains(batch, e.Path) {
-				out[e.Path] = e
-			}
-		}
-	}
-	return out, nil
+	maps.DeleteFunc(found, func(p string, _ Entry) bool { return !slices.Contains(paths, p) })
+	return found, nil
 }
 
 // List answers what stands directly in a folder at a commit, sorted by path; nothing
@@ -82,15 +61,20 @@ func (m *Mirror) List(ctx context.Context, repository, commit, dir string) ([]En
 	if err := checkPath(dir); err != nil {
 		return nil, err
 	}
-	var paths []string
-	if dir != "." {
-		paths = []string{dir + "/"}
+	found, err := m.find(ctx, r, commit, []string{dir})
+	if err != nil || !found[dir].Dir() {
+		return nil, err
 	}
-	return m.lsTree(ctx, r, commit, nil, paths)
+	lists, err := m.inside(ctx, r, []Entry{found[dir]})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(lists[0], byPath)
+	return lists[0], nil
 }
 
-// Files reads the regular files at a commit whose path matches one of the globs, each a
-// pattern of path.Match over the whole path: "slipway.yaml", "services/*/service.yaml".
+// Files reads the regular files at a commit whose path matches one of the globs, of which
+// each name is a pattern of path.Match: "slipway.yaml", "services/*/service.yaml".
 // Links are not followed. A file over 1 MiB is ErrTooLarge.
 func (m *Mirror) Files(ctx context.Context, repository, commit string, globs []string) (map[string][]byte, error) {
 	r, err := m.at(ctx, repository, commit)
@@ -172,13 +156,18 @@ func (m *Mirror) Changed(ctx context.Context, repository, base, commit string) (
 	if err != nil {
 		return nil, err
 	}
-	out, err := m.git.Output(ctx, m.dir(r), "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv",
-		"--ignore-submodules=none", "--end-of-options", base, commit)
+	from, err := m.root(ctx, r, base)
+	if err != nil {
+		return nil, err
+	}
+	to, err := m.root(ctx, r, commit)
+	if err != nil {
+		return nil, err
+	}
+	paths, err := m.differ(ctx, r, from, to)
 	if err != nil {
 		return nil, fmt.Errorf("changes from %s to %s: %w", base, commit, err)
 	}
-	paths := splitZ(out)
-	slices.Sort(paths)
 	return paths, nil
 }
 
@@ -208,110 +197,53 @@ func (m *Mirror) Archive(ctx context.Context, repository, commit string, paths [
 	return nil
 }
 
-// glob lists the files below the part of a pattern that has no wildcard, and matches.
+// glob goes only into the folders that the pattern matches so far.
 func (m *Mirror) glob(ctx context.Context, r remote, commit, glob string) ([]Entry, error) {
 	if _, err := path.Match(glob, ""); err != nil || checkPath(glob) != nil {
 		return nil, refuse("%s is not a pattern of paths", strictyaml.Quote(glob))
 	}
-	fixed := glob
-	for strings.ContainsAny(fixed, `*?[\`) {
-		fixed = path.Dir(fixed)
-	}
-	var paths []string
-	if fixed != "." {
-		paths = []string{fixed}
-	}
-	all, err := m.lsTree(ctx, r, commit, []string{"-r"}, paths)
+	root, err := m.root(ctx, r, commit)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, func(e Entry) bool {
-		ok, _ := path.Match(glob, e.Path) // the pattern was checked above
-		return !ok || !e.File()
-	}), nil
-}
-
-func (m *Mirror) lsTree(ctx context.Context, r remote, commit string, flags, paths []string) ([]Entry, error) {
-	args := slices.Concat([]string{"ls-tree", "-z", "--full-tree"}, flags, []string{commit, "--"}, paths)
-	out, err := m.git.Output(ctx, m.dir(r), args...)
-	if err != nil {
-		return nil, fmt.Errorf("list commit %s: %w", commit, err)
-	}
-	var entries []Entry
-	for _, line := range splitZ(out) {
-		meta, name, ok := strings.Cut(line, "\t")
-		f := strings.Fields(meta) // mode, type, id
-		if !ok || len(f) != 3 {
-			return nil, fmt.Errorf("list commit %s: unexpected line %q", commit, line)
+	level := []Entry{root}
+	for pattern := range strings.SplitSeq(glob, "/") {
+		lists, err := m.inside(ctx, r, slices.DeleteFunc(level, func(e Entry) bool { return !e.Dir() }))
+		if err != nil {
+			return nil, err
 		}
-		entries = append(entries, Entry{Path: name, Mode: f[0], ID: f[2]})
+		level = slices.DeleteFunc(slices.Concat(lists...), func(e Entry) bool {
+			ok, err := path.Match(pattern, path.Base(e.Path))
+			return !ok || err != nil
+		})
 	}
-	return entries, nil
+	return slices.DeleteFunc(level, func(e Entry) bool { return !e.File() }), nil
 }
 
 // blobs reads files in one call.
 func (m *Mirror) blobs(ctx context.Context, r remote, files []Entry) (map[string][]byte, error) {
 	out := map[string][]byte{}
-	if len(files) == 0 {
-		return out, nil
-	}
-	var ask strings.Builder
-	for _, f := range files {
-		ask.WriteString(f.ID + "\n")
-	}
-	var sizes bytes.Buffer
-	if err := m.git.Run(ctx, gitcmd.Command{Dir: m.dir(r), Args: []string{"cat-file", "--batch-check"}, Stdin: strings.NewReader(ask.String()), Stdout: &sizes}); err != nil {
-		return nil, fmt.Errorf("sizes of files: %w", err)
-	}
-	for i, line := range strings.Split(strings.TrimSpace(sizes.String()), "\n") {
-		f := strings.Fields(line)
-		if len(f) != 3 || i >= len(files) {
-			return nil, fmt.Errorf("sizes of files: unexpected line %q", line)
+	err := m.objects.contents(ctx, m.dir(r), ids(files), func(i int, o object, content io.Reader) error {
+		if o.Kind != "blob" {
+			return fmt.Errorf("the mirror of repository %s has no content of %s", r.shown, strictyaml.Quote(files[i].Path))
 		}
-		if n, err := strconv.ParseInt(f[2], 10, 64); err != nil || n > fileLimit {
-			return nil, &Error{Kind: ErrTooLarge, Message: fmt.Sprintf("%s has %s bytes; at most %d are read", strictyaml.Quote(files[i].Path), f[2], fileLimit)}
+		if o.Size > fileLimit {
+			return &Error{Kind: ErrTooLarge, Message: fmt.Sprintf("%s has %d bytes; at most %d are read", strictyaml.Quote(files[i].Path), o.Size, fileLimit)}
 		}
-	}
-	var content bytes.Buffer
-	if err := m.git.Run(ctx, gitcmd.Command{Dir: m.dir(r), Args: []string{"cat-file", "--batch"}, Stdin: strings.NewReader(ask.String()), Stdout: &content}); err != nil {
+		data, err := io.ReadAll(content)
+		out[files[i].Path] = data
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("read files: %w", err)
-	}
-	in := bufio.NewReader(&content)
-	for _, f := range files {
-		data, err := readBlob(in)
-		if err != nil {
-			return nil, fmt.Errorf("read file %s: %w", f.Path, err)
-		}
-		out[f.Path] = data
 	}
 	return out, nil
 }
 
-// readBlob reads "<id> blob <size>\n<content>\n".
-func readBlob(in *bufio.Reader) ([]byte, error) {
-	head, err := in.ReadString('\n')
-	if err != nil {
-		return nil, err
+func ids(list []Entry) []string {
+	out := make([]string, len(list))
+	for i, e := range list {
+		out[i] = e.ID
 	}
-	f := strings.Fields(head)
-	if len(f) != 3 {
-		return nil, fmt.Errorf("unexpected line %q", head)
-	}
-	n, err := strconv.ParseInt(f[2], 10, 64)
-	if err != nil || n < 0 || n > fileLimit {
-		return nil, fmt.Errorf("unexpected size %q", f[2])
-	}
-	data := make([]byte, n)
-	if _, err := io.ReadFull(in, data); err != nil {
-		return nil, err
-	}
-	_, err = in.Discard(1)
-	return data, err
-}
-
-func splitZ(out []byte) []string {
-	if len(out) == 0 {
-		return nil
-	}
-	return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+	return out
 }

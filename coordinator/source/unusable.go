@@ -4,16 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/slipway-build/slipway/internal/gitcmd"
 )
 
 // Why a file of a commit cannot be used as it is.
@@ -49,7 +45,7 @@ func (m *Mirror) Unusable(ctx context.Context, repository, commit string, paths 
 	if err := checkPaths(paths); err != nil {
 		return nil, err
 	}
-	all, err := m.below(ctx, r, commit, paths)
+	all, err := m.around(ctx, r, commit, paths)
 	if err != nil {
 		return nil, err
 	}
@@ -78,39 +74,27 @@ func (m *Mirror) Unusable(ctx context.Context, repository, commit string, paths 
 	return out, nil
 }
 
-// below lists what is at and below paths, and the folders above them with their
-// attributes, once each.
-func (m *Mirror) below(ctx context.Context, r remote, commit string, paths []string) ([]Entry, error) {
-	if slices.Contains(paths, ".") {
-		return m.lsTree(ctx, r, commit, []string{"-r"}, nil)
-	}
-	above := map[string]bool{}
+// around lists what is at and below paths, and what stands above them: submodules and links,
+// and attributes.
+func (m *Mirror) around(ctx context.Context, r remote, commit string, paths []string) ([]Entry, error) {
+	ask := slices.Clone(paths)
 	for _, p := range paths {
-		for dir := path.Dir(p); ; dir = path.Dir(dir) {
-			above[path.Join(dir, ".gitattributes")] = true
-			if dir == "." {
-				break
-			}
-			above[dir] = true
+		for dir := p; dir != "."; {
+			dir = path.Dir(dir)
+			ask = append(ask, path.Join(dir, ".gitattributes"))
 		}
 	}
-	found := map[string]Entry{}
-	add := func(flag string, paths []string) error {
-		for batch := range slices.Chunk(paths, 500) {
-			list, err := m.lsTree(ctx, r, commit, []string{flag}, batch)
-			if err != nil {
-				return err
-			}
-			for _, e := range list {
-				found[e.Path] = e
-			}
-		}
-		return nil
-	}
-	if err := errors.Join(add("-r", paths), add("-t", slices.Sorted(maps.Keys(above)))); err != nil {
+	found, err := m.find(ctx, r, commit, ask)
+	if err != nil {
 		return nil, err
 	}
-	return slices.Collect(maps.Values(found)), nil
+	var from []Entry
+	for p, e := range found {
+		if !e.Dir() || slices.Contains(paths, p) {
+			from = append(from, e)
+		}
+	}
+	return m.below(ctx, r, from)
 }
 
 // leaving are the links that lead out of the repository. Where a link leads is read, not
@@ -167,28 +151,13 @@ func (m *Mirror) pointers(ctx context.Context, r remote, files []Entry) ([]Unusa
 
 // small are the files that may be pointers by their size.
 func (m *Mirror) small(ctx context.Context, r remote, files []Entry) ([]Entry, error) {
-	var ask strings.Builder
-	for _, f := range files {
-		ask.WriteString(f.ID + "\n")
-	}
-	var sizes bytes.Buffer
-	err := m.git.Run(ctx, gitcmd.Command{
-		Dir: m.dir(r), Args: []string{"cat-file", "--batch-check=%(objectsize)"}, Stdin: strings.NewReader(ask.String()), Stdout: &sizes,
-	})
+	found, err := m.objects.stat(ctx, m.dir(r), ids(files))
 	if err != nil {
 		return nil, fmt.Errorf("sizes of files: %w", err)
 	}
-	lines := strings.Fields(sizes.String())
-	if len(lines) != len(files) {
-		return nil, fmt.Errorf("sizes of files: %d answers for %d files", len(lines), len(files))
-	}
 	var out []Entry
 	for i, f := range files {
-		n, err := strconv.ParseInt(lines[i], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("size of %s: %w", f.Path, err)
-		}
-		if n > 0 && n < lfsSize {
+		if o := found[i]; o.Size > 0 && o.Size < lfsSize {
 			out = append(out, f)
 		}
 	}

@@ -212,6 +212,13 @@ func (g *Git) Run(ctx context.Context, c Command) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	cmd, stderr := g.command(ctx, c)
+	cmd.Stdin, cmd.Stdout = c.Stdin, c.Stdout
+	return failure(ctx, c, cmd, stderr, cmd.Run())
+}
+
+// command is c, not started.
+func (g *Git) command(ctx context.Context, c Command) (*exec.Cmd, *tail) {
 	cmd := exec.CommandContext(ctx, g.path, c.Args...)
 	cmd.Env = append(append(append([]string{}, g.env...), g.settings(c)...), c.Env...)
 	if c.WorkTree {
@@ -224,12 +231,16 @@ func (g *Git) Run(ctx context.Context, c Command) error {
 		}
 	}
 	stderr := &tail{limit: stderrLimit}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, stderr
+	cmd.Stderr = stderr
 	// git starts helpers (ssh, remote-https, index-pack): the whole group ends together.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
-	err := cmd.Run()
+	return cmd, stderr
+}
+
+// failure is how a command ended, as an *Error.
+func failure(ctx context.Context, c Command, cmd *exec.Cmd, stderr *tail, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -1,8 +1,10 @@
 package gitcmd_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,6 +52,43 @@ func TestSettings(t *testing.T) {
 	}
 	if out, err := g.Output(t.Context(), dir, "config", "core.hooksPath"); err != nil || strings.TrimSpace(string(out)) != os.DevNull {
 		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// TestProcess: it answers one question after the other, and says why it ended.
+func TestProcess(t *testing.T) {
+	g := newGit(t, gitcmd.Options{})
+	dir := t.TempDir()
+	if _, err := g.Output(t.Context(), dir, "init", "--bare", "--quiet"); err != nil {
+		t.Fatal(err)
+	}
+	p, err := g.Start(gitcmd.Command{Dir: dir, Args: []string{"cat-file", "--batch-check"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := bufio.NewReader(p.Out)
+	for range 2 {
+		if _, err := p.In.Write([]byte("HEAD\n")); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := out.ReadString('\n'); err != nil || line != "HEAD missing\n" {
+			t.Fatalf("%q, %v", line, err)
+		}
+	}
+	p.Kill()
+	if _, err := out.ReadString('\n'); err == nil {
+		t.Error("it answers after its end")
+	}
+	_ = p.Stop()
+	if p, err = g.Start(gitcmd.Command{Dir: t.TempDir(), Args: []string{"cat-file", "--batch-check"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(p.Out); err != nil {
+		t.Fatal(err)
+	}
+	var e *gitcmd.Error
+	if err := p.Stop(); !errors.As(err, &e) || !strings.Contains(e.Stderr, "not a git repository") {
+		t.Errorf("%v", err)
 	}
 }
 
