@@ -260,33 +260,6 @@ func (s *workers) Session(g grpc.BidiStreamingServer[pb.SessionRequest, pb.Sessi
 // chunk is the size of streamed parts.
 const chunk = 256 << 10
 
-func (s *workers) FetchSource(req *pb.FetchSourceRequest, out grpc.ServerStreamingServer[pb.FetchSourceResponse]) error {
-	p, err := s.cfg.Partitions.Of(req.GetLease().GetToken())
-	if err != nil {
-		return toStatus(err)
-	}
-	return s.cfg.ask(out.Context(), p.Number(), func() error { return s.fetchSource(req, out) }, func(ctx context.Context, c *grpc.ClientConn) error {
-		in, err := pb.NewWorkerServiceClient(c).FetchSource(ctx, req)
-		return relay(in, out, err)
-	})
-}
-
-func (s *workers) fetchSource(req *pb.FetchSourceRequest, out grpc.ServerStreamingServer[pb.FetchSourceResponse]) error {
-	ctx := out.Context()
-	repository, commit, err := s.cfg.Sessions.Source(ctx, req.GetLease())
-	if err != nil {
-		return err
-	}
-	if commit != req.GetCommit() {
-		return status.Errorf(codes.PermissionDenied, "the lease is of commit %s, not %s", commit, req.GetCommit()) //nolint:wrapcheck // the edge
-	}
-	w := &sender{size: chunk, send: func(b []byte) error { return out.Send(&pb.FetchSourceResponse{Data: b}) }}
-	if err := s.cfg.Mirror.Archive(ctx, repository, commit, req.GetPaths(), w); err != nil {
-		return err
-	}
-	return w.flush()
-}
-
 func (s *workers) GetBlob(req *pb.GetBlobRequest, out grpc.ServerStreamingServer[pb.GetBlobResponse]) error {
 	data, err := s.cfg.Blobs.Get(out.Context(), req.GetDigest())
 	if err != nil {

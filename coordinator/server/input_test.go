@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,6 +14,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/internal/session"
@@ -168,31 +172,101 @@ func (f *farm) plan(t *testing.T) plan.Plan {
 	return p
 }
 
-// source fetches what a task needs, as a worker does, and answers the names.
+// source reads what a task needs, as a worker does, and answers the names. What a worker of
+// an older version gets has the same.
 func (f *farm) source(ctx context.Context, g *pb.Grant) (string, error) {
-	stream, err := f.workers.FetchSource(ctx, &pb.FetchSourceRequest{Lease: g.GetLease(), Commit: g.GetCommit(), Paths: g.GetBuild().GetPaths()})
+	commit, paths := g.GetCommit(), g.GetBuild().GetPaths()
+	listing, err := f.workers.ListSource(ctx, &pb.ListSourceRequest{Lease: g.GetLease(), Commit: commit, Paths: paths})
 	if err != nil {
 		return "", err
 	}
-	var data bytes.Buffer
-	for {
-		part, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			break
+	frames, err := received(listing)
+	if err != nil {
+		return "", err
+	}
+	identity, want := frames[0].GetIdentity(), map[string]string{}
+	var names []string
+	for _, m := range frames[1:] {
+		for _, e := range m.GetEntries() {
+			names = append(names, string(e.GetPath()))
 		}
+	}
+	req := &pb.ReadSourceRequest{Lease: g.GetLease(), Commit: commit, Paths: paths, Identity: identity, Wanted: bytes.Repeat([]byte{0xff}, len(names)/8+1)}
+	reading, err := f.workers.ReadSource(ctx, req)
+	if err != nil {
+		return "", err
+	}
+	contents, err := received(reading)
+	if err != nil {
+		return "", err
+	}
+	for _, m := range contents {
+		for _, part := range m.GetParts() {
+			want[names[part.GetEntry()]] += string(part.GetData())
+		}
+	}
+	fetching, err := f.workers.FetchSource(ctx, &pb.FetchSourceRequest{Lease: g.GetLease(), Commit: commit, Paths: paths})
+	if err != nil {
+		return "", err
+	}
+	got, err := untar(fetching)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" || len(got) != len(names) {
+		return "", fmt.Errorf("tar: %w; -list +tar:\n%s", err, diff)
+	}
+	for _, held := range []string{identity, "another"} {
+		listing, err := f.workers.ListSource(ctx, &pb.ListSourceRequest{Lease: g.GetLease(), Commit: commit, Paths: paths, Held: []string{held}})
 		if err != nil {
 			return "", err
 		}
-		data.Write(part.GetData())
-	}
-	var names []string
-	for r := tar.NewReader(&data); ; {
-		h, err := r.Next()
-		if err != nil {
-			return strings.Join(names, " "), nil //nolint:nilerr // the end
+		if frames, err := received(listing); err != nil || (len(frames) == 1) != (held == identity) {
+			return "", fmt.Errorf("%d frames for who has %s: %w", len(frames), held, err)
 		}
-		names = append(names, h.Name)
 	}
+	req.Identity = "another"
+	if reading, err = f.workers.ReadSource(ctx, req); err != nil {
+		return "", err
+	}
+	if _, err := received(reading); status.Code(err) != codes.Aborted {
+		return "", fmt.Errorf("content of another list: %w", err)
+	}
+	return strings.Join(names, " "), nil
+}
+
+func received[M any](in grpc.ServerStreamingClient[M]) (out []*M, err error) {
+	for {
+		m, err := in.Recv()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, m)
+	}
+}
+
+func untar(in grpc.ServerStreamingClient[pb.FetchSourceResponse]) (map[string]string, error) {
+	frames, err := received(in)
+	var data bytes.Buffer
+	for _, m := range frames {
+		data.Write(m.GetData())
+	}
+	out := map[string]string{}
+	for r := tar.NewReader(&data); err == nil; {
+		var h *tar.Header
+		if h, err = r.Next(); err != nil {
+			break
+		}
+		if h.Typeflag == tar.TypeReg {
+			var content []byte
+			content, err = io.ReadAll(r)
+			out[h.Name] = string(content)
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return out, err
 }
 
 func errorText(err error) string {

@@ -27,8 +27,11 @@ type Config struct {
 	FetchLimit time.Duration
 }
 
-// readers is how many processes of git read for plans at once.
-const readers = 32
+// How many processes of git read at once.
+const (
+	readers   = 32 // for plans
+	transfers = 64 // for workers; more of them wait
+)
 
 // Mirror is safe for concurrent use. Fetches of one repository wait for each other;
 // reads never wait.
@@ -36,7 +39,9 @@ type Mirror struct {
 	git     *gitcmd.Git
 	conf    Config
 	objects *pool // for plans
-	trees   trees
+	// What workers read takes as long as their networks do, and no plan waits for it.
+	transfers *pool
+	trees     trees
 
 	mu    sync.Mutex
 	locks map[string]chan struct{} // by folder; holds one token
@@ -50,11 +55,14 @@ func New(conf Config, git *gitcmd.Git) (*Mirror, error) {
 	if err := os.MkdirAll(conf.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("folder of the source mirror: %w", err)
 	}
-	return &Mirror{git: git, conf: conf, objects: newPool(git, readers), locks: map[string]chan struct{}{}}, nil
+	return &Mirror{git: git, conf: conf, objects: newPool(git, readers), transfers: newPool(git, transfers), locks: map[string]chan struct{}{}}, nil
 }
 
 // Close ends the processes that the mirror keeps. What is read afterwards starts its own.
-func (m *Mirror) Close() { m.objects.close() }
+func (m *Mirror) Close() {
+	m.objects.close()
+	m.transfers.close()
+}
 
 // Resolve answers the commit that a branch, a tag, a full ref name, HEAD or a full
 // commit id names in the remote now, and makes sure that the mirror holds it. A commit

@@ -30,6 +30,12 @@ func (e Entry) Dir() bool { return e.Mode == "040000" }
 // File reports a regular file.
 func (e Entry) File() bool { return e.Mode == "100644" || e.Mode == "100755" }
 
+// Link reports a symbolic link.
+func (e Entry) Link() bool { return e.Mode == "120000" }
+
+// Submodule reports a submodule: its ID is a commit of another repository.
+func (e Entry) Submodule() bool { return e.Mode == "160000" }
+
 // Identity names content and mode: "100755:<id>" for files, "040000:<id>" for folders.
 func (e Entry) Identity() string { return e.Mode + ":" + e.ID }
 

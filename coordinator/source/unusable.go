@@ -53,9 +53,9 @@ func (m *Mirror) Unusable(ctx context.Context, repository, commit string, paths 
 	var links, files []Entry
 	for _, e := range all {
 		switch {
-		case e.Mode == "160000":
+		case e.Submodule():
 			out = append(out, Unusable{Path: e.Path, Why: Submodule})
-		case e.Mode == "120000":
+		case e.Link():
 			links = append(links, e)
 		case e.File():
 			files = append(files, e)

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -123,9 +124,9 @@ func (a *Agent) prepared(ctx context.Context, g *pb.Grant, t runner.Task, r runn
 	step := runner.Step{Name: "fetch source", Kind: "fetch", Started: begin, Attributes: map[string]string{"paths": strings.Join(src.Paths, " ")}}
 	state := runner.Progress{ID: "source", Name: step.Name, Started: begin}
 	r.Progress(state)
-	dir, reused, release, err := a.cfg.Workspaces.Acquire(ctx, src, a.fetcher(g))
-	step.Finished, step.Cached = a.cfg.Now(), reused
-	state.Finished, state.Cached = step.Finished, reused
+	got, release, err := a.cfg.Workspaces.Acquire(ctx, src, origin{a.cfg.Coordinator, g.GetLease()})
+	step.Finished, step.Cached = a.cfg.Now(), got.Reused
+	state.Finished, state.Cached = step.Finished, got.Reused
 	if err != nil {
 		o := fetchFailed(ctx, t, err)
 		step.Error, state.Error = o.Message, o.Message
@@ -134,8 +135,11 @@ func (a *Agent) prepared(ctx context.Context, g *pb.Grant, t runner.Task, r runn
 		return o
 	}
 	defer release()
+	if !got.Reused {
+		step.Attributes["files"], step.Attributes["fetched_bytes"] = strconv.Itoa(got.Files), strconv.FormatInt(got.Fetched, 10)
+	}
 	r.Progress(state)
-	t.Workspace, t.Keep = dir, a.keeper(ctx, src)
+	t.Workspace, t.Keep = got.Dir, a.keeper(ctx, src)
 	o := a.cfg.Runner.Run(ctx, t, r)
 	o.Steps = append([]runner.Step{step}, o.Steps...)
 	return o
@@ -144,14 +148,25 @@ func (a *Agent) prepared(ctx context.Context, g *pb.Grant, t runner.Task, r runn
 // keeper is Task.Keep: it takes a source again, which is there.
 func (a *Agent) keeper(ctx context.Context, src workspace.Source) func() func() {
 	return func() func() {
-		_, _, release, err := a.cfg.Workspaces.Acquire(context.WithoutCancel(ctx), src, func(context.Context, workspace.Source, io.Writer) error {
-			return errors.New("the attempt has ended")
-		})
+		_, release, err := a.cfg.Workspaces.Acquire(context.WithoutCancel(ctx), src, ended{})
 		if err != nil {
 			return nil
 		}
 		return release
 	}
+}
+
+// ended is the origin of what is not fetched any more.
+type ended struct{}
+
+var errEnded = errors.New("the attempt has ended")
+
+func (ended) List(context.Context, workspace.Source, []string) (string, []workspace.Entry, error) {
+	return "", nil, errEnded
+}
+
+func (ended) Read(context.Context, workspace.Source, string, []int, func(int64, io.Reader) error) error {
+	return errEnded
 }
 
 func fetchFailed(ctx context.Context, t runner.Task, err error) runner.Outcome {
@@ -167,6 +182,8 @@ func fetchFailed(ctx context.Context, t runner.Task, err error) runner.Outcome {
 	case errors.As(err, &st) && slices.Contains([]codes.Code{codes.FailedPrecondition, codes.InvalidArgument}, st.GRPCStatus().Code()):
 		// The commit has no such path, or is larger than what a coordinator serves.
 		return runner.Fail("the source of commit %.12s lacks what %s needs: %s", t.Commit, t.ID, st.GRPCStatus().Message())
+	case errors.As(err, &st) && st.GRPCStatus().Code() == codes.Unimplemented:
+		return runner.Err("the coordinator is older than this worker and has no sources for it: update the coordinator first")
 	default:
 		return runner.Err("the source of commit %.12s could not be fetched from the coordinator: %v", t.Commit, err)
 	}

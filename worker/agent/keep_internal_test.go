@@ -1,16 +1,29 @@
 package agent
 
 import (
-	"archive/tar"
 	"context"
+	"crypto/sha256"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/slipway-build/slipway/worker/workspace"
 )
+
+// hello has one file.
+type hello struct{}
+
+func (hello) List(context.Context, workspace.Source, []string) (string, []workspace.Entry, error) {
+	sum := sha256.Sum256([]byte("hello"))
+	return "1", []workspace.Entry{{Path: "api", Kind: workspace.File, ID: workspace.Content{SHA256: string(sum[:])}}}, nil
+}
+
+func (hello) Read(_ context.Context, _ workspace.Source, _ string, _ []int, take func(int64, io.Reader) error) error {
+	return take(5, strings.NewReader("hello"))
+}
 
 // TestKeep: a source stays while what outlives the attempt reads it, and goes afterwards.
 func TestKeep(t *testing.T) {
@@ -21,19 +34,11 @@ func TestKeep(t *testing.T) {
 	a := New(Config{Workspaces: sources})
 	src := workspace.Source{Project: "shop", Commit: "abc", Paths: []string{"api"}}
 	ctx, cancel := context.WithCancel(t.Context())
-	dir, _, release, err := sources.Acquire(ctx, src, func(_ context.Context, _ workspace.Source, w io.Writer) error {
-		tw := tar.NewWriter(w)
-		if err := tw.WriteHeader(&tar.Header{Name: "api", Mode: 0o644, Size: 5, Typeflag: tar.TypeReg}); err != nil {
-			return err
-		}
-		if _, err := tw.Write([]byte("hello")); err != nil {
-			return err
-		}
-		return tw.Close()
-	})
+	got, release, err := sources.Acquire(ctx, src, hello{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir := got.Dir
 	keep := a.keeper(ctx, src)
 	kept := keep()
 	if kept == nil {

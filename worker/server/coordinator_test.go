@@ -1,15 +1,15 @@
 package server_test
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -32,7 +32,7 @@ type coordinator struct {
 	pb.UnimplementedWorkerServiceServer
 
 	address, token string
-	source         []byte
+	source         []sourceFile
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and made anew with every change
@@ -42,14 +42,14 @@ type coordinator struct {
 	logs    map[string][]byte
 	done    map[string]*pb.Completion
 	blobs   map[string][]byte
-	fetches int
+	fetches map[string]int // by name
 	beats   []*pb.Heartbeat
 }
 
 func startCoordinator(t *testing.T, workspace string) *coordinator {
 	t.Helper()
 	c := &coordinator{
-		token: rpc.NewToken(), source: archive(t, workspace), changed: make(chan struct{}),
+		token: rpc.NewToken(), source: sourceOf(t, workspace), fetches: map[string]int{}, changed: make(chan struct{}),
 		grants: map[string]*pb.Grant{}, logs: map[string][]byte{}, done: map[string]*pb.Completion{}, blobs: map[string][]byte{},
 	}
 	tokens, err := rpc.NewTokens([]rpc.Token{{Name: "worker", Role: pb.Role_ROLE_WORKER, Hash: rpc.HashToken(c.token)}})
@@ -129,17 +129,36 @@ func (c *coordinator) take(m *pb.SessionRequest, answer *pb.SessionResponse) {
 	}
 }
 
-func (c *coordinator) FetchSource(req *pb.FetchSourceRequest, st pb.WorkerService_FetchSourceServer) error {
-	c.update(func() { c.fetches++ })
+func (c *coordinator) ListSource(req *pb.ListSourceRequest, st pb.WorkerService_ListSourceServer) error {
 	if slices.Contains(req.GetPaths(), "nowhere") {
-		return status.Error(codes.FailedPrecondition, "pathspec 'nowhere' did not match any files")
+		return status.Error(codes.FailedPrecondition, "commit 0123 has no nowhere")
 	}
-	for rest := c.source; len(rest) > 0; {
-		n := min(len(rest), 100_000)
-		if err := st.Send(&pb.FetchSourceResponse{Data: rest[:n]}); err != nil {
-			return err
+	identity := strings.Join(req.GetPaths(), " ")
+	if err := st.Send(&pb.ListSourceResponse{Identity: identity}); err != nil || slices.Contains(req.GetHeld(), identity) {
+		return err
+	}
+	m := &pb.ListSourceResponse{}
+	for _, f := range c.source {
+		sum := sha256.Sum256(f.data)
+		m.Entries = append(m.Entries, &pb.SourceEntry{Path: []byte(f.name), Kind: f.kind, Sha256: sum[:]})
+	}
+	return st.Send(m)
+}
+
+func (c *coordinator) ReadSource(req *pb.ReadSourceRequest, st pb.WorkerService_ReadSourceServer) error {
+	for i, f := range c.source {
+		if bits := req.GetWanted(); i/8 >= len(bits) || bits[i/8]>>(i%8)&1 == 0 {
+			continue
 		}
-		rest = rest[n:]
+		c.update(func() { c.fetches[f.name]++ })
+		size := int64(len(f.data))
+		for rest, first := f.data, true; first || len(rest) > 0; first = false {
+			n := min(len(rest), 100_000)
+			if err := st.Send(&pb.ReadSourceResponse{Parts: []*pb.SourcePart{{Entry: uint32(i), Size: size, Data: rest[:n]}}}); err != nil {
+				return err
+			}
+			rest, size = rest[n:], 0
+		}
 	}
 	return nil
 }
@@ -214,15 +233,33 @@ func (c *coordinator) grant(t *testing.T, capability string, g *pb.Grant) {
 	c.send(&pb.SessionResponse{Offers: []*pb.Offer{{Token: token, Capability: capability}}})
 }
 
-func archive(t *testing.T, dir string) []byte {
+// sourceFile is a file of the one source that there is.
+type sourceFile struct {
+	name string
+	kind pb.SourceEntry_Kind
+	data []byte
+}
+
+func sourceOf(t *testing.T, dir string) (out []sourceFile) {
 	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	if err := w.AddFS(os.DirFS(dir)); err != nil {
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		kind := pb.SourceEntry_KIND_FILE
+		if info.Mode()&0o100 != 0 {
+			kind = pb.SourceEntry_KIND_EXECUTABLE
+		}
+		out = append(out, sourceFile{name, kind, data})
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
+	return out
 }

@@ -24,6 +24,7 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
 	"github.com/tonistiigi/fsutil"
+	"github.com/tonistiigi/fsutil/types"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -137,7 +138,7 @@ func (c *Client) options(t runner.Task, b runner.Build) (client.SolveOpt, error)
 }
 
 func (c *Client) optionsWith(t runner.Task, b runner.Build, values session.Attachable) (client.SolveOpt, error) {
-	workspace, err := fsutil.NewFS(t.Workspace)
+	workspace, err := asCommitted(t.Workspace)
 	if err != nil {
 		return client.SolveOpt{}, fmt.Errorf("open workspace: %w", err)
 	}
@@ -146,7 +147,7 @@ func (c *Client) optionsWith(t runner.Task, b runner.Build, values session.Attac
 		if err := within(t.Workspace, dir); err != nil {
 			return client.SolveOpt{}, fmt.Errorf("build context %s: %w", b.Context, err)
 		}
-		if folder, err = fsutil.NewFS(filepath.Join(t.Workspace, filepath.FromSlash(dir))); err != nil {
+		if folder, err = asCommitted(filepath.Join(t.Workspace, filepath.FromSlash(dir))); err != nil {
 			return client.SolveOpt{}, fmt.Errorf("open build context %s: %w", dir, err)
 		}
 	}
@@ -160,13 +161,30 @@ func (c *Client) optionsWith(t runner.Task, b runner.Build, values session.Attac
 		LocalMounts: mounts,
 		// Under an equal key the daemon takes a file that kept its time and size for
 		// unchanged, and all files of all workspaces have one time: the key must name the
-		// content. Attempts at one commit then share a transfer, and no others do.
-		SharedKey: "slipway/" + t.Project + "/" + t.Commit + "/" + t.Workspace + "/" + path.Clean(b.Context),
+		// content, as the workspace does. Attempts that share one then share a transfer, and
+		// no others do.
+		SharedKey: "slipway/" + t.Project + "/" + t.Workspace + "/" + path.Clean(b.Context),
 		Session:   []session.Attachable{authServer{auth: c.cfg.Auth}, values},
 		// The daemon makes no entry in its history: it would keep the output as it was before we masked it, and writing down
 		// the spans of a solve takes as much CPU as a solve that finds everything in the cache (docs/performance.md, P6).
 		Internal: true,
 	}, nil
+}
+
+// asCommitted is a folder of a workspace as the commit has it. On the disk its files are
+// read-only, and files with equal content one file with several names.
+func asCommitted(dir string) (fsutil.FS, error) {
+	onDisk, err := fsutil.NewFS(dir)
+	if err != nil {
+		return nil, err
+	}
+	return fsutil.NewFilterFS(onDisk, &fsutil.FilterOpt{Map: func(_ string, s *types.Stat) fsutil.MapResult {
+		if os.FileMode(s.Mode).IsRegular() {
+			s.Mode |= 0o200
+			s.Linkname = ""
+		}
+		return fsutil.MapResultKeep
+	}})
 }
 
 // within refuses what leads out of the workspace, symbolic links included.

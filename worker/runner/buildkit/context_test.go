@@ -1,10 +1,12 @@
 package buildkit_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-build/slipway/worker/runner"
 	"github.com/slipway-build/slipway/worker/runner/buildkit"
@@ -52,5 +54,30 @@ func TestEditOfEqualSize(t *testing.T) {
 	}
 	if len(images) != 2 {
 		t.Errorf("an edit that keeps the size gave the same image: %v", images)
+	}
+}
+
+// TestAsCommitted: how a worker keeps sources is in no image: read-only, and files with equal
+// content as one file with several names.
+func TestAsCommitted(t *testing.T) {
+	f := buildkittest.Start(t)
+	build := func(edit func(dir string)) string {
+		work := task(t, "", func(b *runner.Build) { b.Push, b.Fresh = f.Registry+"/shop/api", true })
+		work.Workspace = buildkittest.Workspace(t, map[string]string{dockerfile: "FROM scratch\nCOPY services/api/ /\n", "services/api/x": "same", "services/api/y": "same"})
+		edit(filepath.Join(work.Workspace, "services", "api"))
+		o := buildkit.NewBuilder(f.Client).Run(t.Context(), work, &runnertest.Recorder{})
+		runnertest.Want(t, o, runner.Succeeded, runner.ClassNone)
+		return o.Result.Image
+	}
+	want := build(func(string) {})
+	got := build(func(dir string) {
+		x, y := filepath.Join(dir, "x"), filepath.Join(dir, "y")
+		at := time.Unix(buildkit.Epoch, 0)
+		if err := errors.Join(os.Chmod(x, 0o444), os.Remove(y), os.Link(x, y), os.Chtimes(dir, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -20,6 +20,8 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	WorkerService_Session_FullMethodName     = "/slipway.v1.WorkerService/Session"
+	WorkerService_ListSource_FullMethodName  = "/slipway.v1.WorkerService/ListSource"
+	WorkerService_ReadSource_FullMethodName  = "/slipway.v1.WorkerService/ReadSource"
 	WorkerService_FetchSource_FullMethodName = "/slipway.v1.WorkerService/FetchSource"
 	WorkerService_GetBlob_FullMethodName     = "/slipway.v1.WorkerService/GetBlob"
 	WorkerService_PutBlob_FullMethodName     = "/slipway.v1.WorkerService/PutBlob"
@@ -55,8 +57,13 @@ type WorkerServiceClient interface {
 	//	←  Grant or Passed to the slot of a Completion with next: another task at once, or the
 	//	                   slot is free for hints
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error)
-	// FetchSource streams a tar of the repository at a commit, cut down to paths, from
+	// ListSource names what a folder with the repository at a commit holds, cut down to paths, from
 	// the coordinator's mirror. The caller must hold a lease of a task of that run.
+	ListSource(ctx context.Context, in *ListSourceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListSourceResponse], error)
+	// ReadSource streams content of entries of that list: of those that the caller has not from
+	// earlier commits.
+	ReadSource(ctx context.Context, in *ReadSourceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadSourceResponse], error)
+	// FetchSource streams all of it as a tar, for workers of versions before ListSource.
 	FetchSource(ctx context.Context, in *FetchSourceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchSourceResponse], error)
 	// GetBlob streams a blob by digest: rendered manifests.
 	GetBlob(ctx context.Context, in *GetBlobRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetBlobResponse], error)
@@ -93,9 +100,47 @@ func (c *workerServiceClient) Session(ctx context.Context, opts ...grpc.CallOpti
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type WorkerService_SessionClient = grpc.BidiStreamingClient[SessionRequest, SessionResponse]
 
+func (c *workerServiceClient) ListSource(ctx context.Context, in *ListSourceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListSourceResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[1], WorkerService_ListSource_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListSourceRequest, ListSourceResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_ListSourceClient = grpc.ServerStreamingClient[ListSourceResponse]
+
+func (c *workerServiceClient) ReadSource(ctx context.Context, in *ReadSourceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadSourceResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[2], WorkerService_ReadSource_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadSourceRequest, ReadSourceResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_ReadSourceClient = grpc.ServerStreamingClient[ReadSourceResponse]
+
 func (c *workerServiceClient) FetchSource(ctx context.Context, in *FetchSourceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchSourceResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[1], WorkerService_FetchSource_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[3], WorkerService_FetchSource_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +159,7 @@ type WorkerService_FetchSourceClient = grpc.ServerStreamingClient[FetchSourceRes
 
 func (c *workerServiceClient) GetBlob(ctx context.Context, in *GetBlobRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetBlobResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[2], WorkerService_GetBlob_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[4], WorkerService_GetBlob_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +178,7 @@ type WorkerService_GetBlobClient = grpc.ServerStreamingClient[GetBlobResponse]
 
 func (c *workerServiceClient) PutBlob(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutBlobRequest, PutBlobResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[3], WorkerService_PutBlob_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[5], WorkerService_PutBlob_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -204,8 +249,13 @@ type WorkerServiceServer interface {
 	//	←  Grant or Passed to the slot of a Completion with next: another task at once, or the
 	//	                   slot is free for hints
 	Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error
-	// FetchSource streams a tar of the repository at a commit, cut down to paths, from
+	// ListSource names what a folder with the repository at a commit holds, cut down to paths, from
 	// the coordinator's mirror. The caller must hold a lease of a task of that run.
+	ListSource(*ListSourceRequest, grpc.ServerStreamingServer[ListSourceResponse]) error
+	// ReadSource streams content of entries of that list: of those that the caller has not from
+	// earlier commits.
+	ReadSource(*ReadSourceRequest, grpc.ServerStreamingServer[ReadSourceResponse]) error
+	// FetchSource streams all of it as a tar, for workers of versions before ListSource.
 	FetchSource(*FetchSourceRequest, grpc.ServerStreamingServer[FetchSourceResponse]) error
 	// GetBlob streams a blob by digest: rendered manifests.
 	GetBlob(*GetBlobRequest, grpc.ServerStreamingServer[GetBlobResponse]) error
@@ -231,6 +281,12 @@ type UnimplementedWorkerServiceServer struct{}
 
 func (UnimplementedWorkerServiceServer) Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error {
 	return status.Error(codes.Unimplemented, "method Session not implemented")
+}
+func (UnimplementedWorkerServiceServer) ListSource(*ListSourceRequest, grpc.ServerStreamingServer[ListSourceResponse]) error {
+	return status.Error(codes.Unimplemented, "method ListSource not implemented")
+}
+func (UnimplementedWorkerServiceServer) ReadSource(*ReadSourceRequest, grpc.ServerStreamingServer[ReadSourceResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadSource not implemented")
 }
 func (UnimplementedWorkerServiceServer) FetchSource(*FetchSourceRequest, grpc.ServerStreamingServer[FetchSourceResponse]) error {
 	return status.Error(codes.Unimplemented, "method FetchSource not implemented")
@@ -274,6 +330,28 @@ func _WorkerService_Session_Handler(srv interface{}, stream grpc.ServerStream) e
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type WorkerService_SessionServer = grpc.BidiStreamingServer[SessionRequest, SessionResponse]
+
+func _WorkerService_ListSource_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListSourceRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(WorkerServiceServer).ListSource(m, &grpc.GenericServerStream[ListSourceRequest, ListSourceResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_ListSourceServer = grpc.ServerStreamingServer[ListSourceResponse]
+
+func _WorkerService_ReadSource_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadSourceRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(WorkerServiceServer).ReadSource(m, &grpc.GenericServerStream[ReadSourceRequest, ReadSourceResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_ReadSourceServer = grpc.ServerStreamingServer[ReadSourceResponse]
 
 func _WorkerService_FetchSource_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(FetchSourceRequest)
@@ -335,6 +413,16 @@ var WorkerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _WorkerService_Session_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "ListSource",
+			Handler:       _WorkerService_ListSource_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadSource",
+			Handler:       _WorkerService_ReadSource_Handler,
+			ServerStreams: true,
 		},
 		{
 			StreamName:    "FetchSource",
