@@ -31,11 +31,11 @@ func (s *workers) ListSource(req *pb.ListSourceRequest, out grpc.ServerStreaming
 
 func (s *workers) listSource(req *pb.ListSourceRequest, out grpc.ServerStreamingServer[pb.ListSourceResponse]) error {
 	ctx := out.Context()
-	repository, err := s.leased(ctx, req)
+	repository, with, err := s.leased(ctx, req)
 	if err != nil {
 		return err
 	}
-	identity, err := s.cfg.Mirror.Identity(ctx, repository, req.GetCommit(), req.GetPaths())
+	identity, err := s.cfg.Mirror.Identity(ctx, repository, req.GetCommit(), req.GetPaths(), with)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (s *workers) listSource(req *pb.ListSourceRequest, out grpc.ServerStreaming
 	if slices.Contains(req.GetHeld(), identity) {
 		return nil
 	}
-	list, err := s.cfg.Mirror.Contents(ctx, repository, req.GetCommit(), req.GetPaths())
+	list, err := s.cfg.Mirror.Contents(ctx, repository, req.GetCommit(), req.GetPaths(), with)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,11 @@ func toEntry(e source.Entry) (*pb.SourceEntry, error) {
 		out.Kind = pb.SourceEntry_KIND_FILE
 	}
 	var err error
-	out.Blob, err = hex.DecodeString(e.ID)
+	if e.LFS != (source.Pointer{}) {
+		out.Sha256, err = hex.DecodeString(e.LFS.OID)
+	} else {
+		out.Blob, err = hex.DecodeString(e.ID)
+	}
 	return out, err
 }
 
@@ -96,18 +100,18 @@ func (s *workers) ReadSource(req *pb.ReadSourceRequest, out grpc.ServerStreaming
 
 func (s *workers) readSource(req *pb.ReadSourceRequest, out grpc.ServerStreamingServer[pb.ReadSourceResponse]) error {
 	ctx := out.Context()
-	repository, err := s.leased(ctx, req)
+	repository, with, err := s.leased(ctx, req)
 	if err != nil {
 		return err
 	}
-	identity, err := s.cfg.Mirror.Identity(ctx, repository, req.GetCommit(), req.GetPaths())
+	identity, err := s.cfg.Mirror.Identity(ctx, repository, req.GetCommit(), req.GetPaths(), with)
 	if err != nil {
 		return err
 	}
 	if identity != req.GetIdentity() {
 		return status.Error(codes.Aborted, "the source is not what it was when it was listed: list it again") //nolint:wrapcheck // the edge
 	}
-	list, err := s.cfg.Mirror.Contents(ctx, repository, req.GetCommit(), req.GetPaths())
+	list, err := s.cfg.Mirror.Contents(ctx, repository, req.GetCommit(), req.GetPaths(), with)
 	if err != nil {
 		return err
 	}
@@ -166,20 +170,20 @@ func (w *parts) flush() error {
 	return w.send(m)
 }
 
-// leased answers the repository whose commit a lease is for.
+// leased answers the repository whose commit a lease is for, and what its run gets of it.
 func (s *workers) leased(ctx context.Context, req interface {
 	GetLease() *pb.LeaseRef
 	GetCommit() string
 },
-) (repository string, err error) {
-	repository, commit, err := s.cfg.Sessions.Source(ctx, req.GetLease())
+) (repository string, with source.Options, err error) {
+	repository, commit, planned, err := s.cfg.Sessions.Source(ctx, req.GetLease())
 	if err != nil {
-		return "", err
+		return "", source.Options{}, err
 	}
 	if commit != req.GetCommit() {
-		return "", status.Errorf(codes.PermissionDenied, "the lease is of commit %s, not %s", commit, req.GetCommit()) //nolint:wrapcheck // the edge
+		return "", source.Options{}, status.Errorf(codes.PermissionDenied, "the lease is of commit %s, not %s", commit, req.GetCommit()) //nolint:wrapcheck // the edge
 	}
-	return repository, nil
+	return repository, source.Options(planned), nil
 }
 
 func (s *workers) FetchSource(req *pb.FetchSourceRequest, out grpc.ServerStreamingServer[pb.FetchSourceResponse]) error {
@@ -195,9 +199,12 @@ func (s *workers) FetchSource(req *pb.FetchSourceRequest, out grpc.ServerStreami
 
 func (s *workers) fetchSource(req *pb.FetchSourceRequest, out grpc.ServerStreamingServer[pb.FetchSourceResponse]) error {
 	ctx := out.Context()
-	repository, err := s.leased(ctx, req)
+	repository, with, err := s.leased(ctx, req)
 	if err != nil {
 		return err
+	}
+	if with != (source.Options{}) {
+		return status.Error(codes.FailedPrecondition, "slipway.yaml says \"source:\", which workers of this version do not know: update the worker") //nolint:wrapcheck // the edge
 	}
 	w := &sender{size: chunk, send: func(b []byte) error { return out.Send(&pb.FetchSourceResponse{Data: b}) }}
 	if err := s.cfg.Mirror.Archive(ctx, repository, req.GetCommit(), req.GetPaths(), w); err != nil {

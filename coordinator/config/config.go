@@ -48,6 +48,8 @@ type Config struct {
 	Signing    Signing  `yaml:"signing"`
 	Platform   string   `yaml:"platform"` // default linux/amd64
 	LocalPaths []string `yaml:"local_repositories"`
+	// LFS is how many MiB of objects of Git LFS are kept.
+	LFS int `yaml:"lfs_mib"`
 	// Peers is how the coordinators of a farm that share one NATS reach each other.
 	Peers Peers `yaml:"peers"`
 	// LeaseTTL is how long a worker may be silent before its tasks are given to another.
@@ -197,6 +199,9 @@ func (c *Config) Default() {
 	set(&c.Peers.Address, c.Listen)
 	c.Peers.Address = strings.ReplaceAll(c.Peers.Address, "{host}", host)
 	set(&c.Telemetry.Log, "text")
+	if c.LFS == 0 {
+		c.LFS = 10 << 10
+	}
 	if c.Replicas == 0 {
 		c.Replicas = 1
 	}
@@ -219,6 +224,9 @@ func (c *Config) Default() {
 func (c *Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.LFS < 0 {
+		bad("lfs_mib: %d, want at least 1", c.LFS)
+	}
 	if c.Replicas != 1 && c.Replicas != 3 && c.Replicas != 5 {
 		bad("replicas: %d, want 1, 3 or 5", c.Replicas)
 	}

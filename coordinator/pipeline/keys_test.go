@@ -29,6 +29,7 @@ func TestReferencesHaveEveryKey(t *testing.T) {
 		{0, "## Top level", true, "triggers:\n  pull_request:\n    KEY", []string{"properties", "triggers", "properties", "pull_request"}},
 		{0, "## Top level", true, "triggers:\n  KEY", []string{"properties", "triggers"}},
 		{0, "## Top level", true, "defaults:\n  KEY", []string{"properties", "defaults"}},
+		{0, "## Top level", true, "source:\n  KEY", []string{"properties", "source"}},
 		{0, "## A service", false, "services:\n  a:\n    KEY", []string{"$defs", "service"}},
 		{0, "## build", false, "services:\n  a:\n    build:\n      KEY", []string{"$defs", "build"}},
 		{0, "## build", true, "services:\n  a:\n    build:\n      retry:\n        KEY", []string{"$defs", "retry"}},

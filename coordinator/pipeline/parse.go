@@ -124,6 +124,7 @@ func (d *decoder) root(root strictyaml.Node, p *Pipeline) {
 		"defaults": keep(&defaults),
 		"services": keep(&services),
 		"sidecars": func(n strictyaml.Node) { p.Sidecars = d.sidecars(n) },
+		"source":   func(n strictyaml.Node) { p.Source = source(n) },
 		"timeout":  func(n strictyaml.Node) { p.Timeout = n.Duration(time.Second, 30*24*time.Hour) },
 		"release":  later,
 		"on":       hint("on is true in older YAML", "write \"triggers\""),
@@ -244,4 +245,11 @@ func (d *decoder) globs(n strictyaml.Node) []string {
 		out = append(out, s)
 	})
 	return out
+}
+
+func source(n strictyaml.Node) (s Source) {
+	n.Fields("source", strictyaml.Fields{
+		"lfs": func(n strictyaml.Node) { s.LFS = n.Bool() },
+	})
+	return s
 }

@@ -64,8 +64,14 @@ type Pipeline struct {
 	Sidecars []*Sidecar `json:"sidecars,omitempty"` // sorted by name
 	Services []*Service `json:"services"`           // sorted by name
 
+	Source  Source        `json:"source,omitzero"`
 	Timeout time.Duration `json:"timeout,omitempty"` // of a run; 0: none
 	Pos     Pos           `json:"-"`                 // of the project's name
+}
+
+// Source says what tasks get in place of what git has.
+type Source struct {
+	LFS bool `json:"lfs,omitempty"` // the content of files in Git LFS
 }
 
 // Trigger says which events start a run, and how much of the pipeline it runs.

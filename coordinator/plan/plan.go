@@ -84,6 +84,7 @@ type Plan struct {
 	Dirty      bool      `json:"dirty,omitempty"`     // the commit holds somebody's uncommitted working tree
 	Rebuild    bool      `json:"rebuild,omitempty"`   // nothing that another run makes stands in for what this one does
 	Untrusted  bool      `json:"untrusted,omitempty"` // the commit is a stranger's: its tasks get no secrets
+	Source     Source    `json:"source,omitzero"`     // what tasks get in place of what git has
 	Registry   string    `json:"registry,omitempty"`  // prefix that images are pushed under, e.g. 127.0.0.1:7423/shop
 	Services   []Service `json:"services"`            //
 	Tasks      []Task    `json:"tasks"`               //
@@ -96,6 +97,11 @@ type Plan struct {
 	Timings    []Timing  `json:"timings,omitempty"`  // of tests that are split by them, sorted by test
 	Findings   *Findings `json:"findings,omitempty"` // of the tasks that judge; nil: there are none
 	Rollbacks  []Task    `json:"compensation"`       // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
+}
+
+// Source says how the sources of tasks differ from what git has.
+type Source struct {
+	LFS bool `json:"lfs,omitempty"` // the content of files in Git LFS is there, not their pointers
 }
 
 // Values of Plan.Supersede.

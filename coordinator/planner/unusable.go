@@ -53,8 +53,9 @@ func (p *planner) unusable(pos pipeline.Pos, product, service string, paths []st
 	if list := found[Submodule]; len(list) > 0 {
 		p.report.Add(pos, leave, "submodules are not supported yet, and %s would have an empty folder in place of %s", product, some(list))
 	}
-	if list := found[LFS]; len(list) > 0 {
-		p.report.Add(pos, leave, "files in Git LFS are not supported yet, and %s would have a pointer in place of %s", product, some(list))
+	// Where they are fetched, the pointers say which content there is: trees are enough for digests.
+	if list := found[LFS]; len(list) > 0 && !p.in.Pipeline.Source.LFS {
+		p.report.Add(pos, "write \"source: { lfs: true }\" in slipway.yaml, "+leave, "files in Git LFS are not fetched, and %s would have a pointer in place of %s", product, some(list))
 	}
 	if list := found[LeavesRepository]; len(list) > 0 {
 		p.report.Add(pos, "replace the link with what belongs there, or remove it",

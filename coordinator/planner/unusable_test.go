@@ -34,7 +34,7 @@ services:
 	_, problems := planner.Plan(in)
 	want := []string{
 		`4:3: deploy/api/out, which the manifests of service api would have, is a symbolic link to "/etc", outside the repository`,
-		"4:3: files in Git LFS are not supported yet, and the image of service api would have a pointer in place of libs/0, libs/1, libs/2 and 2 more",
+		"4:3: files in Git LFS are not fetched, and the image of service api would have a pointer in place of libs/0, libs/1, libs/2 and 2 more",
 		"5:30: the build context web of service web is a symbolic link",
 		"6:3: the path third/party/x of service sub is not there: third/party is a submodule, and submodules are not supported yet",
 		"6:45: the path deploy/link of the manifests of service sub is a symbolic link",

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -67,7 +68,11 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 	write(t, f.repo, "services/web/assets/model ü.bin", lfsPointer)
 	commitAll(t, f.repo)
 	planned("slipway.yaml:4:3: submodules are not supported yet, and the image of service api would have an empty folder in place of services/api/vendor/zlib; ",
-		"slipway.yaml:7:3: files in Git LFS are not supported yet, and the image of service web would have a pointer in place of services/web/assets/model ü.bin; ")
+		"slipway.yaml:7:3: files in Git LFS are not fetched, and the image of service web would have a pointer in place of services/web/assets/model ü.bin; ")
+
+	write(t, f.repo, "slipway.yaml", "source: { lfs: true }\n"+pipelineFile)
+	commitAll(t, f.repo)
+	planned("slipway.yaml:5:3: submodules are not supported yet, and the image of service api would have an empty folder in place of services/api/vendor/zlib; ")
 
 	write(t, f.repo, "slipway.yaml", pipelineFile+"    build: { context: services/web }\n")
 	write(t, f.repo, "services/web/.dockerignore", "# models are loaded later\nassets/*.bin\n")
@@ -170,6 +175,69 @@ func (f *farm) plan(t *testing.T) plan.Plan {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// TestLFS: a task gets the content of a file in Git LFS, from where git-lfs keeps it.
+func TestLFS(t *testing.T) {
+	f := start(t)
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte("model")))
+	write(t, f.repo, ".gitattributes", "*.bin filter=lfs\n")
+	write(t, f.repo, "services/api/model.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:"+sum+"\nsize 5\n")
+	write(t, f.repo, filepath.Join(".git/lfs/objects", sum[:2], sum[2:4], sum), "model")
+	write(t, f.repo, "slipway.yaml", "source: { lfs: true }\n"+pipelineFile)
+	commitAll(t, f.repo)
+	type answer struct {
+		content string
+		old     error
+	}
+	got := make(chan answer, 10)
+	stop := f.work(t, func(ctx context.Context, l *session.Lease) *pb.Completion {
+		if b := l.Grant.GetBuild(); b != nil && l.Grant.GetService() == "api" {
+			content, err := f.content(ctx, l.Grant, "services/api/model.bin")
+			if err != nil {
+				t.Error(err)
+			}
+			in, err := f.workers.FetchSource(ctx, &pb.FetchSourceRequest{Lease: l.Grant.GetLease(), Commit: l.Grant.GetCommit(), Paths: b.GetPaths()})
+			if err == nil {
+				_, err = in.Recv()
+			}
+			got <- answer{content, err}
+		}
+		return good(ctx, l)
+	})
+	defer stop()
+	if r := f.end(t, f.submit(t, "a").GetId()); r.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
+		t.Fatalf("%s\n%s", r.GetState(), states(r))
+	}
+	a := <-got
+	if a.content != "model" {
+		t.Errorf("content %q", a.content)
+	}
+	if status.Code(a.old) != codes.FailedPrecondition || !strings.Contains(a.old.Error(), "update the worker") {
+		t.Errorf("a worker that knows no LFS: %v", a.old)
+	}
+}
+
+// content reads one file as a worker does.
+func (f *farm) content(ctx context.Context, g *pb.Grant, name string) (string, error) {
+	listing, err := f.workers.ListSource(ctx, &pb.ListSourceRequest{Lease: g.GetLease(), Commit: g.GetCommit(), Paths: []string{name}})
+	if err != nil {
+		return "", err
+	}
+	frames, err := received(listing)
+	if err != nil {
+		return "", err
+	}
+	req := &pb.ReadSourceRequest{Lease: g.GetLease(), Commit: g.GetCommit(), Paths: []string{name}, Identity: frames[0].GetIdentity(), Wanted: []byte{1}}
+	reading, err := f.workers.ReadSource(ctx, req)
+	if err != nil {
+		return "", err
+	}
+	contents, err := received(reading)
+	if err != nil || len(contents) != 1 || len(frames[1].GetEntries()[0].GetSha256()) != 32 {
+		return "", fmt.Errorf("%d frames for %s: %w", len(contents), frames[1], err)
+	}
+	return string(contents[0].GetParts()[0].GetData()), nil
 }
 
 // source reads what a task needs, as a worker does, and answers the names. What a worker of

@@ -343,7 +343,19 @@ func newMirror(cfg config.Config, env []string) (*source.Mirror, error) {
 	if err != nil {
 		return nil, err
 	}
-	return source.New(source.Config{Dir: filepath.Join(cfg.State, "source"), LocalPaths: cfg.LocalPaths}, git)
+	return source.New(source.Config{
+		Dir: filepath.Join(cfg.State, "source"), LocalPaths: cfg.LocalPaths, LFSKeep: int64(cfg.LFS) << 20, Netrc: netrc(env),
+	}, git)
+}
+
+// netrc is where git looks for the names and tokens of hosts.
+func netrc(env []string) string {
+	for _, kv := range env {
+		if home, ok := strings.CutPrefix(kv, "HOME="); ok {
+			return filepath.Join(home, ".netrc")
+		}
+	}
+	return ""
 }
 
 // suffix makes run ids unique over journals that begin anew.

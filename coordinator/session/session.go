@@ -109,10 +109,10 @@ func New(cfg Config) *Server {
 }
 
 // Source answers what the holder of a lease may fetch.
-func (s *Server) Source(ctx context.Context, ref *pb.LeaseRef) (repository, commit string, err error) {
+func (s *Server) Source(ctx context.Context, ref *pb.LeaseRef) (repository, commit string, with plan.Source, err error) {
 	p, err := s.cfg.Partitions.Of(ref.GetToken())
 	if err != nil {
-		return "", "", err
+		return "", "", plan.Source{}, err
 	}
 	err = p.Do(ctx, func(tx *partition.Tx) error {
 		id, _, err := tx.Holder(fromRef(ref))
@@ -123,10 +123,10 @@ func (s *Server) Source(ctx context.Context, ref *pb.LeaseRef) (repository, comm
 		if err != nil {
 			return err
 		}
-		repository, commit = r.Repository, r.Commit
+		repository, commit, with = r.Repository, r.Commit, r.Plan.Source // a run that goes on has its plan
 		return nil
 	})
-	return repository, commit, err
+	return repository, commit, with, err
 }
 
 // stream is one session.

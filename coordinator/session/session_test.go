@@ -227,11 +227,11 @@ func TestProgressIsTheHolders(t *testing.T) {
 func TestSourceIsForTheHolderOfAFence(t *testing.T) {
 	f := newFarm(t, 1)
 	ref := f.connect("a", nil).lease(f.tokens[0])
-	if repo, at, err := f.sessions.Source(t.Context(), ref); err != nil || repo != repository || at != commit {
+	if repo, at, _, err := f.sessions.Source(t.Context(), ref); err != nil || repo != repository || at != commit {
 		t.Errorf("source: %s %s %v", repo, at, err)
 	}
 	ref.Fence.Counter++
-	if repo, _, err := f.sessions.Source(t.Context(), ref); err == nil {
+	if repo, _, _, err := f.sessions.Source(t.Context(), ref); err == nil {
 		t.Errorf("the source of %s for a fence that holds nothing", repo)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -13,14 +14,20 @@ import (
 	"github.com/slipway-build/slipway/internal/strictyaml"
 )
 
+// Options say what a commit's Contents have in place of what git has.
+type Options struct {
+	LFS bool // of pointers of Git LFS, what they point to
+}
+
 // Identity names what a commit has at paths ("." is the whole): it is equal for equal
 // content of one repository. ErrFileNotFound: there is no such path.
-func (m *Mirror) Identity(ctx context.Context, repository, commit string, paths []string) (string, error) {
+func (m *Mirror) Identity(ctx context.Context, repository, commit string, paths []string, with Options) (string, error) {
 	_, found, err := m.chosen(ctx, repository, commit, paths)
 	if err != nil {
 		return "", err
 	}
 	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "%v\n", with)
 	for _, p := range slices.Sorted(maps.Keys(found)) {
 		_, _ = fmt.Fprintf(h, "%d:%s%s\n", len(p), p, found[p].Identity())
 	}
@@ -29,12 +36,16 @@ func (m *Mirror) Identity(ctx context.Context, repository, commit string, paths 
 
 // Contents lists the files, links and submodules of a commit at and below paths, sorted by
 // path, each once. ErrFileNotFound: there is no such path.
-func (m *Mirror) Contents(ctx context.Context, repository, commit string, paths []string) ([]Entry, error) {
+func (m *Mirror) Contents(ctx context.Context, repository, commit string, paths []string, with Options) ([]Entry, error) {
 	r, found, err := m.chosen(ctx, repository, commit, paths)
 	if err != nil {
 		return nil, err
 	}
-	return m.below(ctx, r, slices.Collect(maps.Values(found)))
+	list, err := m.below(ctx, r, slices.Collect(maps.Values(found)))
+	if err == nil && with.LFS {
+		err = m.resolved(ctx, r, commit, paths, list)
+	}
+	return list, err
 }
 
 // Read hands the content of entries of a commit's Contents to take, in their order, with
@@ -44,16 +55,48 @@ func (m *Mirror) Read(ctx context.Context, repository, commit string, list []Ent
 	if err != nil {
 		return err
 	}
-	err = m.transfers.contents(ctx, m.dir(r), ids(list), func(i int, o object, content io.Reader) error {
+	var pointers []Pointer
+	for _, e := range list {
+		if e.LFS != (Pointer{}) {
+			pointers = append(pointers, e.LFS)
+		}
+	}
+	if err := m.fetchLFS(ctx, r, pointers); err != nil {
+		return err
+	}
+	for from := 0; from < len(list); {
+		to := from
+		for to < len(list) && list[to].LFS == (Pointer{}) {
+			to++
+		}
+		if err := m.readBlobs(ctx, r, list[from:to], func(i int, size int64, content io.Reader) error { return take(from+i, size, content) }); err != nil {
+			return fmt.Errorf("source of commit %s: %w", commit, err)
+		}
+		if to < len(list) {
+			if err := m.readLFS(ctx, r, list[to].LFS, func(content io.Reader) error { return take(to, list[to].LFS.Size, content) }); err != nil {
+				return fmt.Errorf("source of commit %s: %w", commit, err)
+			}
+		}
+		from = to + 1
+	}
+	return nil
+}
+
+func (m *Mirror) readBlobs(ctx context.Context, r remote, list []Entry, take func(i int, size int64, content io.Reader) error) error {
+	return m.transfers.contents(ctx, m.dir(r), ids(list), func(i int, o object, content io.Reader) error {
 		if o.Kind != "blob" {
 			return fmt.Errorf("the mirror of repository %s has no content of %s", r.shown, strictyaml.Quote(list[i].Path))
 		}
 		return take(i, o.Size, content)
 	})
+}
+
+func (m *Mirror) readLFS(ctx context.Context, r remote, p Pointer, take func(content io.Reader) error) error {
+	f, err := m.openLFS(ctx, r, p)
 	if err != nil {
-		return fmt.Errorf("source of commit %s: %w", commit, err)
+		return err
 	}
-	return nil
+	return errors.Join(take(f), f.Close())
 }
 
 // chosen are the entries that paths name.

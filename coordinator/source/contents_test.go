@@ -34,7 +34,7 @@ func TestContents(t *testing.T) {
 
 	read := func(paths ...string) map[string]string {
 		t.Helper()
-		list, err := m.Contents(t.Context(), r.dir, c, paths)
+		list, err := m.Contents(t.Context(), r.dir, c, paths, source.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +72,7 @@ func TestContents(t *testing.T) {
 		t.Errorf("cut (-want +got):\n%s", diff)
 	}
 	stopped := errors.New("stopped")
-	list, err := m.Contents(t.Context(), r.dir, c, []string{"lib/b"})
+	list, err := m.Contents(t.Context(), r.dir, c, []string{"lib/b"}, source.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestContents(t *testing.T) {
 
 	identity := func(commit string, paths ...string) string {
 		t.Helper()
-		id, err := m.Identity(t.Context(), r.dir, commit, paths)
+		id, err := m.Identity(t.Context(), r.dir, commit, paths, source.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,14 +107,14 @@ func TestContents(t *testing.T) {
 		}
 	}
 	for _, paths := range [][]string{{"missing"}, {"lib", "missing/x"}, {"lib/a/x"}} {
-		if _, err := m.Identity(t.Context(), r.dir, c, paths); !errors.Is(err, source.ErrFileNotFound) {
+		if _, err := m.Identity(t.Context(), r.dir, c, paths, source.Options{}); !errors.Is(err, source.ErrFileNotFound) {
 			t.Errorf("%q: %v", paths, err)
 		}
-		if _, err := m.Contents(t.Context(), r.dir, c, paths); !errors.Is(err, source.ErrFileNotFound) {
+		if _, err := m.Contents(t.Context(), r.dir, c, paths, source.Options{}); !errors.Is(err, source.ErrFileNotFound) {
 			t.Errorf("%q: %v", paths, err)
 		}
 	}
-	if _, err := m.Contents(t.Context(), r.dir, c, []string{"../x"}); !errors.Is(err, source.ErrNotAllowed) {
+	if _, err := m.Contents(t.Context(), r.dir, c, []string{"../x"}, source.Options{}); !errors.Is(err, source.ErrNotAllowed) {
 		t.Errorf("path that leaves: %v", err)
 	}
 }

@@ -2,10 +2,12 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +27,13 @@ type Config struct {
 	LocalPaths []string
 	// FetchLimit bounds one conversation with a remote; 0: 15 minutes.
 	FetchLimit time.Duration
+	// LFSKeep is how many bytes of objects of Git LFS are kept; 0: 10 GiB.
+	LFSKeep int64
+	// Netrc is the file with the credentials of servers of Git LFS: the .netrc that git
+	// itself reads for https.
+	Netrc string
+	// HTTP reaches those servers; nil: a client with the machine's certificates.
+	HTTP *http.Client
 }
 
 // How many processes of git read at once.
@@ -51,6 +60,10 @@ type Mirror struct {
 func New(conf Config, git *gitcmd.Git) (*Mirror, error) {
 	if conf.FetchLimit == 0 {
 		conf.FetchLimit = 15 * time.Minute
+	}
+	conf.LFSKeep = cmp.Or(conf.LFSKeep, 10<<30)
+	if conf.HTTP == nil {
+		conf.HTTP = newHTTP()
 	}
 	if err := os.MkdirAll(conf.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("folder of the source mirror: %w", err)

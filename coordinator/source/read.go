@@ -19,9 +19,10 @@ const fileLimit = 1 << 20
 
 // Entry is a file, link, folder or submodule of a commit.
 type Entry struct {
-	Path string // from the root of the repository
-	Mode string // "100644", "100755", "120000" (link), "040000" (folder), "160000" (submodule)
-	ID   string // of its blob or tree
+	Path string  // from the root of the repository
+	Mode string  // "100644", "100755", "120000" (link), "040000" (folder), "160000" (submodule)
+	ID   string  // of its blob or tree
+	LFS  Pointer // of a file whose content Git LFS has, and Contents was asked to answer; else zero
 }
 
 // Dir reports a folder.

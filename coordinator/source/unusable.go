@@ -32,9 +32,6 @@ type Unusable struct {
 	Target string // of a link
 }
 
-// lfsSize bounds pointers of Git LFS, in bytes, as their specification does.
-const lfsSize = 1024
-
 // Unusable answers what below paths (or above them: a folder of a submodule) no task can
 // use as it is, sorted by path. ".": the whole commit.
 func (m *Mirror) Unusable(ctx context.Context, repository, commit string, paths []string) ([]Unusable, error) {
@@ -69,7 +66,10 @@ func (m *Mirror) Unusable(ctx context.Context, repository, commit string, paths 
 	if err != nil {
 		return nil, err
 	}
-	out = slices.Concat(out, leaving, pointers)
+	for name := range pointers {
+		out = append(out, Unusable{Path: name, Why: LFS})
+	}
+	out = append(out, leaving...)
 	slices.SortFunc(out, func(a, b Unusable) int { return cmp.Compare(a.Path, b.Path) })
 	return out, nil
 }
@@ -114,9 +114,9 @@ func (m *Mirror) leaving(ctx context.Context, r remote, links []Entry) ([]Unusab
 	return out, nil
 }
 
-// pointers are the files of which Git LFS has the content. Files are only looked into
-// where attributes say that there are such.
-func (m *Mirror) pointers(ctx context.Context, r remote, files []Entry) ([]Unusable, error) {
+// pointers are the files of which Git LFS has the content, with what stands in their place.
+// Files are only looked into where attributes say that there are such.
+func (m *Mirror) pointers(ctx context.Context, r remote, files []Entry) (map[string][]byte, error) {
 	var attributes []Entry
 	for _, f := range files {
 		if path.Base(f.Path) == ".gitattributes" {
@@ -130,7 +130,7 @@ func (m *Mirror) pointers(ctx context.Context, r remote, files []Entry) ([]Unusa
 	if !slices.ContainsFunc(slices.Collect(maps.Values(rules)), func(rule []byte) bool { return bytes.Contains(rule, []byte("filter=lfs")) }) {
 		return nil, nil
 	}
-	var out []Unusable
+	out := map[string][]byte{}
 	for batch := range slices.Chunk(files, 10_000) {
 		small, err := m.small(ctx, r, batch)
 		if err != nil {
@@ -141,8 +141,8 @@ func (m *Mirror) pointers(ctx context.Context, r remote, files []Entry) ([]Unusa
 			return nil, err
 		}
 		for name, data := range content {
-			if bytes.HasPrefix(data, []byte("version https://git-lfs.github.com/spec/")) && bytes.Contains(data, []byte("\noid ")) {
-				out = append(out, Unusable{Path: name, Why: LFS})
+			if isPointer(data) {
+				out[name] = data
 			}
 		}
 	}
