@@ -203,7 +203,7 @@ func (s *workers) fetchSource(req *pb.FetchSourceRequest, out grpc.ServerStreami
 	if err != nil {
 		return err
 	}
-	if with != (source.Options{}) {
+	if !with.None() {
 		return status.Error(codes.FailedPrecondition, "slipway.yaml says \"source:\", which workers of this version do not know: update the worker") //nolint:wrapcheck // the edge
 	}
 	w := &sender{size: chunk, send: func(b []byte) error { return out.Send(&pb.FetchSourceResponse{Data: b}) }}

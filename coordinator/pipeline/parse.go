@@ -124,7 +124,7 @@ func (d *decoder) root(root strictyaml.Node, p *Pipeline) {
 		"defaults": keep(&defaults),
 		"services": keep(&services),
 		"sidecars": func(n strictyaml.Node) { p.Sidecars = d.sidecars(n) },
-		"source":   func(n strictyaml.Node) { p.Source = source(n) },
+		"source":   func(n strictyaml.Node) { p.Source = d.source(n) },
 		"timeout":  func(n strictyaml.Node) { p.Timeout = n.Duration(time.Second, 30*24*time.Hour) },
 		"release":  later,
 		"on":       hint("on is true in older YAML", "write \"triggers\""),
@@ -247,9 +247,14 @@ func (d *decoder) globs(n strictyaml.Node) []string {
 	return out
 }
 
-func source(n strictyaml.Node) (s Source) {
+func (d *decoder) source(n strictyaml.Node) (s Source) {
 	n.Fields("source", strictyaml.Fields{
 		"lfs": func(n strictyaml.Node) { s.LFS = n.Bool() },
+		"submodules": func(n strictyaml.Node) {
+			s.Submodules = d.paths(n)
+			slices.Sort(s.Submodules)
+			s.Submodules = slices.Compact(s.Submodules)
+		},
 	})
 	return s
 }

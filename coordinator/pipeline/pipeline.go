@@ -71,7 +71,8 @@ type Pipeline struct {
 
 // Source says what tasks get in place of what git has.
 type Source struct {
-	LFS bool `json:"lfs,omitempty"` // the content of files in Git LFS
+	LFS        bool     `json:"lfs,omitempty"`        // the content of files in Git LFS
+	Submodules []string `json:"submodules,omitempty"` // paths at which the files of a submodule are, sorted
 }
 
 // Trigger says which events start a run, and how much of the pipeline it runs.

@@ -101,7 +101,8 @@ type Plan struct {
 
 // Source says how the sources of tasks differ from what git has.
 type Source struct {
-	LFS bool `json:"lfs,omitempty"` // the content of files in Git LFS is there, not their pointers
+	LFS        bool     `json:"lfs,omitempty"`        // the content of files in Git LFS is there, not their pointers
+	Submodules []string `json:"submodules,omitempty"` // paths at which the files of a submodule are, sorted
 }
 
 // Values of Plan.Supersede.

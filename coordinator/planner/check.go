@@ -175,7 +175,7 @@ func (p *planner) exists(pos pipeline.Pos, suggestion, what, name, at string) bo
 		return true
 	}
 	if submodule, ok := p.through(name); ok {
-		p.report.Add(pos, "", "%s is not there: %s is a submodule, and submodules are not supported yet", fmt.Sprintf(what, name), submodule)
+		p.report.Add(pos, "name the whole submodule", "%s is not there: %s is a submodule, of which no part can be named", fmt.Sprintf(what, name), submodule)
 		return false
 	}
 	p.report.Add(pos, suggestion, "%s does not exist %s", fmt.Sprintf(what, name), at)

@@ -304,7 +304,7 @@ func (p *planner) result() plan.Plan {
 	slices.SortFunc(p.timings, func(a, b plan.Timing) int { return cmp.Compare(a.Test, b.Test) })
 	out := plan.Plan{
 		Version: plan.Version, Project: p.in.Pipeline.Project, Repository: p.in.Repository, Ref: p.in.Ref,
-		Commit: p.in.Commit, Base: p.in.Base, Dirty: p.in.Dirty, Rebuild: p.in.Rebuild, Untrusted: p.in.Untrusted, Registry: p.in.Registry, Source: plan.Source(p.in.Pipeline.Source),
+		Commit: p.in.Commit, Base: p.in.Base, Dirty: p.in.Dirty, Rebuild: p.in.Rebuild, Untrusted: p.in.Untrusted, Registry: p.in.Registry, Source: p.source(),
 		Services: make([]plan.Service, 0, len(p.in.Pipeline.Services)), Tasks: p.tasks, Rollbacks: p.rolls,
 		Line: p.in.Line, Supersede: p.in.Supersede, Timeout: int(p.in.Pipeline.Timeout / time.Second),
 		Teams: p.teams(), Groups: p.groups(), Class: p.in.Class, Timings: p.timings,

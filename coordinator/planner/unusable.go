@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/coordinator/plan"
 )
 
 // Why a path of the commit cannot be used as it is.
@@ -50,8 +51,14 @@ func (p *planner) unusable(pos pipeline.Pos, product, service string, paths []st
 	if service != "" {
 		leave += " or, in .dockerignore, out of the image"
 	}
-	if list := found[Submodule]; len(list) > 0 {
-		p.report.Add(pos, leave, "submodules are not supported yet, and %s would have an empty folder in place of %s", product, some(list))
+	named := p.in.Pipeline.Source.Submodules
+	list := slices.DeleteFunc(found[Submodule], func(u Unusable) bool { return !p.in.Untrusted && slices.Contains(named, u.Path) })
+	switch {
+	case len(list) > 0 && slices.Contains(named, list[0].Path):
+		p.report.Add(pos, leave, "the commit is a fork's, for which no submodules are fetched, and %s would have an empty folder in place of %s", product, some(list))
+	case len(list) > 0:
+		p.report.Add(pos, fmt.Sprintf("write \"source: { submodules: [%s] }\" in slipway.yaml, ", list[0].Path)+leave,
+			"submodules are fetched where they are named, and %s would have an empty folder in place of %s", product, some(list))
 	}
 	// Where they are fetched, the pointers say which content there is: trees are enough for digests.
 	if list := found[LFS]; len(list) > 0 && !p.in.Pipeline.Source.LFS {
@@ -62,6 +69,16 @@ func (p *planner) unusable(pos pipeline.Pos, product, service string, paths []st
 			"%s, which %s would have, is a symbolic link to %q, outside the repository; nothing may depend on the machine it is built on",
 			some(list), product, list[0].Target)
 	}
+}
+
+// source is what tasks get. What a stranger's commit says of other repositories is not
+// followed: it would be read with the coordinator's credentials.
+func (p *planner) source() plan.Source {
+	out := plan.Source(p.in.Pipeline.Source)
+	if p.in.Untrusted {
+		out.Submodules = nil
+	}
+	return out
 }
 
 // some names three at most.

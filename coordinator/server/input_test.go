@@ -67,12 +67,12 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 	submodule("services/api/vendor/zlib")
 	write(t, f.repo, "services/web/assets/model ü.bin", lfsPointer)
 	commitAll(t, f.repo)
-	planned("slipway.yaml:4:3: submodules are not supported yet, and the image of service api would have an empty folder in place of services/api/vendor/zlib; ",
+	planned("slipway.yaml:4:3: submodules are fetched where they are named, and the image of service api would have an empty folder in place of services/api/vendor/zlib; ",
 		"slipway.yaml:7:3: files in Git LFS are not fetched, and the image of service web would have a pointer in place of services/web/assets/model ü.bin; ")
 
 	write(t, f.repo, "slipway.yaml", "source: { lfs: true }\n"+pipelineFile)
 	commitAll(t, f.repo)
-	planned("slipway.yaml:5:3: submodules are not supported yet, and the image of service api would have an empty folder in place of services/api/vendor/zlib; ")
+	planned("slipway.yaml:5:3: submodules are fetched where they are named, and the image of service api would have an empty folder in place of services/api/vendor/zlib; ")
 
 	write(t, f.repo, "slipway.yaml", pipelineFile+"    build: { context: services/web }\n")
 	write(t, f.repo, "services/web/.dockerignore", "# models are loaded later\nassets/*.bin\n")

@@ -16,8 +16,12 @@ import (
 
 // Options say what a commit's Contents have in place of what git has.
 type Options struct {
-	LFS bool // of pointers of Git LFS, what they point to
+	LFS        bool     // of pointers of Git LFS, what they point to
+	Submodules []string // paths at which the files of a submodule are
 }
+
+// None: it is what git has.
+func (o Options) None() bool { return !o.LFS && len(o.Submodules) == 0 }
 
 // Identity names what a commit has at paths ("." is the whole): it is equal for equal
 // content of one repository. ErrFileNotFound: there is no such path.
@@ -27,7 +31,7 @@ func (m *Mirror) Identity(ctx context.Context, repository, commit string, paths 
 		return "", err
 	}
 	h := sha256.New()
-	_, _ = fmt.Fprintf(h, "%v\n", with)
+	_, _ = fmt.Fprintf(h, "%v %q\n", with.LFS, with.Submodules)
 	for _, p := range slices.Sorted(maps.Keys(found)) {
 		_, _ = fmt.Fprintf(h, "%d:%s%s\n", len(p), p, found[p].Identity())
 	}
@@ -43,7 +47,10 @@ func (m *Mirror) Contents(ctx context.Context, repository, commit string, paths 
 	}
 	list, err := m.below(ctx, r, slices.Collect(maps.Values(found)))
 	if err == nil && with.LFS {
-		err = m.resolved(ctx, r, commit, paths, list)
+		err = m.resolved(ctx, r, commit, paths, "", list)
+	}
+	if err == nil && len(with.Submodules) > 0 {
+		return m.expanded(ctx, r, commit, list, with)
 	}
 	return list, err
 }
@@ -51,33 +58,41 @@ func (m *Mirror) Contents(ctx context.Context, repository, commit string, paths 
 // Read hands the content of entries of a commit's Contents to take, in their order, with
 // its size in bytes. Folders and submodules have none.
 func (m *Mirror) Read(ctx context.Context, repository, commit string, list []Entry, take func(i int, size int64, content io.Reader) error) error {
-	r, err := m.at(ctx, repository, commit)
+	own, err := m.at(ctx, repository, commit)
 	if err != nil {
 		return err
 	}
-	var pointers []Pointer
+	remotes, pointers := map[string]remote{"": own}, map[string][]Pointer{}
 	for _, e := range list {
-		if e.LFS != (Pointer{}) {
-			pointers = append(pointers, e.LFS)
-		}
-	}
-	if err := m.fetchLFS(ctx, r, pointers); err != nil {
-		return err
-	}
-	for from := 0; from < len(list); {
-		to := from
-		for to < len(list) && list[to].LFS == (Pointer{}) {
-			to++
-		}
-		if err := m.readBlobs(ctx, r, list[from:to], func(i int, size int64, content io.Reader) error { return take(from+i, size, content) }); err != nil {
-			return fmt.Errorf("source of commit %s: %w", commit, err)
-		}
-		if to < len(list) {
-			if err := m.readLFS(ctx, r, list[to].LFS, func(content io.Reader) error { return take(to, list[to].LFS.Size, content) }); err != nil {
-				return fmt.Errorf("source of commit %s: %w", commit, err)
+		if _, ok := remotes[e.Module]; !ok {
+			if remotes[e.Module], err = parseRemote(e.Module, m.conf.LocalPaths); err != nil {
+				return err
 			}
 		}
-		from = to + 1
+		if e.LFS != (Pointer{}) {
+			pointers[e.Module] = append(pointers[e.Module], e.LFS)
+		}
+	}
+	for of, some := range pointers {
+		if err := m.fetchLFS(ctx, remotes[of], some); err != nil {
+			return err
+		}
+	}
+	for from := 0; from < len(list); {
+		first, to := list[from], from+1
+		r := remotes[first.Module]
+		if first.LFS != (Pointer{}) {
+			err = m.readLFS(ctx, r, first.LFS, func(content io.Reader) error { return take(from, first.LFS.Size, content) })
+		} else {
+			for to < len(list) && list[to].LFS == first.LFS && list[to].Module == first.Module {
+				to++
+			}
+			err = m.readBlobs(ctx, r, list[from:to], func(i int, size int64, content io.Reader) error { return take(from+i, size, content) })
+		}
+		if err != nil {
+			return fmt.Errorf("source of commit %s: %w", commit, err)
+		}
+		from = to
 	}
 	return nil
 }

@@ -10,5 +10,6 @@
 //
 // Objects of Git LFS are fetched when they are asked for, checked, and kept by their ids.
 //
-// It does not fetch submodules, never writes to a remote, and knows nothing of pipelines.
+// A submodule is fetched, as any remote, where it is named. The package never writes
+// to a remote, and knows nothing of pipelines.
 package source

@@ -52,7 +52,8 @@ func parsePointer(data []byte) (Pointer, bool) {
 }
 
 // resolved has the pointers among entries stand for what they point to.
-func (m *Mirror) resolved(ctx context.Context, r remote, commit string, paths []string, list []Entry) error {
+// Their paths begin with prefix, and go on as in the commit.
+func (m *Mirror) resolved(ctx context.Context, r remote, commit string, paths []string, prefix string, list []Entry) error {
 	scope, err := m.around(ctx, r, commit, paths) // with the attributes above
 	if err != nil {
 		return err
@@ -63,7 +64,7 @@ func (m *Mirror) resolved(ctx context.Context, r remote, commit string, paths []
 		return err
 	}
 	for i, e := range list {
-		data, ok := content[e.Path]
+		data, ok := content[strings.TrimPrefix(e.Path, prefix)]
 		if !ok {
 			continue
 		}

@@ -23,6 +23,8 @@ type Entry struct {
 	Mode string  // "100644", "100755", "120000" (link), "040000" (folder), "160000" (submodule)
 	ID   string  // of its blob or tree
 	LFS  Pointer // of a file whose content Git LFS has, and Contents was asked to answer; else zero
+	// Module is the address of the submodule's repository that it is of; empty: the commit's.
+	Module string
 }
 
 // Dir reports a folder.

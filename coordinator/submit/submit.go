@@ -216,7 +216,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
-	unusable, err := s.unusable(ctx, req.Repository, commit, pipe, paths)
+	unusable, err := s.unusable(ctx, req, commit, pipe, paths)
 	if err != nil {
 		return planner.Input{}, nil, err
 	}

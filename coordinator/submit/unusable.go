@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/moby/patternmatcher"
@@ -16,10 +17,18 @@ import (
 )
 
 // unusable reads what the commit has that no task can use, and whose image does without.
-func (s *Submitter) unusable(ctx context.Context, repository, commit string, pipe *pipeline.Pipeline, paths []string) ([]planner.Unusable, error) {
+func (s *Submitter) unusable(ctx context.Context, req Request, commit string, pipe *pipeline.Pipeline, paths []string) ([]planner.Unusable, error) {
+	repository := req.Repository
 	found, err := s.cfg.Mirror.Unusable(ctx, repository, commit, paths)
 	if err != nil || len(found) == 0 {
 		return nil, err
+	}
+	for _, u := range found {
+		if u.Why == source.Submodule && !req.Untrusted && slices.Contains(pipe.Source.Submodules, u.Path) {
+			if err := s.cfg.Mirror.Submodule(ctx, repository, commit, u.Path); err != nil {
+				return nil, err
+			}
+		}
 	}
 	out := make([]planner.Unusable, 0, len(found))
 	for _, u := range found {
