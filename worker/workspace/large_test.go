@@ -3,6 +3,7 @@ package workspace_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -68,4 +69,31 @@ func TestAFullDisk(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzCheckout: nothing outside of the folder is touched, whatever names there are.
+func FuzzCheckout(f *testing.F) {
+	f.Add("a", "b", "a", 1, 3)
+	f.Add("../a", "a/../../b", "../x", 3, 4)
+	f.Add("a", "a/b", "/etc", 3, 1)
+	f.Fuzz(func(t *testing.T, one, two, content string, kind, other int) {
+		outer := t.TempDir()
+		c, err := workspace.Open(workspace.Config{Dir: filepath.Join(outer, "in"), Log: slog.New(slog.DiscardHandler), Limits: workspace.Limits{Bytes: 1 << 16, Files: 10}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := &origin{commits: map[string][]item{"c": {entry(one, workspace.Kind(kind), content), entry(two, workspace.Kind(other), content)}}}
+		if _, release, err := c.Acquire(t.Context(), of("c"), o); err == nil {
+			release()
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if entries, _ := os.ReadDir(outer); len(entries) != 1 {
+			t.Errorf("something was written outside: %v", entries)
+		}
+		if entries, _ := os.ReadDir(filepath.Join(outer, "in")); len(entries) != 1 { // the lock
+			t.Errorf("something was written beside the folders: %v", entries)
+		}
+	})
 }
