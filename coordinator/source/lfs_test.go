@@ -82,6 +82,13 @@ func newHost(t *testing.T, root string) *host {
 	return h
 }
 
+// change changes the host between requests.
+func (h *host) change(do func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	do()
+}
+
 func (h *host) batch(t *testing.T, w http.ResponseWriter, r *http.Request) {
 	t.Helper()
 	var ask struct {
@@ -214,22 +221,22 @@ func TestLFS(t *testing.T) {
 	}
 	refused(open(100, netrc), source.ErrTooLarge, "lfs_mib")
 	refused(open(0, filepath.Join(home, "none")), source.ErrUnreachable, "give the coordinator's user a .netrc that names 127.0.0.1")
-	h.broken = func(w http.ResponseWriter, o string) bool {
-		_, _ = io.WriteString(w, "no"+h.objects[o][2:])
-		return true
+	answer := func(broken func(w http.ResponseWriter, oid string) bool) {
+		h.change(func() { h.broken = broken })
 	}
+	answer(func(w http.ResponseWriter, _ string) bool { _, _ = io.WriteString(w, "no!"); return true })
 	refused(open(0, netrc), source.ErrUnreachable, "is not what came")
-	h.broken = func(w http.ResponseWriter, _ string) bool {
+	answer(func(w http.ResponseWriter, _ string) bool {
 		http.Error(w, "later", http.StatusServiceUnavailable)
 		return true
-	}
+	})
 	refused(open(0, netrc), source.ErrUnreachable, "it answers 503")
-	h.broken = nil
-	delete(h.objects, oid("one"))
+	answer(nil)
+	h.change(func() { delete(h.objects, oid("one")) })
 	refused(open(0, netrc), source.ErrFileNotFound, "has no object "+oid("one"))
 
 	// The least recently used object makes room.
-	h.objects, h.gets = map[string]string{oid("one"): "one", oid(large): large}, nil
+	h.change(func() { h.objects, h.gets = map[string]string{oid("one"): "one", oid(large): large}, nil })
 	small := open(int64(len(large)), netrc)
 	resolve(t, small, address, c)
 	for _, name := range []string{"a/one.bin", "a/z.bin", "a/one.bin", "a"} {
