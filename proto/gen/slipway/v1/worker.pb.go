@@ -129,7 +129,7 @@ func (x SourceEntry_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SourceEntry_Kind.Descriptor instead.
 func (SourceEntry_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35, 0}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38, 0}
 }
 
 type SessionRequest struct {
@@ -647,7 +647,9 @@ type Welcome struct {
 	// replaced: they last as long as they did before, and the next heartbeats ask again.
 	Unconfirmed []*LeaseRef `protobuf:"bytes,3,rep,name=unconfirmed,proto3" json:"unconfirmed,omitempty"`
 	// The coordinator answers Completion.next.
-	Next          bool `protobuf:"varint,4,opt,name=next,proto3" json:"next,omitempty"`
+	Next bool `protobuf:"varint,4,opt,name=next,proto3" json:"next,omitempty"`
+	// The coordinator takes LogChunks that are packed.
+	Packed        bool `protobuf:"varint,5,opt,name=packed,proto3" json:"packed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -706,6 +708,13 @@ func (x *Welcome) GetUnconfirmed() []*LeaseRef {
 func (x *Welcome) GetNext() bool {
 	if x != nil {
 		return x.Next
+	}
+	return false
+}
+
+func (x *Welcome) GetPacked() bool {
+	if x != nil {
+		return x.Packed
 	}
 	return false
 }
@@ -1077,8 +1086,12 @@ type LogChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lease *LeaseRef              `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
 	// Offset of data within the attempt's log.
-	Offset        int64  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
-	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	Offset int64  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Data   []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	// 0: data is bytes of the log. Else it is one block of S2 (the format of
+	// github.com/klauspost/compress/s2, without a frame around it), packed from so many bytes
+	// of the log, at most 262144; only where Welcome.packed says so.
+	Packed        int64 `protobuf:"varint,4,opt,name=packed,proto3" json:"packed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1132,6 +1145,13 @@ func (x *LogChunk) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *LogChunk) GetPacked() int64 {
+	if x != nil {
+		return x.Packed
+	}
+	return 0
 }
 
 type LogAck struct {
@@ -1999,7 +2019,16 @@ type TestWork struct {
 	// Containers beside the command, in the order in which they are started.
 	Sidecars []*SidecarWork `protobuf:"bytes,7,rep,name=sidecars,proto3" json:"sidecars,omitempty"`
 	// Unset: all of the test.
-	Shard         *ShardWork `protobuf:"bytes,8,opt,name=shard,proto3" json:"shard,omitempty"`
+	Shard *ShardWork `protobuf:"bytes,8,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Files that are kept after the command has ended, whether it passed or not.
+	Artifacts []*ArtifactWork `protobuf:"bytes,9,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	// How large those may be.
+	ArtifactLimits *ArtifactLimits `protobuf:"bytes,10,opt,name=artifact_limits,json=artifactLimits,proto3" json:"artifact_limits,omitempty"`
+	// What other tests left, which this one is given.
+	Use []*UsedArtifact `protobuf:"bytes,11,rep,name=use,proto3" json:"use,omitempty"`
+	// Pattern, as that of an artifact, of files that say which lines were carried out: profiles of Go, LCOV, Cobertura XML;
+	// empty: none. What they say of each file is an artifact with the name coverage.
+	Coverage      string `protobuf:"bytes,12,opt,name=coverage,proto3" json:"coverage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2090,6 +2119,215 @@ func (x *TestWork) GetShard() *ShardWork {
 	return nil
 }
 
+func (x *TestWork) GetArtifacts() []*ArtifactWork {
+	if x != nil {
+		return x.Artifacts
+	}
+	return nil
+}
+
+func (x *TestWork) GetArtifactLimits() *ArtifactLimits {
+	if x != nil {
+		return x.ArtifactLimits
+	}
+	return nil
+}
+
+func (x *TestWork) GetUse() []*UsedArtifact {
+	if x != nil {
+		return x.Use
+	}
+	return nil
+}
+
+func (x *TestWork) GetCoverage() string {
+	if x != nil {
+		return x.Coverage
+	}
+	return ""
+}
+
+// UsedArtifact is what another test left, given to a command in a folder that it can only read.
+type UsedArtifact struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The folder in the container, relative to the working directory of the stage or from its root.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// The test that left it.
+	Task          string    `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	Artifact      *Artifact `protobuf:"bytes,3,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsedArtifact) Reset() {
+	*x = UsedArtifact{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsedArtifact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsedArtifact) ProtoMessage() {}
+
+func (x *UsedArtifact) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsedArtifact.ProtoReflect.Descriptor instead.
+func (*UsedArtifact) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *UsedArtifact) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *UsedArtifact) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *UsedArtifact) GetArtifact() *Artifact {
+	if x != nil {
+		return x.Artifact
+	}
+	return nil
+}
+
+// ArtifactWork is what of the files that a test leaves is kept under a name.
+type ArtifactWork struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Files and folders, relative to the working directory of the stage or from its root: "*" and "?" as in a shell,
+	// "**" is any number of folders; of a folder all is taken.
+	Pattern string `protobuf:"bytes,2,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	// Another test uses it: that nothing matches fails the test.
+	Required      bool `protobuf:"varint,3,opt,name=required,proto3" json:"required,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArtifactWork) Reset() {
+	*x = ArtifactWork{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArtifactWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArtifactWork) ProtoMessage() {}
+
+func (x *ArtifactWork) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArtifactWork.ProtoReflect.Descriptor instead.
+func (*ArtifactWork) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ArtifactWork) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ArtifactWork) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *ArtifactWork) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+// ArtifactLimits are in bytes of the files, before they are packed.
+type ArtifactLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of one artifact, and of all of a task.
+	Each          int64 `protobuf:"varint,1,opt,name=each,proto3" json:"each,omitempty"`
+	All           int64 `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArtifactLimits) Reset() {
+	*x = ArtifactLimits{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArtifactLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArtifactLimits) ProtoMessage() {}
+
+func (x *ArtifactLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArtifactLimits.ProtoReflect.Descriptor instead.
+func (*ArtifactLimits) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ArtifactLimits) GetEach() int64 {
+	if x != nil {
+		return x.Each
+	}
+	return 0
+}
+
+func (x *ArtifactLimits) GetAll() int64 {
+	if x != nil {
+		return x.All
+	}
+	return 0
+}
+
 // ShardWork is the part of a test that one of several tasks is.
 type ShardWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2106,7 +2344,7 @@ type ShardWork struct {
 
 func (x *ShardWork) Reset() {
 	*x = ShardWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2118,7 +2356,7 @@ func (x *ShardWork) String() string {
 func (*ShardWork) ProtoMessage() {}
 
 func (x *ShardWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[23]
+	mi := &file_slipway_v1_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2131,7 +2369,7 @@ func (x *ShardWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardWork.ProtoReflect.Descriptor instead.
 func (*ShardWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ShardWork) GetNumber() int32 {
@@ -2181,7 +2419,7 @@ type SidecarWork struct {
 
 func (x *SidecarWork) Reset() {
 	*x = SidecarWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2431,7 @@ func (x *SidecarWork) String() string {
 func (*SidecarWork) ProtoMessage() {}
 
 func (x *SidecarWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[24]
+	mi := &file_slipway_v1_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2444,7 @@ func (x *SidecarWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SidecarWork.ProtoReflect.Descriptor instead.
 func (*SidecarWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{24}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SidecarWork) GetName() string {
@@ -2273,7 +2511,7 @@ type RenderWork struct {
 
 func (x *RenderWork) Reset() {
 	*x = RenderWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2285,7 +2523,7 @@ func (x *RenderWork) String() string {
 func (*RenderWork) ProtoMessage() {}
 
 func (x *RenderWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[25]
+	mi := &file_slipway_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2298,7 +2536,7 @@ func (x *RenderWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderWork.ProtoReflect.Descriptor instead.
 func (*RenderWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{25}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RenderWork) GetPath() string {
@@ -2376,7 +2614,7 @@ type RenderJob struct {
 
 func (x *RenderJob) Reset() {
 	*x = RenderJob{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2626,7 @@ func (x *RenderJob) String() string {
 func (*RenderJob) ProtoMessage() {}
 
 func (x *RenderJob) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[26]
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2639,7 @@ func (x *RenderJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderJob.ProtoReflect.Descriptor instead.
 func (*RenderJob) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{26}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RenderJob) GetName() string {
@@ -2457,7 +2695,7 @@ type DeployTarget struct {
 
 func (x *DeployTarget) Reset() {
 	*x = DeployTarget{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2707,7 @@ func (x *DeployTarget) String() string {
 func (*DeployTarget) ProtoMessage() {}
 
 func (x *DeployTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[27]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2720,7 @@ func (x *DeployTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployTarget.ProtoReflect.Descriptor instead.
 func (*DeployTarget) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeployTarget) GetEnvironment() string {
@@ -2516,7 +2754,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2528,7 +2766,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[28]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2541,7 +2779,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *HealthCheck) GetPath() string {
@@ -2575,7 +2813,7 @@ type ApplyWork struct {
 
 func (x *ApplyWork) Reset() {
 	*x = ApplyWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2587,7 +2825,7 @@ func (x *ApplyWork) String() string {
 func (*ApplyWork) ProtoMessage() {}
 
 func (x *ApplyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2600,7 +2838,7 @@ func (x *ApplyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyWork.ProtoReflect.Descriptor instead.
 func (*ApplyWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ApplyWork) GetTarget() *DeployTarget {
@@ -2659,7 +2897,7 @@ type DiffWork struct {
 
 func (x *DiffWork) Reset() {
 	*x = DiffWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2671,7 +2909,7 @@ func (x *DiffWork) String() string {
 func (*DiffWork) ProtoMessage() {}
 
 func (x *DiffWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2684,7 +2922,7 @@ func (x *DiffWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
 func (*DiffWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DiffWork) GetTarget() *DeployTarget {
@@ -2733,7 +2971,7 @@ type ScanWork struct {
 
 func (x *ScanWork) Reset() {
 	*x = ScanWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2745,7 +2983,7 @@ func (x *ScanWork) String() string {
 func (*ScanWork) ProtoMessage() {}
 
 func (x *ScanWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2758,7 +2996,7 @@ func (x *ScanWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanWork.ProtoReflect.Descriptor instead.
 func (*ScanWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ScanWork) GetName() string {
@@ -2840,7 +3078,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +3090,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +3103,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -2924,7 +3162,7 @@ type ListSourceRequest struct {
 
 func (x *ListSourceRequest) Reset() {
 	*x = ListSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3174,7 @@ func (x *ListSourceRequest) String() string {
 func (*ListSourceRequest) ProtoMessage() {}
 
 func (x *ListSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3187,7 @@ func (x *ListSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourceRequest.ProtoReflect.Descriptor instead.
 func (*ListSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListSourceRequest) GetLease() *LeaseRef {
@@ -2992,7 +3230,7 @@ type ListSourceResponse struct {
 
 func (x *ListSourceResponse) Reset() {
 	*x = ListSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3242,7 @@ func (x *ListSourceResponse) String() string {
 func (*ListSourceResponse) ProtoMessage() {}
 
 func (x *ListSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3255,7 @@ func (x *ListSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourceResponse.ProtoReflect.Descriptor instead.
 func (*ListSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListSourceResponse) GetIdentity() string {
@@ -3050,7 +3288,7 @@ type SourceEntry struct {
 
 func (x *SourceEntry) Reset() {
 	*x = SourceEntry{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3062,7 +3300,7 @@ func (x *SourceEntry) String() string {
 func (*SourceEntry) ProtoMessage() {}
 
 func (x *SourceEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3075,7 +3313,7 @@ func (x *SourceEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceEntry.ProtoReflect.Descriptor instead.
 func (*SourceEntry) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SourceEntry) GetPath() []byte {
@@ -3122,7 +3360,7 @@ type ReadSourceRequest struct {
 
 func (x *ReadSourceRequest) Reset() {
 	*x = ReadSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3134,7 +3372,7 @@ func (x *ReadSourceRequest) String() string {
 func (*ReadSourceRequest) ProtoMessage() {}
 
 func (x *ReadSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3147,7 +3385,7 @@ func (x *ReadSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSourceRequest.ProtoReflect.Descriptor instead.
 func (*ReadSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReadSourceRequest) GetLease() *LeaseRef {
@@ -3195,7 +3433,7 @@ type ReadSourceResponse struct {
 
 func (x *ReadSourceResponse) Reset() {
 	*x = ReadSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3207,7 +3445,7 @@ func (x *ReadSourceResponse) String() string {
 func (*ReadSourceResponse) ProtoMessage() {}
 
 func (x *ReadSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3220,7 +3458,7 @@ func (x *ReadSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSourceResponse.ProtoReflect.Descriptor instead.
 func (*ReadSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReadSourceResponse) GetParts() []*SourcePart {
@@ -3243,7 +3481,7 @@ type SourcePart struct {
 
 func (x *SourcePart) Reset() {
 	*x = SourcePart{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3255,7 +3493,7 @@ func (x *SourcePart) String() string {
 func (*SourcePart) ProtoMessage() {}
 
 func (x *SourcePart) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3268,7 +3506,7 @@ func (x *SourcePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourcePart.ProtoReflect.Descriptor instead.
 func (*SourcePart) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SourcePart) GetEntry() uint32 {
@@ -3304,7 +3542,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[39]
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3316,7 +3554,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[39]
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3329,7 +3567,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -3362,7 +3600,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[40]
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3374,7 +3612,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[40]
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3387,7 +3625,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -3406,7 +3644,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3418,7 +3656,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3431,7 +3669,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -3450,7 +3688,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	mi := &file_slipway_v1_worker_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3462,7 +3700,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	mi := &file_slipway_v1_worker_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3475,7 +3713,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -3494,7 +3732,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	mi := &file_slipway_v1_worker_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3506,7 +3744,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	mi := &file_slipway_v1_worker_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3519,7 +3757,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -3538,7 +3776,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	mi := &file_slipway_v1_worker_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3550,7 +3788,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	mi := &file_slipway_v1_worker_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3563,7 +3801,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -3571,6 +3809,200 @@ func (x *PutBlobResponse) GetDigest() string {
 		return x.Digest
 	}
 	return ""
+}
+
+type PutArtifactRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the first message alone.
+	Digest        string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	Size          int64  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutArtifactRequest) Reset() {
+	*x = PutArtifactRequest{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutArtifactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutArtifactRequest) ProtoMessage() {}
+
+func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutArtifactRequest.ProtoReflect.Descriptor instead.
+func (*PutArtifactRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *PutArtifactRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *PutArtifactRequest) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *PutArtifactRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type PutArtifactResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// It was there already.
+	Present       bool `protobuf:"varint,1,opt,name=present,proto3" json:"present,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutArtifactResponse) Reset() {
+	*x = PutArtifactResponse{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutArtifactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutArtifactResponse) ProtoMessage() {}
+
+func (x *PutArtifactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutArtifactResponse.ProtoReflect.Descriptor instead.
+func (*PutArtifactResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *PutArtifactResponse) GetPresent() bool {
+	if x != nil {
+		return x.Present
+	}
+	return false
+}
+
+type GetArtifactRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digest        string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetArtifactRequest) Reset() {
+	*x = GetArtifactRequest{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetArtifactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetArtifactRequest) ProtoMessage() {}
+
+func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
+func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *GetArtifactRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+type GetArtifactResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetArtifactResponse) Reset() {
+	*x = GetArtifactResponse{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetArtifactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetArtifactResponse) ProtoMessage() {}
+
+func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetArtifactResponse.ProtoReflect.Descriptor instead.
+func (*GetArtifactResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *GetArtifactResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
 }
 
 var File_slipway_v1_worker_proto protoreflect.FileDescriptor
@@ -3624,12 +4056,13 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"capability\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,99}$R\n" +
 	"capability\x12 \n" +
 	"\x05slots\x18\x02 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x05slots\"\xb4\x01\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x05slots\"\xcc\x01\n" +
 	"\aWelcome\x12+\n" +
 	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x120\n" +
 	"\brejected\x18\x02 \x03(\v2\x14.slipway.v1.LeaseRefR\brejected\x126\n" +
 	"\vunconfirmed\x18\x03 \x03(\v2\x14.slipway.v1.LeaseRefR\vunconfirmed\x12\x12\n" +
-	"\x04next\x18\x04 \x01(\bR\x04next\"o\n" +
+	"\x04next\x18\x04 \x01(\bR\x04next\x12\x16\n" +
+	"\x06packed\x18\x05 \x01(\bR\x06packed\"o\n" +
 	"\bLeaseRef\x12 \n" +
 	"\x05token\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x05token\x12\x18\n" +
@@ -3654,11 +4087,12 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\rLeaseProgress\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x18\n" +
 	"\astarted\x18\x02 \x01(\bR\astarted\x12.\n" +
-	"\x05steps\x18\x03 \x03(\v2\x18.slipway.v1.ProgressStepR\x05steps\"b\n" +
+	"\x05steps\x18\x03 \x03(\v2\x18.slipway.v1.ProgressStepR\x05steps\"z\n" +
 	"\bLogChunk\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"d\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x16\n" +
+	"\x06packed\x18\x04 \x01(\x03R\x06packed\"d\n" +
 	"\x06LogAck\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x16\n" +
@@ -3758,7 +4192,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"BasesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc2\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x05\n" +
 	"\bTestWork\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x05build\x18\x02 \x01(\v2\x15.slipway.v1.BuildWorkR\x05build\x12\x10\n" +
@@ -3768,13 +4202,29 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"secret_env\x18\x06 \x03(\v2#.slipway.v1.TestWork.SecretEnvEntryR\tsecretEnv\x123\n" +
 	"\bsidecars\x18\a \x03(\v2\x17.slipway.v1.SidecarWorkR\bsidecars\x12+\n" +
-	"\x05shard\x18\b \x01(\v2\x15.slipway.v1.ShardWorkR\x05shard\x1a6\n" +
+	"\x05shard\x18\b \x01(\v2\x15.slipway.v1.ShardWorkR\x05shard\x126\n" +
+	"\tartifacts\x18\t \x03(\v2\x18.slipway.v1.ArtifactWorkR\tartifacts\x12C\n" +
+	"\x0fartifact_limits\x18\n" +
+	" \x01(\v2\x1a.slipway.v1.ArtifactLimitsR\x0eartifactLimits\x12*\n" +
+	"\x03use\x18\v \x03(\v2\x18.slipway.v1.UsedArtifactR\x03use\x12\x1a\n" +
+	"\bcoverage\x18\f \x01(\tR\bcoverage\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eSecretEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"s\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"h\n" +
+	"\fUsedArtifact\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04task\x18\x02 \x01(\tR\x04task\x120\n" +
+	"\bartifact\x18\x03 \x01(\v2\x14.slipway.v1.ArtifactR\bartifact\"X\n" +
+	"\fArtifactWork\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\apattern\x18\x02 \x01(\tR\apattern\x12\x1a\n" +
+	"\brequired\x18\x03 \x01(\bR\brequired\"6\n" +
+	"\x0eArtifactLimits\x12\x12\n" +
+	"\x04each\x18\x01 \x01(\x03R\x04each\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\x03R\x03all\"s\n" +
 	"\tShardWork\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x0e\n" +
 	"\x02of\x18\x02 \x01(\x05R\x02of\x12\x12\n" +
@@ -3901,7 +4351,17 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x0ePutBlobRequest\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\")\n" +
 	"\x0fPutBlobResponse\x12\x16\n" +
-	"\x06digest\x18\x01 \x01(\tR\x06digest2\xf7\x03\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\"~\n" +
+	"\x12PutArtifactRequest\x127\n" +
+	"\x06digest\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^(sha256:[0-9a-f]{64})?$R\x06digest\x12\x1b\n" +
+	"\x04size\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04size\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"/\n" +
+	"\x13PutArtifactResponse\x12\x18\n" +
+	"\apresent\x18\x01 \x01(\bR\apresent\"J\n" +
+	"\x12GetArtifactRequest\x124\n" +
+	"\x06digest\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^sha256:[0-9a-f]{64}$R\x06digest\")\n" +
+	"\x13GetArtifactResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\xa7\x05\n" +
 	"\rWorkerService\x12L\n" +
 	"\aSession\x12\x1a.slipway.v1.SessionRequest\x1a\x1b.slipway.v1.SessionResponse\"\x04\xb0\xe3\x18\x05(\x010\x01\x12S\n" +
 	"\n" +
@@ -3910,7 +4370,9 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"ReadSource\x12\x1d.slipway.v1.ReadSourceRequest\x1a\x1e.slipway.v1.ReadSourceResponse\"\x04\xb0\xe3\x18\x050\x01\x12V\n" +
 	"\vFetchSource\x12\x1e.slipway.v1.FetchSourceRequest\x1a\x1f.slipway.v1.FetchSourceResponse\"\x04\xb0\xe3\x18\x050\x01\x12J\n" +
 	"\aGetBlob\x12\x1a.slipway.v1.GetBlobRequest\x1a\x1b.slipway.v1.GetBlobResponse\"\x04\xb0\xe3\x18\x050\x01\x12J\n" +
-	"\aPutBlob\x12\x1a.slipway.v1.PutBlobRequest\x1a\x1b.slipway.v1.PutBlobResponse\"\x04\xb0\xe3\x18\x05(\x01BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
+	"\aPutBlob\x12\x1a.slipway.v1.PutBlobRequest\x1a\x1b.slipway.v1.PutBlobResponse\"\x04\xb0\xe3\x18\x05(\x01\x12V\n" +
+	"\vPutArtifact\x12\x1e.slipway.v1.PutArtifactRequest\x1a\x1f.slipway.v1.PutArtifactResponse\"\x04\xb0\xe3\x18\x05(\x01\x12V\n" +
+	"\vGetArtifact\x12\x1e.slipway.v1.GetArtifactRequest\x1a\x1f.slipway.v1.GetArtifactResponse\"\x04\xb0\xe3\x18\x050\x01BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
 	file_slipway_v1_worker_proto_rawDescOnce sync.Once
@@ -3925,7 +4387,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(SourceEntry_Kind)(0),         // 1: slipway.v1.SourceEntry.Kind
@@ -3952,47 +4414,55 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*SecretValue)(nil),           // 22: slipway.v1.SecretValue
 	(*BuildWork)(nil),             // 23: slipway.v1.BuildWork
 	(*TestWork)(nil),              // 24: slipway.v1.TestWork
-	(*ShardWork)(nil),             // 25: slipway.v1.ShardWork
-	(*SidecarWork)(nil),           // 26: slipway.v1.SidecarWork
-	(*RenderWork)(nil),            // 27: slipway.v1.RenderWork
-	(*RenderJob)(nil),             // 28: slipway.v1.RenderJob
-	(*DeployTarget)(nil),          // 29: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 30: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 31: slipway.v1.ApplyWork
-	(*DiffWork)(nil),              // 32: slipway.v1.DiffWork
-	(*ScanWork)(nil),              // 33: slipway.v1.ScanWork
-	(*RollbackWork)(nil),          // 34: slipway.v1.RollbackWork
-	(*ListSourceRequest)(nil),     // 35: slipway.v1.ListSourceRequest
-	(*ListSourceResponse)(nil),    // 36: slipway.v1.ListSourceResponse
-	(*SourceEntry)(nil),           // 37: slipway.v1.SourceEntry
-	(*ReadSourceRequest)(nil),     // 38: slipway.v1.ReadSourceRequest
-	(*ReadSourceResponse)(nil),    // 39: slipway.v1.ReadSourceResponse
-	(*SourcePart)(nil),            // 40: slipway.v1.SourcePart
-	(*FetchSourceRequest)(nil),    // 41: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 42: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 43: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 44: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 45: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 46: slipway.v1.PutBlobResponse
-	nil,                           // 47: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 48: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 49: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 50: slipway.v1.BuildWork.BasesEntry
-	nil,                           // 51: slipway.v1.TestWork.EnvEntry
-	nil,                           // 52: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 53: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 54: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 55: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 56: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 57: google.protobuf.Duration
-	(*Fence)(nil),                 // 58: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 59: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 60: slipway.v1.Outcome
-	(FailureClass)(0),             // 61: slipway.v1.FailureClass
-	(*Result)(nil),                // 62: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 63: google.protobuf.Timestamp
-	(*Step)(nil),                  // 64: slipway.v1.Step
-	(*TestItem)(nil),              // 65: slipway.v1.TestItem
+	(*UsedArtifact)(nil),          // 25: slipway.v1.UsedArtifact
+	(*ArtifactWork)(nil),          // 26: slipway.v1.ArtifactWork
+	(*ArtifactLimits)(nil),        // 27: slipway.v1.ArtifactLimits
+	(*ShardWork)(nil),             // 28: slipway.v1.ShardWork
+	(*SidecarWork)(nil),           // 29: slipway.v1.SidecarWork
+	(*RenderWork)(nil),            // 30: slipway.v1.RenderWork
+	(*RenderJob)(nil),             // 31: slipway.v1.RenderJob
+	(*DeployTarget)(nil),          // 32: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 33: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 34: slipway.v1.ApplyWork
+	(*DiffWork)(nil),              // 35: slipway.v1.DiffWork
+	(*ScanWork)(nil),              // 36: slipway.v1.ScanWork
+	(*RollbackWork)(nil),          // 37: slipway.v1.RollbackWork
+	(*ListSourceRequest)(nil),     // 38: slipway.v1.ListSourceRequest
+	(*ListSourceResponse)(nil),    // 39: slipway.v1.ListSourceResponse
+	(*SourceEntry)(nil),           // 40: slipway.v1.SourceEntry
+	(*ReadSourceRequest)(nil),     // 41: slipway.v1.ReadSourceRequest
+	(*ReadSourceResponse)(nil),    // 42: slipway.v1.ReadSourceResponse
+	(*SourcePart)(nil),            // 43: slipway.v1.SourcePart
+	(*FetchSourceRequest)(nil),    // 44: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 45: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 46: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 47: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 48: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 49: slipway.v1.PutBlobResponse
+	(*PutArtifactRequest)(nil),    // 50: slipway.v1.PutArtifactRequest
+	(*PutArtifactResponse)(nil),   // 51: slipway.v1.PutArtifactResponse
+	(*GetArtifactRequest)(nil),    // 52: slipway.v1.GetArtifactRequest
+	(*GetArtifactResponse)(nil),   // 53: slipway.v1.GetArtifactResponse
+	nil,                           // 54: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 55: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 56: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 57: slipway.v1.BuildWork.BasesEntry
+	nil,                           // 58: slipway.v1.TestWork.EnvEntry
+	nil,                           // 59: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 60: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 61: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 62: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 63: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 64: google.protobuf.Duration
+	(*Fence)(nil),                 // 65: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 66: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 67: slipway.v1.Outcome
+	(FailureClass)(0),             // 68: slipway.v1.FailureClass
+	(*Result)(nil),                // 69: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 70: google.protobuf.Timestamp
+	(*Step)(nil),                  // 71: slipway.v1.Step
+	(*Artifact)(nil),              // 72: slipway.v1.Artifact
+	(*TestItem)(nil),              // 73: slipway.v1.TestItem
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	6,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -4014,83 +4484,91 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	5,  // 16: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
 	7,  // 17: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	9,  // 18: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	57, // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	64, // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	9,  // 20: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
 	9,  // 21: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	58, // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	65, // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	7,  // 23: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	9,  // 24: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	9,  // 25: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
 	9,  // 26: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	59, // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	66, // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	9,  // 28: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	9,  // 29: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	9,  // 30: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	0,  // 31: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	9,  // 32: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	60, // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	61, // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	62, // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	63, // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	63, // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	64, // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	67, // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	68, // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	69, // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	70, // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	70, // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	71, // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	9,  // 39: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	9,  // 40: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	57, // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	64, // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
 	23, // 42: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
 	24, // 43: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	27, // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	31, // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	34, // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	32, // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	33, // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
+	30, // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	34, // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	37, // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	35, // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	36, // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
 	22, // 49: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	47, // 50: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	48, // 51: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	49, // 52: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	50, // 53: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
+	54, // 50: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	55, // 51: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	56, // 52: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	57, // 53: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
 	23, // 54: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	51, // 55: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	52, // 56: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	26, // 57: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	25, // 58: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
-	65, // 59: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
-	53, // 60: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	54, // 61: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	55, // 62: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	29, // 63: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	28, // 64: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	56, // 65: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	29, // 66: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	30, // 67: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	57, // 68: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	29, // 69: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	24, // 70: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
-	29, // 71: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	30, // 72: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	9,  // 73: slipway.v1.ListSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	37, // 74: slipway.v1.ListSourceResponse.entries:type_name -> slipway.v1.SourceEntry
-	1,  // 75: slipway.v1.SourceEntry.kind:type_name -> slipway.v1.SourceEntry.Kind
-	9,  // 76: slipway.v1.ReadSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	40, // 77: slipway.v1.ReadSourceResponse.parts:type_name -> slipway.v1.SourcePart
-	9,  // 78: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	2,  // 79: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	35, // 80: slipway.v1.WorkerService.ListSource:input_type -> slipway.v1.ListSourceRequest
-	38, // 81: slipway.v1.WorkerService.ReadSource:input_type -> slipway.v1.ReadSourceRequest
-	41, // 82: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	43, // 83: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	45, // 84: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	4,  // 85: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	36, // 86: slipway.v1.WorkerService.ListSource:output_type -> slipway.v1.ListSourceResponse
-	39, // 87: slipway.v1.WorkerService.ReadSource:output_type -> slipway.v1.ReadSourceResponse
-	42, // 88: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	44, // 89: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	46, // 90: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	85, // [85:91] is the sub-list for method output_type
-	79, // [79:85] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	58, // 55: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	59, // 56: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	29, // 57: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	28, // 58: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
+	26, // 59: slipway.v1.TestWork.artifacts:type_name -> slipway.v1.ArtifactWork
+	27, // 60: slipway.v1.TestWork.artifact_limits:type_name -> slipway.v1.ArtifactLimits
+	25, // 61: slipway.v1.TestWork.use:type_name -> slipway.v1.UsedArtifact
+	72, // 62: slipway.v1.UsedArtifact.artifact:type_name -> slipway.v1.Artifact
+	73, // 63: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
+	60, // 64: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	61, // 65: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	62, // 66: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	32, // 67: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	31, // 68: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	63, // 69: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	32, // 70: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	33, // 71: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	64, // 72: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	32, // 73: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	24, // 74: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
+	32, // 75: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	33, // 76: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	9,  // 77: slipway.v1.ListSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	40, // 78: slipway.v1.ListSourceResponse.entries:type_name -> slipway.v1.SourceEntry
+	1,  // 79: slipway.v1.SourceEntry.kind:type_name -> slipway.v1.SourceEntry.Kind
+	9,  // 80: slipway.v1.ReadSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	43, // 81: slipway.v1.ReadSourceResponse.parts:type_name -> slipway.v1.SourcePart
+	9,  // 82: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	2,  // 83: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	38, // 84: slipway.v1.WorkerService.ListSource:input_type -> slipway.v1.ListSourceRequest
+	41, // 85: slipway.v1.WorkerService.ReadSource:input_type -> slipway.v1.ReadSourceRequest
+	44, // 86: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	46, // 87: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	48, // 88: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	50, // 89: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
+	52, // 90: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
+	4,  // 91: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	39, // 92: slipway.v1.WorkerService.ListSource:output_type -> slipway.v1.ListSourceResponse
+	42, // 93: slipway.v1.WorkerService.ReadSource:output_type -> slipway.v1.ReadSourceResponse
+	45, // 94: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	47, // 95: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	49, // 96: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	51, // 97: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
+	53, // 98: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
+	91, // [91:99] is the sub-list for method output_type
+	83, // [83:91] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -4115,7 +4593,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   55,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
