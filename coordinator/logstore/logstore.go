@@ -34,7 +34,7 @@ const (
 	// to be stored, within least and most: seen soon, and yet the stream is not kept busy with
 	// small frames, each of which is synced on its own.
 	rests    = 3
-	least    = 2 * time.Millisecond
+	least    = time.Millisecond
 	most     = 15 * time.Millisecond
 	offsetOf = "Slipway-Offset"
 	blocksOf = logblock.Header
@@ -144,8 +144,7 @@ func (s *Store) Close() {
 	s.wg.Wait()
 }
 
-// Append takes a stretch of a log from an offset on, and keeps its data. A packed one must be readable, and is
-// stored as it is. What is known already is
+// Append takes a stretch of a log from an offset on, and keeps its data. A packed one is stored as it is. What is known already is
 // skipped; a gap is an error, for the bytes between would be lost. durable is called when
 // more of the log is stored, from another goroutine, and must not block.
 //

@@ -154,8 +154,6 @@ type stream struct {
 	told   sync.Mutex         // held while dispatch is told what is free
 	keys   placement.Holdings // of the worker, where it answers offers
 
-	unpacked []byte // what chunks of logs are unpacked into, to see that they can be
-
 	// forwarded: another coordinator holds the worker's own session.
 	forwarded bool
 	ups       map[string]*upstream      // sessions with other coordinators, by their ids
@@ -367,20 +365,17 @@ func (st *stream) frame(m *pb.SessionRequest) error {
 	return nil
 }
 
-// log takes a stretch of a log, and looks whether it can be read: nobody else does before
-// somebody reads it.
-func (st *stream) log(c *pb.LogChunk) (err error) {
+// log takes a stretch of a log, packed or not.
+func (st *stream) log(c *pb.LogChunk) error {
 	ref := c.GetLease()
 	if !st.takes(ref, c.GetOffset()) || !logstore.Valid(ref.GetToken()) { // a log is written by the holder alone
 		return nil
 	}
 	b := logblock.Received(c.GetData(), c.GetPacked())
-	if b.Packed != 0 {
-		if st.unpacked, err = b.Into(st.unpacked); err != nil {
-			return status.Errorf(codes.InvalidArgument, "log of %s at byte %d: %v", ref.GetToken(), c.GetOffset(), err) //nolint:wrapcheck // the edge
-		}
+	if err := b.Check(); err != nil {
+		return status.Errorf(codes.InvalidArgument, "log of %s at byte %d: %v", ref.GetToken(), c.GetOffset(), err) //nolint:wrapcheck // the edge
 	}
-	err = st.cfg.Logs.Append(key(ref), st.hello.GetSession(), c.GetOffset(), b, func(offset int64) {
+	err := st.cfg.Logs.Append(key(ref), st.hello.GetSession(), c.GetOffset(), b, func(offset int64) {
 		st.later(func(m *pb.SessionResponse) { m.LogAcks = append(m.LogAcks, &pb.LogAck{Lease: ref, Offset: offset}) })
 	})
 	if err != nil {

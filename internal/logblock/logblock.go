@@ -52,14 +52,26 @@ func (b Block) Size() int {
 // Bytes are those of the log. An error is ErrUnreadable.
 func (b Block) Bytes() ([]byte, error) { return b.Into(nil) }
 
+// Check says whether a packed block has as many bytes as it says, and not too many. It does not
+// unpack it: what is wrong with the bytes is found by who reads them.
+func (b Block) Check() error {
+	if b.Packed == 0 {
+		return nil
+	}
+	n, err := s2.DecodedLen(b.Data)
+	if err != nil || n != b.Packed || n > Max {
+		return fmt.Errorf("%w: it says that it holds %d bytes, and has %d (at most %d)", ErrUnreadable, b.Packed, n, Max)
+	}
+	return nil
+}
+
 // Into is Bytes, in buf where they have room.
 func (b Block) Into(buf []byte) ([]byte, error) {
 	if b.Packed == 0 {
 		return b.Data, nil
 	}
-	n, err := s2.DecodedLen(b.Data)
-	if err != nil || n != b.Packed || n > Max {
-		return nil, fmt.Errorf("%w: it says that it holds %d bytes, and has %d (at most %d)", ErrUnreadable, b.Packed, n, Max)
+	if err := b.Check(); err != nil {
+		return nil, err
 	}
 	data, err := s2.Decode(buf[:cap(buf)], b.Data)
 	if err != nil {
