@@ -26,9 +26,20 @@ func (o Options) None() bool { return !o.LFS && len(o.Submodules) == 0 }
 // Identity names what a commit has at paths ("." is the whole): it is equal for equal
 // content of one repository. ErrFileNotFound: there is no such path.
 func (m *Mirror) Identity(ctx context.Context, repository, commit string, paths []string, with Options) (string, error) {
-	_, found, err := m.chosen(ctx, repository, commit, paths)
+	r, found, err := m.chosen(ctx, repository, commit, paths)
 	if err != nil {
 		return "", err
+	}
+	if with.LFS { // attributes above the paths say whether there are pointers
+		above, err := m.find(ctx, r, commit, attributesAbove(paths))
+		if err != nil {
+			return "", err
+		}
+		for p, e := range above {
+			if e.File() {
+				found[p] = e
+			}
+		}
 	}
 	h := sha256.New()
 	_, _ = fmt.Fprintf(h, "%v %q\n", with.LFS, with.Submodules)

@@ -75,14 +75,18 @@ func (m *Mirror) resolved(ctx context.Context, r remote, commit string, paths []
 	return nil
 }
 
-func (m *Mirror) lfsFile(p Pointer) string { return filepath.Join(m.conf.Dir, "lfs", p.OID[:2], p.OID) }
+// lfsFile is where an object of a repository is. Each has its own: who knows an id, and may read one
+// repository, is not given what another one's server has under it.
+func (m *Mirror) lfsFile(r remote, p Pointer) string {
+	return filepath.Join(m.conf.Dir, "lfs", r.key, p.OID[:2], p.OID)
+}
 
 // openLFS answers the content of a pointer that was fetched.
 func (m *Mirror) openLFS(ctx context.Context, r remote, p Pointer) (*os.File, error) {
-	f, err := os.Open(m.lfsFile(p))
+	f, err := os.Open(m.lfsFile(r, p))
 	if errors.Is(err, fs.ErrNotExist) { // it made room meanwhile
 		if err = m.fetchLFS(ctx, r, []Pointer{p}); err == nil {
-			f, err = os.Open(m.lfsFile(p))
+			f, err = os.Open(m.lfsFile(r, p))
 		}
 	}
 	if err != nil {
@@ -111,8 +115,8 @@ func (m *Mirror) fetchLFS(ctx context.Context, r remote, pointers []Pointer) err
 		if p.Size > m.conf.LFSKeep {
 			return &Error{Kind: ErrTooLarge, Message: fmt.Sprintf("object %s of Git LFS has %d bytes; the coordinator keeps %d of all together (lfs_mib)", p.OID, p.Size, m.conf.LFSKeep)}
 		}
-		if info, err := os.Stat(m.lfsFile(p)); err == nil && info.Size() == p.Size {
-			_ = os.Chtimes(m.lfsFile(p), now, now) // it was used: see trimLFS
+		if info, err := os.Stat(m.lfsFile(r, p)); err == nil && info.Size() == p.Size {
+			_ = os.Chtimes(m.lfsFile(r, p), now, now) // it was used: see trimLFS
 			continue
 		}
 		missing = append(missing, p)
@@ -147,7 +151,7 @@ func (m *Mirror) lfsLocal(_ context.Context, r remote, pointers []Pointer) error
 		if err != nil {
 			return noLFS(r, p, "git lfs fetch brings it there")
 		}
-		if err := errors.Join(m.storeLFS(p, f), f.Close()); err != nil {
+		if err := errors.Join(m.storeLFS(r, p, f), f.Close()); err != nil {
 			return err
 		}
 	}
@@ -169,15 +173,15 @@ func (m *Mirror) lfsRemote(ctx context.Context, r remote, pointers []Pointer) er
 	g.SetLimit(lfsAtOnce)
 	for _, p := range pointers {
 		g.Go(func() error {
-			return c.download(inner, r, p, actions[p.OID], func(content io.Reader) error { return m.storeLFS(p, content) })
+			return c.download(inner, r, p, actions[p.OID], func(content io.Reader) error { return m.storeLFS(r, p, content) })
 		})
 	}
 	return g.Wait()
 }
 
 // storeLFS keeps content that is what its pointer says.
-func (m *Mirror) storeLFS(p Pointer, content io.Reader) (err error) {
-	name := m.lfsFile(p)
+func (m *Mirror) storeLFS(r remote, p Pointer, content io.Reader) (err error) {
+	name := m.lfsFile(r, p)
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return fmt.Errorf("keep objects of Git LFS: %w", err)
 	}

@@ -285,3 +285,44 @@ func TestLFSOfAFolder(t *testing.T) {
 func certificate(s *httptest.Server) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
 }
+
+// TestLFSOfAnotherRepository: who knows the id of an object is not given it by a repository that does not have it.
+func TestLFSOfAnotherRepository(t *testing.T) {
+	private, public := newRepo(t), newRepo(t)
+	files := map[string]string{".gitattributes": "*.bin filter=lfs\n", "one.bin": pointerTo("one")}
+	theirs := private.commit(files)
+	mine := public.commit(files)
+	dir := filepath.Join(private.dir, ".git/lfs/objects", oid("one")[:2], oid("one")[2:4])
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, oid("one")), []byte("one"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	m := newMirror(t, private.dir, public.dir)
+	resolve(t, m, private.dir, "main")
+	resolve(t, m, public.dir, "main")
+	with := source.Options{LFS: true}
+	if got, err := contents(t, m, private.dir, theirs, []string{"."}, with); err != nil || got["one.bin"] != "one" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	if got, err := contents(t, m, public.dir, mine, []string{"."}, with); !errors.Is(err, source.ErrFileNotFound) {
+		t.Errorf("another repository was given %q, %v", got["one.bin"], err)
+	}
+}
+
+// TestIdentityOfAttributesAbove: attributes above the paths decide what a pointer stands for, so they are part of the identity.
+func TestIdentityOfAttributesAbove(t *testing.T) {
+	r := newRepo(t)
+	before := r.commit(map[string]string{"a/b/one.bin": pointerTo("one")})
+	after := r.commit(map[string]string{".gitattributes": "*.bin filter=lfs\n", "a/b/one.bin": pointerTo("one")})
+	m := newMirror(t, r.dir)
+	resolve(t, m, r.dir, "main")
+	for _, with := range []source.Options{{}, {LFS: true}} {
+		a, err := m.Identity(t.Context(), r.dir, before, []string{"a/b"}, with)
+		b, err2 := m.Identity(t.Context(), r.dir, after, []string{"a/b"}, with)
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		if (a != b) != with.LFS {
+			t.Errorf("with %+v: %s and %s", with, a, b)
+		}
+	}
+}

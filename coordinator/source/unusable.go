@@ -77,14 +77,7 @@ func (m *Mirror) Unusable(ctx context.Context, repository, commit string, paths 
 // around lists what is at and below paths, and what stands above them: submodules and links,
 // and attributes.
 func (m *Mirror) around(ctx context.Context, r remote, commit string, paths []string) ([]Entry, error) {
-	ask := slices.Clone(paths)
-	for _, p := range paths {
-		for dir := p; dir != "."; {
-			dir = path.Dir(dir)
-			ask = append(ask, path.Join(dir, ".gitattributes"))
-		}
-	}
-	found, err := m.find(ctx, r, commit, ask)
+	found, err := m.find(ctx, r, commit, slices.Concat(paths, attributesAbove(paths)))
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +88,17 @@ func (m *Mirror) around(ctx context.Context, r remote, commit string, paths []st
 		}
 	}
 	return m.below(ctx, r, from)
+}
+
+// attributesAbove are the names of the files of attributes in the folders above paths.
+func attributesAbove(paths []string) (out []string) {
+	for _, p := range paths {
+		for dir := p; dir != "."; {
+			dir = path.Dir(dir)
+			out = append(out, path.Join(dir, ".gitattributes"))
+		}
+	}
+	return out
 }
 
 // leaving are the links that lead out of the repository. Where a link leads is read, not
