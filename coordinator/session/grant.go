@@ -19,7 +19,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 	t := w.Task
 	g := &pb.Grant{
 		Lease: toRef(w.Ref), Run: w.Run, TaskId: t.ID, Project: w.Project, Commit: w.Commit, Service: t.Service,
-		Timeout: durationpb.New(time.Duration(t.Timeout) * time.Second), Traceparent: traceparent, Can: t.Can, Keys: placement.Left(w.Project, t),
+		Timeout: durationpb.New(time.Duration(t.Timeout) * time.Second), Traceparent: traceparent, Can: t.Can, Keys: placement.Left(w.Project, t), Untrusted: !w.Trusted,
 	}
 	switch t.Kind {
 	case plan.KindBuild:

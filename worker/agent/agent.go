@@ -120,7 +120,7 @@ func (a *Agent) prepared(ctx context.Context, g *pb.Grant, t runner.Task, r runn
 		return a.cfg.Runner.Run(ctx, t, r) // which says so
 	}
 	begin := a.cfg.Now()
-	src := workspace.Source{Project: t.Project, Commit: t.Commit, Paths: t.Work.SourcePaths()}
+	src := workspace.Source{Project: t.Project, Commit: t.Commit, Paths: t.Work.SourcePaths(), Untrusted: g.GetUntrusted()}
 	step := runner.Step{Name: "fetch source", Kind: "fetch", Started: begin, Attributes: map[string]string{"paths": strings.Join(src.Paths, " ")}}
 	state := runner.Progress{ID: "source", Name: step.Name, Started: begin}
 	r.Progress(state)

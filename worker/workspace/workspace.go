@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 )
@@ -30,6 +31,9 @@ type Source struct {
 	Project string
 	Commit  string
 	Paths   []string
+	// Untrusted: of a run of a stranger's commit, which is not given submodules, though another
+	// run of the same commit may be.
+	Untrusted bool
 }
 
 // Origin is where sources come from.
@@ -167,7 +171,7 @@ func digest(parts ...string) string {
 // the list has.
 func (c *Cache) enter(ctx context.Context, s Source, from Origin) (e *entry, list []Entry, mine bool, err error) {
 	paths := digest(append([]string{s.Project}, slices.Compact(slices.Sorted(slices.Values(s.Paths)))...)...)
-	name := digest(s.Commit, paths)
+	name := digest(s.Commit, paths, strconv.FormatBool(s.Untrusted))
 	if e, ok := c.known(name); ok {
 		return e, nil, false, nil
 	}

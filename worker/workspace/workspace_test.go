@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -385,5 +386,46 @@ func TestOneProcessPerFolder(t *testing.T) {
 	}
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// partial gives runs of strangers less of a commit than others, as a coordinator does where there are submodules.
+type partial struct{ trusted, untrusted *origin }
+
+func (p partial) of(s workspace.Source) *origin {
+	if s.Untrusted {
+		return p.untrusted
+	}
+	return p.trusted
+}
+
+func (p partial) List(ctx context.Context, s workspace.Source, held []string) (string, []workspace.Entry, error) {
+	return p.of(s).List(ctx, s, held)
+}
+
+func (p partial) Read(ctx context.Context, s workspace.Source, identity string, wanted []int, take func(size int64, content io.Reader) error) error {
+	return p.of(s).Read(ctx, s, identity, wanted, take)
+}
+
+// A stranger's run of a commit has less than another run of it, whichever was first on the worker.
+func TestRunsOfOneCommitThatAreGivenDifferentThings(t *testing.T) {
+	from := partial{
+		trusted:   &origin{commits: map[string][]item{"c": {file("lib/x", "x"), file("main", "m")}}},
+		untrusted: &origin{commits: map[string][]item{"c": {entry("lib", workspace.Folder, ""), file("main", "m")}}},
+	}
+	for _, first := range []bool{true, false} {
+		c := open(t, 0, workspace.Limits{})
+		for _, untrusted := range []bool{first, !first} {
+			s := of("c", ".")
+			s.Untrusted = untrusted
+			f, release, err := c.Acquire(t.Context(), s, from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(filepath.Join(f.Dir, "lib/x")); (err == nil) == untrusted {
+				t.Errorf("untrusted: %t, first: %t: the submodule's file: %v", untrusted, untrusted == first, err)
+			}
+			release()
+		}
 	}
 }

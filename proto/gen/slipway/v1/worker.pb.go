@@ -1553,7 +1553,9 @@ type Grant struct {
 	// What the task needs of a process to lease it: the capability whose slot it occupies.
 	Can string `protobuf:"bytes,18,opt,name=can,proto3" json:"can,omitempty"`
 	// What will be left with the process when it has carried the task out. Opaque.
-	Keys          []uint64 `protobuf:"fixed64,19,rep,packed,name=keys,proto3" json:"keys,omitempty"`
+	Keys []uint64 `protobuf:"fixed64,19,rep,packed,name=keys,proto3" json:"keys,omitempty"`
+	// The run is of a stranger's commit. Its sources may have less than those of another run of the same commit.
+	Untrusted     bool `protobuf:"varint,20,opt,name=untrusted,proto3" json:"untrusted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1740,6 +1742,13 @@ func (x *Grant) GetKeys() []uint64 {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *Grant) GetUntrusted() bool {
+	if x != nil {
+		return x.Untrusted
+	}
+	return false
 }
 
 type isGrant_Work interface {
@@ -4131,7 +4140,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x04next\x18\v \x01(\tB\a\xbaH\x04r\x02\x18dR\x04next\"U\n" +
 	"\rCompletionAck\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x18\n" +
-	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xce\x05\n" +
+	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xec\x05\n" +
 	"\x05Grant\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x17\n" +
@@ -4154,7 +4163,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"capability\x18\x10 \x01(\tR\n" +
 	"capability\x12\x10\n" +
 	"\x03can\x18\x12 \x01(\tR\x03can\x12\x12\n" +
-	"\x04keys\x18\x13 \x03(\x06R\x04keysB\x06\n" +
+	"\x04keys\x18\x13 \x03(\x06R\x04keys\x12\x1c\n" +
+	"\tuntrusted\x18\x14 \x01(\bR\tuntrustedB\x06\n" +
 	"\x04work\"<\n" +
 	"\vSecretValue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
