@@ -28,6 +28,8 @@ const (
 	logOf         = "Slipway-Log"
 	// aheadMost bounds one message, aheadBytes all of them.
 	aheadMost, aheadBytes = 512 << 10, 256 << 20
+	// aheadHeaders bounds the headers of one message: NATS refuses more than 64 KiB of them.
+	aheadHeaders = 48 << 10
 	// trims is how often what is stored in its frames by now is taken away.
 	trims = time.Second
 	// orphaned is how old it is when its writer has died; searches how often that is looked for.
@@ -113,12 +115,12 @@ func (s *Store) writeAhead() {
 func (s *Store) come() (out []stretch, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	room := aheadMost
+	room, headers := aheadMost, aheadHeaders
 	for k, w := range s.ahead.dirty {
-		x, whole := w.since(k, room)
+		x, whole := w.since(k, room, headers)
 		if len(x.blocks) > 0 {
 			out = append(out, x)
-			room -= len(x.data)
+			room, headers = room-len(x.data), headers-x.header()
 		}
 		if whole {
 			delete(s.ahead.dirty, k)
@@ -134,13 +136,16 @@ func (s *Store) come() (out []stretch, more bool) {
 	return out, more
 }
 
-// since is what of a log was neither stored nor written ahead, in at most so many bytes.
-func (w *writer) since(k Key, room int) (x stretch, whole bool) {
+// header is how many bytes of headers a stretch takes at most.
+func (x *stretch) header() int { return len(x.k.subject()) + 64 + sizeOf*len(x.blocks) }
+
+// since is what of a log was neither stored nor written ahead, in at most so many bytes, with at most so many of headers.
+func (w *writer) since(k Key, room, headers int) (x stretch, whole bool) {
 	x.k, x.w, x.offset = k, w, max(w.base, w.ahead)
 	at := w.base
 	for _, p := range w.pieces {
 		if at >= x.offset {
-			if len(x.data)+len(p.Data) > room {
+			if len(x.data)+len(p.Data) > room || x.header()+sizeOf > headers {
 				return x, false
 			}
 			x.add(p)

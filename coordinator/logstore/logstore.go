@@ -38,6 +38,9 @@ const (
 	most     = 15 * time.Millisecond
 	offsetOf = "Slipway-Offset"
 	blocksOf = logblock.Header
+	// sizeOf is how many bytes of a header say how large a block is, at most, and parts how many
+	// pieces one frame has: NATS refuses messages with more than 64 KiB of headers.
+	sizeOf, parts = len("262144/262144 "), 3000
 	subjects = "logs.*.*"
 )
 
@@ -180,7 +183,7 @@ func (s *Store) Append(k Key, session uint64, offset int64, b logblock.Block, du
 		b.Data = bytes.Clone(b.Data) // else it keeps all of it in memory
 	}
 	w.gather(b)
-	if w.stores >= frame {
+	if w.full() {
 		w.hurried()
 	}
 	s.early(k, w)
@@ -197,6 +200,9 @@ func (w *writer) gather(b logblock.Block) {
 	}
 	w.pieces = append(w.pieces, b)
 }
+
+// full: there is enough for a frame.
+func (w *writer) full() bool { return w.stores >= frame || len(w.pieces) >= parts }
 
 // Flushed reports that everything below the offset is durable, or that the session appended
 // nothing of this log here: then its holder was acknowledged all of it before. If it is not
@@ -253,9 +259,9 @@ func (s *Store) write(k Key, w *writer) {
 
 // gathered waits while more is to be gathered; false: the store is closed.
 func (s *Store) gathered(k Key, w *writer) bool {
-	for {
+	for begin := time.Now(); ; {
 		s.mu.Lock()
-		wait := s.gathers(k, w)
+		wait := s.gathers(k, w, begin)
 		s.mu.Unlock()
 		if wait <= 0 {
 			return s.ctx.Err() == nil
@@ -273,13 +279,13 @@ func (s *Store) gathered(k Key, w *writer) bool {
 	}
 }
 
-// gathers is for how long more of a log is gathered; mu is held.
-func (s *Store) gathers(k Key, w *writer) time.Duration {
+// gathers is for how long more of a log is gathered, since when it is; mu is held.
+func (s *Store) gathers(k Key, w *writer, begin time.Time) time.Duration {
 	switch {
-	case len(w.after) > 0 || w.stores >= frame || w.size == 0:
+	case len(w.after) > 0 || w.full() || w.size == 0:
 		return 0
 	case s.tails[k] == nil, !w.fast:
-		return s.flush
+		return s.flush - time.Since(begin)
 	}
 	return min(most, max(least, rests*w.took)) - time.Since(w.stored)
 }
@@ -288,7 +294,7 @@ func (s *Store) gathers(k Key, w *writer) time.Duration {
 func (w *writer) take() (f found, n int) {
 	f.offset = w.base
 	stores := 0
-	for n < len(w.pieces) && (n == 0 || stores+len(w.pieces[n].Data) <= frame) {
+	for n < min(len(w.pieces), parts) && (n == 0 || stores+len(w.pieces[n].Data) <= frame) {
 		stores += len(w.pieces[n].Data)
 		n++
 	}

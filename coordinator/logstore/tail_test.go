@@ -258,3 +258,50 @@ func TestARepeatOfALateWriterHidesNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A log that comes in very many pieces which pack well is stored: NATS takes no more than 64 KiB of headers.
+func TestALogOfVeryManyPieces(t *testing.T) {
+	s := opened(t, natstest.Start(t).JetStream(t))
+	s.Gather(time.Hour)
+	g := &growing{whole: bytes.Repeat([]byte{'.'}, 10_000<<10)}
+	k := logstore.Key{Token: "t", Epoch: 1, Counter: 1}
+	for at := 0; at < len(g.whole); at += 1 << 10 {
+		if err := s.Append(k, 1, int64(at), g.block(at, at+1<<10), func(int64) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stored := make(chan struct{})
+	if !s.Flushed(k, 1, int64(len(g.whole)), func() { close(stored) }) {
+		select {
+		case <-stored:
+		case <-time.After(30 * time.Second):
+			t.Fatal("it is not stored")
+		}
+	}
+	g.ended.Store(true)
+	if err := g.follow(t, s, k, 0, func(int) {}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Followers that come and go do not put off that a log is stored.
+func TestFollowersThatComeAndGoPutNothingOff(t *testing.T) {
+	s := opened(t, natstest.Start(t).JetStream(t))
+	g := &growing{whole: noise(1000)}
+	k := logstore.Key{Token: "t", Epoch: 1, Counter: 1}
+	stored := make(chan struct{})
+	if err := s.Append(k, 1, 0, g.block(0, 1000), func(int64) { close(stored) }); err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; ; n++ {
+		select {
+		case <-stored:
+			return
+		default:
+		}
+		if n == 1_000_000 {
+			t.Fatalf("%d followers have come, and the log is not stored", n)
+		}
+		seen(t, s, k, g, 1000)
+	}
+}

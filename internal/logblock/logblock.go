@@ -59,8 +59,8 @@ func (b Block) Check() error {
 		return nil
 	}
 	n, err := s2.DecodedLen(b.Data)
-	if err != nil || n != b.Packed || n > Max {
-		return fmt.Errorf("%w: it says that it holds %d bytes, and has %d (at most %d)", ErrUnreadable, b.Packed, n, Max)
+	if err != nil || n != b.Packed || n > Max || len(b.Data) > s2.MaxEncodedLen(Max) {
+		return fmt.Errorf("%w: it says that it holds %d bytes, and has %d (at most %d) in %d", ErrUnreadable, b.Packed, n, Max, len(b.Data))
 	}
 	return nil
 }

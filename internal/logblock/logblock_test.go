@@ -122,3 +122,16 @@ func TestBadBlocks(t *testing.T) {
 		}
 	}
 }
+
+// A packed block that claims few bytes and is very large would be refused by what stores it, for ever.
+func TestBlocksThatAreLargerThanWhatTheyHold(t *testing.T) {
+	var p logblock.Packer
+	good := p.Pack(text(10_000))
+	large := logblock.Block{Data: append(bytes.Clone(good.Data), make([]byte, 1<<20)...), Packed: good.Packed}
+	if err := large.Check(); !errors.Is(err, logblock.ErrUnreadable) {
+		t.Errorf("a block of %d bytes that holds %d: %v", len(large.Data), large.Packed, err)
+	}
+	if err := good.Check(); err != nil {
+		t.Error(err)
+	}
+}
