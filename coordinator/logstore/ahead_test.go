@@ -2,6 +2,7 @@ package logstore_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"testing"
@@ -171,5 +172,50 @@ func TestWhatWasWrittenAheadAndCannotBeRead(t *testing.T) {
 	}
 	if n, err := s.Size(t.Context(), logstore.Key{Token: "a", Epoch: 1, Counter: 1}); n != 3 || err != nil {
 		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+// A follower that was shown everything from memory does not read it from the stream as well when the log is quiet.
+func TestAQuietLogIsNotReadAgain(t *testing.T) {
+	const frames = 20
+	js := natstest.Start(t).JetStream(t)
+	s := opened(t, js)
+	g, k := &growing{whole: noise(frames * 100)}, logstore.Key{Token: "t", Epoch: 1, Counter: 1}
+	g.append(t, s, k, 1, 0, 100)
+	ctx, leave := context.WithCancel(t.Context())
+	came := make(chan int, 2*frames)
+	var follower sync.WaitGroup
+	follower.Go(func() {
+		_ = s.Read(ctx, k, 0, g.end, plain(func(at int64, data []byte) error { came <- int(at) + len(data); return nil }))
+	})
+	defer follower.Wait()
+	defer leave()
+	until := func(n int) {
+		for <-came < n { //nolint:revive // it only waits
+		}
+	}
+	until(100)
+	s.Gather(time.Hour) // so that it is shown before it is stored
+	for at := 100; at < len(g.whole); at += 100 {
+		stored := make(chan struct{})
+		if err := s.Append(k, 1, int64(at), g.block(at, at+100), func(int64) {}); err != nil {
+			t.Fatal(err)
+		}
+		until(at + 100)
+		if s.Flushed(k, 1, int64(at+100), func() { close(stored) }) {
+			t.Fatal("nothing was to be stored")
+		}
+		<-stored
+	}
+	asked, err := js.Conn().SubscribeSync("$JS.API.STREAM.MSG.GET.SLIPWAY_LOGS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		m, err := asked.NextMsgWithContext(t.Context())
+		var what struct{ Seq uint64 }
+		if err != nil || json.Unmarshal(m.Data, &what) != nil || what.Seq <= frames {
+			t.Fatalf("it reads frame %d of %d again, %v", what.Seq, frames, err)
+		}
 	}
 }

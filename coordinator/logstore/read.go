@@ -79,6 +79,7 @@ type reading struct {
 	offset int64     // the next byte
 	seq    uint64    // of the stream: what is before it need not be looked at
 	sought bool      // unless the frame that is wanted was stored out of order
+	early  bool      // the last frame was written ahead: the stream did not have it yet
 	jumped bool      // seq is behind a frame that came from the tail
 	idle   int       // how often in a row nothing was there
 }
@@ -91,7 +92,7 @@ func (r *reading) frame(ctx context.Context, ended bool, size int64) (found, boo
 		f, ok, newest, next := r.live.at(r.offset)
 		if ok {
 			r.live.deaf()
-			if f.sequence > 0 { // else it was written ahead, and the stream does not have it yet
+			if r.early = f.sequence == 0; !r.early {
 				r.seq = f.sequence + 1
 			}
 			r.idle, r.sought, r.jumped = 0, true, true
@@ -101,13 +102,16 @@ func (r *reading) frame(ctx context.Context, ended bool, size int64) (found, boo
 			return found{}, false, r.live.pause(ctx, more)
 		}
 	}
+	if r.early && r.live != nil { // by now it may: what was seen is not read again
+		r.seq = max(r.seq, r.live.behind(r.offset))
+	}
 	f, err := r.s.next(ctx, r.k, r.seq)
 	gone := errors.Is(err, jetstream.ErrMsgNotFound)
 	switch {
 	case err != nil && !gone:
 		return found{}, false, err
 	case r.sought && (err == nil && f.offset > r.offset || gone && (ended || !r.jumped)):
-		r.seq, r.sought, r.jumped = 0, false, false // what was found may have been stored twice, and late
+		r.seq, r.sought, r.jumped, r.early = 0, false, false, false // what was found may have been stored twice, and late
 		return found{}, false, nil
 	case gone:
 		if r.idle++; ended && r.idle > patience {

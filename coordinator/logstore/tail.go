@@ -26,12 +26,22 @@ type tail struct {
 	frames    []found // oldest first
 	size      int
 	end       int64         // behind the last byte of them
+	stored    stored        // the newest of them that is in the stream
 	more      chan struct{} // closed and made anew with each
+}
+
+// stored says of a frame where it is in the stream, and where in the log it ends.
+type stored struct {
+	sequence uint64
+	end      int64
 }
 
 // keep a frame that is durable for those who follow its log, and let go of old ones beyond what is kept; mu is held.
 func (s *Store) keep(t *tail, f found) {
 	defer t.changed()
+	if f.sequence > 0 {
+		t.stored = stored{f.sequence, f.end()}
+	}
 	if f.end() <= t.end { // it was written ahead
 		return
 	}
@@ -164,6 +174,16 @@ func (f *follower) at(offset int64) (fr found, ok, newest bool, more <-chan stru
 		}
 	}
 	return found{}, false, newest && !beyond, more
+}
+
+// behind is the sequence behind the newest frame that was stored here, if all of it lies before an offset; else 0.
+func (f *follower) behind(offset int64) uint64 {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	if s := f.tail.stored; s.sequence > 0 && s.end <= offset {
+		return s.sequence + 1
+	}
+	return 0
 }
 
 // elsewhere: a frame was read that is not in the tail, so that others may write the log.
