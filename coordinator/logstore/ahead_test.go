@@ -191,7 +191,7 @@ func TestAQuietLogIsNotReadAgain(t *testing.T) {
 	defer follower.Wait()
 	defer leave()
 	until := func(n int) {
-		for <-came < n { //nolint:revive // it only waits
+		for <-came < n {
 		}
 	}
 	until(100)

@@ -41,7 +41,7 @@ const (
 	// sizeOf is how many bytes of a header say how large a block is, at most, and parts how many
 	// pieces one frame has: NATS refuses messages with more than 64 KiB of headers.
 	sizeOf, parts = len("262144/262144 "), 3000
-	subjects = "logs.*.*"
+	subjects      = "logs.*.*"
 )
 
 // Key names the log of one attempt: the task's token and its lease's fence.

@@ -35,6 +35,8 @@ const (
 	lfsAtOnce = 4
 	// lfsBatch is how many objects are asked for in one request, as git-lfs does.
 	lfsBatch = 100
+	// lfsTries is how often an object is fetched that makes room for others before it is read.
+	lfsTries = 5
 )
 
 func isPointer(data []byte) bool {
@@ -84,7 +86,7 @@ func (m *Mirror) lfsFile(r remote, p Pointer) string {
 // openLFS answers the content of a pointer that was fetched.
 func (m *Mirror) openLFS(ctx context.Context, r remote, p Pointer) (*os.File, error) {
 	f, err := os.Open(m.lfsFile(r, p))
-	if errors.Is(err, fs.ErrNotExist) { // it made room meanwhile
+	for tries := 0; errors.Is(err, fs.ErrNotExist) && tries < lfsTries; tries++ { // it made room meanwhile
 		if err = m.fetchLFS(ctx, r, []Pointer{p}); err == nil {
 			f, err = os.Open(m.lfsFile(r, p))
 		}
@@ -95,17 +97,51 @@ func (m *Mirror) openLFS(ctx context.Context, r remote, p Pointer) (*os.File, er
 	return f, nil
 }
 
-// fetchLFS has the mirror hold what pointers point to.
+// fetchLFS has the mirror hold what pointers point to. What it holds is not waited for.
 func (m *Mirror) fetchLFS(ctx context.Context, r remote, pointers []Pointer) error {
-	if len(pointers) == 0 {
-		return nil
+	if missing, err := m.missingLFS(r, pointers); err != nil || len(missing) == 0 {
+		return err
 	}
 	unlock, err := m.lock(ctx, remote{key: "lfs " + r.key, shown: r.shown})
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	var missing []Pointer
+	missing, err := m.missingLFS(r, pointers)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.conf.FetchLimit)
+	defer cancel()
+	get := m.lfsRemote
+	if r.protocol == "file" {
+		get = m.lfsLocal
+	}
+	for len(missing) > 0 {
+		n := m.batchLFS(missing)
+		if err := get(ctx, r, missing[:n]); err != nil {
+			return err
+		}
+		if err := m.trimLFS(); err != nil {
+			return err
+		}
+		missing = missing[n:]
+	}
+	return nil
+}
+
+// batchLFS is how many objects are fetched before there is room made again.
+func (m *Mirror) batchLFS(missing []Pointer) (n int) {
+	for size := int64(0); n < min(len(missing), lfsBatch); n++ {
+		if size += missing[n].Size; n > 0 && size > m.conf.LFSKeep {
+			break
+		}
+	}
+	return n
+}
+
+// missingLFS are those that the mirror does not hold. It notes of the others that they are used.
+func (m *Mirror) missingLFS(r remote, pointers []Pointer) (missing []Pointer, err error) {
 	seen, now := map[Pointer]bool{}, time.Now()
 	for _, p := range pointers {
 		if seen[p] {
@@ -113,29 +149,15 @@ func (m *Mirror) fetchLFS(ctx context.Context, r remote, pointers []Pointer) err
 		}
 		seen[p] = true
 		if p.Size > m.conf.LFSKeep {
-			return &Error{Kind: ErrTooLarge, Message: fmt.Sprintf("object %s of Git LFS has %d bytes; the coordinator keeps %d of all together (lfs_mib)", p.OID, p.Size, m.conf.LFSKeep)}
+			return nil, &Error{Kind: ErrTooLarge, Message: fmt.Sprintf("object %s of Git LFS has %d bytes; the coordinator keeps %d of all together (lfs_mib)", p.OID, p.Size, m.conf.LFSKeep)}
 		}
 		if info, err := os.Stat(m.lfsFile(r, p)); err == nil && info.Size() == p.Size {
-			_ = os.Chtimes(m.lfsFile(r, p), now, now) // it was used: see trimLFS
+			_ = os.Chtimes(m.lfsFile(r, p), now, now) // see trimLFS
 			continue
 		}
 		missing = append(missing, p)
 	}
-	if len(missing) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, m.conf.FetchLimit)
-	defer cancel()
-	get := m.lfsLocal
-	if r.protocol != "file" {
-		get = m.lfsRemote
-	}
-	for some := range slices.Chunk(missing, lfsBatch) {
-		if err := get(ctx, r, some); err != nil {
-			return err
-		}
-	}
-	return m.trimLFS()
+	return missing, nil
 }
 
 // lfsLocal reads objects where git-lfs keeps those of a repository.
@@ -202,10 +224,20 @@ func (m *Mirror) storeLFS(r remote, p Pointer, content io.Reader) (err error) {
 	if got := hex.EncodeToString(sum.Sum(nil)); n != p.Size || got != p.OID {
 		return &Error{Kind: ErrUnreachable, Message: fmt.Sprintf("object %s of Git LFS is not what came: expected %d bytes with that SHA-256", p.OID, p.Size)}
 	}
-	if err := os.Rename(f.Name(), name); err != nil {
+	now := time.Now() // the file system's clock may be some milliseconds behind, and trimLFS compares
+	if err := errors.Join(os.Chtimes(f.Name(), now, now), os.Rename(f.Name(), name)); err != nil {
 		return fmt.Errorf("keep objects of Git LFS: %w", err)
 	}
 	return nil
+}
+
+// abandonedLFS removes what was on its way when the coordinator ended.
+func (m *Mirror) abandonedLFS() error {
+	found, err := fs.Glob(os.DirFS(m.conf.Dir), "lfs/*/*/new-*")
+	for _, name := range found {
+		err = errors.Join(err, os.Remove(filepath.Join(m.conf.Dir, name)))
+	}
+	return err
 }
 
 // trimLFS removes what was not used for longest until the rest fits.

@@ -68,7 +68,11 @@ func New(conf Config, git *gitcmd.Git) (*Mirror, error) {
 	if err := os.MkdirAll(conf.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("folder of the source mirror: %w", err)
 	}
-	return &Mirror{git: git, conf: conf, objects: newPool(git, readers), transfers: newPool(git, transfers), locks: map[string]chan struct{}{}}, nil
+	m := &Mirror{git: git, conf: conf, objects: newPool(git, readers), transfers: newPool(git, transfers), locks: map[string]chan struct{}{}}
+	if err := m.abandonedLFS(); err != nil {
+		return nil, fmt.Errorf("folder of the source mirror: %w", err)
+	}
+	return m, nil
 }
 
 // Close ends the processes that the mirror keeps. What is read afterwards starts its own.
