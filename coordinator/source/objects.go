@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// asked is how many objects are asked for at once: what asks for them fits into a pipe,
-	// so that nothing waits for a process that itself waits to be read.
-	asked = 500
+	// asked is how many bytes of names are asked for at once: they fit into the smallest pipe that Linux
+	// makes (a page, where a user has very many of them), so that nothing waits for a process that itself waits to be read.
+	asked = 4096
 	// idleProcesses is how many processes of a pool wait for the next question.
 	idleProcesses = 8
 )
@@ -186,11 +186,12 @@ func (a *asking) talk(ctx context.Context, names []string, take func(i int, o ob
 	stop := context.AfterFunc(ctx, a.process.Kill)
 	defer stop()
 	n := 0
-	for chunk := range slices.Chunk(names, asked) {
-		if _, err := io.WriteString(a.process.In, strings.Join(chunk, "\n")+"\n"); err != nil {
+	for n < len(names) {
+		some := names[n : n+fitting(names[n:])]
+		if _, err := io.WriteString(a.process.In, strings.Join(some, "\n")+"\n"); err != nil {
 			return n, &lostError{fmt.Errorf("ask git: %w", err)}
 		}
-		for range chunk {
+		for range some {
 			if err := a.answer(func(o object, content io.Reader) error { return take(n, o, content) }); err != nil {
 				return n, err
 			}
@@ -201,6 +202,16 @@ func (a *asking) talk(ctx context.Context, names []string, take func(i int, o ob
 		return n, context.Cause(ctx)
 	}
 	return n, nil
+}
+
+// fitting is how many names are asked for at once, at least one.
+func fitting(names []string) (n int) {
+	for size := 0; n < len(names); n++ {
+		if size += len(names[n]) + 1; size > asked && n > 0 {
+			break
+		}
+	}
+	return n
 }
 
 // answer reads "<id> <type> <size>\n", with --batch then "<content>\n"; or "<name> missing\n".
