@@ -338,7 +338,9 @@ func (s *Store) publish(m *nats.Msg, of string) (sequence uint64, ok bool) {
 		}
 		return ack, err
 	}
-	ack, err := backoff.Retry(s.ctx, try, backoff.WithMaxElapsedTime(0))
+	pauses := backoff.NewExponentialBackOff()
+	pauses.MaxInterval = 2 * time.Second // completions wait for it
+	ack, err := backoff.Retry(s.ctx, try, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
 	if err != nil {
 		return 0, false
 	}

@@ -29,6 +29,8 @@ type Replica struct {
 	Key string `json:"key"`
 	// Shares: it reports what it has, and obeys what it may have. Those of earlier versions do not.
 	Shares bool `json:"shares,omitempty"`
+	// Unpacks: it reads logs that are packed. Those of earlier versions take them for text.
+	Unpacks bool `json:"unpacks,omitempty"`
 }
 
 // Lease is the right to serve one partition.

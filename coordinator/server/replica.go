@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -47,7 +48,7 @@ func newReplica(ctx context.Context, cfg config.Config, js jetstream.JetStream, 
 	r := &replica{token: rpc.NewToken(), unlock: unlock}
 	c := ownership.Config{
 		JS: js, Replicas: cfg.Replicas, Partitions: cfg.Partitions, TTL: cfg.Peers.TTL, Log: log, Now: time.Now,
-		Self: ownership.Replica{ID: id, Name: cfg.Name, Address: reachedAt(cfg, listener), Key: rpc.HashToken(r.token), Shares: true},
+		Self: ownership.Replica{ID: id, Name: cfg.Name, Address: reachedAt(cfg, listener), Key: rpc.HashToken(r.token), Shares: true, Unpacks: true},
 	}
 	r.keeper, err = queue.Asked(ctx, log, func(ctx context.Context) (*ownership.Keeper, error) { return ownership.Open(ctx, c) })
 	if err != nil {
@@ -65,6 +66,11 @@ func (r *replica) there() (ids []string, share bool) {
 		share = share && o.Shares
 	}
 	return ids, share
+}
+
+// unpack says whether all coordinators that are alive read packed logs.
+func (r *replica) unpack() bool {
+	return !slices.ContainsFunc(r.keeper.Replicas(), func(o ownership.Replica) bool { return !o.Unpacks })
 }
 
 // knows reports that a secret is another coordinator's.

@@ -141,7 +141,7 @@ func start(ctx context.Context, o Options) error {
 	shares := pool.New(pool.Config{Self: self.keeper.Self().ID, There: self.there, Peers: peers, Partitions: parts, Dispatch: dispatcher, Log: log, Now: time.Now})
 	sessions = session.New(session.Config{
 		Partitions: parts, Peers: peers, Presence: dispatcher, Cordons: watch, Logs: logs, Hub: hub, TTL: cfg.LeaseTTL, Log: log, Traceparent: trace.Traceparent,
-		Secrets: newSecrets(o, submitter), Artifacts: session.ArtifactLimits{Each: int64(cfg.Artifacts.MaxMiB) << 20, All: int64(cfg.Artifacts.TaskMiB) << 20},
+		Secrets: newSecrets(o, submitter), Artifacts: session.ArtifactLimits{Each: int64(cfg.Artifacts.MaxMiB) << 20, All: int64(cfg.Artifacts.TaskMiB) << 20}, Packed: self.unpack,
 		Puller: func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 	})
 	services := api.New(api.Config{

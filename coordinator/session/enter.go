@@ -58,7 +58,7 @@ func (st *stream) leave() {
 // welcome takes the leases that go on back into this stream. Of those that another
 // coordinator owns, that one is asked beside.
 func (st *stream) welcome() error {
-	w := &pb.Welcome{Ttl: durationpb.New(st.cfg.TTL), Next: !st.forwarded && !st.hello.GetOffers(), Packed: true}
+	w := &pb.Welcome{Ttl: durationpb.New(st.cfg.TTL), Next: !st.forwarded && !st.hello.GetOffers(), Packed: st.cfg.Packed == nil || st.cfg.Packed()}
 	for _, ref := range st.hello.GetRunning() {
 		part, err := st.cfg.Partitions.Of(ref.GetToken())
 		if err != nil {

@@ -58,6 +58,7 @@ type farm struct {
 	presence *presence
 	cordons  *cordons
 	client   pb.WorkerServiceClient
+	unpack   atomic.Bool  // everybody can unpack logs
 	clock    atomic.Int64 // nanoseconds since began
 	began    time.Time
 	run      string
@@ -180,10 +181,12 @@ func newFarmOf(t *testing.T, p *plan.Plan, secrets session.Secrets) *farm {
 		t.Fatal(err)
 	}
 	f.cordons = &cordons{known: map[string]cordon.Cordon{}, changed: make(chan struct{})}
+	f.unpack.Store(true)
 	f.sessions = session.New(session.Config{
 		Partitions: f.parts, Presence: f.presence, Cordons: f.cordons, Logs: f.logs, Hub: f.hub, TTL: ttl, Log: log,
 		Puller:      func(capability string) *queue.Puller { return queue.NewPuller(f.js, capability) },
 		Secrets:     secrets,
+		Packed:      f.unpack.Load,
 		Traceparent: func(id, task string, attempt int) string { return fmt.Sprintf("%s/%s/%d", id, task, attempt) },
 	})
 	f.serve()

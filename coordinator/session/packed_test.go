@@ -36,3 +36,15 @@ func TestPackedLogs(t *testing.T) {
 		t.Errorf("a block of another size is answered %v", err)
 	}
 }
+
+// TestLogsAreNotPackedWhileSomebodyCannotUnpackThem: a coordinator of an earlier version may have to archive them.
+func TestLogsAreNotPackedWhileSomebodyCannotUnpackThem(t *testing.T) {
+	f := newFarm(t, 1)
+	for _, all := range []bool{true, false, true} {
+		f.unpack.Store(all)
+		w := f.connect("w", nil).until("welcome", func(m *pb.SessionResponse) bool { return m.GetWelcome() != nil }).GetWelcome()
+		if w.GetPacked() != all {
+			t.Errorf("all can unpack: %v; the worker is told %v", all, w.GetPacked())
+		}
+	}
+}

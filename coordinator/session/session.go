@@ -86,6 +86,8 @@ type Config struct {
 	Secrets Secrets
 	// Artifacts is how large those of tests may be.
 	Artifacts ArtifactLimits
+	// Packed says whether all who may read what workers write now can unpack it; nil: they can.
+	Packed func() bool
 	// Traceparent is the W3C context of an attempt's span.
 	Traceparent func(traceID, task string, attempt int) string
 	Log         *slog.Logger
