@@ -86,19 +86,29 @@ func (w *Writer) Close() error {
 	return nil
 }
 
-// Inside says that a link that is called name, below a folder, leads to something in that folder.
+// Inside says that a link that is called name, below a folder, leads to something in that folder. A target that goes
+// down and up again, as a/../b, does not: a may be a link itself, above which there is another folder than its name says.
 func Inside(name, target string) bool {
+	down := false
+	for part := range strings.SplitSeq(target, "/") {
+		if part == ".." && down {
+			return false
+		}
+		down = down || part != "" && part != "." && part != ".."
+	}
 	return !strings.HasPrefix(target, "/") && filepath.IsLocal(filepath.FromSlash(path.Join(path.Dir(name), target)))
 }
 
-// Unpack is Extract of what Writer packed. Memory is bounded whatever the archive says.
+// Unpack writes the files, folders and links of what Writer packed below dir, which must exist, and answers the bytes of
+// the files. Modes keep their permission bits, all times become the same. Nothing outside dir is touched, no link leads
+// there, and memory is bounded, whatever the archive says.
 func Unpack(dir string, r io.Reader, rules Rules) (int64, error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxWindow), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return 0, fmt.Errorf("decompress: %w", err)
 	}
 	defer z.Close()
-	n, err := Extract(dir, z, rules)
+	n, err := extract(dir, z, rules)
 	if err != nil {
 		return n, err
 	}

@@ -89,6 +89,21 @@ func TestNothingIsUnpackedElsewhere(t *testing.T) {
 			}
 		})
 	}
+	up := archive.Entry{Name: "a/b/up", Mode: fs.ModeSymlink, Link: "../.."}
+	for name, entries := range map[string][]file{
+		"a link below a link":    {{up, ""}, {archive.Entry{Name: "a/b/up/x", Mode: fs.ModeSymlink, Link: "../../etc"}, ""}},
+		"a link through a link":  {{up, ""}, {archive.Entry{Name: "x", Mode: fs.ModeSymlink, Link: "a/b/up/../etc"}, ""}},
+		"a link before the link": {{archive.Entry{Name: "x", Mode: fs.ModeSymlink, Link: "a/b/up/../etc"}, ""}, {up, ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			_, err := archive.Unpack(dir, bytes.NewReader(pack(t, entries...)), archive.Rules{})
+			if !errors.Is(err, archive.ErrRefused) {
+				target, _ := os.Readlink(filepath.Join(dir, "x"))
+				t.Errorf("%v, want ErrRefused; x leads to %q", err, target)
+			}
+		})
+	}
 	t.Run("cut off", func(t *testing.T) {
 		data := pack(t, file{archive.Entry{Name: "a", Mode: 0o644}, strings.Repeat("x", 100_000)})
 		if _, err := archive.Unpack(t.TempDir(), bytes.NewReader(data[:len(data)-4]), archive.Rules{}); err == nil || errors.Is(err, archive.ErrRefused) {

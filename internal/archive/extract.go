@@ -19,31 +19,20 @@ var ErrRefused = errors.New("archive refused")
 
 // Rules say what an archive may hold, and how that is said.
 type Rules struct {
-	Bytes   int64  // of all files; 0: 4 GiB
-	Files   int    // entries; 0: 1,000,000
-	Refused error  // what an archive that is against the rules is; nil: ErrRefused
-	Whole   string // what it is an archive of, e.g. "the repository"; empty: "the archive"
-	Large   string // what to do about one with too many bytes; may be empty
-	Links   string // why links may not lead out of it; may be empty
+	Bytes int64  // of all files; 0: 4 GiB
+	Files int    // entries; 0: 1,000,000
+	Whole string // what it is an archive of, e.g. "the folder"; empty: "the archive"
 }
 
 func (r Rules) withDefaults() Rules {
 	r.Bytes, r.Files, r.Whole = cmp.Or(r.Bytes, 4<<30), cmp.Or(r.Files, 1_000_000), cmp.Or(r.Whole, "the archive")
-	if r.Refused == nil {
-		r.Refused = ErrRefused
-	}
-	for _, hint := range []*string{&r.Large, &r.Links} {
-		if *hint != "" {
-			*hint = ": " + *hint
-		}
-	}
 	return r
 }
 
-// Extract writes the files, folders and links of a tar stream below dir, which must
+// extract writes the files, folders and links of a tar stream below dir, which must
 // exist, and answers the bytes of the files. Modes keep their permission bits, all
 // times become the same. Nothing outside dir is touched, whatever the archive says.
-func Extract(dir string, r io.Reader, rules Rules) (int64, error) {
+func extract(dir string, r io.Reader, rules Rules) (int64, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return 0, fmt.Errorf("open folder: %w", err)
@@ -60,7 +49,7 @@ func Extract(dir string, r io.Reader, rules Rules) (int64, error) {
 			return x.size, fmt.Errorf("read %s: %w", x.rules.Whole, err)
 		}
 		if n == x.rules.Files {
-			return x.size, fmt.Errorf("%w: more than %d files", x.rules.Refused, x.rules.Files)
+			return x.size, fmt.Errorf("%w: more than %d files", ErrRefused, x.rules.Files)
 		}
 		if err := x.entry(h, t); err != nil {
 			return x.size, err
@@ -95,15 +84,12 @@ type extractor struct {
 }
 
 func (x *extractor) entry(h *tar.Header, r io.Reader) error {
-	if h.Typeflag == tar.TypeXGlobalHeader {
-		return nil // where git puts the commit's id
-	}
 	name := path.Clean(h.Name)
 	if name == "." {
 		return nil
 	}
 	if !filepath.IsLocal(filepath.FromSlash(name)) {
-		return fmt.Errorf("%w: %q lies outside %s", x.rules.Refused, h.Name, x.rules.Whole)
+		return fmt.Errorf("%w: %q lies outside %s", ErrRefused, h.Name, x.rules.Whole)
 	}
 	switch h.Typeflag {
 	case tar.TypeDir:
@@ -113,7 +99,7 @@ func (x *extractor) entry(h *tar.Header, r io.Reader) error {
 	case tar.TypeSymlink:
 		return x.link(name, h.Linkname)
 	default:
-		return fmt.Errorf("%w: %q is no file, folder or symbolic link (tar type %q)", x.rules.Refused, h.Name, h.Typeflag)
+		return fmt.Errorf("%w: %q is no file, folder or symbolic link (tar type %q)", ErrRefused, h.Name, h.Typeflag)
 	}
 }
 
@@ -132,7 +118,7 @@ func (x *extractor) mkdir(name string) error {
 
 func (x *extractor) file(name string, h *tar.Header, r io.Reader) error {
 	if x.size += h.Size; x.size > x.rules.Bytes {
-		return fmt.Errorf("%w: the files have more than %d bytes%s", x.rules.Refused, x.rules.Bytes, x.rules.Large)
+		return fmt.Errorf("%w: the files have more than %d bytes", ErrRefused, x.rules.Bytes)
 	}
 	if err := x.mkdir(path.Dir(name)); err != nil {
 		return err
@@ -153,10 +139,20 @@ func (x *extractor) file(name string, h *tar.Header, r io.Reader) error {
 
 func (x *extractor) link(name, target string) error {
 	if !Inside(name, target) {
-		return fmt.Errorf("%w: %q is a link to %q, outside %s%s", x.rules.Refused, name, target, x.rules.Whole, x.rules.Links)
+		return fmt.Errorf("%w: %q is a link to %q, outside %s", ErrRefused, name, target, x.rules.Whole)
 	}
 	if err := x.mkdir(path.Dir(name)); err != nil {
 		return err
+	}
+	// Where the folder is another by a link, what leads upwards from it leads to other places than the names say.
+	for d := path.Dir(name); d != "."; d = path.Dir(d) {
+		info, err := x.root.Lstat(d)
+		if err != nil {
+			return x.unwritten("link", name, err)
+		}
+		if info.Mode().Type() == os.ModeSymlink {
+			return fmt.Errorf("%w: %q is a link below %q, which is one itself", ErrRefused, name, d)
+		}
 	}
 	if err := x.root.Symlink(target, name); err != nil {
 		return x.unwritten("link", name, err)
@@ -171,7 +167,7 @@ func (x *extractor) unwritten(what, name string, err error) error {
 			return fmt.Errorf("%s %q: %w", what, name, err)
 		}
 	}
-	return fmt.Errorf("%w: %s %q: %w", x.rules.Refused, what, name, err)
+	return fmt.Errorf("%w: %s %q: %w", ErrRefused, what, name, err)
 }
 
 func (x *extractor) stamp(name string) error {
