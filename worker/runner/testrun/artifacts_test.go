@@ -291,3 +291,31 @@ func TestCoverage(t *testing.T) {
 		}
 	}
 }
+
+// TestAFileMayHaveAnyName: one that is as long as a name can be, and one that no honest worker says.
+func TestAFileMayHaveAnyName(t *testing.T) {
+	f := buildkittest.Start(t)
+	s, dir := &shelf{}, filepath.Join(t.TempDir(), "a", "spool")
+	r := testrun.New(f.Client).Storing(s, dir)
+	long := strings.Repeat("é", 120)
+	made := r.Run(t.Context(), task(t, func(w *runner.Test) {
+		w.Run, w.Artifacts = "mkdir -p /tmp; echo x >/tmp/"+long, []runner.Pattern{{Name: "long", Pattern: "/tmp/" + long}}
+		w.Limits = runner.ArtifactLimits{Each: 1 << 20, All: 1 << 20}
+	}), &runnertest.Recorder{})
+	if len(made.Result.Artifacts) != 1 {
+		t.Fatalf("%s: %s", made.Kind, made.Message)
+	}
+	used := made.Result.Artifacts[0]
+	for file, want := range map[string]string{long: long, "x/../../../out": "out"} {
+		used.File = file
+		o := r.Run(t.Context(), task(t, func(w *runner.Test) {
+			w.Run, w.Use = "cat /given/"+want, []runner.Use{{Path: "/given", Task: "test/web/make", Artifact: used}}
+		}), &runnertest.Recorder{})
+		if o.Kind != runner.Succeeded {
+			t.Errorf("%s: %s: %s", file, o.Kind, o.Message)
+		}
+	}
+	if left, err := os.ReadDir(filepath.Dir(dir)); err != nil || len(left) != 1 {
+		t.Errorf("beside the worker's folder of artifacts: %v, %v", left, err)
+	}
+}
