@@ -149,7 +149,7 @@ func (s *Store) head(ctx context.Context, digest string) (note, uint64, error) {
 	if err != nil {
 		return note{}, 0, err
 	}
-	m, err := s.last(ctx, at)
+	m, err := s.leaders(ctx, at)
 	if err != nil {
 		return note{}, 0, err
 	}
@@ -160,21 +160,8 @@ func (s *Store) head(ctx context.Context, digest string) (note, uint64, error) {
 	return n, m.Sequence, nil
 }
 
-func (s *Store) last(ctx context.Context, at string) (*jetstream.RawStreamMsg, error) {
-	m, err := ask(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
-		return s.stream.GetLastMsgForSubject(ctx, at)
-	})
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return nil, ErrNotFound
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	return m, nil
-}
-
 // write replaces the note of an artifact, if nobody did since it was read: at the sequence of the
-// one that was read, 0 if there was none.
+// one that was read, 0 if there was none. errChanged: somebody did, or this very write, whose answer was lost.
 func (s *Store) write(ctx context.Context, digest string, n note, was uint64) (uint64, error) {
 	at, err := subject(digest, head)
 	if err != nil {
@@ -184,7 +171,9 @@ func (s *Store) write(ctx context.Context, digest string, n note, was uint64) (u
 	if err != nil {
 		return 0, fmt.Errorf("encode a note: %w", err)
 	}
-	ack, err := s.cfg.JS.Publish(ctx, at, data, jetstream.WithExpectLastSequencePerSubject(was))
+	ack, err := ask(ctx, func(ctx context.Context) (*jetstream.PubAck, error) {
+		return s.cfg.JS.Publish(ctx, at, data, jetstream.WithExpectLastSequencePerSubject(was))
+	})
 	var api *jetstream.APIError
 	switch {
 	case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
@@ -213,7 +202,11 @@ func (s *Store) put(ctx context.Context, digest string, size int64, r io.Reader)
 	if size > s.cfg.MaxSize {
 		return false, fmt.Errorf("%w: it has %d bytes, and the farm takes %d (artifacts.max_mib in coordinator.yaml)", ErrTooLarge, size, s.cfg.MaxSize)
 	}
-	if renewed, err := s.renew(ctx, digest); renewed || err != nil {
+	if size < 0 {
+		return false, fmt.Errorf("%w: it is said to have %d bytes", ErrCorrupt, size)
+	}
+	before, renewed, err := s.renew(ctx, digest)
+	if renewed || err != nil {
 		return renewed, err
 	}
 	if err := s.makeRoom(ctx, size); err != nil {
@@ -224,37 +217,59 @@ func (s *Store) put(ctx context.Context, digest string, size int64, r io.Reader)
 		s.drop(ctx, digest, n.Upload, n.Parts)
 		return false, err
 	}
+	mine, err := s.announce(ctx, digest, n, before)
+	if !mine && !errors.Is(err, ErrUnavailable) {
+		s.drop(ctx, digest, n.Upload, n.Parts)
+	}
+	if errors.Is(err, errMeanwhile) {
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return !mine && err == nil, err
+}
+
+// announce writes the note of an upload whose parts are there, unless somebody else was faster. before is the sequence of
+// the note when it began. ErrUnavailable: it may be written all the same.
+func (s *Store) announce(ctx context.Context, digest string, n note, before uint64) (mine bool, err error) {
 	for {
 		was, seq, err := s.head(ctx, digest)
 		switch {
 		case err != nil && !errors.Is(err, ErrNotFound):
 			return false, err
-		case err == nil && was.Gone == "": // somebody else was faster
-			s.drop(ctx, digest, n.Upload, n.Parts)
-			return s.renew(ctx, digest)
-		}
-		n.At = s.cfg.Now()
-		if _, err = s.write(ctx, digest, n, seq); !errors.Is(err, errChanged) {
-			return false, err
-		}
-	}
-}
-
-// renew keeps an artifact anew, if it is there.
-func (s *Store) renew(ctx context.Context, digest string) (bool, error) {
-	for {
-		n, seq, err := s.head(ctx, digest)
-		switch {
-		case errors.Is(err, ErrNotFound) && sums.MatchString(digest):
-			return false, nil
-		case err != nil:
-			return false, err
-		case n.Gone != "":
-			return false, nil
+		case err == nil && was.Upload == n.Upload: // whose answer was lost
+			return true, nil
+		case err == nil && was.Gone == "":
+			if _, renewed, err := s.renew(ctx, digest); renewed || err != nil {
+				return false, err
+			}
+			continue
+		case seq != before: // what was removed meanwhile may have taken parts of this one with it
+			return false, errMeanwhile
 		}
 		n.At = s.cfg.Now()
 		if _, err = s.write(ctx, digest, n, seq); !errors.Is(err, errChanged) {
 			return err == nil, err
+		}
+	}
+}
+
+// errMeanwhile: the store is not the one in which the upload began.
+var errMeanwhile = errors.New("it was stored by somebody else and removed meanwhile; try again")
+
+// renew keeps an artifact anew, if it is there. seq is that of the note.
+func (s *Store) renew(ctx context.Context, digest string) (seq uint64, there bool, err error) {
+	for {
+		n, seq, err := s.head(ctx, digest)
+		switch {
+		case errors.Is(err, ErrNotFound) && sums.MatchString(digest):
+			return 0, false, nil
+		case err != nil:
+			return 0, false, err
+		case n.Gone != "":
+			return seq, false, nil
+		}
+		n.At = s.cfg.Now()
+		if seq, err = s.write(ctx, digest, n, seq); !errors.Is(err, errChanged) {
+			return seq, err == nil, err
 		}
 	}
 }
@@ -326,62 +341,4 @@ func (s *Store) drop(ctx context.Context, digest, upload string, parts int) {
 			return
 		}
 	}
-}
-
-// Get writes an artifact to w. What was written is right only if there is no error: its digest is
-// known at the end.
-func (s *Store) Get(ctx context.Context, digest string, w io.Writer) error {
-	n, _, err := s.head(ctx, digest)
-	if err == nil && n.Gone != "" {
-		err = fmt.Errorf("%w: %s", ErrGone, s.info(digest, n).Gone)
-	}
-	if err == nil {
-		err = s.read(ctx, digest, n, w)
-	}
-	if err != nil {
-		return fmt.Errorf("read artifact %s: %w", digest, err)
-	}
-	return nil
-}
-
-func (s *Store) read(ctx context.Context, digest string, n note, w io.Writer) error {
-	sum := sha256.New()
-	for i := range n.Parts {
-		at, err := subject(digest, partOf(n.Upload, i))
-		if err != nil {
-			return err
-		}
-		m, err := s.last(ctx, at)
-		if errors.Is(err, ErrNotFound) {
-			if now, _, again := s.head(ctx, digest); again == nil && now.Gone != "" {
-				return fmt.Errorf("%w: %s", ErrGone, s.info(digest, now).Gone)
-			}
-			return fmt.Errorf("%w: part %d of %d is missing", ErrCorrupt, i+1, n.Parts)
-		}
-		if err != nil {
-			return err
-		}
-		sum.Write(m.Data)
-		if _, err := w.Write(m.Data); err != nil {
-			return err //nolint:wrapcheck // the writer's own
-		}
-	}
-	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != digest {
-		return fmt.Errorf("%w: its bytes have the digest %s", ErrCorrupt, got)
-	}
-	return nil
-}
-
-// ask makes a request of NATS, and makes it again when nobody answers. All requests may be made
-// twice.
-func ask[T any](ctx context.Context, request func(context.Context) (T, error)) (v T, err error) {
-	for range tries {
-		try, cancel := context.WithTimeout(ctx, patience)
-		v, err = request(try)
-		cancel()
-		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, nats.ErrNoResponders) {
-			break
-		}
-	}
-	return v, err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -88,9 +89,14 @@ func (s *Store) list(ctx context.Context) ([]kept, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list artifacts: %w: %w", ErrUnavailable, err)
 	}
-	var out []kept
+	it, err := c.Messages()
+	if err != nil {
+		return nil, fmt.Errorf("list artifacts: %w: %w", ErrUnavailable, err)
+	}
+	defer it.Stop()
+	bySum := map[string]kept{} // one that is replaced meanwhile comes twice
 	for left := info.NumPending; left > 0; {
-		m, err := c.Next(jetstream.FetchMaxWait(patience))
+		m, err := it.Next(jetstream.NextMaxWait(patience))
 		if err != nil {
 			return nil, fmt.Errorf("list artifacts: %w: %w", ErrUnavailable, err)
 		}
@@ -101,10 +107,10 @@ func (s *Store) list(ctx context.Context) ([]kept, error) {
 		left = at.NumPending
 		k := kept{sum: strings.Split(m.Subject(), ".")[1], seq: at.Sequence.Stream}
 		if err := json.Unmarshal(m.Data(), &k.note); err == nil {
-			out = append(out, k)
+			bySum[k.sum] = k
 		}
 	}
-	slices.SortFunc(out, func(a, b kept) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.sum, b.sum)) })
+	out := slices.SortedFunc(maps.Values(bySum), func(a, b kept) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.sum, b.sum)) })
 	return out, nil
 }
 
@@ -178,7 +184,7 @@ func (s *Store) tidy(ctx context.Context, all []kept) error {
 		if !ok || uploads[upload] { // the note, or a part of what is there
 			continue
 		}
-		m, err := s.last(ctx, at)
+		m, err := s.part(ctx, at)
 		if errors.Is(err, ErrNotFound) || err == nil && s.cfg.Now().Sub(m.Time) < unfinished {
 			continue
 		}
