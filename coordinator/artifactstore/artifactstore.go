@@ -19,11 +19,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -69,6 +72,9 @@ type Config struct {
 type Store struct {
 	cfg    Config
 	stream jetstream.Stream
+	// What is under way has room that nobody else is given: of room, under bytes.
+	room  *semaphore.Weighted
+	under atomic.Int64
 }
 
 // Info is what is known of an artifact.
@@ -101,7 +107,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store of artifacts: %w", err)
 	}
-	return &Store{cfg: cfg, stream: s}, nil
+	return &Store{cfg: cfg, stream: s, room: semaphore.NewWeighted(cfg.MaxBytes)}, nil
 }
 
 var sums = regexp.MustCompile(`^sha256:([0-9a-f]{64})$`)
@@ -209,7 +215,12 @@ func (s *Store) put(ctx context.Context, digest string, size int64, r io.Reader)
 	if renewed || err != nil {
 		return renewed, err
 	}
-	if err := s.makeRoom(ctx, size); err != nil {
+	release, err := s.reserve(ctx, size)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	if err := s.makeRoom(ctx); err != nil {
 		return false, err
 	}
 	n := note{Size: size, Parts: int((size + part - 1) / part), Upload: rand.Text()}
@@ -217,6 +228,7 @@ func (s *Store) put(ctx context.Context, digest string, size int64, r io.Reader)
 		s.drop(ctx, digest, n.Upload, n.Parts)
 		return false, err
 	}
+	release() // the note counts instead
 	mine, err := s.announce(ctx, digest, n, before)
 	if !mine && !errors.Is(err, ErrUnavailable) {
 		s.drop(ctx, digest, n.Upload, n.Parts)
@@ -225,6 +237,22 @@ func (s *Store) put(ctx context.Context, digest string, size int64, r io.Reader)
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return !mine && err == nil, err
+}
+
+// reserve waits until so many bytes fit beside what this coordinator stores already, and keeps them until release is
+// called, once or more.
+func (s *Store) reserve(ctx context.Context, bytes int64) (release func(), err error) {
+	if bytes > s.cfg.MaxBytes {
+		return nil, fmt.Errorf("%w: it has %d bytes, and all together may have %d (artifacts.max_gib)", ErrFull, bytes, s.cfg.MaxBytes)
+	}
+	if err := s.room.Acquire(ctx, bytes); err != nil {
+		return nil, fmt.Errorf("wait for room beside what is stored at the same time: %w", err)
+	}
+	s.under.Add(bytes)
+	return sync.OnceFunc(func() {
+		s.under.Add(-bytes)
+		s.room.Release(bytes)
+	}), nil
 }
 
 // announce writes the note of an upload whose parts are there, unless somebody else was faster. before is the sequence of

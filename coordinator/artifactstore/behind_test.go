@@ -3,6 +3,7 @@ package artifactstore_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"sync/atomic"
@@ -160,5 +161,26 @@ func TestNotesAreListedWithOneConsumer(t *testing.T) {
 	}
 	if n := made.Load(); n != 1 {
 		t.Errorf("%d consumers", n)
+	}
+}
+
+// TestWhatIsUnderWayHasRoomOfItsOwn: two that fit one after the other are not stored at once.
+func TestWhatIsUnderWayHasRoomOfItsOwn(t *testing.T) {
+	f := open(t, 3<<20)
+	data, digest := random(t, 2<<20)
+	other, otherDigest := random(t, 2<<20)
+	first := &during{Reader: bytes.NewReader(data), do: func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		if _, err := f.Put(ctx, otherDigest, 2<<20, bytes.NewReader(other)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("there is room for one: %v", err)
+		}
+	}}
+	if _, err := f.Put(t.Context(), digest, 2<<20, first); err != nil {
+		t.Fatal(err)
+	}
+	f.put(t, other, otherDigest)
+	if err := f.Get(t.Context(), digest, io.Discard); !errors.Is(err, artifactstore.ErrGone) {
+		t.Errorf("%v", err)
 	}
 }

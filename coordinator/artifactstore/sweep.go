@@ -58,7 +58,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 			return fmt.Errorf("remove artifact %s: %w", a.sum, err)
 		}
 	}
-	if err := s.makeRoom(ctx, 0); err != nil && !errors.Is(err, ErrFull) {
+	if err := s.makeRoom(ctx); err != nil {
 		return err
 	}
 	return s.tidy(ctx, all)
@@ -131,11 +131,9 @@ func (s *Store) remove(ctx context.Context, a kept, why string) error {
 	return nil
 }
 
-// makeRoom removes those that were stored longest ago until there is room for so many bytes.
-func (s *Store) makeRoom(ctx context.Context, bytes int64) error {
-	if bytes > s.cfg.MaxBytes {
-		return fmt.Errorf("%w: it has %d bytes, and all together may have %d (artifacts.max_gib)", ErrFull, bytes, s.cfg.MaxBytes)
-	}
+// makeRoom removes those that were stored longest ago until there is room for what is under way.
+func (s *Store) makeRoom(ctx context.Context) error {
+	bytes := s.under.Load()
 	info, err := ask(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) { return s.stream.Info(ctx) })
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
