@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -16,8 +20,30 @@ const artifactFrame = 256 << 10
 type Artifacts struct{ Client pb.WorkerServiceClient }
 
 // Put stores what r answers, so many bytes, under its digest. Of what is there already nothing is
-// sent but the beginning.
+// sent but the beginning. Where the coordinator cannot, or ends meanwhile, it is asked again, or another one, for half a
+// minute, if r is an io.Seeker at its beginning.
 func (a Artifacts) Put(ctx context.Context, digest string, size int64, r io.Reader) error {
+	for wait := 100 * time.Millisecond; ; wait *= 2 {
+		err := a.put(ctx, digest, size, r)
+		again, ok := r.(io.Seeker)
+		if status.Code(err) != codes.Unavailable || !ok || wait > longestWait {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+		if _, bad := again.Seek(0, io.SeekStart); bad != nil {
+			return errors.Join(err, bad)
+		}
+	}
+}
+
+// longestWait is between two tries to store an artifact.
+const longestWait = 13 * time.Second
+
+func (a Artifacts) put(ctx context.Context, digest string, size int64, r io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := a.Client.PutArtifact(ctx)

@@ -21,6 +21,7 @@ import (
 type shelf struct {
 	pb.UnimplementedWorkerServiceServer
 	data []byte
+	away int // how often yet it ends in the middle
 }
 
 const (
@@ -47,7 +48,10 @@ func (s *shelf) PutArtifact(in grpc.ClientStreamingServer[pb.PutArtifactRequest,
 		if err != nil {
 			return err
 		}
-		s.data = append(s.data, m.GetData()...)
+		if s.data = append(s.data, m.GetData()...); s.away > 0 {
+			s.away, s.data = s.away-1, nil
+			return status.Error(codes.Unavailable, "this coordinator is stopping")
+		}
 	}
 }
 
@@ -89,6 +93,15 @@ func TestArtifactsAreSentInPiecesAndOnlyWhereTheyAreWanted(t *testing.T) {
 	if err := a.Put(t.Context(), fresh, int64(len(data)), bytes.NewReader(data)); err != nil || !bytes.Equal(s.data, data) {
 		t.Errorf("%d bytes came, %v", len(s.data), err)
 	}
+	s.data, s.away = nil, 2
+	if err := a.Put(t.Context(), fresh, int64(len(data)), bytes.NewReader(data)); err != nil || !bytes.Equal(s.data, data) {
+		t.Errorf("while coordinators are replaced: %d bytes came, %v", len(s.data), err)
+	}
+	s.away = 1
+	if err := a.Put(t.Context(), fresh, int64(len(data)), io.MultiReader(bytes.NewReader(data))); status.Code(err) != codes.Unavailable {
+		t.Errorf("what cannot be read twice: %v", err)
+	}
+	s.data = data
 	if err := a.Put(t.Context(), there, 1<<40, endless{t.Context()}); err != nil {
 		t.Errorf("what is there already: %v", err)
 	}
