@@ -29,6 +29,7 @@ const (
 	maxFiles = 20_000
 	maxLine  = 1 << 20 // the number of a line
 	maxSaid  = 4 << 20 // lines of which something is said
+	maxPath  = 4 << 10 // bytes of the name of a file
 )
 
 var errUnknown = errors.New("it is no profile of Go, no LCOV and no Cobertura XML")
@@ -58,6 +59,7 @@ func (l *Lines) Read(data []byte) error {
 	if len(data) > MaxSize {
 		return fmt.Errorf("it has more than %d MiB", MaxSize>>20)
 	}
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // some on Windows say so that it is UTF-8
 	switch begin := bytes.TrimSpace(data[:min(len(data), 4096)]); {
 	case len(begin) == 0:
 		return nil
@@ -94,6 +96,9 @@ func (l *Lines) add(file string, line int, covered bool) error {
 	if !ok {
 		if l.files == nil {
 			l.files = map[string]map[int]bool{}
+		}
+		if len(file) > maxPath {
+			return fmt.Errorf("it names a file with more than %d bytes, %s…", maxPath, strings.ToValidUTF8(file[:64], ""))
 		}
 		if len(l.files) == maxFiles {
 			return fmt.Errorf("it names more than %d files", maxFiles)

@@ -40,6 +40,7 @@ func TestFormats(t *testing.T) {
 		"Go":        {[]string{profile}, coverage.Summary{Covered: 3, Total: 6, Files: []coverage.File{{"shop/a.go", 3, 6}}}},
 		"LCOV":      {[]string{lcov}, coverage.Summary{Covered: 2, Total: 4, Files: []coverage.File{{"web/a.js", 2, 3}, {"web/b.js", 0, 1}}}},
 		"Cobertura": {[]string{cobertura}, coverage.Summary{Covered: 1, Total: 2, Files: []coverage.File{{"p/a.py", 1, 2}}}},
+		"with BOM":  {[]string{"\ufeff" + cobertura, "\ufeff" + profile}, coverage.Summary{Covered: 4, Total: 8, Files: []coverage.File{{"p/a.py", 1, 2}, {"shop/a.go", 3, 6}}}},
 		"several":   {[]string{lcov, "SF:web/b.js\nDA:1,1\nend_of_record\n", profile, ""}, coverage.Summary{Covered: 6, Total: 10, Files: []coverage.File{{"shop/a.go", 3, 6}, {"web/a.js", 2, 3}, {"web/b.js", 1, 1}}}},
 	} {
 		l := coverage.Lines{}
@@ -65,6 +66,7 @@ func TestWhatIsNoCoverage(t *testing.T) {
 		"SF:a\nDA:99999999,1":                              "a has no line 99999999",
 		"mode: set\na.go:1.1,99999999.2 1 1\n":             "a.go has no line 99999999",
 		"mode: set\n" + strings.Join([]string{"a", "b", "c", "d", "e", ""}, ".go:1.1,1000000.2 1 1\n"): "more than 4194304 lines",
+		"SF:" + strings.Repeat("x", 5000) + "\nDA:1,1":                                                 "a file with more than 4096 bytes, xxx",
 		strings.Repeat(" ", coverage.MaxSize+1):                                                        "more than 32 MiB",
 	} {
 		if err := (&coverage.Lines{}).Read([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
