@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -120,6 +122,15 @@ func TestArtifactsAreUnpackedWhereTheyBelong(t *testing.T) {
 	file := filepath.Join(dir, "tool")
 	if code, errs := get("tool", "-f", file); code != 0 {
 		t.Errorf("code %d, %s", code, errs)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, errs := get("tool", "-f", fmt.Sprintf("/dev/fd/%d", w.Fd()))
+	_ = w.Close()
+	if got, err := io.ReadAll(r); code != 0 || err != nil || !bytes.Equal(got, s.data) {
+		t.Errorf("to a pipe: code %d, %s, %q, %v", code, errs, got, err)
 	}
 	for _, name := range []string{filepath.Join(in, "tool"), file} {
 		if info, err := os.Stat(name); err != nil || info.Mode().Perm()&0o111 == 0 {

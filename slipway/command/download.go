@@ -69,7 +69,7 @@ folder is. The bytes are checked against their digest before they are written.`,
 	return c
 }
 
-// print writes to standard output what was checked. An artifact may be large: it waits in a file.
+// print writes to standard output what was checked.
 func (a *app) print(ctx context.Context, cl *client.Client, req *pb.DownloadRequest) error {
 	var small bytes.Buffer
 	if req.GetArtifact() == "" {
@@ -78,6 +78,11 @@ func (a *app) print(ctx context.Context, cl *client.Client, req *pb.DownloadRequ
 		}
 		return a.printf("%s", small.String())
 	}
+	return checked(ctx, cl, req, a.env.Stdout)
+}
+
+// checked writes an artifact to w once all of it came. It may be large: it waits in a file.
+func checked(ctx context.Context, cl *client.Client, req *pb.DownloadRequest, w io.Writer) error {
 	tmp, err := os.CreateTemp("", "slipway-artifact-")
 	if err != nil {
 		return fmt.Errorf("make room for the artifact: %w", err)
@@ -89,14 +94,21 @@ func (a *app) print(ctx context.Context, cl *client.Client, req *pb.DownloadRequ
 	if _, err := tmp.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read the artifact: %w", err)
 	}
-	if _, err := io.Copy(a.env.Stdout, tmp); err != nil {
+	if _, err := io.Copy(w, tmp); err != nil {
 		return fmt.Errorf("write what was downloaded: %w", err)
 	}
 	return nil
 }
 
-// into writes to a file, which is there only once it is whole.
+// into writes to a file, which is there only once it is whole. A device or a pipe stays what it is, and is written to.
 func into(ctx context.Context, cl *client.Client, req *pb.DownloadRequest, file string) error {
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		out, err := os.OpenFile(file, os.O_WRONLY, 0)
+		if err != nil {
+			return fmt.Errorf("write what is downloaded: %w", err)
+		}
+		return errors.Join(checked(ctx, cl, req, out), out.Close())
+	}
 	tmp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-")
 	if err != nil {
 		return fmt.Errorf("write what is downloaded: %w", err)
