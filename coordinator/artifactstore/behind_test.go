@@ -31,10 +31,16 @@ func (replica) GetLastMsgForSubject(context.Context, string) (*jetstream.RawStre
 	return nil, jetstream.ErrMsgNotFound
 }
 
+func (r replica) OrderedConsumer(ctx context.Context, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+	cfg.FilterSubjects = []string{"artifacts.none.head"}
+	return r.Stream.OrderedConsumer(ctx, cfg)
+}
+
 // TestAReplicaThatIsBehindDeniesNothing: a test that is given what another one has just left finds it.
 func TestAReplicaThatIsBehindDeniesNothing(t *testing.T) {
+	now := clock{at: time.Now()}
 	s, err := artifactstore.Open(t.Context(), artifactstore.Config{
-		JS: lagging{natstest.Start(t).JetStream(t)}, Keep: day, MaxBytes: 1 << 30, MaxSize: 4 << 20, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		JS: lagging{natstest.Start(t).JetStream(t)}, Keep: 30 * day, MaxBytes: 1 << 30, MaxSize: 4 << 20, Log: slog.New(slog.DiscardHandler), Now: now.now,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +55,13 @@ func TestAReplicaThatIsBehindDeniesNothing(t *testing.T) {
 	}
 	if present, err := s.Put(t.Context(), digest, 1<<20, unread{}); err != nil || !present {
 		t.Errorf("stored again: present %t, %v", present, err)
+	}
+	now.add(2 * day)
+	if err := s.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Get(t.Context(), digest, io.Discard); err != nil {
+		t.Errorf("swept by what a replica lists: %v", err)
 	}
 }
 

@@ -189,9 +189,30 @@ func (s *Store) tidy(ctx context.Context, all []kept) error {
 		if err != nil {
 			return err
 		}
+		there, err := s.belongs(ctx, upload)
+		if err != nil {
+			return err
+		}
+		if there {
+			continue
+		}
 		if err := s.stream.Purge(ctx, jetstream.WithPurgeSubject(at), jetstream.WithPurgeSequence(m.Sequence+1)); err != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 	}
 	return nil
+}
+
+// belongs says that the note of an artifact names an upload, "<sum>.<upload>": the list may be of a replica that is behind,
+// or without one that was written while it was made.
+func (s *Store) belongs(ctx context.Context, upload string) (bool, error) {
+	sum, id, _ := strings.Cut(upload, ".")
+	n, _, err := s.head(ctx, "sha256:"+sum)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return false, nil
+	case errors.Is(err, ErrCorrupt): // nobody can tell
+		return true, nil
+	}
+	return n.Upload == id, err
 }
