@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -147,12 +148,20 @@ func control(t *testing.T, f *farm, repo string, sources map[string]string, toke
 	must(t, err)
 	_, err = kv.Put(t.Context(), "leak", []byte(db))
 	must(t, err)
+	packed := s2.Encode(nil, []byte(strings.Repeat("ok\n", 1000)+db))
+	for subject, header := range map[string]nats.Header{
+		"logs.leak.1-1":  {"Slipway-Offset": {"0"}, "Slipway-Blocks": {fmt.Sprintf("%d/%d", len(packed), 3000+len(db))}},
+		"logsahead.leak": {"Slipway-Log": {fmt.Sprintf("logs.leak.1-1 0 %d %d/%d", len(packed), len(packed), 3000+len(db))}},
+	} {
+		_, err = js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Header: header, Data: packed})
+		must(t, err)
+	}
 	_, err = f.spans.Export(t.Context(), &collector.ExportTraceServiceRequest{ResourceSpans: []*trace.ResourceSpans{{ScopeSpans: []*trace.ScopeSpans{{Spans: []*trace.Span{{Name: token}}}}}}})
 	must(t, err)
 	s := newSearch(token, db)
 	s.everything(t, f)
 	found := strings.Join(s.places(), ", ")
-	for _, want := range []string{"compressed files in registry", "files in state", "stream KV_SLIPWAY_HOMES", "spans"} {
+	for _, want := range []string{"compressed files in registry", "files in state", "stream KV_SLIPWAY_HOMES", "packed logs in stream SLIPWAY_LOGS", "packed logs in stream SLIPWAY_LOGS_AHEAD", "spans"} {
 		if !strings.Contains(found, want) {
 			t.Errorf("the planted leak in %s was not found; found in: %s", want, found)
 		}

@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/zstd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -101,10 +103,7 @@ func (s *search) everything(t *testing.T, f *farm) {
 			place = filepath.Dir(rel) // there is much
 		}
 		s.in("files in "+place, data)
-		if r, err := gzip.NewReader(bytes.NewReader(data)); err == nil {
-			plain, _ := io.ReadAll(r)
-			s.in("compressed files in "+place, plain)
-		}
+		s.in("compressed files in "+place, unpacked(data))
 		return nil
 	})
 	must(t, err)
@@ -115,6 +114,52 @@ func (s *search) everything(t *testing.T, f *farm) {
 	if files < 50 || messages < 20 || len(exported) < 1000 {
 		t.Error("that is less than a run leaves: the search does not look where things are")
 	}
+}
+
+// unpacked is what data is compressed from, as layers of images are and what tests leave; nil: it is not.
+func unpacked(data []byte) []byte {
+	if r, err := gzip.NewReader(bytes.NewReader(data)); err == nil {
+		plain, _ := io.ReadAll(r)
+		return plain
+	}
+	if r, err := zstd.NewReader(bytes.NewReader(data)); err == nil {
+		defer r.Close()
+		plain, _ := io.ReadAll(r)
+		return plain
+	}
+	return nil
+}
+
+// logged is what a message has of logs that are packed. Its header has their sizes: of each block
+// its bytes, and behind a slash how many it is packed from; where it has several logs, behind the
+// name of each, its offset and its size.
+func logged(m *jetstream.RawStreamMsg) (plain []byte) {
+	sizes := strings.Fields(m.Header.Get("Slipway-Blocks"))
+	for _, h := range m.Header["Slipway-Log"] {
+		switch words := strings.Fields(h); {
+		case len(words) > 3:
+			sizes = append(sizes, words[3:]...)
+		case len(words) == 3:
+			sizes = append(sizes, words[2])
+		}
+	}
+	data := m.Data
+	for _, size := range sizes {
+		size, _, packed := strings.Cut(size, "/")
+		n, err := strconv.Atoi(size)
+		if err != nil || n > len(data) {
+			break
+		}
+		if packed {
+			if some, err := s2.Decode(nil, data[:n]); err == nil {
+				plain = append(plain, some...)
+			}
+		} else {
+			plain = append(plain, data[:n]...)
+		}
+		data = data[n:]
+	}
+	return plain
 }
 
 // streams reads every message of every stream: the journal, logs, buckets of keys and of objects.
@@ -136,6 +181,8 @@ func (s *search) streams(t *testing.T, f *farm) (n int) {
 			}
 			n++
 			s.in("stream "+info.Config.Name, fmt.Appendf(nil, "%s %v %s", m.Subject, m.Header, m.Data))
+			s.in("packed logs in stream "+info.Config.Name, logged(m))
+			s.in("compressed messages in stream "+info.Config.Name, unpacked(m.Data))
 		}
 	}
 	must(t, list.Err())
