@@ -267,7 +267,7 @@ func (b *bench) unchanged(ctx context.Context, s *site, o many.Options, first bu
 		name, how string
 		goal      float64
 	}{
-		{"P6-solve", "each is solved again (--no-reuse), 4 at once, by a daemon that has all of it in its cache", 1},
+		{"P6-solve", "each is solved again (--no-reuse), 8 at once, by a daemon that has all of it in its cache", 1},
 		{"P6-identity", "by content identity: none is solved", 0.03},
 	} {
 		r := r

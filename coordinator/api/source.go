@@ -18,14 +18,24 @@ import (
 // listed is how many entries of a source are sent at once.
 const listed = 2000
 
-func (s *workers) ListSource(req *pb.ListSourceRequest, out grpc.ServerStreamingServer[pb.ListSourceResponse]) error {
-	p, err := s.cfg.Partitions.Of(req.GetLease().GetToken())
+// ofOwner answers where the run of a lease is owned: here, or by handing on what its owner answers.
+func ofOwner[Response any](
+	s *workers, lease *pb.LeaseRef, out grpc.ServerStreamingServer[Response], here func() error,
+	there func(context.Context, pb.WorkerServiceClient) (grpc.ServerStreamingClient[Response], error),
+) error {
+	p, err := s.cfg.Partitions.Of(lease.GetToken())
 	if err != nil {
 		return toStatus(err)
 	}
-	return s.cfg.ask(out.Context(), p.Number(), func() error { return s.listSource(req, out) }, func(ctx context.Context, c *grpc.ClientConn) error {
-		in, err := pb.NewWorkerServiceClient(c).ListSource(ctx, req)
+	return s.cfg.ask(out.Context(), p.Number(), here, func(ctx context.Context, c *grpc.ClientConn) error {
+		in, err := there(ctx, pb.NewWorkerServiceClient(c))
 		return relay(in, out, err)
+	})
+}
+
+func (s *workers) ListSource(req *pb.ListSourceRequest, out grpc.ServerStreamingServer[pb.ListSourceResponse]) error {
+	return ofOwner(s, req.GetLease(), out, func() error { return s.listSource(req, out) }, func(ctx context.Context, c pb.WorkerServiceClient) (grpc.ServerStreamingClient[pb.ListSourceResponse], error) {
+		return c.ListSource(ctx, req)
 	})
 }
 
@@ -88,13 +98,8 @@ func toEntry(e source.Entry) (*pb.SourceEntry, error) {
 }
 
 func (s *workers) ReadSource(req *pb.ReadSourceRequest, out grpc.ServerStreamingServer[pb.ReadSourceResponse]) error {
-	p, err := s.cfg.Partitions.Of(req.GetLease().GetToken())
-	if err != nil {
-		return toStatus(err)
-	}
-	return s.cfg.ask(out.Context(), p.Number(), func() error { return s.readSource(req, out) }, func(ctx context.Context, c *grpc.ClientConn) error {
-		in, err := pb.NewWorkerServiceClient(c).ReadSource(ctx, req)
-		return relay(in, out, err)
+	return ofOwner(s, req.GetLease(), out, func() error { return s.readSource(req, out) }, func(ctx context.Context, c pb.WorkerServiceClient) (grpc.ServerStreamingClient[pb.ReadSourceResponse], error) {
+		return c.ReadSource(ctx, req)
 	})
 }
 
@@ -187,13 +192,8 @@ func (s *workers) leased(ctx context.Context, req interface {
 }
 
 func (s *workers) FetchSource(req *pb.FetchSourceRequest, out grpc.ServerStreamingServer[pb.FetchSourceResponse]) error {
-	p, err := s.cfg.Partitions.Of(req.GetLease().GetToken())
-	if err != nil {
-		return toStatus(err)
-	}
-	return s.cfg.ask(out.Context(), p.Number(), func() error { return s.fetchSource(req, out) }, func(ctx context.Context, c *grpc.ClientConn) error {
-		in, err := pb.NewWorkerServiceClient(c).FetchSource(ctx, req)
-		return relay(in, out, err)
+	return ofOwner(s, req.GetLease(), out, func() error { return s.fetchSource(req, out) }, func(ctx context.Context, c pb.WorkerServiceClient) (grpc.ServerStreamingClient[pb.FetchSourceResponse], error) {
+		return c.FetchSource(ctx, req)
 	})
 }
 

@@ -144,14 +144,23 @@ func TestOnlyWhatChanged(t *testing.T) {
 	}
 }
 
-// TestNotWritable: a folder cannot be used to change what another has.
+// TestNotWritable: a folder cannot be used to change what another has. Nothing is read-only for
+// root, for whom the modes are looked at alone.
 func TestNotWritable(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("nothing is read-only for root")
-	}
 	o := &origin{commits: map[string][]item{"c1": {file("a", "1")}}}
 	f, _ := get(t, open(t, 0, workspace.Limits{}), of("c1"), o)
-	if err := os.WriteFile(filepath.Join(f.Dir, "a"), []byte("2"), 0o644); !errors.Is(err, fs.ErrPermission) {
+	name := filepath.Join(f.Dir, "a")
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm()&0o222 != 0 {
+		t.Errorf("its mode is %s", info.Mode())
+	}
+	if os.Geteuid() == 0 {
+		return
+	}
+	if err := os.WriteFile(name, []byte("2"), 0o644); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("written: %v", err)
 	}
 }

@@ -10,6 +10,3 @@ func Bytewise(values ...[]byte) *Masker {
 	}
 	return m
 }
-
-// Least is the length of the shortest pattern.
-func (m *Masker) Least() int { return m.skip.least }
