@@ -246,15 +246,34 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 			message, err := o.cfg.Effects.Sign(ctx, r.ID, t.Spec.Key, built)
 			return plan.Result{Image: built.Image, Key: t.Spec.Key}, message, err
 		})
-	case plan.KindWave, plan.KindVerified:
-		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
-	case plan.KindBuild, plan.KindTest, plan.KindScan, plan.KindRender, plan.KindDiff, plan.KindApply, plan.KindRollback:
+	case plan.KindStep, plan.KindWave, plan.KindVerified:
+		o.pass(r, t)
+	case plan.KindBuild, plan.KindTest, plan.KindScan, plan.KindRender, plan.KindDiff, plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindRollback:
 		o.emit(r.Complete(t, run.TaskErrored, "no program can carry out "+string(t.Spec.Kind)+" without a capability", run.ClassInfra, plan.Result{})...)
 	}
 }
 
+// pass goes by a barrier, once its time is over.
+func (o *owner) pass(r *run.Run, t *run.Task) {
+	if !o.tooSoon(r, t) {
+		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
+	}
+}
+
+// tooSoon says that a barrier's time is not over; it is asked again then.
+func (o *owner) tooSoon(r *run.Run, t *run.Task) bool {
+	if !t.Passes().After(o.at) {
+		return false
+	}
+	o.delayed[o.token(r, t)] = &waiting{r, t}
+	return true
+}
+
 // enter begins the rollout to an environment, or waits for the run that is there.
 func (o *owner) enter(r *run.Run, t *run.Task) {
+	if o.tooSoon(r, t) {
+		return
+	}
 	env := t.Spec.Target.Environment
 	switch e, by := o.st.Project(r.Project).MayEnter(r, env); e {
 	case project.EnterNow:
@@ -364,6 +383,12 @@ func (o *owner) expire() {
 		switch {
 		case w.t.State != run.TaskReady || planted.BackOffForgotten.On():
 			delete(o.delayed, token)
+		case w.t.Spec.Can == plan.CapabilityCoordinator:
+			if !w.t.Passes().After(o.at) {
+				delete(o.delayed, token)
+				o.touch(w.r.ID, w.t.Spec.ID)
+				o.coordinate(w.r, w.t)
+			}
 		case !w.t.NotBefore.After(o.at) && !o.somebodys(w.t):
 			delete(o.delayed, token)
 			o.release(w.r, w.t)

@@ -226,7 +226,7 @@ func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, e
 	if err := o.full(r, t); err != nil {
 		return Work{}, true, err
 	}
-	deploys := t.Spec.Kind == plan.KindApply || t.Spec.Kind == plan.KindRollback
+	deploys := t.Spec.Kind.Changes()
 	early = !o.moved[r.ID] && !deploys && o.lease.Valid() || planted.GrantsBeforeDurable.On()
 	o.count++
 	ref := Ref{Token: token, Attempt: len(t.Attempts) + 1, Fence: run.Fence{Epoch: o.epoch, Counter: o.count}}
@@ -276,6 +276,10 @@ func (o *owner) work(r *run.Run, t *run.Task) Work {
 		}
 		for name, service := range t.Spec.Render.Images {
 			w.Images[name] = image(plan.BuildID(service))
+		}
+	case t.Spec.Analyze != nil:
+		if m, ok := r.Find(t.Spec.Analyze.Manifests); ok {
+			w.Manifests = m.Result.Manifests
 		}
 	case t.Spec.Apply != nil:
 		if m, ok := r.Find(t.Spec.Apply.Manifests); ok {

@@ -1,5 +1,7 @@
 package pipeline
 
+import "time"
+
 // Targets is what targets.yaml says about one project.
 type Targets struct {
 	Version      int            `json:"version"`
@@ -30,10 +32,18 @@ type Environment struct {
 	Waves     []*Wave           `json:"waves,omitempty"` // one after the other; none: all clusters side by side
 	Namespace string            `json:"namespace"`       //
 	After     *After            `json:"after,omitempty"` // nil: it waits for no other environment
-	Strategy  string            `json:"strategy"`        // rolling
-	Rollback  string            `json:"rollback"`        // every-wave, none
-	Drift     string            `json:"drift"`           // none
-	Pos       Pos               `json:"-"`               // of its name
+	Strategy  string            `json:"strategy"`        // rolling, canary
+	Canary    *Canary           `json:"canary,omitempty"`
+	Rollback  string            `json:"rollback"` // every-wave, none
+	Drift     string            `json:"drift"`    // none
+	Pos       Pos               `json:"-"`        // of its name
+}
+
+// Canary gives the candidate of a service more and more of the pods, in all clusters of a wave
+// at the same time.
+type Canary struct {
+	Steps []int         `json:"steps"` // percent, ascending; the last is 100
+	Pause time.Duration `json:"pause"` // after each step but the last, in which the candidate is watched
 }
 
 // Wave is a part of an environment's clusters. The next wave waits until every service is healthy in it.
@@ -41,14 +51,16 @@ type Wave struct {
 	Name     string            `json:"name"`
 	Selector map[string]string `json:"selector,omitempty"` // labels of its clusters; none: those of no other wave
 	Clusters []string          `json:"clusters"`           // sorted, at least one, in no wave before
+	Soak     time.Duration     `json:"soak,omitempty"`     // between the end of the wave and the next one
 	Pos      Pos               `json:"-"`
 }
 
 // After is the environment that must be done before.
 type After struct {
-	Env      string `json:"env"`
-	Verified bool   `json:"verified"` // always true today: healthy in every cluster, and its verifications passed
-	Pos      Pos    `json:"-"`
+	Env      string        `json:"env"`
+	Verified bool          `json:"verified"`       // always true today: healthy in every cluster, and its verifications passed
+	Soak     time.Duration `json:"soak,omitempty"` // since then
+	Pos      Pos           `json:"-"`
 }
 
 // Pool is a set of interchangeable workers.
@@ -60,9 +72,11 @@ type Pool struct {
 	Pos  Pos      `json:"-"`
 }
 
-// StrategyRolling lets Kubernetes replace pods, in every cluster of the environment
-// side by side.
-const StrategyRolling = "rolling"
+// How the pods of a service are replaced.
+const (
+	StrategyRolling = "rolling" // by Kubernetes, in every cluster of a wave side by side
+	StrategyCanary  = "canary"  // in steps
+)
 
 // What happens when a service does not become healthy in an environment.
 const (

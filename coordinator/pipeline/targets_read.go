@@ -115,9 +115,11 @@ func (d *decoder) environmentFields(e *Environment) strictyaml.Fields {
 		"after":     func(n strictyaml.Node) { e.After = d.after(n) },
 		"strategy": func(n strictyaml.Node) {
 			if n.IsMap() {
-				later(n)
-			} else if s := n.Enum(StrategyRolling, "canary", "blue-green", "flag"); s != "" && s != StrategyRolling {
-				n.KeyProblem("write rolling", "%s is not supported yet", s)
+				e.Strategy, e.Canary = StrategyCanary, d.canary(n)
+			} else if s := n.Enum(StrategyRolling, StrategyCanary, "blue-green", "flag"); s == StrategyCanary {
+				n.KeyProblem("write { canary: [5, 25, 50, 100], pause: 10m }", "a canary needs its steps")
+			} else if s != "" && s != StrategyRolling {
+				n.KeyProblem("write rolling, or a canary", "%s is not supported yet", s)
 			}
 		},
 		"on_failure": func(n strictyaml.Node) {
@@ -151,7 +153,7 @@ func (d *decoder) after(n strictyaml.Node) *After {
 				n.KeyProblem("write true", "going on before the environment is verified is not supported yet")
 			}
 		},
-		"soak": later,
+		"soak": func(n strictyaml.Node) { a.Soak = d.soak(n) },
 	}, "env")
 	return a
 }

@@ -37,7 +37,8 @@ func (d *decoder) waves(n strictyaml.Node) []*Wave {
 					n.KeyProblem("write true, or clusters with labels", "rest: false selects nothing")
 				}
 			},
-			"parallel": later, "soak": later,
+			"soak":     func(n strictyaml.Node) { w.Soak = d.soak(n) },
+			"parallel": later,
 		}, "name")
 		if d.report.Count() == before && rest == (len(w.Selector) > 0) {
 			d.report.Add(w.Pos, "write clusters: with labels, or rest: true", "wave %s needs one of clusters and rest", strictyaml.Quote(w.Name))

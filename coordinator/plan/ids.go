@@ -36,6 +36,24 @@ func RenderID(service string, t Target) string { return "render/" + service + "@
 // ApplyID is the id of the task that applies a service to a target.
 func ApplyID(service string, t Target) string { return "apply/" + service + "@" + t.String() }
 
+// ShiftID is the id of the task that gives a service's candidate a part on a target.
+func ShiftID(service string, t Target, percent int) string {
+	return fmt.Sprintf("shift/%s@%s:%d", service, t, percent)
+}
+
+// AnalyzeID is the id of the task that watches a candidate after ShiftID.
+func AnalyzeID(service string, t Target, percent int) string {
+	return fmt.Sprintf("analyze/%s@%s:%d", service, t, percent)
+}
+
+// StepID is the id of the barrier behind a step in all clusters of a wave; no wave: of the environment.
+func StepID(service, environment, wave string, percent int) string {
+	if wave != "" {
+		environment += "/" + wave
+	}
+	return fmt.Sprintf("step/%s@%s:%d", service, environment, percent)
+}
+
 // DiffID is the id of the task that compares a service with a target.
 func DiffID(service string, t Target) string { return "diff/" + service + "@" + t.String() }
 

@@ -50,6 +50,15 @@ const (
 	// KindApply applies one service's manifests to one target and waits until it is
 	// healthy. Deployer.
 	KindApply Kind = "apply"
+	// KindShift gives the candidate of one service a part of the pods on one target, beside
+	// those that serve: one step of a canary. Deployer.
+	KindShift Kind = "shift"
+	// KindAnalyze watches the candidate of one service on one target for a while, and says
+	// whether it may have more. Deployer.
+	KindAnalyze Kind = "analyze"
+	// KindStep is the barrier behind one step of a canary: the candidate of one service did
+	// well in every cluster of a wave. Coordinator.
+	KindStep Kind = "step"
 	// KindWave is the barrier between two waves of an environment: every service is
 	// healthy in the clusters of the first. Coordinator.
 	KindWave Kind = "wave"
@@ -64,12 +73,15 @@ const (
 	KindRollback Kind = "rollback"
 )
 
+// Changes says that a task of the kind writes to a cluster, under the lock of its environment.
+func (k Kind) Changes() bool { return k == KindApply || k == KindShift || k == KindRollback }
+
 // Capabilities name who may lease a task; the empty one is the coordinator itself.
 const (
 	CapabilityCoordinator  = ""
 	CapabilityBuild        = "build"   // BuildKit: KindBuild, KindTest, KindScan with a tool of the user's
 	CapabilityRender       = "render"  // KindRender, KindScan by what the worker brings along
-	CapabilityDeployPrefix = "deploy_" // + cluster name: KindApply, KindRollback, KindDiff
+	CapabilityDeployPrefix = "deploy_" // + cluster name: KindApply, KindShift, KindAnalyze, KindRollback, KindDiff
 )
 
 // Plan is the graph of one run. Services, Tasks and Compensation are sorted:
@@ -228,7 +240,10 @@ type Task struct {
 	Test   *Test   `json:"test,omitempty"`
 	Scan   *Scan   `json:"scan,omitempty"`
 	Render *Render `json:"render,omitempty"`
-	Apply  *Apply  `json:"apply,omitempty"` // also of KindRollback and KindDiff
+	Apply  *Apply  `json:"apply,omitempty"` // also of KindShift, KindRollback and KindDiff
+
+	Analyze *Analyze `json:"analyze,omitempty"`
+	Wait    int      `json:"wait_seconds,omitempty"` // of a barrier: how long it takes once nothing stands before it
 }
 
 // Command is what is carried out as a test is: a test, or the tool of a scan; nil: it is neither.
@@ -622,4 +637,13 @@ type Apply struct {
 	Health    *Health `json:"health,omitempty"`
 	Beside    int     `json:"beside_seconds,omitempty"` // of the task's time, for what is carried out before and after
 	Adopt     bool    `json:"adopt,omitempty"`          // take over what others made or hold
+	Weight    int     `json:"weight_percent,omitempty"` // of KindShift: how much the candidate is given, 1 to 99
+}
+
+// Analyze watches a candidate that KindShift has given a part.
+type Analyze struct {
+	Manifests string  `json:"manifests"` // task id of the render whose result is the candidate
+	Weight    int     `json:"weight_percent"`
+	Pause     int     `json:"pause_seconds"`    // for how long
+	Health    *Health `json:"health,omitempty"` // that it must answer all the while
 }

@@ -6,8 +6,11 @@
 // environment before it; an apply for each service and cluster, behind the services
 // that it needs on the same cluster; a promotion of each service once it is healthy in
 // every cluster; and one barrier at the end. Between two waves of an environment there
-// is a barrier, too. The only strategy today is rolling: all clusters of a wave side by
-// side.
+// is a barrier, too.
+//
+// With a canary, the apply of a service in a cluster stands behind its steps: a shift gives
+// the candidate a part, an analysis watches it, and a barrier waits for all clusters of the
+// wave before the next shift, and before the apply, which is the last step.
 //
 // The package does not know how a service is built or tested, and does not make the
 // renders: it is given their ids.
@@ -17,6 +20,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-build/slipway/coordinator/pipeline"
 	"github.com/slipway-build/slipway/coordinator/plan"
@@ -102,15 +106,18 @@ func Make(services []Service, environments []*pipeline.Environment) Part {
 
 // begin adds the task that takes the environment's lock.
 func (p *Part) begin(e *pipeline.Environment) {
-	needs, reason := []string{plan.ReleaseID}, "nothing comes before "+e.Name
+	needs, reason, wait := []string{plan.ReleaseID}, "nothing comes before "+e.Name, 0
 	if e.After != nil {
 		needs = append(needs, plan.VerifiedID(e.After.Env))
-		reason = "after " + e.After.Env
+		reason, wait = "after "+e.After.Env, seconds(e.After.Soak)
+	}
+	if wait > 0 {
+		reason += ", and a soak of " + e.After.Soak.String()
 	}
 	p.Tasks = append(p.Tasks, plan.Task{
 		ID: plan.RolloutID(e.Name), Kind: plan.KindRollout,
 		Target: &plan.Target{Environment: e.Name, Namespace: e.Namespace},
-		Needs:  sortedIDs(needs), Reason: reason,
+		Needs:  sortedIDs(needs), Reason: reason, Wait: wait,
 	})
 }
 
@@ -127,7 +134,8 @@ func (p *Part) waves(e *pipeline.Environment, services []Service) {
 		p.Tasks = append(p.Tasks, plan.Task{
 			ID: plan.WaveID(e.Name, w.Name), Kind: plan.KindWave,
 			Target: &plan.Target{Environment: e.Name, Namespace: e.Namespace},
-			Needs:  sortedIDs(needs), Reason: "every service is healthy in " + strings.Join(w.Clusters, ", ") + ", before " + e.Waves[i+1].Name,
+			Needs:  sortedIDs(needs), Reason: "every service is healthy in " + strings.Join(w.Clusters, ", ") + soaked(w.Soak) + ", before " + e.Waves[i+1].Name,
+			Wait: seconds(w.Soak),
 		})
 	}
 }
@@ -137,12 +145,13 @@ func (p *Part) waves(e *pipeline.Environment, services []Service) {
 func (p *Part) applies(s Service, e *pipeline.Environment, deployed map[string]bool) []string {
 	targets, gate := Targets(e), gates(e)
 	ids := make([]string, 0, len(targets))
+	behind := p.canary(s, e, gate, deployed)
 	for _, target := range targets {
-		needs := []string{gate[target.Cluster], plan.RenderID(s.Name, target)}
-		for _, other := range s.Needs {
-			if deployed[other] {
-				needs = append(needs, plan.ApplyID(other, target))
-			}
+		needs := []string{plan.RenderID(s.Name, target)}
+		if last, ok := behind[target.Cluster]; ok {
+			needs = append(needs, last)
+		} else {
+			needs = append(needs, first(s, target, gate[target.Cluster], deployed)...)
 		}
 		apply := plan.Task{
 			ID: plan.ApplyID(s.Name, target), Kind: plan.KindApply, Service: s.Name, Target: &target,
@@ -163,6 +172,26 @@ func (p *Part) applies(s Service, e *pipeline.Environment, deployed map[string]b
 		})
 	}
 	return sortedIDs(ids)
+}
+
+// first is what the first change of a service on a target waits for.
+func first(s Service, target plan.Target, gate string, deployed map[string]bool) []string {
+	needs := []string{gate}
+	for _, other := range s.Needs {
+		if deployed[other] {
+			needs = append(needs, plan.ApplyID(other, target))
+		}
+	}
+	return needs
+}
+
+func seconds(d time.Duration) int { return int(d / time.Second) }
+
+func soaked(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return " and has been for " + d.String()
 }
 
 func reason(s Service) string {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -99,5 +100,52 @@ func TestAdoptIsForAppliesAlone(t *testing.T) {
 		if adopts := task.Apply != nil && task.Apply.Adopt; adopts != (task.Kind == plan.KindApply) {
 			t.Errorf("%s adopts: %v", task.ID, adopts)
 		}
+	}
+}
+
+// TestCanary: the same step in all clusters of a wave, the next one and the apply behind the barrier, and a wave
+// behind the one before.
+func TestCanary(t *testing.T) {
+	prod := &pipeline.Environment{
+		Name: "prod", Clusters: []string{"eu", "uk", "us"}, Namespace: "shop", Rollback: pipeline.RollbackEveryWave, Strategy: pipeline.StrategyCanary,
+		Canary: &pipeline.Canary{Steps: []int{10, 50, 100}, Pause: time.Minute},
+		Waves:  []*pipeline.Wave{{Name: "first", Clusters: []string{"eu", "uk"}, Soak: time.Hour}, {Name: "last", Clusters: []string{"us"}}},
+		After:  &pipeline.After{Env: "staging", Verified: true, Soak: time.Minute},
+	}
+	part := rollout.Make([]rollout.Service{{Name: "web", Needs: []string{"api"}}, {Name: "api"}}, []*pipeline.Environment{prod})
+	var web []plan.Task
+	for _, task := range part.Tasks {
+		if task.Service == "web" {
+			web = append(web, task)
+		}
+		switch {
+		case task.Kind == plan.KindRollout && task.Wait != 60, task.Kind == plan.KindWave && task.Wait != 3600:
+			t.Errorf("%s waits %d s", task.ID, task.Wait)
+		case task.Kind == plan.KindAnalyze && (task.Analyze.Pause != 60 || task.Timeout <= 60):
+			t.Errorf("%s: %+v within %d s", task.ID, task.Analyze, task.Timeout)
+		}
+	}
+	want := `analyze/web@prod/eu:10 [deploy_eu] shift/web@prod/eu:10
+analyze/web@prod/eu:50 [deploy_eu] shift/web@prod/eu:50
+analyze/web@prod/uk:10 [deploy_uk] shift/web@prod/uk:10
+analyze/web@prod/uk:50 [deploy_uk] shift/web@prod/uk:50
+analyze/web@prod/us:10 [deploy_us] shift/web@prod/us:10
+analyze/web@prod/us:50 [deploy_us] shift/web@prod/us:50
+apply/web@prod/eu [deploy_eu] render/web@prod/eu step/web@prod/first:50
+apply/web@prod/uk [deploy_uk] render/web@prod/uk step/web@prod/first:50
+apply/web@prod/us [deploy_us] render/web@prod/us step/web@prod/last:50
+promote/web@prod [] apply/web@prod/eu apply/web@prod/uk apply/web@prod/us
+shift/web@prod/eu:10 [deploy_eu] apply/api@prod/eu render/web@prod/eu rollout/prod
+shift/web@prod/eu:50 [deploy_eu] render/web@prod/eu step/web@prod/first:10
+shift/web@prod/uk:10 [deploy_uk] apply/api@prod/uk render/web@prod/uk rollout/prod
+shift/web@prod/uk:50 [deploy_uk] render/web@prod/uk step/web@prod/first:10
+shift/web@prod/us:10 [deploy_us] apply/api@prod/us render/web@prod/us wave/prod/first
+shift/web@prod/us:50 [deploy_us] render/web@prod/us step/web@prod/last:10
+step/web@prod/first:10 [] analyze/web@prod/eu:10 analyze/web@prod/uk:10
+step/web@prod/first:50 [] analyze/web@prod/eu:50 analyze/web@prod/uk:50
+step/web@prod/last:10 [] analyze/web@prod/us:10
+step/web@prod/last:50 [] analyze/web@prod/us:50`
+	if diff := cmp.Diff(want, show(web)); diff != "" {
+		t.Error(diff)
 	}
 }

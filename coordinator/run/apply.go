@@ -60,7 +60,7 @@ func (r *Run) add(spec *plan.Task) error {
 // environment of a task that changes one; renders come before the rollout.
 func environment(t *Task) string {
 	switch t.Spec.Kind {
-	case plan.KindApply, plan.KindWave, plan.KindPromote, plan.KindVerified, plan.KindRollback:
+	case plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified, plan.KindRollback:
 		return t.Spec.Target.Environment
 	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindRollout:
 	}

@@ -43,11 +43,14 @@ func usual(t *plan.Task) time.Duration {
 		return 2 * time.Minute
 	case plan.KindTest:
 		return time.Minute
-	case plan.KindApply, plan.KindRollback:
+	case plan.KindAnalyze:
+		return time.Duration(t.Analyze.Pause) * time.Second
+	case plan.KindApply, plan.KindShift, plan.KindRollback:
 		return 30 * time.Second
 	case plan.KindRender, plan.KindDiff, plan.KindScan:
 		return 2 * time.Second
-	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindSign, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
+	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindSign, plan.KindRelease, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified:
+		return time.Duration(t.Wait) * time.Second
 	}
 	return 0
 }

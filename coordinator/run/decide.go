@@ -227,11 +227,11 @@ func (r *Run) follows(t *Task) []Event {
 		if !t.State.Good() {
 			events = append(events, r.undo(t)...)
 		}
-	case plan.KindApply:
+	case plan.KindApply, plan.KindShift, plan.KindAnalyze:
 		if p, ok := r.Find(plan.PromoteID(t.Spec.Service, t.Spec.Target.Environment)); ok && p.State.Ended() && !p.State.Good() {
-			events = append(events, r.rollback(t)...)
+			events = append(events, r.rollback(t.Spec.Service, *t.Spec.Target)...)
 		}
-	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindVerified, plan.KindRollback:
+	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindVerified, plan.KindRollback:
 	}
 	return events
 }
@@ -247,39 +247,69 @@ func ended(s TaskState) string {
 	}
 }
 
-// undo is what follows when a promotion cannot come any more: applies of the service
-// in that environment that go on are told to stop, those that ended are rolled back.
+// undo is what follows when a promotion cannot come any more: what goes on for the service
+// in that environment is told to stop, what has not begun is not begun, and the targets that
+// nobody works on are rolled back.
 func (r *Run) undo(promote *Task) []Event {
+	service, env := promote.Spec.Service, promote.Spec.Target.Environment
 	var events []Event
-	for _, id := range promote.Spec.Needs {
-		t, ok := r.Find(id)
-		if !ok || t.Spec.Kind != plan.KindApply {
+	var targets []plan.Target
+	for _, t := range r.Tasks {
+		if t.Spec.Service != service || t.Spec.Target == nil || t.Spec.Target.Environment != env {
+			continue
+		}
+		switch t.Spec.Kind {
+		case plan.KindApply:
+			targets = append(targets, *t.Spec.Target)
+		case plan.KindShift, plan.KindAnalyze, plan.KindStep:
+		default:
 			continue
 		}
 		switch {
 		case t.State.Ended():
-			events = append(events, r.rollback(t)...)
 		case t.Current() != nil:
 			r.revokeTask(t)
 		default:
-			events = append(events, TaskFinished{Run: r.ID, Task: id, State: TaskCanceled, Message: "another cluster of " + t.Spec.Target.Environment + " did not succeed"})
+			events = append(events, TaskFinished{Run: r.ID, Task: t.Spec.ID, State: TaskCanceled, Message: "the release of " + service + " did not succeed everywhere in " + env})
 		}
+	}
+	for _, target := range targets {
+		events = append(events, r.rollback(service, target)...)
 	}
 	return events
 }
 
-// rollback starts the compensation of an apply that has ended, if it ever touched its
-// target, was not compensated before, and if the plan has a template for it.
-func (r *Run) rollback(apply *Task) []Event {
-	id := plan.RollbackID(apply.Spec.Service, *apply.Spec.Target)
-	if _, ok := r.Find(id); ok || !apply.touched() {
+// rollback starts the compensation of what a release of a service did on a target, if all of
+// that has ended, if it ever touched the target, was not compensated before, and if the plan has
+// a template for it.
+func (r *Run) rollback(service string, target plan.Target) []Event {
+	id := plan.RollbackID(service, target)
+	if _, ok := r.Find(id); ok {
 		return nil
 	}
 	if _, ok := r.Plan.Find(id); !ok { // the environment asks for none
 		return nil
 	}
-	return []Event{CompensationStarted{Run: r.ID, Tasks: []string{id}, Reason: fmt.Sprintf("%s %s, and the release of %s did not succeed in every cluster of %s",
-		apply.Spec.ID, ended(apply.State), apply.Spec.Service, apply.Spec.Target.Environment)}}
+	touched := false
+	for _, t := range r.Tasks {
+		if t.Spec.Service != service || t.Spec.Target == nil || *t.Spec.Target != target {
+			continue
+		}
+		switch t.Spec.Kind {
+		case plan.KindApply, plan.KindShift:
+			touched = touched || t.touched()
+		case plan.KindAnalyze:
+		default:
+			continue
+		}
+		if t.Current() != nil {
+			return nil // its end asks again
+		}
+	}
+	if !touched {
+		return nil
+	}
+	return []Event{CompensationStarted{Run: r.ID, Tasks: []string{id}, Reason: fmt.Sprintf("the release of %s did not succeed in every cluster of %s", service, target.Environment)}}
 }
 
 // touched says whether an attempt may have changed something. One that was lost may

@@ -147,6 +147,9 @@ func (t *Task) Current() *Attempt {
 	return nil
 }
 
+// Passes is when a barrier that is ready lets by what stands behind it.
+func (t *Task) Passes() time.Time { return t.ReadyAt.Add(time.Duration(t.Spec.Wait) * time.Second) }
+
 // Run is the state of one run. Tasks holds the plan's tasks in the plan's order, then
 // the compensation that was started. Only Apply changes it.
 type Run struct {

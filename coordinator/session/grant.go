@@ -45,6 +45,15 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health), Adopt: t.Apply.Adopt,
 			Beside: durationpb.New(time.Duration(t.Apply.Beside) * time.Second),
 		}}
+	case plan.KindShift:
+		g.Work = &pb.Grant_Shift{Shift: &pb.ShiftWork{
+			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health), Weight: int32(t.Apply.Weight),
+		}}
+	case plan.KindAnalyze:
+		g.Work = &pb.Grant_Analyze{Analyze: &pb.AnalyzeWork{
+			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Analyze.Health), Weight: int32(t.Analyze.Weight),
+			Pause: durationpb.New(time.Duration(t.Analyze.Pause) * time.Second),
+		}}
 	case plan.KindDiff:
 		g.Work = &pb.Grant_Diff{Diff: &pb.DiffWork{Target: target(t.Target), Manifests: w.Manifests, Adopt: t.Apply.Adopt}}
 	case plan.KindRollback:
@@ -52,7 +61,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 			Target: target(t.Target), CandidateManifests: w.Manifests, CandidateRelease: w.Release,
 			StableManifests: w.Stable.Manifests, StableRelease: w.Stable.Release, Health: health(t.Apply.Health),
 		}}
-	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindSign, plan.KindRelease, plan.KindRollout, plan.KindWave, plan.KindPromote, plan.KindVerified:
+	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindSign, plan.KindRelease, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified:
 		// The coordinator's own: never leased.
 	}
 	return g

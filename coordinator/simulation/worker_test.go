@@ -189,7 +189,7 @@ func (k *worker) finish(j *job) {
 
 // write changes a cluster. I6: it refuses an older fence, and never the holder's.
 func (w *world) write(j *job) {
-	if j.task.Kind != plan.KindApply && j.task.Kind != plan.KindRollback {
+	if !j.task.Kind.Changes() {
 		return
 	}
 	switch last := w.sink[j.object]; {

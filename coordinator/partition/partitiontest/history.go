@@ -186,7 +186,7 @@ func (h *History) started(p *Past, e run.AttemptStarted) {
 			h.bad("%s %s was not asked for", e.Run, e.Task)
 		}
 		h.changes(p, e.Run, spec)
-	case plan.KindApply:
+	case plan.KindApply, plan.KindShift:
 		h.changes(p, e.Run, spec)
 	default:
 	}

@@ -129,7 +129,7 @@ func (x SourceEntry_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SourceEntry_Kind.Descriptor instead.
 func (SourceEntry_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38, 0}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40, 0}
 }
 
 type SessionRequest struct {
@@ -1544,6 +1544,8 @@ type Grant struct {
 	//	*Grant_Rollback
 	//	*Grant_Diff
 	//	*Grant_Scan
+	//	*Grant_Shift
+	//	*Grant_Analyze
 	Work isGrant_Work `protobuf_oneof:"work"`
 	// The values of the secrets that work names. They exist in this message and in the
 	// memory of its two ends, for the length of the attempt, and nowhere else.
@@ -1716,6 +1718,24 @@ func (x *Grant) GetScan() *ScanWork {
 	return nil
 }
 
+func (x *Grant) GetShift() *ShiftWork {
+	if x != nil {
+		if x, ok := x.Work.(*Grant_Shift); ok {
+			return x.Shift
+		}
+	}
+	return nil
+}
+
+func (x *Grant) GetAnalyze() *AnalyzeWork {
+	if x != nil {
+		if x, ok := x.Work.(*Grant_Analyze); ok {
+			return x.Analyze
+		}
+	}
+	return nil
+}
+
 func (x *Grant) GetSecrets() []*SecretValue {
 	if x != nil {
 		return x.Secrets
@@ -1783,6 +1803,14 @@ type Grant_Scan struct {
 	Scan *ScanWork `protobuf:"bytes,17,opt,name=scan,proto3,oneof"`
 }
 
+type Grant_Shift struct {
+	Shift *ShiftWork `protobuf:"bytes,21,opt,name=shift,proto3,oneof"`
+}
+
+type Grant_Analyze struct {
+	Analyze *AnalyzeWork `protobuf:"bytes,22,opt,name=analyze,proto3,oneof"`
+}
+
 func (*Grant_Build) isGrant_Work() {}
 
 func (*Grant_Test) isGrant_Work() {}
@@ -1796,6 +1824,10 @@ func (*Grant_Rollback) isGrant_Work() {}
 func (*Grant_Diff) isGrant_Work() {}
 
 func (*Grant_Scan) isGrant_Work() {}
+
+func (*Grant_Shift) isGrant_Work() {}
+
+func (*Grant_Analyze) isGrant_Work() {}
 
 // SecretValue is a secret of targets.yaml for one attempt.
 type SecretValue struct {
@@ -2892,6 +2924,173 @@ func (x *ApplyWork) GetAdopt() bool {
 	return false
 }
 
+// ShiftWork gives the candidate of a service a part of the pods on a target, beside those that serve.
+type ShiftWork struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Target *DeployTarget          `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	// Digest of the blob with the candidate's manifests.
+	Manifests string       `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
+	Release   string       `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
+	Health    *HealthCheck `protobuf:"bytes,4,opt,name=health,proto3" json:"health,omitempty"`
+	// How much, in percent: 1 to 99.
+	Weight        int32 `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShiftWork) Reset() {
+	*x = ShiftWork{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShiftWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShiftWork) ProtoMessage() {}
+
+func (x *ShiftWork) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShiftWork.ProtoReflect.Descriptor instead.
+func (*ShiftWork) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ShiftWork) GetTarget() *DeployTarget {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *ShiftWork) GetManifests() string {
+	if x != nil {
+		return x.Manifests
+	}
+	return ""
+}
+
+func (x *ShiftWork) GetRelease() string {
+	if x != nil {
+		return x.Release
+	}
+	return ""
+}
+
+func (x *ShiftWork) GetHealth() *HealthCheck {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+func (x *ShiftWork) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+// AnalyzeWork watches the candidate for a while, and says whether it may have more.
+type AnalyzeWork struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Target *DeployTarget          `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	// Digest of the blob with the candidate's manifests.
+	Manifests string       `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
+	Release   string       `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
+	Health    *HealthCheck `protobuf:"bytes,4,opt,name=health,proto3" json:"health,omitempty"`
+	// What it has, in percent.
+	Weight int32 `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"`
+	// For how long.
+	Pause         *durationpb.Duration `protobuf:"bytes,6,opt,name=pause,proto3" json:"pause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnalyzeWork) Reset() {
+	*x = AnalyzeWork{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnalyzeWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnalyzeWork) ProtoMessage() {}
+
+func (x *AnalyzeWork) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnalyzeWork.ProtoReflect.Descriptor instead.
+func (*AnalyzeWork) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *AnalyzeWork) GetTarget() *DeployTarget {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *AnalyzeWork) GetManifests() string {
+	if x != nil {
+		return x.Manifests
+	}
+	return ""
+}
+
+func (x *AnalyzeWork) GetRelease() string {
+	if x != nil {
+		return x.Release
+	}
+	return ""
+}
+
+func (x *AnalyzeWork) GetHealth() *HealthCheck {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+func (x *AnalyzeWork) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *AnalyzeWork) GetPause() *durationpb.Duration {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
 // DiffWork compares manifests with a target, and changes nothing.
 type DiffWork struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -2906,7 +3105,7 @@ type DiffWork struct {
 
 func (x *DiffWork) Reset() {
 	*x = DiffWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +3117,7 @@ func (x *DiffWork) String() string {
 func (*DiffWork) ProtoMessage() {}
 
 func (x *DiffWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3130,7 @@ func (x *DiffWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
 func (*DiffWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DiffWork) GetTarget() *DeployTarget {
@@ -2980,7 +3179,7 @@ type ScanWork struct {
 
 func (x *ScanWork) Reset() {
 	*x = ScanWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2992,7 +3191,7 @@ func (x *ScanWork) String() string {
 func (*ScanWork) ProtoMessage() {}
 
 func (x *ScanWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3005,7 +3204,7 @@ func (x *ScanWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanWork.ProtoReflect.Descriptor instead.
 func (*ScanWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ScanWork) GetName() string {
@@ -3087,7 +3286,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3099,7 +3298,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3112,7 +3311,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -3171,7 +3370,7 @@ type ListSourceRequest struct {
 
 func (x *ListSourceRequest) Reset() {
 	*x = ListSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3183,7 +3382,7 @@ func (x *ListSourceRequest) String() string {
 func (*ListSourceRequest) ProtoMessage() {}
 
 func (x *ListSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3196,7 +3395,7 @@ func (x *ListSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourceRequest.ProtoReflect.Descriptor instead.
 func (*ListSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListSourceRequest) GetLease() *LeaseRef {
@@ -3239,7 +3438,7 @@ type ListSourceResponse struct {
 
 func (x *ListSourceResponse) Reset() {
 	*x = ListSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3251,7 +3450,7 @@ func (x *ListSourceResponse) String() string {
 func (*ListSourceResponse) ProtoMessage() {}
 
 func (x *ListSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3264,7 +3463,7 @@ func (x *ListSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourceResponse.ProtoReflect.Descriptor instead.
 func (*ListSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListSourceResponse) GetIdentity() string {
@@ -3297,7 +3496,7 @@ type SourceEntry struct {
 
 func (x *SourceEntry) Reset() {
 	*x = SourceEntry{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3309,7 +3508,7 @@ func (x *SourceEntry) String() string {
 func (*SourceEntry) ProtoMessage() {}
 
 func (x *SourceEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3322,7 +3521,7 @@ func (x *SourceEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceEntry.ProtoReflect.Descriptor instead.
 func (*SourceEntry) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SourceEntry) GetPath() []byte {
@@ -3369,7 +3568,7 @@ type ReadSourceRequest struct {
 
 func (x *ReadSourceRequest) Reset() {
 	*x = ReadSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[39]
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3381,7 +3580,7 @@ func (x *ReadSourceRequest) String() string {
 func (*ReadSourceRequest) ProtoMessage() {}
 
 func (x *ReadSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[39]
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3394,7 +3593,7 @@ func (x *ReadSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSourceRequest.ProtoReflect.Descriptor instead.
 func (*ReadSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReadSourceRequest) GetLease() *LeaseRef {
@@ -3442,7 +3641,7 @@ type ReadSourceResponse struct {
 
 func (x *ReadSourceResponse) Reset() {
 	*x = ReadSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[40]
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3454,7 +3653,7 @@ func (x *ReadSourceResponse) String() string {
 func (*ReadSourceResponse) ProtoMessage() {}
 
 func (x *ReadSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[40]
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +3666,7 @@ func (x *ReadSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSourceResponse.ProtoReflect.Descriptor instead.
 func (*ReadSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReadSourceResponse) GetParts() []*SourcePart {
@@ -3490,7 +3689,7 @@ type SourcePart struct {
 
 func (x *SourcePart) Reset() {
 	*x = SourcePart{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3502,7 +3701,7 @@ func (x *SourcePart) String() string {
 func (*SourcePart) ProtoMessage() {}
 
 func (x *SourcePart) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3515,7 +3714,7 @@ func (x *SourcePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourcePart.ProtoReflect.Descriptor instead.
 func (*SourcePart) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SourcePart) GetEntry() uint32 {
@@ -3551,7 +3750,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3563,7 +3762,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3576,7 +3775,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -3609,7 +3808,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	mi := &file_slipway_v1_worker_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3621,7 +3820,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	mi := &file_slipway_v1_worker_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3634,7 +3833,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -3653,7 +3852,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	mi := &file_slipway_v1_worker_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3665,7 +3864,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	mi := &file_slipway_v1_worker_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3678,7 +3877,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -3697,7 +3896,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[45]
+	mi := &file_slipway_v1_worker_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3709,7 +3908,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[45]
+	mi := &file_slipway_v1_worker_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3722,7 +3921,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{45}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -3741,7 +3940,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[46]
+	mi := &file_slipway_v1_worker_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3753,7 +3952,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[46]
+	mi := &file_slipway_v1_worker_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3766,7 +3965,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{46}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -3785,7 +3984,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[47]
+	mi := &file_slipway_v1_worker_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3797,7 +3996,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[47]
+	mi := &file_slipway_v1_worker_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3810,7 +4009,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{47}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -3832,7 +4031,7 @@ type PutArtifactRequest struct {
 
 func (x *PutArtifactRequest) Reset() {
 	*x = PutArtifactRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[48]
+	mi := &file_slipway_v1_worker_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3844,7 +4043,7 @@ func (x *PutArtifactRequest) String() string {
 func (*PutArtifactRequest) ProtoMessage() {}
 
 func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[48]
+	mi := &file_slipway_v1_worker_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3857,7 +4056,7 @@ func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutArtifactRequest.ProtoReflect.Descriptor instead.
 func (*PutArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{48}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PutArtifactRequest) GetDigest() string {
@@ -3891,7 +4090,7 @@ type PutArtifactResponse struct {
 
 func (x *PutArtifactResponse) Reset() {
 	*x = PutArtifactResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[49]
+	mi := &file_slipway_v1_worker_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3903,7 +4102,7 @@ func (x *PutArtifactResponse) String() string {
 func (*PutArtifactResponse) ProtoMessage() {}
 
 func (x *PutArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[49]
+	mi := &file_slipway_v1_worker_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3916,7 +4115,7 @@ func (x *PutArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutArtifactResponse.ProtoReflect.Descriptor instead.
 func (*PutArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{49}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PutArtifactResponse) GetPresent() bool {
@@ -3935,7 +4134,7 @@ type GetArtifactRequest struct {
 
 func (x *GetArtifactRequest) Reset() {
 	*x = GetArtifactRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[50]
+	mi := &file_slipway_v1_worker_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3947,7 +4146,7 @@ func (x *GetArtifactRequest) String() string {
 func (*GetArtifactRequest) ProtoMessage() {}
 
 func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[50]
+	mi := &file_slipway_v1_worker_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3960,7 +4159,7 @@ func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
 func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{50}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetArtifactRequest) GetDigest() string {
@@ -3979,7 +4178,7 @@ type GetArtifactResponse struct {
 
 func (x *GetArtifactResponse) Reset() {
 	*x = GetArtifactResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[51]
+	mi := &file_slipway_v1_worker_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3991,7 +4190,7 @@ func (x *GetArtifactResponse) String() string {
 func (*GetArtifactResponse) ProtoMessage() {}
 
 func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[51]
+	mi := &file_slipway_v1_worker_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4004,7 +4203,7 @@ func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactResponse.ProtoReflect.Descriptor instead.
 func (*GetArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{51}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetArtifactResponse) GetData() []byte {
@@ -4140,7 +4339,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x04next\x18\v \x01(\tB\a\xbaH\x04r\x02\x18dR\x04next\"U\n" +
 	"\rCompletionAck\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x18\n" +
-	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xec\x05\n" +
+	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xd0\x06\n" +
 	"\x05Grant\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x17\n" +
@@ -4157,7 +4356,9 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x05apply\x18\f \x01(\v2\x15.slipway.v1.ApplyWorkH\x00R\x05apply\x126\n" +
 	"\brollback\x18\r \x01(\v2\x18.slipway.v1.RollbackWorkH\x00R\brollback\x12*\n" +
 	"\x04diff\x18\x0f \x01(\v2\x14.slipway.v1.DiffWorkH\x00R\x04diff\x12*\n" +
-	"\x04scan\x18\x11 \x01(\v2\x14.slipway.v1.ScanWorkH\x00R\x04scan\x121\n" +
+	"\x04scan\x18\x11 \x01(\v2\x14.slipway.v1.ScanWorkH\x00R\x04scan\x12-\n" +
+	"\x05shift\x18\x15 \x01(\v2\x15.slipway.v1.ShiftWorkH\x00R\x05shift\x123\n" +
+	"\aanalyze\x18\x16 \x01(\v2\x17.slipway.v1.AnalyzeWorkH\x00R\aanalyze\x121\n" +
 	"\asecrets\x18\x0e \x03(\v2\x17.slipway.v1.SecretValueR\asecrets\x12\x1e\n" +
 	"\n" +
 	"capability\x18\x10 \x01(\tR\n" +
@@ -4290,7 +4491,20 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
 	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x121\n" +
 	"\x06beside\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06beside\x12\x14\n" +
-	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"p\n" +
+	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"\xbe\x01\n" +
+	"\tShiftWork\x120\n" +
+	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
+	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
+	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
+	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x12\x16\n" +
+	"\x06weight\x18\x05 \x01(\x05R\x06weight\"\xf1\x01\n" +
+	"\vAnalyzeWork\x120\n" +
+	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
+	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
+	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
+	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x12\x16\n" +
+	"\x06weight\x18\x05 \x01(\x05R\x06weight\x12/\n" +
+	"\x05pause\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05pause\"p\n" +
 	"\bDiffWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x14\n" +
@@ -4397,7 +4611,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(SourceEntry_Kind)(0),         // 1: slipway.v1.SourceEntry.Kind
@@ -4434,45 +4648,47 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*DeployTarget)(nil),          // 32: slipway.v1.DeployTarget
 	(*HealthCheck)(nil),           // 33: slipway.v1.HealthCheck
 	(*ApplyWork)(nil),             // 34: slipway.v1.ApplyWork
-	(*DiffWork)(nil),              // 35: slipway.v1.DiffWork
-	(*ScanWork)(nil),              // 36: slipway.v1.ScanWork
-	(*RollbackWork)(nil),          // 37: slipway.v1.RollbackWork
-	(*ListSourceRequest)(nil),     // 38: slipway.v1.ListSourceRequest
-	(*ListSourceResponse)(nil),    // 39: slipway.v1.ListSourceResponse
-	(*SourceEntry)(nil),           // 40: slipway.v1.SourceEntry
-	(*ReadSourceRequest)(nil),     // 41: slipway.v1.ReadSourceRequest
-	(*ReadSourceResponse)(nil),    // 42: slipway.v1.ReadSourceResponse
-	(*SourcePart)(nil),            // 43: slipway.v1.SourcePart
-	(*FetchSourceRequest)(nil),    // 44: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 45: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 46: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 47: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 48: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 49: slipway.v1.PutBlobResponse
-	(*PutArtifactRequest)(nil),    // 50: slipway.v1.PutArtifactRequest
-	(*PutArtifactResponse)(nil),   // 51: slipway.v1.PutArtifactResponse
-	(*GetArtifactRequest)(nil),    // 52: slipway.v1.GetArtifactRequest
-	(*GetArtifactResponse)(nil),   // 53: slipway.v1.GetArtifactResponse
-	nil,                           // 54: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 55: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 56: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 57: slipway.v1.BuildWork.BasesEntry
-	nil,                           // 58: slipway.v1.TestWork.EnvEntry
-	nil,                           // 59: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 60: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 61: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 62: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 63: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 64: google.protobuf.Duration
-	(*Fence)(nil),                 // 65: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 66: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 67: slipway.v1.Outcome
-	(FailureClass)(0),             // 68: slipway.v1.FailureClass
-	(*Result)(nil),                // 69: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 70: google.protobuf.Timestamp
-	(*Step)(nil),                  // 71: slipway.v1.Step
-	(*Artifact)(nil),              // 72: slipway.v1.Artifact
-	(*TestItem)(nil),              // 73: slipway.v1.TestItem
+	(*ShiftWork)(nil),             // 35: slipway.v1.ShiftWork
+	(*AnalyzeWork)(nil),           // 36: slipway.v1.AnalyzeWork
+	(*DiffWork)(nil),              // 37: slipway.v1.DiffWork
+	(*ScanWork)(nil),              // 38: slipway.v1.ScanWork
+	(*RollbackWork)(nil),          // 39: slipway.v1.RollbackWork
+	(*ListSourceRequest)(nil),     // 40: slipway.v1.ListSourceRequest
+	(*ListSourceResponse)(nil),    // 41: slipway.v1.ListSourceResponse
+	(*SourceEntry)(nil),           // 42: slipway.v1.SourceEntry
+	(*ReadSourceRequest)(nil),     // 43: slipway.v1.ReadSourceRequest
+	(*ReadSourceResponse)(nil),    // 44: slipway.v1.ReadSourceResponse
+	(*SourcePart)(nil),            // 45: slipway.v1.SourcePart
+	(*FetchSourceRequest)(nil),    // 46: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 47: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 48: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 49: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 50: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 51: slipway.v1.PutBlobResponse
+	(*PutArtifactRequest)(nil),    // 52: slipway.v1.PutArtifactRequest
+	(*PutArtifactResponse)(nil),   // 53: slipway.v1.PutArtifactResponse
+	(*GetArtifactRequest)(nil),    // 54: slipway.v1.GetArtifactRequest
+	(*GetArtifactResponse)(nil),   // 55: slipway.v1.GetArtifactResponse
+	nil,                           // 56: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 57: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 58: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 59: slipway.v1.BuildWork.BasesEntry
+	nil,                           // 60: slipway.v1.TestWork.EnvEntry
+	nil,                           // 61: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 62: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 63: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 64: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 65: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 66: google.protobuf.Duration
+	(*Fence)(nil),                 // 67: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 68: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 69: slipway.v1.Outcome
+	(FailureClass)(0),             // 70: slipway.v1.FailureClass
+	(*Result)(nil),                // 71: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 72: google.protobuf.Timestamp
+	(*Step)(nil),                  // 73: slipway.v1.Step
+	(*Artifact)(nil),              // 74: slipway.v1.Artifact
+	(*TestItem)(nil),              // 75: slipway.v1.TestItem
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	6,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -4494,91 +4710,98 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	5,  // 16: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
 	7,  // 17: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	9,  // 18: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	64, // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	66, // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	9,  // 20: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
 	9,  // 21: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	65, // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	67, // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	7,  // 23: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	9,  // 24: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	9,  // 25: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
 	9,  // 26: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	66, // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	68, // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	9,  // 28: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	9,  // 29: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	9,  // 30: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	0,  // 31: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	9,  // 32: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	67, // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	68, // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	69, // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	70, // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	70, // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	71, // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	69, // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	70, // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	71, // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	72, // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	72, // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	73, // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	9,  // 39: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	9,  // 40: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	64, // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	66, // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
 	23, // 42: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
 	24, // 43: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
 	30, // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
 	34, // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	37, // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	35, // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	36, // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
-	22, // 49: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	54, // 50: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	55, // 51: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	56, // 52: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	57, // 53: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
-	23, // 54: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	58, // 55: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	59, // 56: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	29, // 57: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	28, // 58: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
-	26, // 59: slipway.v1.TestWork.artifacts:type_name -> slipway.v1.ArtifactWork
-	27, // 60: slipway.v1.TestWork.artifact_limits:type_name -> slipway.v1.ArtifactLimits
-	25, // 61: slipway.v1.TestWork.use:type_name -> slipway.v1.UsedArtifact
-	72, // 62: slipway.v1.UsedArtifact.artifact:type_name -> slipway.v1.Artifact
-	73, // 63: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
-	60, // 64: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	61, // 65: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	62, // 66: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	32, // 67: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	31, // 68: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	63, // 69: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	32, // 70: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	33, // 71: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	64, // 72: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	32, // 73: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	24, // 74: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
-	32, // 75: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	33, // 76: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	9,  // 77: slipway.v1.ListSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	40, // 78: slipway.v1.ListSourceResponse.entries:type_name -> slipway.v1.SourceEntry
-	1,  // 79: slipway.v1.SourceEntry.kind:type_name -> slipway.v1.SourceEntry.Kind
-	9,  // 80: slipway.v1.ReadSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	43, // 81: slipway.v1.ReadSourceResponse.parts:type_name -> slipway.v1.SourcePart
-	9,  // 82: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	2,  // 83: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	38, // 84: slipway.v1.WorkerService.ListSource:input_type -> slipway.v1.ListSourceRequest
-	41, // 85: slipway.v1.WorkerService.ReadSource:input_type -> slipway.v1.ReadSourceRequest
-	44, // 86: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	46, // 87: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	48, // 88: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	50, // 89: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
-	52, // 90: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
-	4,  // 91: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	39, // 92: slipway.v1.WorkerService.ListSource:output_type -> slipway.v1.ListSourceResponse
-	42, // 93: slipway.v1.WorkerService.ReadSource:output_type -> slipway.v1.ReadSourceResponse
-	45, // 94: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	47, // 95: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	49, // 96: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	51, // 97: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
-	53, // 98: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
-	91, // [91:99] is the sub-list for method output_type
-	83, // [83:91] is the sub-list for method input_type
-	83, // [83:83] is the sub-list for extension type_name
-	83, // [83:83] is the sub-list for extension extendee
-	0,  // [0:83] is the sub-list for field type_name
+	39, // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	37, // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	38, // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
+	35, // 49: slipway.v1.Grant.shift:type_name -> slipway.v1.ShiftWork
+	36, // 50: slipway.v1.Grant.analyze:type_name -> slipway.v1.AnalyzeWork
+	22, // 51: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
+	56, // 52: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	57, // 53: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	58, // 54: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	59, // 55: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
+	23, // 56: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
+	60, // 57: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	61, // 58: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	29, // 59: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	28, // 60: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
+	26, // 61: slipway.v1.TestWork.artifacts:type_name -> slipway.v1.ArtifactWork
+	27, // 62: slipway.v1.TestWork.artifact_limits:type_name -> slipway.v1.ArtifactLimits
+	25, // 63: slipway.v1.TestWork.use:type_name -> slipway.v1.UsedArtifact
+	74, // 64: slipway.v1.UsedArtifact.artifact:type_name -> slipway.v1.Artifact
+	75, // 65: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
+	62, // 66: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	63, // 67: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	64, // 68: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	32, // 69: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	31, // 70: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	65, // 71: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	32, // 72: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	33, // 73: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	66, // 74: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	32, // 75: slipway.v1.ShiftWork.target:type_name -> slipway.v1.DeployTarget
+	33, // 76: slipway.v1.ShiftWork.health:type_name -> slipway.v1.HealthCheck
+	32, // 77: slipway.v1.AnalyzeWork.target:type_name -> slipway.v1.DeployTarget
+	33, // 78: slipway.v1.AnalyzeWork.health:type_name -> slipway.v1.HealthCheck
+	66, // 79: slipway.v1.AnalyzeWork.pause:type_name -> google.protobuf.Duration
+	32, // 80: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	24, // 81: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
+	32, // 82: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	33, // 83: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	9,  // 84: slipway.v1.ListSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	42, // 85: slipway.v1.ListSourceResponse.entries:type_name -> slipway.v1.SourceEntry
+	1,  // 86: slipway.v1.SourceEntry.kind:type_name -> slipway.v1.SourceEntry.Kind
+	9,  // 87: slipway.v1.ReadSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	45, // 88: slipway.v1.ReadSourceResponse.parts:type_name -> slipway.v1.SourcePart
+	9,  // 89: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	2,  // 90: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	40, // 91: slipway.v1.WorkerService.ListSource:input_type -> slipway.v1.ListSourceRequest
+	43, // 92: slipway.v1.WorkerService.ReadSource:input_type -> slipway.v1.ReadSourceRequest
+	46, // 93: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	48, // 94: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	50, // 95: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	52, // 96: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
+	54, // 97: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
+	4,  // 98: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	41, // 99: slipway.v1.WorkerService.ListSource:output_type -> slipway.v1.ListSourceResponse
+	44, // 100: slipway.v1.WorkerService.ReadSource:output_type -> slipway.v1.ReadSourceResponse
+	47, // 101: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	49, // 102: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	51, // 103: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	53, // 104: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
+	55, // 105: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
+	98, // [98:106] is the sub-list for method output_type
+	90, // [90:98] is the sub-list for method input_type
+	90, // [90:90] is the sub-list for extension type_name
+	90, // [90:90] is the sub-list for extension extendee
+	0,  // [0:90] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -4596,6 +4819,8 @@ func file_slipway_v1_worker_proto_init() {
 		(*Grant_Rollback)(nil),
 		(*Grant_Diff)(nil),
 		(*Grant_Scan)(nil),
+		(*Grant_Shift)(nil),
+		(*Grant_Analyze)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4603,7 +4828,7 @@ func file_slipway_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   62,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
