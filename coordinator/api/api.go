@@ -65,13 +65,14 @@ type Services struct {
 	Workers pb.WorkerServiceServer
 	Farm    pb.FarmServiceServer
 	Tests   pb.TestServiceServer
+	Rollout pb.RolloutServiceServer
 	Peers   pb.PeerServiceServer
 	Shares  pb.ShareServiceServer
 }
 
 // New makes the services.
 func New(cfg Config) Services {
-	return Services{Runs: &runs{cfg: cfg, codec: wire.NewCodec()}, Logs: &logs{cfg: cfg}, Workers: &workers{cfg: cfg}, Farm: &farm{cfg: cfg}, Tests: &tests{cfg: cfg}, Peers: &home.Service{Homes: cfg.Homes, Status: toStatus}, Shares: &pool.Service{Pool: cfg.Pool, Status: toStatus}}
+	return Services{Runs: &runs{cfg: cfg, codec: wire.NewCodec()}, Logs: &logs{cfg: cfg}, Workers: &workers{cfg: cfg}, Farm: &farm{cfg: cfg}, Tests: &tests{cfg: cfg}, Rollout: &rollouts{cfg: cfg}, Peers: &home.Service{Homes: cfg.Homes, Status: toStatus}, Shares: &pool.Service{Pool: cfg.Pool, Status: toStatus}}
 }
 
 // Register adds the services to a server.
@@ -81,6 +82,7 @@ func (s Services) Register(to grpc.ServiceRegistrar) {
 	pb.RegisterWorkerServiceServer(to, s.Workers)
 	pb.RegisterFarmServiceServer(to, s.Farm)
 	pb.RegisterTestServiceServer(to, s.Tests)
+	pb.RegisterRolloutServiceServer(to, s.Rollout)
 	pb.RegisterPeerServiceServer(to, s.Peers)
 	pb.RegisterShareServiceServer(to, s.Shares)
 }

@@ -37,6 +37,7 @@ func toStatus(err error) error {
 		{partition.ErrNotFound, codes.NotFound},
 		{partition.ErrKeyReused, codes.AlreadyExists},
 		{partition.ErrAborted, codes.Aborted},
+		{partition.ErrNothing, codes.FailedPrecondition},
 		{partition.ErrAlways, codes.FailedPrecondition},
 		{partition.ErrBusy, codes.ResourceExhausted},
 		{partition.ErrUnavailable, codes.Unavailable},

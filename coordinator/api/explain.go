@@ -123,6 +123,10 @@ func reason(r explain.Reason) pb.WaitReason {
 		return pb.WaitReason_WAIT_REASON_TAKEOVER
 	case explain.TeamQuota:
 		return pb.WaitReason_WAIT_REASON_QUOTA
+	case explain.Held:
+		return pb.WaitReason_WAIT_REASON_HELD
+	case explain.Soak:
+		return pb.WaitReason_WAIT_REASON_SOAK
 	case explain.Group:
 		return pb.WaitReason_WAIT_REASON_GROUP
 	case explain.Shared:

@@ -19,13 +19,16 @@ type tests struct {
 
 // of has the owner of a project answer.
 func (s *tests) of(ctx context.Context, project string, here func(*partition.Tx) error, there func(context.Context, pb.TestServiceClient) error) error {
-	p, err := s.cfg.Partitions.Has(ctx, project)
+	return s.cfg.ofProject(ctx, project, here, func(ctx context.Context, c *grpc.ClientConn) error { return there(ctx, pb.NewTestServiceClient(c)) })
+}
+
+// ofProject has the owner of a project answer, here or at another coordinator.
+func (c *Config) ofProject(ctx context.Context, project string, here func(*partition.Tx) error, there func(context.Context, *grpc.ClientConn) error) error {
+	p, err := c.Partitions.Has(ctx, project)
 	if err != nil {
 		return toStatus(err)
 	}
-	return s.cfg.ask(ctx, p.Number(), func() error { return p.Do(ctx, here) }, func(ctx context.Context, c *grpc.ClientConn) error {
-		return there(ctx, pb.NewTestServiceClient(c))
-	})
+	return c.ask(ctx, p.Number(), func() error { return p.Do(ctx, here) }, there)
 }
 
 func (s *tests) ListTests(ctx context.Context, req *pb.ListTestsRequest) (out *pb.ListTestsResponse, err error) {

@@ -31,6 +31,8 @@ const (
 	TeamQuota                     // as many tasks of its team run as may
 	Shared                        // another run does the same work
 	Group                         // as many tasks of its group run, or are about to, as may
+	Held                          // its environment is held or paused
+	Soak                          // a time that the platform wants between two parts of a rollout is not over
 )
 
 // Wait is the answer for one task.
@@ -73,6 +75,8 @@ type Facts struct {
 	Orphans map[int]time.Time
 	// InTheWay is the run that holds an environment, by environment.
 	InTheWay map[string]string
+	// Held are the environments that are held, by name.
+	Held map[string]Hold
 	// Took is how long tasks of a kind ran lately in this project, in the mean.
 	Took map[plan.Kind]time.Duration
 	// Groups are those that tasks wait for, by index of the task.
@@ -83,6 +87,33 @@ type Facts struct {
 	Kept map[int][]string
 	// Lanes by capability. Position in them by the index of a task of this run.
 	Lanes map[string]Lane
+}
+
+// Hold is who held an environment, and why.
+type Hold struct {
+	By     string // empty: a rollout that failed
+	Run    string
+	Reason string
+	Pause  bool
+	At     time.Time
+}
+
+func (h Hold) say(env string) string {
+	text := env + " is held"
+	if h.Pause {
+		text = env + " is paused"
+	}
+	switch {
+	case h.By != "":
+		text += " by " + h.By
+	case h.Run != "":
+		text += " since the rollout of run " + h.Run + " failed"
+	}
+	text += " (" + h.At.UTC().Format("2006-01-02 15:04 MST") + ")"
+	if h.Reason != "" {
+		text += ": " + h.Reason
+	}
+	return text + ". slipway rollout resume " + env + " lets it go on"
 }
 
 // InGroup is what a task of a group waits behind.
@@ -152,7 +183,13 @@ func some(list []string) string {
 }
 
 func (f Facts) ready(t *run.Task) Wait {
+	if h, ok := f.held(t); ok {
+		return Wait{Reason: Held, Message: h.say(t.Spec.Target.Environment)}
+	}
 	if t.Spec.Can == plan.CapabilityCoordinator {
+		if at := t.Passes(); at.After(f.At) {
+			return Wait{Reason: Soak, NotBefore: at, Message: "it waits until " + at.UTC().Format("15:04:05 MST") + ", as its environment is configured"}
+		}
 		if t.Spec.Kind == plan.KindRollout {
 			env := t.Spec.Target.Environment
 			if by := f.InTheWay[env]; by != "" && by != f.Run.ID {
@@ -178,6 +215,17 @@ func (f Facts) ready(t *run.Task) Wait {
 		return w
 	}
 	return f.queued(t)
+}
+
+// held says that somebody keeps a task from beginning.
+func (f Facts) held(t *run.Task) (Hold, bool) {
+	switch t.Spec.Kind {
+	case plan.KindRollout, plan.KindApply, plan.KindShift, plan.KindStep, plan.KindWave:
+		h, ok := f.Held[t.Spec.Target.Environment]
+		return h, ok && (h.Pause || t.Spec.Kind == plan.KindRollout)
+	default:
+		return Hold{}, false
+	}
 }
 
 // because says why the last attempt failed, in one line.

@@ -68,6 +68,10 @@ func weight(e run.Event) int {
 		for _, d := range e.Digests {
 			n += 8 + len(d)
 		}
+	case run.EnvironmentHeld:
+		n += len(e.Environment) + len(e.By) + len(e.Run) + len(e.Reason)
+	case run.EnvironmentFreed:
+		n += len(e.Environment) + len(e.By) + len(e.Reason)
 	case run.Released:
 		n += len(e.Test) + len(e.Case.Suite) + len(e.Case.Name) + len(e.Reason)
 	case run.TaskFinished:

@@ -61,7 +61,7 @@ func (f *farm) built(name string, clusters ...string) string {
 	return id
 }
 
-func TestRunsEnterAnEnvironmentOneAfterTheOtherOldestFirst(t *testing.T) {
+func TestRunsEnterAnEnvironmentOneAfterTheOtherNewestFirst(t *testing.T) {
 	f := open(t)
 	first, second, third := f.built("shop", "a"), f.built("shop", "a"), f.built("shop", "a")
 	f.want(first, "rollout/e0", run.TaskSucceeded)
@@ -82,12 +82,13 @@ func TestRunsEnterAnEnvironmentOneAfterTheOtherOldestFirst(t *testing.T) {
 	}
 	f.want(second, "rollout/e0", run.TaskReady)
 	f.do(first, "apply/s0@e0/a")
-	f.want(second, "rollout/e0", run.TaskSucceeded)
-	f.want(third, "rollout/e0", run.TaskReady)
-	f.do(second, "apply/s0@e0/a")
 	f.want(third, "rollout/e0", run.TaskSucceeded)
+	f.want(second, "rollout/e0", run.TaskCanceled) // what it would bring is in the newer one
 	f.do(third, "apply/s0@e0/a")
-	for _, id := range []string{first, second, third, other} {
+	if r := f.run(second); r.State != run.Canceled || !strings.Contains(r.Message, "superseded: the newer run "+third) {
+		t.Errorf("run %s is %s: %s", second, r.State, r.Message)
+	}
+	for _, id := range []string{first, third, other} {
 		if r := f.run(id); r.State != run.Succeeded {
 			t.Errorf("run %s is %s: %s", id, r.State, r.Message)
 		}

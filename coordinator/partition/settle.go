@@ -77,6 +77,7 @@ func (o *owner) settle() {
 			if planted.NobodyUnblocked.On() {
 				break
 			}
+			o.keepOut(l)
 			o.unblock(l)
 		}
 		ended := o.ended
@@ -160,7 +161,7 @@ func (o *owner) ready(r *run.Run, t *run.Task) {
 		o.coordinate(r, t)
 	case r.State == run.Stopping && t.Spec.Kind != plan.KindRollback: // it was kept for others, and its attempt brought nothing
 		o.emit(r.Complete(t, run.TaskCanceled, r.Message, run.ClassNone, plan.Result{})...)
-	case t.NotBefore.After(o.at) || o.somebodys(t):
+	case t.NotBefore.After(o.at) || o.somebodys(t) || o.paused(r, t):
 		o.delayed[o.token(r, t)] = &waiting{r, t}
 	default:
 		o.release(r, t)
@@ -253,22 +254,6 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 	}
 }
 
-// pass goes by a barrier, once its time is over.
-func (o *owner) pass(r *run.Run, t *run.Task) {
-	if !o.tooSoon(r, t) {
-		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
-	}
-}
-
-// tooSoon says that a barrier's time is not over; it is asked again then.
-func (o *owner) tooSoon(r *run.Run, t *run.Task) bool {
-	if !t.Passes().After(o.at) {
-		return false
-	}
-	o.delayed[o.token(r, t)] = &waiting{r, t}
-	return true
-}
-
 // enter begins the rollout to an environment, or waits for the run that is there.
 func (o *owner) enter(r *run.Run, t *run.Task) {
 	if o.tooSoon(r, t) {
@@ -281,24 +266,27 @@ func (o *owner) enter(r *run.Run, t *run.Task) {
 		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
 	case project.EnterSuperseded:
 		o.emit(r.Complete(t, run.TaskCanceled, fmt.Sprintf("superseded: the newer run %s has rolled out to %s already", by, env), run.ClassNone, plan.Result{})...)
-	case project.EnterWait:
-		// RolloutLeft of the run in the way asks again.
+	case project.EnterWait, project.EnterHeld:
+		// RolloutLeft of the run in the way asks again, or who frees the environment.
 	}
 }
 
-// unblock asks again for the rollouts that waited for a lock, oldest run first.
+// unblock asks again for the rollouts that waited for a lock, the newest run first: what it replaces need not
+// be there before.
 func (o *owner) unblock(l run.RolloutLeft) {
-	r, ok := o.st.Run(l.Run)
-	if !ok {
-		return
+	if r, ok := o.st.Run(l.Run); ok {
+		o.letIn(r.Project, l.Environment)
 	}
-	runs := o.st.Runs(r.Project, len(o.leases)+1<<20)
-	sort.Slice(runs, func(i, j int) bool { return runs[i].Number < runs[j].Number })
+}
+
+func (o *owner) letIn(name, environment string) {
+	runs := o.st.Runs(name, len(o.leases)+1<<20)
+	sort.Slice(runs, func(i, j int) bool { return runs[i].Number > runs[j].Number })
 	for _, w := range runs {
 		if w.State.Ended() {
 			continue
 		}
-		if t, ok := w.Find(plan.RolloutID(l.Environment)); ok && t.State == run.TaskReady {
+		if t, ok := w.Find(plan.RolloutID(environment)); ok && t.State == run.TaskReady {
 			o.touch(w.ID, t.Spec.ID)
 			o.enter(w, t)
 		}
@@ -378,18 +366,23 @@ func (o *owner) expire() {
 			o.halt(r, events)
 		}
 	}
+	o.undelay()
+}
+
+// undelay releases what waited for a time that is over, or for somebody who paused it.
+func (o *owner) undelay() {
 	for _, token := range slices.Sorted(maps.Keys(o.delayed)) {
 		w := o.delayed[token]
 		switch {
 		case w.t.State != run.TaskReady || planted.BackOffForgotten.On():
 			delete(o.delayed, token)
 		case w.t.Spec.Can == plan.CapabilityCoordinator:
-			if !w.t.Passes().After(o.at) {
+			if !o.early(w.r, w.t) {
 				delete(o.delayed, token)
 				o.touch(w.r.ID, w.t.Spec.ID)
 				o.coordinate(w.r, w.t)
 			}
-		case !w.t.NotBefore.After(o.at) && !o.somebodys(w.t):
+		case !w.t.NotBefore.After(o.at) && !o.somebodys(w.t) && !o.paused(w.r, w.t):
 			delete(o.delayed, token)
 			o.release(w.r, w.t)
 		}

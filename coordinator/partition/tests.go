@@ -11,7 +11,7 @@ import (
 )
 
 // Tests are copies of what runs of a project have taught about its tests, by id.
-func (tx *Tx) Tests(name string) []project.Test { return tx.o.st.Project(name).Tests() }
+func (tx *Tx) Tests(name string) []project.Test { return tx.o.st.Look(name).Tests() }
 
 // test finds one that was carried out not long ago.
 func (tx *Tx) test(name, id string) (project.Test, error) {

@@ -214,7 +214,7 @@ func (tx *Tx) Lease(token string, w Worker, sink Sink) (work Work, early bool, e
 		return Work{}, true, fmt.Errorf("task %s is the coordinator's own: %w", t.Spec.ID, ErrAborted)
 	case t.State != run.TaskReady:
 		return Work{}, true, fmt.Errorf("task %s is %s: %w", t.Spec.ID, t.State, ErrAborted)
-	case o.somebodys(t) || t.NotBefore.After(o.at):
+	case o.somebodys(t) || t.NotBefore.After(o.at) || o.paused(r, t):
 		return Work{}, true, fmt.Errorf("task %s is not released yet: %w", t.Spec.ID, ErrAborted)
 	}
 	if err := o.elsewhere(token, t); err != nil {

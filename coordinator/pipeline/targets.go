@@ -34,9 +34,10 @@ type Environment struct {
 	After     *After            `json:"after,omitempty"` // nil: it waits for no other environment
 	Strategy  string            `json:"strategy"`        // rolling, canary
 	Canary    *Canary           `json:"canary,omitempty"`
-	Rollback  string            `json:"rollback"` // every-wave, none
-	Drift     string            `json:"drift"`    // none
-	Pos       Pos               `json:"-"`        // of its name
+	Rollback  string            `json:"rollback"`       // every-wave, none
+	Hold      bool              `json:"hold,omitempty"` // after a failure no run begins a rollout, until somebody frees the environment
+	Drift     string            `json:"drift"`          // none
+	Pos       Pos               `json:"-"`              // of its name
 }
 
 // Canary gives the candidate of a service more and more of the pods, in all clusters of a wave

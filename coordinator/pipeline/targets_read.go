@@ -130,7 +130,8 @@ func (d *decoder) environmentFields(e *Environment) strictyaml.Fields {
 						n.KeyProblem("write every-wave or none", "wave is not supported yet")
 					}
 				},
-				"git": later, "hold": later,
+				"hold": func(n strictyaml.Node) { e.Hold = n.Bool() },
+				"git":  later,
 			})
 		},
 		"drift": func(n strictyaml.Node) {

@@ -243,7 +243,8 @@ type Task struct {
 	Apply  *Apply  `json:"apply,omitempty"` // also of KindShift, KindRollback and KindDiff
 
 	Analyze *Analyze `json:"analyze,omitempty"`
-	Wait    int      `json:"wait_seconds,omitempty"` // of a barrier: how long it takes once nothing stands before it
+	Wait    int      `json:"wait_seconds,omitempty"`    // of a barrier: how long it takes once nothing stands before it
+	Hold    bool     `json:"hold_on_failure,omitempty"` // of KindRollout: when something fails, later runs do not begin one
 }
 
 // Command is what is carried out as a test is: a test, or the tool of a scan; nil: it is neither.

@@ -90,6 +90,7 @@ type environment struct {
 	holder string // run that holds the lock; empty: free
 	newest uint64 // number of the newest run that ever began a rollout here
 	by     string // its id
+	hold   *Hold  // nil: rollouts may begin
 }
 
 // Run finds a run by id.
@@ -120,16 +121,21 @@ func (s *State) Plans() map[string]*plan.Plan {
 
 // Project finds or begins the state of a project.
 func (s *State) Project(name string) *Project {
-	p, ok := s.projects[name]
-	if !ok {
-		p = &Project{
-			Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]green{}, stable: map[place]Stable{},
-			rollout: map[string]*environment{}, lines: map[string][]string{}, gone: map[uint64]string{}, times: map[string]Usual{}, tests: map[string]*Test{}, forgotten: map[string]Forgotten{},
-			baselines: map[scanned]baseline{},
-		}
-		s.projects[name] = p
-	}
+	p := s.Look(name)
+	s.projects[name] = p
 	return p
+}
+
+// Look is the state of a project for who only reads: one that is not there is empty, and stays away.
+func (s *State) Look(name string) *Project {
+	if p, ok := s.projects[name]; ok {
+		return p
+	}
+	return &Project{
+		Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]green{}, stable: map[place]Stable{},
+		rollout: map[string]*environment{}, lines: map[string][]string{}, gone: map[uint64]string{}, times: map[string]Usual{}, tests: map[string]*Test{}, forgotten: map[string]Forgotten{},
+		baselines: map[scanned]baseline{},
+	}
 }
 
 // Next is the number of the project's next run.
@@ -192,14 +198,19 @@ const (
 	EnterNow        Enter = iota
 	EnterWait             // another run holds the lock
 	EnterSuperseded       // a newer run has begun a rollout here; going on would bring old code back
+	EnterHeld             // somebody held the environment, or a rollout that failed did
 )
 
 // MayEnter decides whether r may begin its rollout now; by names the run in the way.
 func (p *Project) MayEnter(r *run.Run, name string) (e Enter, by string) {
-	env := p.environment(name)
+	env, ok := p.rollout[name]
 	switch {
+	case !ok:
+		return EnterNow, ""
 	case env.newest > r.Number:
 		return EnterSuperseded, env.by
+	case env.hold != nil:
+		return EnterHeld, ""
 	case env.holder != "" && env.holder != r.ID && !planted.LockIgnored.On():
 		return EnterWait, env.holder
 	default:
@@ -225,6 +236,12 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 		return nil
 	case run.ResultsForgotten:
 		s.forgetResults(e, at)
+		return nil
+	case run.EnvironmentHeld:
+		s.Project(e.Project).environment(e.Environment).hold = &Hold{By: e.By, Run: e.Run, Reason: e.Reason, Pause: e.Pause, At: at}
+		return nil
+	case run.EnvironmentFreed:
+		s.Project(e.Project).environment(e.Environment).hold = nil
 		return nil
 	}
 	r, ok := s.runs[e.RunID()]

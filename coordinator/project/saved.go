@@ -83,6 +83,7 @@ type SavedEnvironment struct {
 	Holder string
 	Newest uint64
 	By     string
+	Hold   *Hold
 }
 
 // Save is the state as it is. Attempts and results are shared with it.
@@ -136,7 +137,7 @@ func (p *Project) save() SavedProject {
 	})
 	for _, name := range slices.Sorted(maps.Keys(p.rollout)) {
 		e := p.rollout[name]
-		out.Environments = append(out.Environments, SavedEnvironment{Name: name, Holder: e.holder, Newest: e.newest, By: e.by})
+		out.Environments = append(out.Environments, SavedEnvironment{Name: name, Holder: e.holder, Newest: e.newest, By: e.by, Hold: e.hold})
 	}
 	return out
 }
@@ -172,7 +173,7 @@ func Restore(saved Saved, plans Plans) (*State, error) {
 			p.tests[t.ID] = &t
 		}
 		for _, e := range sp.Environments {
-			p.rollout[e.Name] = &environment{holder: e.Holder, newest: e.Newest, by: e.By}
+			p.rollout[e.Name] = &environment{holder: e.Holder, newest: e.Newest, by: e.By, hold: e.Hold}
 		}
 		for _, a := range sp.Archives {
 			s.keep(a)

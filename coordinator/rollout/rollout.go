@@ -117,7 +117,7 @@ func (p *Part) begin(e *pipeline.Environment) {
 	p.Tasks = append(p.Tasks, plan.Task{
 		ID: plan.RolloutID(e.Name), Kind: plan.KindRollout,
 		Target: &plan.Target{Environment: e.Name, Namespace: e.Namespace},
-		Needs:  sortedIDs(needs), Reason: reason, Wait: wait,
+		Needs:  sortedIDs(needs), Reason: reason, Wait: wait, Hold: e.Hold,
 	})
 }
 

@@ -105,7 +105,7 @@ func (r *Run) Apply(e Event, at time.Time) error {
 			return fmt.Errorf("the logs of run %s are archived; it is %s, and they were archived as %q", r.ID, r.State, r.Logs)
 		}
 		r.Logs = e.Blob
-	case Promoted, Archived, Forgotten, Quarantined, Released, ResultsForgotten:
+	case Promoted, Archived, Forgotten, Quarantined, Released, ResultsForgotten, EnvironmentHeld, EnvironmentFreed:
 		// The project's state, not the run's.
 	case Accepted:
 		return fmt.Errorf("run %s is accepted twice", r.ID)

@@ -343,26 +343,28 @@ func (r *Run) left() []Event {
 
 func (r *Run) finish() Event {
 	e := Finished{Run: r.ID, State: Succeeded}
-	var first *Task
-	for _, t := range r.Tasks {
-		if t.State == TaskFailed || t.State == TaskErrored {
-			if first == nil || t.FinishedAt.Before(first.FinishedAt) {
-				first = t
-			}
-		}
+	every := func(*Task) bool { return true }
+	failed, stopped := r.earliest(every, TaskFailed, TaskErrored), r.earliest(every, TaskCanceled)
+	if aborted := r.earliest(func(t *Task) bool { return t.Spec.Kind == plan.KindPromote }, TaskCanceled); aborted != nil {
+		stopped = aborted // it says why the others were
 	}
 	switch {
 	case r.canceled:
 		e.State, e.Message = Canceled, r.Message
-	case first != nil:
-		e.State, e.Message = Failed, first.Spec.ID+": "+first.Message
-	default:
-		for _, t := range r.Tasks {
-			if t.State == TaskCanceled {
-				e.State, e.Message = Canceled, t.Spec.ID+": "+t.Message
-				break
-			}
-		}
+	case failed != nil:
+		e.State, e.Message = Failed, failed.Spec.ID+": "+failed.Message
+	case stopped != nil:
+		e.State, e.Message = Canceled, stopped.Spec.ID+": "+stopped.Message
 	}
 	return e
+}
+
+// earliest of the tasks that ended in one of some states; nil: none did.
+func (r *Run) earliest(of func(*Task) bool, states ...TaskState) (first *Task) {
+	for _, t := range r.Tasks {
+		if of(t) && slices.Contains(states, t.State) && (first == nil || t.FinishedAt.Before(first.FinishedAt)) {
+			first = t
+		}
+	}
+	return first
 }

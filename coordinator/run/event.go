@@ -165,6 +165,25 @@ type ResultsForgotten struct {
 	Reason  string
 }
 
+// EnvironmentHeld says that no run begins a rollout to an environment from now on; with Pause, that
+// the one that goes on there begins nothing more. It belongs to no run.
+type EnvironmentHeld struct {
+	Project     string
+	Environment string
+	By          string // the token that asked for it; empty: a rollout that failed
+	Run         string // whose rollout that was
+	Reason      string
+	Pause       bool
+}
+
+// EnvironmentFreed takes that back. It belongs to no run.
+type EnvironmentFreed struct {
+	Project     string
+	Environment string
+	By          string // the token that asked for it
+	Reason      string
+}
+
 // RunID is the run that the event belongs to.
 func (e Accepted) RunID() string            { return e.Run }
 func (e AttemptStarted) RunID() string      { return e.Run } //nolint:revive // as above
@@ -183,3 +202,5 @@ func (e Forgotten) RunID() string           { return "" }    //nolint:revive // 
 func (e Quarantined) RunID() string         { return "" }    //nolint:revive // as above
 func (e Released) RunID() string            { return "" }    //nolint:revive // as above
 func (e ResultsForgotten) RunID() string    { return "" }    //nolint:revive // as above
+func (e EnvironmentHeld) RunID() string     { return "" }    //nolint:revive // as above
+func (e EnvironmentFreed) RunID() string    { return "" }    //nolint:revive // as above

@@ -93,8 +93,11 @@ func TestEveryRunEndsAndUndoesWhatItBegan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		envs := [][]string{{"a"}, {"b", "c"}}[:rapid.IntRange(0, 2).Draw(t, "environments")]
 		p := plantest.Shop("shop", rapid.IntRange(1, 3).Draw(t, "services"), rapid.IntRange(0, 2).Draw(t, "tests"), envs)
-		if rapid.Bool().Draw(t, "in waves") {
+		switch rapid.IntRange(0, 2).Draw(t, "how") {
+		case 1:
 			p = plantest.OneByOne(p)
+		case 2:
+			p = plantest.Canary(p, []int{10, 50}[:rapid.IntRange(1, 2).Draw(t, "steps")]...)
 		}
 		for i := range p.Tasks {
 			if p.Tasks[i].Kind == plan.KindTest {
@@ -160,7 +163,11 @@ func check(t *rapid.T, w *world) {
 		}
 		promote, _ := w.r.Find(plan.PromoteID(task.Spec.Service, task.Spec.Target.Environment))
 		_, undone := w.r.Find(plan.RollbackID(task.Spec.Service, *task.Spec.Target))
-		touched := slices.ContainsFunc(task.Attempts, func(a run.Attempt) bool { return !a.Untouched })
+		touched := slices.ContainsFunc(w.r.Tasks, func(other *run.Task) bool {
+			changes := other.Spec.Kind == plan.KindShift || other.Spec.Kind == plan.KindApply
+			return changes && other.Spec.Service == task.Spec.Service && *other.Spec.Target == *task.Spec.Target &&
+				slices.ContainsFunc(other.Attempts, func(a run.Attempt) bool { return !a.Untouched })
+		})
 		if undone != (touched && !promote.State.Good()) {
 			t.Errorf("%s is %s after the attempts %+v, its promotion %s, and rolled back: %t", task.Spec.ID, task.State, task.Attempts, promote.State, undone)
 		}

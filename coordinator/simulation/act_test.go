@@ -53,7 +53,29 @@ func (w *world) act() {
 		w.late()
 	case n < 84 && w.now != nil:
 		w.drain(w.now)
+	case n < 90:
+		w.steer()
 	}
+}
+
+// steer holds, pauses, frees or aborts what goes on in an environment.
+func (w *world) steer() {
+	name, env, n := []string{"shop", "bank"}[w.rng.IntN(2)], []string{"e0", "e1"}[w.rng.IntN(2)], w.rng.IntN(6)
+	w.ask(func(tx *partition.Tx) error {
+		switch {
+		case n == 0:
+			_, err := tx.Abort(name, env, "aborted")
+			return err
+		case n < 3:
+			return tx.Hold(name, env, "anna", "", n == 1)
+		default:
+			return tx.Free(name, env, "anna", "")
+		}
+	}, func(err error) {
+		if err == nil {
+			w.say("%s of %s is steered: %d", env, name, n)
+		}
+	})
 }
 
 // submit asks for a run.
@@ -61,8 +83,19 @@ func (w *world) submit() {
 	name := []string{"shop", "bank"}[w.rng.IntN(2)]
 	envs := [][]string{{"a"}, {"a", "b"}}[:w.rng.IntN(3)]
 	p := plantest.Shop(name, 1+w.rng.IntN(2), w.rng.IntN(3), envs)
-	if w.chance(30) {
+	switch n := w.rng.IntN(100); {
+	case n < 30:
 		p = plantest.OneByOne(p)
+	case n < 60:
+		p = plantest.Canary(p, []int{10, 50}[:1+w.rng.IntN(2)]...)
+	}
+	for i := range p.Tasks {
+		switch p.Tasks[i].Kind { //nolint:exhaustive // barriers
+		case plan.KindWave, plan.KindStep:
+			p.Tasks[i].Wait = w.rng.IntN(20)
+		case plan.KindRollout:
+			p.Tasks[i].Hold = w.chance(30)
+		}
 	}
 	s, err := w.submission(p, fmt.Sprint("k", w.rng.IntN(12)))
 	if err != nil {
@@ -234,6 +267,16 @@ func (w *world) calm() {
 		w.pass(4 * ttl) // what is under way arrives, perhaps with another run
 		w.mu.Lock()
 		open := len(w.wrong) == 0 && w.open() != ""
+		w.ask(func(tx *partition.Tx) error {
+			for _, name := range []string{"shop", "bank"} {
+				for _, e := range tx.Environments(name) {
+					if e.Hold != nil {
+						_ = tx.Free(name, e.Name, "anna", "so that everything ends")
+					}
+				}
+			}
+			return nil
+		}, func(error) {})
 		if w.now == nil {
 			w.start()
 			open = true // it serves in a moment

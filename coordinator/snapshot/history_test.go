@@ -94,6 +94,8 @@ func (w *world) accept() {
 	p := plantest.Shop(name, rapid.IntRange(1, 2).Draw(w.t, "services"), rapid.IntRange(0, 2).Draw(w.t, "tests"), envs)
 	if rapid.Bool().Draw(w.t, "in waves") {
 		p = plantest.OneByOne(p)
+	} else if rapid.Bool().Draw(w.t, "canary") {
+		p = plantest.Canary(p, 50)
 	}
 	if rapid.Bool().Draw(w.t, "gathered") {
 		p = plantest.Gathered(p)
@@ -145,7 +147,7 @@ func (w *world) coordinate(r *run.Run, t *run.Task) {
 			done(run.TaskSucceeded, plan.Result{})
 		case project.EnterSuperseded:
 			done(run.TaskCanceled, plan.Result{})
-		case project.EnterWait:
+		case project.EnterWait, project.EnterHeld:
 		}
 	case plan.KindGather:
 		w.emit(r.Gather(t)...)

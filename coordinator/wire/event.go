@@ -50,6 +50,12 @@ func (c *Codec) Event(e run.Event) (*pb.Event, error) {
 		return &pb.Event{Kind: &pb.Event_Quarantined{Quarantined: &pb.Quarantined{
 			Project: e.Project, Test: e.Test, Case: TestName(e.Case), By: e.By, Reason: e.Reason, Until: Time(e.Until), Release: int32(e.Release),
 		}}}, nil
+	case run.EnvironmentHeld:
+		return &pb.Event{Kind: &pb.Event_EnvironmentHeld{EnvironmentHeld: &pb.EnvironmentHeld{
+			Project: e.Project, Environment: e.Environment, By: e.By, Run: e.Run, Reason: e.Reason, Pause: e.Pause,
+		}}}, nil
+	case run.EnvironmentFreed:
+		return &pb.Event{Kind: &pb.Event_EnvironmentFreed{EnvironmentFreed: &pb.EnvironmentFreed{Project: e.Project, Environment: e.Environment, By: e.By, Reason: e.Reason}}}, nil
 	case run.ResultsForgotten:
 		return &pb.Event{Kind: &pb.Event_ResultsForgotten{ResultsForgotten: &pb.ResultsForgotten{Project: e.Project, Digests: e.Digests, By: e.By, Reason: e.Reason}}}, nil
 	case run.Released:
@@ -112,6 +118,14 @@ func (c *Codec) FromEvent(m *pb.Event) (run.Event, error) {
 		return run.Quarantined{
 			Project: e.GetProject(), Test: e.GetTest(), Case: FromTestName(e.GetCase()), By: e.GetBy(), Reason: e.GetReason(), Until: FromTime(e.GetUntil()), Release: int(e.GetRelease()),
 		}, nil
+	case *pb.Event_EnvironmentHeld:
+		e := k.EnvironmentHeld
+		return run.EnvironmentHeld{
+			Project: e.GetProject(), Environment: e.GetEnvironment(), By: e.GetBy(), Run: e.GetRun(), Reason: e.GetReason(), Pause: e.GetPause(),
+		}, nil
+	case *pb.Event_EnvironmentFreed:
+		e := k.EnvironmentFreed
+		return run.EnvironmentFreed{Project: e.GetProject(), Environment: e.GetEnvironment(), By: e.GetBy(), Reason: e.GetReason()}, nil
 	case *pb.Event_ResultsForgotten:
 		e := k.ResultsForgotten
 		return run.ResultsForgotten{Project: e.GetProject(), Digests: e.GetDigests(), By: e.GetBy(), Reason: e.GetReason()}, nil

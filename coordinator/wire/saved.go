@@ -91,7 +91,7 @@ func SavedProject(p project.SavedProject) []*pb.SnapshotItem {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Test{Test: Test(t)}})
 	}
 	for _, e := range p.Environments {
-		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Environment{Environment: &pb.SavedEnvironment{Name: e.Name, Holder: e.Holder, Newest: e.Newest, By: e.By}}})
+		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Environment{Environment: &pb.SavedEnvironment{Name: e.Name, Holder: e.Holder, Newest: e.Newest, By: e.By, Hold: savedHold(e.Hold)}}})
 	}
 	for _, a := range p.Archives {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Archive{Archive: &pb.SavedArchive{Run: a.Run, Number: a.Number, Blob: a.Blob, FinishedAt: Time(a.FinishedAt), Logs: a.Logs}}})
@@ -128,7 +128,7 @@ func FromSavedItem(p *project.SavedProject, m *pb.SnapshotItem) bool {
 		p.Tests = append(p.Tests, FromTest(k.Test))
 	case *pb.SnapshotItem_Environment:
 		e := k.Environment
-		p.Environments = append(p.Environments, project.SavedEnvironment{Name: e.GetName(), Holder: e.GetHolder(), Newest: e.GetNewest(), By: e.GetBy()})
+		p.Environments = append(p.Environments, project.SavedEnvironment{Name: e.GetName(), Holder: e.GetHolder(), Newest: e.GetNewest(), By: e.GetBy(), Hold: fromSavedHold(e.GetHold())})
 	case *pb.SnapshotItem_Archive:
 		e := k.Archive
 		p.Archives = append(p.Archives, project.Archive{Run: e.GetRun(), Number: e.GetNumber(), Project: p.Name, Blob: e.GetBlob(), FinishedAt: FromTime(e.GetFinishedAt()), Logs: e.GetLogs()})
@@ -155,4 +155,18 @@ func fromPositions(in []uint32) []int {
 		out[i] = int(n)
 	}
 	return out
+}
+
+func savedHold(h *project.Hold) *pb.SavedHold {
+	if h == nil {
+		return nil
+	}
+	return &pb.SavedHold{By: h.By, Run: h.Run, Reason: h.Reason, Pause: h.Pause, At: Time(h.At)}
+}
+
+func fromSavedHold(h *pb.SavedHold) *project.Hold {
+	if h == nil {
+		return nil
+	}
+	return &project.Hold{By: h.GetBy(), Run: h.GetRun(), Reason: h.GetReason(), Pause: h.GetPause(), At: FromTime(h.GetAt())}
 }

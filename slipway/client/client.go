@@ -39,6 +39,7 @@ type Client struct {
 	Logs    pb.LogServiceClient
 	Farm    pb.FarmServiceClient
 	Tests   pb.TestServiceClient
+	Rollout pb.RolloutServiceClient
 	Address string
 	conn    *grpc.ClientConn
 }
@@ -81,7 +82,7 @@ func New(ctx context.Context, c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{Runs: pb.NewRunServiceClient(conn), Logs: pb.NewLogServiceClient(conn), Farm: pb.NewFarmServiceClient(conn), Tests: pb.NewTestServiceClient(conn), Address: file.Address, conn: conn}, nil
+	return &Client{Runs: pb.NewRunServiceClient(conn), Logs: pb.NewLogServiceClient(conn), Farm: pb.NewFarmServiceClient(conn), Tests: pb.NewTestServiceClient(conn), Rollout: pb.NewRolloutServiceClient(conn), Address: file.Address, conn: conn}, nil
 }
 
 // Close ends the connection.

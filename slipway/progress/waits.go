@@ -29,7 +29,8 @@ func (m *Model) Waits(res *pb.ExplainResponse) []string {
 	for _, w := range res.GetWaits() {
 		switch w.GetReason() {
 		case pb.WaitReason_WAIT_REASON_ENVIRONMENT, pb.WaitReason_WAIT_REASON_BACK_OFF, pb.WaitReason_WAIT_REASON_NO_WORKER,
-			pb.WaitReason_WAIT_REASON_QUEUE, pb.WaitReason_WAIT_REASON_QUOTA, pb.WaitReason_WAIT_REASON_GROUP, pb.WaitReason_WAIT_REASON_SHARED, pb.WaitReason_WAIT_REASON_TAKEOVER:
+			pb.WaitReason_WAIT_REASON_QUEUE, pb.WaitReason_WAIT_REASON_QUOTA, pb.WaitReason_WAIT_REASON_GROUP, pb.WaitReason_WAIT_REASON_SHARED, pb.WaitReason_WAIT_REASON_TAKEOVER,
+			pb.WaitReason_WAIT_REASON_HELD, pb.WaitReason_WAIT_REASON_SOAK:
 		default: // it goes on by itself, or with one of the others
 			continue
 		}

@@ -27,6 +27,7 @@ type History struct {
 	number map[string]uint64    // of a project's newest run
 	holder map[string]string    // "project environment" → run
 	newest map[string]uint64    // "project environment" → number of the newest run in it
+	held   map[string]bool      // "project environment" that is held → paused, too
 	Ended  map[string]run.State // runs
 	Wrong  []string
 	// results of tasks that succeeded, by "project digest"
@@ -49,7 +50,7 @@ type Past struct {
 // ReadHistory reads all records of a journal.
 func ReadHistory(records []journal.Record, plans map[string]*plan.Plan) *History {
 	h := &History{
-		plans: plans, Runs: map[string]*Past{}, Keys: map[string]string{}, number: map[string]uint64{}, holder: map[string]string{},
+		plans: plans, Runs: map[string]*Past{}, Keys: map[string]string{}, number: map[string]uint64{}, holder: map[string]string{}, held: map[string]bool{},
 		newest: map[string]uint64{}, Ended: map[string]run.State{}, results: map[string][]plan.Result{}, Archived: map[string]string{}, Logs: map[string]string{},
 	}
 	for i, rec := range records {
@@ -80,6 +81,12 @@ func (h *History) event(e run.Event) {
 			h.bad("the logs of %s are archived; it has ended: %t, they were archived before as %q, and it as %q", e.Run, ok, h.Logs[e.Run], h.Archived[e.Run])
 		}
 		h.Logs[e.Run] = e.Blob
+		return
+	case run.EnvironmentHeld:
+		h.held[e.Project+" "+e.Environment] = e.Pause
+		return
+	case run.EnvironmentFreed:
+		delete(h.held, e.Project+" "+e.Environment)
 		return
 	case run.Forgotten, run.Quarantined, run.Released, run.ResultsForgotten:
 		return
@@ -118,14 +125,7 @@ func (h *History) event(e run.Event) {
 	case run.StopRequested:
 		p.stopping = true
 	case run.RolloutEntered:
-		where := p.accepted.Project + " " + e.Environment
-		if by := h.holder[where]; by != "" && by != e.Run {
-			h.bad("%s enters %s, which %s holds", e.Run, where, by)
-		}
-		if h.newest[where] > p.accepted.Number {
-			h.bad("%s enters %s after the newer run %d", e.Run, where, h.newest[where])
-		}
-		h.holder[where], h.newest[where] = e.Run, p.accepted.Number
+		h.entered(p, e)
 	case run.RolloutLeft:
 		h.left(p, e)
 	case run.Promoted:
@@ -192,9 +192,27 @@ func (h *History) started(p *Past, e run.AttemptStarted) {
 	}
 }
 
+// entered: one run at a time, none after a newer one, and none while the environment is held.
+func (h *History) entered(p *Past, e run.RolloutEntered) {
+	where := p.accepted.Project + " " + e.Environment
+	if by := h.holder[where]; by != "" && by != e.Run {
+		h.bad("%s enters %s, which %s holds", e.Run, where, by)
+	}
+	if h.newest[where] > p.accepted.Number {
+		h.bad("%s enters %s after the newer run %d", e.Run, where, h.newest[where])
+	}
+	if _, ok := h.held[where]; ok {
+		h.bad("%s enters %s, which is held", e.Run, where)
+	}
+	h.holder[where], h.newest[where] = e.Run, p.accepted.Number
+}
+
 func (h *History) changes(p *Past, id string, spec *plan.Task) {
 	if by := h.holder[p.accepted.Project+" "+spec.Target.Environment]; by != id {
 		h.bad("%s %s starts in an environment held by %q", id, spec.ID, by)
+	}
+	if h.held[p.accepted.Project+" "+spec.Target.Environment] && spec.Kind != plan.KindRollback {
+		h.bad("%s %s starts in an environment that is paused", id, spec.ID)
 	}
 }
 
@@ -235,7 +253,11 @@ func (h *History) left(p *Past, e run.RolloutLeft) {
 		if t.Kind != plan.KindApply || t.Target.Environment != e.Environment {
 			continue
 		}
-		touched := slices.ContainsFunc(p.Attempts[t.ID], func(a run.Attempt) bool { return !a.Untouched })
+		touched := slices.ContainsFunc(p.plan.Tasks, func(other plan.Task) bool {
+			changes := other.Kind == plan.KindShift || other.Kind == plan.KindApply
+			return changes && other.Service == t.Service && *other.Target == *t.Target &&
+				slices.ContainsFunc(p.Attempts[other.ID], func(a run.Attempt) bool { return !a.Untouched })
+		})
 		promoted := p.state[plan.PromoteID(t.Service, e.Environment)].Good()
 		if _, undone := p.state[plan.RollbackID(t.Service, *t.Target)]; touched && !promoted && !undone {
 			h.bad("%s leaves %s, and %s (%q) is neither promoted nor taken back", e.Run, where, t.ID, p.state[t.ID])

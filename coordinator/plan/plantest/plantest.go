@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
 )
@@ -84,6 +85,48 @@ func OneByOne(p *plan.Plan) *plan.Plan {
 		}
 	}
 	p.Tasks = inOrder(append(p.Tasks, barriers...))
+	return p
+}
+
+// Canary has each service go to the clusters of an environment in steps, of a percentage each, before it is applied.
+func Canary(p *plan.Plan, percents ...int) *plan.Plan {
+	type rollout struct{ service, environment string }
+	behind := map[rollout]string{}
+	var added []plan.Task
+	for _, percent := range percents {
+		analyses := map[rollout][]string{}
+		for _, t := range p.Tasks {
+			if t.Kind != plan.KindApply {
+				continue
+			}
+			of := rollout{t.Service, t.Target.Environment}
+			needs := t.Needs
+			if before := behind[of]; before != "" {
+				needs = []string{before}
+			}
+			shift := plan.Task{
+				ID: plan.ShiftID(t.Service, *t.Target, percent), Kind: plan.KindShift, Service: t.Service, Target: t.Target, Needs: needs, Can: t.Can,
+				Apply: &plan.Apply{Manifests: t.Apply.Manifests, Weight: percent},
+			}
+			analysis := plan.Task{
+				ID: plan.AnalyzeID(t.Service, *t.Target, percent), Kind: plan.KindAnalyze, Service: t.Service, Target: t.Target, Needs: []string{shift.ID}, Can: t.Can,
+				Analyze: &plan.Analyze{Manifests: t.Apply.Manifests, Weight: percent},
+			}
+			added = append(added, shift, analysis)
+			analyses[of] = append(analyses[of], analysis.ID)
+		}
+		for of, list := range analyses {
+			behind[of] = plan.StepID(of.service, of.environment, "", percent)
+			added = append(added, plan.Task{ID: behind[of], Kind: plan.KindStep, Service: of.service, Target: &plan.Target{Environment: of.environment}, Needs: list})
+		}
+	}
+	for i := range p.Tasks {
+		if t := &p.Tasks[i]; t.Kind == plan.KindApply {
+			t.Needs = []string{behind[rollout{t.Service, t.Target.Environment}]}
+		}
+	}
+	slices.SortFunc(added, func(a, b plan.Task) int { return strings.Compare(a.ID, b.ID) })
+	p.Tasks = inOrder(append(p.Tasks, added...))
 	return p
 }
 

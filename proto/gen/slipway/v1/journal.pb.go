@@ -144,6 +144,8 @@ type Event struct {
 	//	*Event_Quarantined
 	//	*Event_Released
 	//	*Event_ResultsForgotten
+	//	*Event_EnvironmentHeld
+	//	*Event_EnvironmentFreed
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -357,6 +359,24 @@ func (x *Event) GetResultsForgotten() *ResultsForgotten {
 	return nil
 }
 
+func (x *Event) GetEnvironmentHeld() *EnvironmentHeld {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_EnvironmentHeld); ok {
+			return x.EnvironmentHeld
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetEnvironmentFreed() *EnvironmentFreed {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_EnvironmentFreed); ok {
+			return x.EnvironmentFreed
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -440,6 +460,14 @@ type Event_ResultsForgotten struct {
 	ResultsForgotten *ResultsForgotten `protobuf:"bytes,19,opt,name=results_forgotten,json=resultsForgotten,proto3,oneof"`
 }
 
+type Event_EnvironmentHeld struct {
+	EnvironmentHeld *EnvironmentHeld `protobuf:"bytes,20,opt,name=environment_held,json=environmentHeld,proto3,oneof"`
+}
+
+type Event_EnvironmentFreed struct {
+	EnvironmentFreed *EnvironmentFreed `protobuf:"bytes,21,opt,name=environment_freed,json=environmentFreed,proto3,oneof"`
+}
+
 func (*Event_EpochClaimed) isEvent_Kind() {}
 
 func (*Event_RunAccepted) isEvent_Kind() {}
@@ -477,6 +505,10 @@ func (*Event_Quarantined) isEvent_Kind() {}
 func (*Event_Released) isEvent_Kind() {}
 
 func (*Event_ResultsForgotten) isEvent_Kind() {}
+
+func (*Event_EnvironmentHeld) isEvent_Kind() {}
+
+func (*Event_EnvironmentFreed) isEvent_Kind() {}
 
 // EpochClaimed is the first event of an owner.
 type EpochClaimed struct {
@@ -968,6 +1000,164 @@ func (x *Released) GetReason() string {
 	return ""
 }
 
+// EnvironmentHeld: no run begins a rollout to an environment from now on.
+type EnvironmentHeld struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Project     string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Environment string                 `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	// The token that asked for it; empty: a rollout that failed.
+	By string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	// Whose rollout that was.
+	Run    string `protobuf:"bytes,4,opt,name=run,proto3" json:"run,omitempty"`
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The run that rolls out there begins nothing more.
+	Pause         bool `protobuf:"varint,6,opt,name=pause,proto3" json:"pause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnvironmentHeld) Reset() {
+	*x = EnvironmentHeld{}
+	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnvironmentHeld) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnvironmentHeld) ProtoMessage() {}
+
+func (x *EnvironmentHeld) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnvironmentHeld.ProtoReflect.Descriptor instead.
+func (*EnvironmentHeld) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *EnvironmentHeld) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *EnvironmentHeld) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *EnvironmentHeld) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *EnvironmentHeld) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *EnvironmentHeld) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *EnvironmentHeld) GetPause() bool {
+	if x != nil {
+		return x.Pause
+	}
+	return false
+}
+
+// EnvironmentFreed takes that back.
+type EnvironmentFreed struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Project     string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Environment string                 `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	// The token that asked for it.
+	By            string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnvironmentFreed) Reset() {
+	*x = EnvironmentFreed{}
+	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnvironmentFreed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnvironmentFreed) ProtoMessage() {}
+
+func (x *EnvironmentFreed) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnvironmentFreed.ProtoReflect.Descriptor instead.
+func (*EnvironmentFreed) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *EnvironmentFreed) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *EnvironmentFreed) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *EnvironmentFreed) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *EnvironmentFreed) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // ResultsForgotten: what was made of some inputs stands in for nothing any more, nor does what goes on.
 type ResultsForgotten struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -982,7 +1172,7 @@ type ResultsForgotten struct {
 
 func (x *ResultsForgotten) Reset() {
 	*x = ResultsForgotten{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	mi := &file_slipway_v1_journal_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1184,7 @@ func (x *ResultsForgotten) String() string {
 func (*ResultsForgotten) ProtoMessage() {}
 
 func (x *ResultsForgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	mi := &file_slipway_v1_journal_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1197,7 @@ func (x *ResultsForgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultsForgotten.ProtoReflect.Descriptor instead.
 func (*ResultsForgotten) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResultsForgotten) GetProject() string {
@@ -1062,7 +1252,7 @@ type RunAccepted struct {
 
 func (x *RunAccepted) Reset() {
 	*x = RunAccepted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	mi := &file_slipway_v1_journal_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1264,7 @@ func (x *RunAccepted) String() string {
 func (*RunAccepted) ProtoMessage() {}
 
 func (x *RunAccepted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	mi := &file_slipway_v1_journal_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1277,7 @@ func (x *RunAccepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunAccepted.ProtoReflect.Descriptor instead.
 func (*RunAccepted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RunAccepted) GetRun() string {
@@ -1197,7 +1387,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[11]
+	mi := &file_slipway_v1_journal_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1399,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[11]
+	mi := &file_slipway_v1_journal_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1412,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Origin) GetWebhook() string {
@@ -1260,7 +1450,7 @@ type AttemptStarted struct {
 
 func (x *AttemptStarted) Reset() {
 	*x = AttemptStarted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[12]
+	mi := &file_slipway_v1_journal_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1462,7 @@ func (x *AttemptStarted) String() string {
 func (*AttemptStarted) ProtoMessage() {}
 
 func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[12]
+	mi := &file_slipway_v1_journal_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1475,7 @@ func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptStarted.ProtoReflect.Descriptor instead.
 func (*AttemptStarted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AttemptStarted) GetRun() string {
@@ -1345,7 +1535,7 @@ type AttemptFinished struct {
 
 func (x *AttemptFinished) Reset() {
 	*x = AttemptFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[13]
+	mi := &file_slipway_v1_journal_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1547,7 @@ func (x *AttemptFinished) String() string {
 func (*AttemptFinished) ProtoMessage() {}
 
 func (x *AttemptFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[13]
+	mi := &file_slipway_v1_journal_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1560,7 @@ func (x *AttemptFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptFinished.ProtoReflect.Descriptor instead.
 func (*AttemptFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AttemptFinished) GetRun() string {
@@ -1425,7 +1615,7 @@ type TaskFinished struct {
 
 func (x *TaskFinished) Reset() {
 	*x = TaskFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[14]
+	mi := &file_slipway_v1_journal_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1627,7 @@ func (x *TaskFinished) String() string {
 func (*TaskFinished) ProtoMessage() {}
 
 func (x *TaskFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[14]
+	mi := &file_slipway_v1_journal_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1640,7 @@ func (x *TaskFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskFinished.ProtoReflect.Descriptor instead.
 func (*TaskFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TaskFinished) GetRun() string {
@@ -1515,7 +1705,7 @@ type TaskRetried struct {
 
 func (x *TaskRetried) Reset() {
 	*x = TaskRetried{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[15]
+	mi := &file_slipway_v1_journal_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1717,7 @@ func (x *TaskRetried) String() string {
 func (*TaskRetried) ProtoMessage() {}
 
 func (x *TaskRetried) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[15]
+	mi := &file_slipway_v1_journal_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1730,7 @@ func (x *TaskRetried) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskRetried.ProtoReflect.Descriptor instead.
 func (*TaskRetried) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TaskRetried) GetRun() string {
@@ -1583,7 +1773,7 @@ type CompensationStarted struct {
 
 func (x *CompensationStarted) Reset() {
 	*x = CompensationStarted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[16]
+	mi := &file_slipway_v1_journal_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1785,7 @@ func (x *CompensationStarted) String() string {
 func (*CompensationStarted) ProtoMessage() {}
 
 func (x *CompensationStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[16]
+	mi := &file_slipway_v1_journal_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1798,7 @@ func (x *CompensationStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensationStarted.ProtoReflect.Descriptor instead.
 func (*CompensationStarted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CompensationStarted) GetRun() string {
@@ -1646,7 +1836,7 @@ type RunStopping struct {
 
 func (x *RunStopping) Reset() {
 	*x = RunStopping{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[17]
+	mi := &file_slipway_v1_journal_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1848,7 @@ func (x *RunStopping) String() string {
 func (*RunStopping) ProtoMessage() {}
 
 func (x *RunStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[17]
+	mi := &file_slipway_v1_journal_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1861,7 @@ func (x *RunStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStopping.ProtoReflect.Descriptor instead.
 func (*RunStopping) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RunStopping) GetRun() string {
@@ -1713,7 +1903,7 @@ type RunFinished struct {
 
 func (x *RunFinished) Reset() {
 	*x = RunFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[18]
+	mi := &file_slipway_v1_journal_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1915,7 @@ func (x *RunFinished) String() string {
 func (*RunFinished) ProtoMessage() {}
 
 func (x *RunFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[18]
+	mi := &file_slipway_v1_journal_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1928,7 @@ func (x *RunFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinished.ProtoReflect.Descriptor instead.
 func (*RunFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RunFinished) GetRun() string {
@@ -1773,7 +1963,7 @@ type RolloutEntered struct {
 
 func (x *RolloutEntered) Reset() {
 	*x = RolloutEntered{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[19]
+	mi := &file_slipway_v1_journal_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1975,7 @@ func (x *RolloutEntered) String() string {
 func (*RolloutEntered) ProtoMessage() {}
 
 func (x *RolloutEntered) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[19]
+	mi := &file_slipway_v1_journal_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1988,7 @@ func (x *RolloutEntered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutEntered.ProtoReflect.Descriptor instead.
 func (*RolloutEntered) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RolloutEntered) GetRun() string {
@@ -1830,7 +2020,7 @@ type Promoted struct {
 
 func (x *Promoted) Reset() {
 	*x = Promoted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[20]
+	mi := &file_slipway_v1_journal_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +2032,7 @@ func (x *Promoted) String() string {
 func (*Promoted) ProtoMessage() {}
 
 func (x *Promoted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[20]
+	mi := &file_slipway_v1_journal_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +2045,7 @@ func (x *Promoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promoted.ProtoReflect.Descriptor instead.
 func (*Promoted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Promoted) GetRun() string {
@@ -1911,7 +2101,7 @@ type RolloutLeft struct {
 
 func (x *RolloutLeft) Reset() {
 	*x = RolloutLeft{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[21]
+	mi := &file_slipway_v1_journal_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2113,7 @@ func (x *RolloutLeft) String() string {
 func (*RolloutLeft) ProtoMessage() {}
 
 func (x *RolloutLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[21]
+	mi := &file_slipway_v1_journal_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2126,7 @@ func (x *RolloutLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutLeft.ProtoReflect.Descriptor instead.
 func (*RolloutLeft) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RolloutLeft) GetRun() string {
@@ -1965,7 +2155,8 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12)\n" +
 	"\x06events\x18\x04 \x03(\v2\x11.slipway.v1.EventR\x06events\x12\x1a\n" +
 	"\bsnapshot\x18\x05 \x01(\x04R\bsnapshot\x12\x12\n" +
-	"\x04last\x18\x06 \x01(\bR\x04last\"\xe1\t\n" +
+	"\x04last\x18\x06 \x01(\bR\x04last\"\xf8\n" +
+	"\n" +
 	"\x05Event\x12?\n" +
 	"\repoch_claimed\x18\x01 \x01(\v2\x18.slipway.v1.EpochClaimedH\x00R\fepochClaimed\x12<\n" +
 	"\frun_accepted\x18\x02 \x01(\v2\x17.slipway.v1.RunAcceptedH\x00R\vrunAccepted\x12E\n" +
@@ -1986,7 +2177,9 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\rlogs_archived\x18\x10 \x01(\v2\x18.slipway.v1.LogsArchivedH\x00R\flogsArchived\x12;\n" +
 	"\vquarantined\x18\x11 \x01(\v2\x17.slipway.v1.QuarantinedH\x00R\vquarantined\x122\n" +
 	"\breleased\x18\x12 \x01(\v2\x14.slipway.v1.ReleasedH\x00R\breleased\x12K\n" +
-	"\x11results_forgotten\x18\x13 \x01(\v2\x1c.slipway.v1.ResultsForgottenH\x00R\x10resultsForgottenB\x06\n" +
+	"\x11results_forgotten\x18\x13 \x01(\v2\x1c.slipway.v1.ResultsForgottenH\x00R\x10resultsForgotten\x12H\n" +
+	"\x10environment_held\x18\x14 \x01(\v2\x1b.slipway.v1.EnvironmentHeldH\x00R\x0fenvironmentHeld\x12K\n" +
+	"\x11environment_freed\x18\x15 \x01(\v2\x1c.slipway.v1.EnvironmentFreedH\x00R\x10environmentFreedB\x06\n" +
 	"\x04kind\"u\n" +
 	"\fEpochClaimed\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
@@ -2021,7 +2214,19 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x04test\x18\x02 \x01(\tR\x04test\x12(\n" +
 	"\x04case\x18\x03 \x01(\v2\x14.slipway.v1.TestNameR\x04case\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"n\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x9d\x01\n" +
+	"\x0fEnvironmentHeld\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12 \n" +
+	"\venvironment\x18\x02 \x01(\tR\venvironment\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x10\n" +
+	"\x03run\x18\x04 \x01(\tR\x03run\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05pause\x18\x06 \x01(\bR\x05pause\"v\n" +
+	"\x10EnvironmentFreed\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12 \n" +
+	"\venvironment\x18\x02 \x01(\tR\venvironment\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"n\n" +
 	"\x10ResultsForgotten\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x18\n" +
 	"\adigests\x18\x02 \x03(\tR\adigests\x12\x0e\n" +
@@ -2115,7 +2320,7 @@ func file_slipway_v1_journal_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_journal_proto_rawDescData
 }
 
-var file_slipway_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_slipway_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_slipway_v1_journal_proto_goTypes = []any{
 	(*Record)(nil),                // 0: slipway.v1.Record
 	(*Event)(nil),                 // 1: slipway.v1.Event
@@ -2126,71 +2331,75 @@ var file_slipway_v1_journal_proto_goTypes = []any{
 	(*LogsArchived)(nil),          // 6: slipway.v1.LogsArchived
 	(*Quarantined)(nil),           // 7: slipway.v1.Quarantined
 	(*Released)(nil),              // 8: slipway.v1.Released
-	(*ResultsForgotten)(nil),      // 9: slipway.v1.ResultsForgotten
-	(*RunAccepted)(nil),           // 10: slipway.v1.RunAccepted
-	(*Origin)(nil),                // 11: slipway.v1.Origin
-	(*AttemptStarted)(nil),        // 12: slipway.v1.AttemptStarted
-	(*AttemptFinished)(nil),       // 13: slipway.v1.AttemptFinished
-	(*TaskFinished)(nil),          // 14: slipway.v1.TaskFinished
-	(*TaskRetried)(nil),           // 15: slipway.v1.TaskRetried
-	(*CompensationStarted)(nil),   // 16: slipway.v1.CompensationStarted
-	(*RunStopping)(nil),           // 17: slipway.v1.RunStopping
-	(*RunFinished)(nil),           // 18: slipway.v1.RunFinished
-	(*RolloutEntered)(nil),        // 19: slipway.v1.RolloutEntered
-	(*Promoted)(nil),              // 20: slipway.v1.Promoted
-	(*RolloutLeft)(nil),           // 21: slipway.v1.RolloutLeft
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(*TestName)(nil),              // 23: slipway.v1.TestName
-	(*Fence)(nil),                 // 24: slipway.v1.Fence
-	(*Attempt)(nil),               // 25: slipway.v1.Attempt
-	(TaskState)(0),                // 26: slipway.v1.TaskState
-	(FailureClass)(0),             // 27: slipway.v1.FailureClass
-	(*Result)(nil),                // 28: slipway.v1.Result
-	(RunState)(0),                 // 29: slipway.v1.RunState
+	(*EnvironmentHeld)(nil),       // 9: slipway.v1.EnvironmentHeld
+	(*EnvironmentFreed)(nil),      // 10: slipway.v1.EnvironmentFreed
+	(*ResultsForgotten)(nil),      // 11: slipway.v1.ResultsForgotten
+	(*RunAccepted)(nil),           // 12: slipway.v1.RunAccepted
+	(*Origin)(nil),                // 13: slipway.v1.Origin
+	(*AttemptStarted)(nil),        // 14: slipway.v1.AttemptStarted
+	(*AttemptFinished)(nil),       // 15: slipway.v1.AttemptFinished
+	(*TaskFinished)(nil),          // 16: slipway.v1.TaskFinished
+	(*TaskRetried)(nil),           // 17: slipway.v1.TaskRetried
+	(*CompensationStarted)(nil),   // 18: slipway.v1.CompensationStarted
+	(*RunStopping)(nil),           // 19: slipway.v1.RunStopping
+	(*RunFinished)(nil),           // 20: slipway.v1.RunFinished
+	(*RolloutEntered)(nil),        // 21: slipway.v1.RolloutEntered
+	(*Promoted)(nil),              // 22: slipway.v1.Promoted
+	(*RolloutLeft)(nil),           // 23: slipway.v1.RolloutLeft
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*TestName)(nil),              // 25: slipway.v1.TestName
+	(*Fence)(nil),                 // 26: slipway.v1.Fence
+	(*Attempt)(nil),               // 27: slipway.v1.Attempt
+	(TaskState)(0),                // 28: slipway.v1.TaskState
+	(FailureClass)(0),             // 29: slipway.v1.FailureClass
+	(*Result)(nil),                // 30: slipway.v1.Result
+	(RunState)(0),                 // 31: slipway.v1.RunState
 }
 var file_slipway_v1_journal_proto_depIdxs = []int32{
-	22, // 0: slipway.v1.Record.time:type_name -> google.protobuf.Timestamp
+	24, // 0: slipway.v1.Record.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: slipway.v1.Record.events:type_name -> slipway.v1.Event
 	2,  // 2: slipway.v1.Event.epoch_claimed:type_name -> slipway.v1.EpochClaimed
-	10, // 3: slipway.v1.Event.run_accepted:type_name -> slipway.v1.RunAccepted
-	12, // 4: slipway.v1.Event.attempt_started:type_name -> slipway.v1.AttemptStarted
-	13, // 5: slipway.v1.Event.attempt_finished:type_name -> slipway.v1.AttemptFinished
-	14, // 6: slipway.v1.Event.task_finished:type_name -> slipway.v1.TaskFinished
-	15, // 7: slipway.v1.Event.task_retried:type_name -> slipway.v1.TaskRetried
-	16, // 8: slipway.v1.Event.compensation_started:type_name -> slipway.v1.CompensationStarted
-	17, // 9: slipway.v1.Event.run_stopping:type_name -> slipway.v1.RunStopping
-	18, // 10: slipway.v1.Event.run_finished:type_name -> slipway.v1.RunFinished
-	19, // 11: slipway.v1.Event.rollout_entered:type_name -> slipway.v1.RolloutEntered
-	20, // 12: slipway.v1.Event.promoted:type_name -> slipway.v1.Promoted
-	21, // 13: slipway.v1.Event.rollout_left:type_name -> slipway.v1.RolloutLeft
+	12, // 3: slipway.v1.Event.run_accepted:type_name -> slipway.v1.RunAccepted
+	14, // 4: slipway.v1.Event.attempt_started:type_name -> slipway.v1.AttemptStarted
+	15, // 5: slipway.v1.Event.attempt_finished:type_name -> slipway.v1.AttemptFinished
+	16, // 6: slipway.v1.Event.task_finished:type_name -> slipway.v1.TaskFinished
+	17, // 7: slipway.v1.Event.task_retried:type_name -> slipway.v1.TaskRetried
+	18, // 8: slipway.v1.Event.compensation_started:type_name -> slipway.v1.CompensationStarted
+	19, // 9: slipway.v1.Event.run_stopping:type_name -> slipway.v1.RunStopping
+	20, // 10: slipway.v1.Event.run_finished:type_name -> slipway.v1.RunFinished
+	21, // 11: slipway.v1.Event.rollout_entered:type_name -> slipway.v1.RolloutEntered
+	22, // 12: slipway.v1.Event.promoted:type_name -> slipway.v1.Promoted
+	23, // 13: slipway.v1.Event.rollout_left:type_name -> slipway.v1.RolloutLeft
 	3,  // 14: slipway.v1.Event.snapshot_taken:type_name -> slipway.v1.SnapshotTaken
 	4,  // 15: slipway.v1.Event.run_archived:type_name -> slipway.v1.RunArchived
 	5,  // 16: slipway.v1.Event.forgotten:type_name -> slipway.v1.Forgotten
 	6,  // 17: slipway.v1.Event.logs_archived:type_name -> slipway.v1.LogsArchived
 	7,  // 18: slipway.v1.Event.quarantined:type_name -> slipway.v1.Quarantined
 	8,  // 19: slipway.v1.Event.released:type_name -> slipway.v1.Released
-	9,  // 20: slipway.v1.Event.results_forgotten:type_name -> slipway.v1.ResultsForgotten
-	22, // 21: slipway.v1.Forgotten.keys:type_name -> google.protobuf.Timestamp
-	22, // 22: slipway.v1.Forgotten.results:type_name -> google.protobuf.Timestamp
-	22, // 23: slipway.v1.Forgotten.archives:type_name -> google.protobuf.Timestamp
-	22, // 24: slipway.v1.Forgotten.logs:type_name -> google.protobuf.Timestamp
-	23, // 25: slipway.v1.Quarantined.case:type_name -> slipway.v1.TestName
-	22, // 26: slipway.v1.Quarantined.until:type_name -> google.protobuf.Timestamp
-	23, // 27: slipway.v1.Released.case:type_name -> slipway.v1.TestName
-	11, // 28: slipway.v1.RunAccepted.origin:type_name -> slipway.v1.Origin
-	24, // 29: slipway.v1.AttemptStarted.fence:type_name -> slipway.v1.Fence
-	22, // 30: slipway.v1.AttemptStarted.leased_at:type_name -> google.protobuf.Timestamp
-	25, // 31: slipway.v1.AttemptFinished.attempt:type_name -> slipway.v1.Attempt
-	26, // 32: slipway.v1.TaskFinished.state:type_name -> slipway.v1.TaskState
-	27, // 33: slipway.v1.TaskFinished.failure_class:type_name -> slipway.v1.FailureClass
-	28, // 34: slipway.v1.TaskFinished.result:type_name -> slipway.v1.Result
-	22, // 35: slipway.v1.TaskRetried.at:type_name -> google.protobuf.Timestamp
-	29, // 36: slipway.v1.RunFinished.state:type_name -> slipway.v1.RunState
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	11, // 20: slipway.v1.Event.results_forgotten:type_name -> slipway.v1.ResultsForgotten
+	9,  // 21: slipway.v1.Event.environment_held:type_name -> slipway.v1.EnvironmentHeld
+	10, // 22: slipway.v1.Event.environment_freed:type_name -> slipway.v1.EnvironmentFreed
+	24, // 23: slipway.v1.Forgotten.keys:type_name -> google.protobuf.Timestamp
+	24, // 24: slipway.v1.Forgotten.results:type_name -> google.protobuf.Timestamp
+	24, // 25: slipway.v1.Forgotten.archives:type_name -> google.protobuf.Timestamp
+	24, // 26: slipway.v1.Forgotten.logs:type_name -> google.protobuf.Timestamp
+	25, // 27: slipway.v1.Quarantined.case:type_name -> slipway.v1.TestName
+	24, // 28: slipway.v1.Quarantined.until:type_name -> google.protobuf.Timestamp
+	25, // 29: slipway.v1.Released.case:type_name -> slipway.v1.TestName
+	13, // 30: slipway.v1.RunAccepted.origin:type_name -> slipway.v1.Origin
+	26, // 31: slipway.v1.AttemptStarted.fence:type_name -> slipway.v1.Fence
+	24, // 32: slipway.v1.AttemptStarted.leased_at:type_name -> google.protobuf.Timestamp
+	27, // 33: slipway.v1.AttemptFinished.attempt:type_name -> slipway.v1.Attempt
+	28, // 34: slipway.v1.TaskFinished.state:type_name -> slipway.v1.TaskState
+	29, // 35: slipway.v1.TaskFinished.failure_class:type_name -> slipway.v1.FailureClass
+	30, // 36: slipway.v1.TaskFinished.result:type_name -> slipway.v1.Result
+	24, // 37: slipway.v1.TaskRetried.at:type_name -> google.protobuf.Timestamp
+	31, // 38: slipway.v1.RunFinished.state:type_name -> slipway.v1.RunState
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_journal_proto_init() }
@@ -2219,6 +2428,8 @@ func file_slipway_v1_journal_proto_init() {
 		(*Event_Quarantined)(nil),
 		(*Event_Released)(nil),
 		(*Event_ResultsForgotten)(nil),
+		(*Event_EnvironmentHeld)(nil),
+		(*Event_EnvironmentFreed)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2226,7 +2437,7 @@ func file_slipway_v1_journal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_journal_proto_rawDesc), len(file_slipway_v1_journal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -54,6 +54,10 @@ const (
 	WaitReason_WAIT_REASON_GROUP WaitReason = 12
 	// Another run does the same work, and its result is taken: Wait.on.
 	WaitReason_WAIT_REASON_SHARED WaitReason = 13
+	// Its environment is held or paused.
+	WaitReason_WAIT_REASON_HELD WaitReason = 14
+	// A time that the platform wants between two parts of a rollout is not over.
+	WaitReason_WAIT_REASON_SOAK WaitReason = 15
 )
 
 // Enum value maps for WaitReason.
@@ -73,6 +77,8 @@ var (
 		11: "WAIT_REASON_QUOTA",
 		12: "WAIT_REASON_GROUP",
 		13: "WAIT_REASON_SHARED",
+		14: "WAIT_REASON_HELD",
+		15: "WAIT_REASON_SOAK",
 	}
 	WaitReason_value = map[string]int32{
 		"WAIT_REASON_UNSPECIFIED": 0,
@@ -89,6 +95,8 @@ var (
 		"WAIT_REASON_QUOTA":       11,
 		"WAIT_REASON_GROUP":       12,
 		"WAIT_REASON_SHARED":      13,
+		"WAIT_REASON_HELD":        14,
+		"WAIT_REASON_SOAK":        15,
 	}
 )
 
@@ -4745,7 +4753,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"suggestion\x18\x05 \x01(\tR\n" +
 	"suggestion\x12\x18\n" +
-	"\aexcerpt\x18\x06 \x01(\tR\aexcerpt*\xf1\x02\n" +
+	"\aexcerpt\x18\x06 \x01(\tR\aexcerpt*\x9d\x03\n" +
 	"\n" +
 	"WaitReason\x12\x1b\n" +
 	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
@@ -4762,7 +4770,9 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x12\x15\n" +
 	"\x11WAIT_REASON_QUOTA\x10\v\x12\x15\n" +
 	"\x11WAIT_REASON_GROUP\x10\f\x12\x16\n" +
-	"\x12WAIT_REASON_SHARED\x10\r*\x9b\x01\n" +
+	"\x12WAIT_REASON_SHARED\x10\r\x12\x14\n" +
+	"\x10WAIT_REASON_HELD\x10\x0e\x12\x14\n" +
+	"\x10WAIT_REASON_SOAK\x10\x0f*\x9b\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n" +

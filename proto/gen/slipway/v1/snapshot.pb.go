@@ -1025,8 +1025,10 @@ type SavedEnvironment struct {
 	// Empty: free.
 	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
 	// Number and id of the newest run that ever began a rollout here.
-	Newest        uint64 `protobuf:"varint,3,opt,name=newest,proto3" json:"newest,omitempty"`
-	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	Newest uint64 `protobuf:"varint,3,opt,name=newest,proto3" json:"newest,omitempty"`
+	By     string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	// Not set: it is not held.
+	Hold          *SavedHold `protobuf:"bytes,5,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1089,6 +1091,90 @@ func (x *SavedEnvironment) GetBy() string {
 	return ""
 }
 
+func (x *SavedEnvironment) GetHold() *SavedHold {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
+// SavedHold is who held an environment, and why.
+type SavedHold struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Pause         bool                   `protobuf:"varint,4,opt,name=pause,proto3" json:"pause,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SavedHold) Reset() {
+	*x = SavedHold{}
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SavedHold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SavedHold) ProtoMessage() {}
+
+func (x *SavedHold) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SavedHold.ProtoReflect.Descriptor instead.
+func (*SavedHold) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SavedHold) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *SavedHold) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *SavedHold) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SavedHold) GetPause() bool {
+	if x != nil {
+		return x.Pause
+	}
+	return false
+}
+
+func (x *SavedHold) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // SavedArchive is where a run is kept that left the state.
 type SavedArchive struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -1104,7 +1190,7 @@ type SavedArchive struct {
 
 func (x *SavedArchive) Reset() {
 	*x = SavedArchive{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1202,7 @@ func (x *SavedArchive) String() string {
 func (*SavedArchive) ProtoMessage() {}
 
 func (x *SavedArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1215,7 @@ func (x *SavedArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedArchive.ProtoReflect.Descriptor instead.
 func (*SavedArchive) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SavedArchive) GetRun() string {
@@ -1195,7 +1281,7 @@ type SavedRun struct {
 
 func (x *SavedRun) Reset() {
 	*x = SavedRun{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1293,7 @@ func (x *SavedRun) String() string {
 func (*SavedRun) ProtoMessage() {}
 
 func (x *SavedRun) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1306,7 @@ func (x *SavedRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedRun.ProtoReflect.Descriptor instead.
 func (*SavedRun) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SavedRun) GetAccepted() *RunAccepted {
@@ -1332,7 +1418,7 @@ type SavedTask struct {
 
 func (x *SavedTask) Reset() {
 	*x = SavedTask{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1430,7 @@ func (x *SavedTask) String() string {
 func (*SavedTask) ProtoMessage() {}
 
 func (x *SavedTask) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1443,7 @@ func (x *SavedTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedTask.ProtoReflect.Descriptor instead.
 func (*SavedTask) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SavedTask) GetId() string {
@@ -1449,7 +1535,7 @@ type SavedAttempt struct {
 
 func (x *SavedAttempt) Reset() {
 	*x = SavedAttempt{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1547,7 @@ func (x *SavedAttempt) String() string {
 func (*SavedAttempt) ProtoMessage() {}
 
 func (x *SavedAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1560,7 @@ func (x *SavedAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedAttempt.ProtoReflect.Descriptor instead.
 func (*SavedAttempt) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SavedAttempt) GetAttempt() *Attempt {
@@ -1512,7 +1598,7 @@ type RunArchive struct {
 
 func (x *RunArchive) Reset() {
 	*x = RunArchive{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1610,7 @@ func (x *RunArchive) String() string {
 func (*RunArchive) ProtoMessage() {}
 
 func (x *RunArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1623,7 @@ func (x *RunArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunArchive.ProtoReflect.Descriptor instead.
 func (*RunArchive) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RunArchive) GetSchema() int32 {
@@ -1585,7 +1671,7 @@ type LogArchive struct {
 
 func (x *LogArchive) Reset() {
 	*x = LogArchive{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1683,7 @@ func (x *LogArchive) String() string {
 func (*LogArchive) ProtoMessage() {}
 
 func (x *LogArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1696,7 @@ func (x *LogArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogArchive.ProtoReflect.Descriptor instead.
 func (*LogArchive) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LogArchive) GetSchema() int32 {
@@ -1664,7 +1750,7 @@ type ArchivedLog struct {
 
 func (x *ArchivedLog) Reset() {
 	*x = ArchivedLog{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[18]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1762,7 @@ func (x *ArchivedLog) String() string {
 func (*ArchivedLog) ProtoMessage() {}
 
 func (x *ArchivedLog) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[18]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1775,7 @@ func (x *ArchivedLog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchivedLog.ProtoReflect.Descriptor instead.
 func (*ArchivedLog) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ArchivedLog) GetTask() uint32 {
@@ -1735,7 +1821,7 @@ type ArchivedChunk struct {
 
 func (x *ArchivedChunk) Reset() {
 	*x = ArchivedChunk{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[19]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +1833,7 @@ func (x *ArchivedChunk) String() string {
 func (*ArchivedChunk) ProtoMessage() {}
 
 func (x *ArchivedChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[19]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +1846,7 @@ func (x *ArchivedChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchivedChunk.ProtoReflect.Descriptor instead.
 func (*ArchivedChunk) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ArchivedChunk) GetOffset() int64 {
@@ -1874,12 +1960,19 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x16\n" +
 	"\x06report\x18\x03 \x01(\tR\x06report\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x10\n" +
-	"\x03run\x18\x05 \x01(\x04R\x03run\"f\n" +
+	"\x03run\x18\x05 \x01(\x04R\x03run\"\x91\x01\n" +
 	"\x10SavedEnvironment\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x16\n" +
 	"\x06newest\x18\x03 \x01(\x04R\x06newest\x12\x0e\n" +
-	"\x02by\x18\x04 \x01(\tR\x02by\"\x9d\x01\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12)\n" +
+	"\x04hold\x18\x05 \x01(\v2\x15.slipway.v1.SavedHoldR\x04hold\"\x87\x01\n" +
+	"\tSavedHold\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05pause\x18\x04 \x01(\bR\x05pause\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x9d\x01\n" +
 	"\fSavedArchive\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x12\n" +
@@ -1959,7 +2052,7 @@ func file_slipway_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_snapshot_proto_rawDescData
 }
 
-var file_slipway_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_slipway_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*Snapshot)(nil),              // 0: slipway.v1.Snapshot
 	(*SnapshotPart)(nil),          // 1: slipway.v1.SnapshotPart
@@ -1973,27 +2066,28 @@ var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*SavedForgotten)(nil),        // 9: slipway.v1.SavedForgotten
 	(*SavedBaseline)(nil),         // 10: slipway.v1.SavedBaseline
 	(*SavedEnvironment)(nil),      // 11: slipway.v1.SavedEnvironment
-	(*SavedArchive)(nil),          // 12: slipway.v1.SavedArchive
-	(*SavedRun)(nil),              // 13: slipway.v1.SavedRun
-	(*SavedTask)(nil),             // 14: slipway.v1.SavedTask
-	(*SavedAttempt)(nil),          // 15: slipway.v1.SavedAttempt
-	(*RunArchive)(nil),            // 16: slipway.v1.RunArchive
-	(*LogArchive)(nil),            // 17: slipway.v1.LogArchive
-	(*ArchivedLog)(nil),           // 18: slipway.v1.ArchivedLog
-	(*ArchivedChunk)(nil),         // 19: slipway.v1.ArchivedChunk
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
-	(*Test)(nil),                  // 21: slipway.v1.Test
-	(*Result)(nil),                // 22: slipway.v1.Result
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
-	(*TestItem)(nil),              // 24: slipway.v1.TestItem
-	(*RunAccepted)(nil),           // 25: slipway.v1.RunAccepted
-	(RunState)(0),                 // 26: slipway.v1.RunState
-	(TaskState)(0),                // 27: slipway.v1.TaskState
-	(FailureClass)(0),             // 28: slipway.v1.FailureClass
-	(*Attempt)(nil),               // 29: slipway.v1.Attempt
+	(*SavedHold)(nil),             // 12: slipway.v1.SavedHold
+	(*SavedArchive)(nil),          // 13: slipway.v1.SavedArchive
+	(*SavedRun)(nil),              // 14: slipway.v1.SavedRun
+	(*SavedTask)(nil),             // 15: slipway.v1.SavedTask
+	(*SavedAttempt)(nil),          // 16: slipway.v1.SavedAttempt
+	(*RunArchive)(nil),            // 17: slipway.v1.RunArchive
+	(*LogArchive)(nil),            // 18: slipway.v1.LogArchive
+	(*ArchivedLog)(nil),           // 19: slipway.v1.ArchivedLog
+	(*ArchivedChunk)(nil),         // 20: slipway.v1.ArchivedChunk
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*Test)(nil),                  // 22: slipway.v1.Test
+	(*Result)(nil),                // 23: slipway.v1.Result
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(*TestItem)(nil),              // 25: slipway.v1.TestItem
+	(*RunAccepted)(nil),           // 26: slipway.v1.RunAccepted
+	(RunState)(0),                 // 27: slipway.v1.RunState
+	(TaskState)(0),                // 28: slipway.v1.TaskState
+	(FailureClass)(0),             // 29: slipway.v1.FailureClass
+	(*Attempt)(nil),               // 30: slipway.v1.Attempt
 }
 var file_slipway_v1_snapshot_proto_depIdxs = []int32{
-	20, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	21, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
 	2,  // 1: slipway.v1.SnapshotPart.items:type_name -> slipway.v1.SnapshotItem
 	3,  // 2: slipway.v1.SnapshotItem.project:type_name -> slipway.v1.SavedProject
 	4,  // 3: slipway.v1.SnapshotItem.key:type_name -> slipway.v1.SavedKey
@@ -2001,45 +2095,47 @@ var file_slipway_v1_snapshot_proto_depIdxs = []int32{
 	6,  // 5: slipway.v1.SnapshotItem.green:type_name -> slipway.v1.SavedGreen
 	7,  // 6: slipway.v1.SnapshotItem.stable:type_name -> slipway.v1.SavedStable
 	11, // 7: slipway.v1.SnapshotItem.environment:type_name -> slipway.v1.SavedEnvironment
-	12, // 8: slipway.v1.SnapshotItem.archive:type_name -> slipway.v1.SavedArchive
-	13, // 9: slipway.v1.SnapshotItem.run:type_name -> slipway.v1.SavedRun
-	14, // 10: slipway.v1.SnapshotItem.task:type_name -> slipway.v1.SavedTask
+	13, // 8: slipway.v1.SnapshotItem.archive:type_name -> slipway.v1.SavedArchive
+	14, // 9: slipway.v1.SnapshotItem.run:type_name -> slipway.v1.SavedRun
+	15, // 10: slipway.v1.SnapshotItem.task:type_name -> slipway.v1.SavedTask
 	8,  // 11: slipway.v1.SnapshotItem.time:type_name -> slipway.v1.SavedTime
-	21, // 12: slipway.v1.SnapshotItem.test:type_name -> slipway.v1.Test
+	22, // 12: slipway.v1.SnapshotItem.test:type_name -> slipway.v1.Test
 	9,  // 13: slipway.v1.SnapshotItem.forgotten:type_name -> slipway.v1.SavedForgotten
 	10, // 14: slipway.v1.SnapshotItem.baseline:type_name -> slipway.v1.SavedBaseline
-	20, // 15: slipway.v1.SavedKey.at:type_name -> google.protobuf.Timestamp
-	22, // 16: slipway.v1.SavedResult.result:type_name -> slipway.v1.Result
-	20, // 17: slipway.v1.SavedResult.at:type_name -> google.protobuf.Timestamp
-	20, // 18: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
-	23, // 19: slipway.v1.SavedTime.took:type_name -> google.protobuf.Duration
-	20, // 20: slipway.v1.SavedTime.at:type_name -> google.protobuf.Timestamp
-	24, // 21: slipway.v1.SavedTime.items:type_name -> slipway.v1.TestItem
-	20, // 22: slipway.v1.SavedForgotten.at:type_name -> google.protobuf.Timestamp
-	20, // 23: slipway.v1.SavedBaseline.at:type_name -> google.protobuf.Timestamp
-	20, // 24: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
-	25, // 25: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
-	20, // 26: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
-	26, // 27: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
-	20, // 28: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
-	27, // 29: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
-	15, // 30: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
-	20, // 31: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
-	20, // 32: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
-	20, // 33: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
-	28, // 34: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
-	22, // 35: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
-	23, // 36: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
-	29, // 37: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
-	13, // 38: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
-	14, // 39: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
-	18, // 40: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
-	19, // 41: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	21, // 15: slipway.v1.SavedKey.at:type_name -> google.protobuf.Timestamp
+	23, // 16: slipway.v1.SavedResult.result:type_name -> slipway.v1.Result
+	21, // 17: slipway.v1.SavedResult.at:type_name -> google.protobuf.Timestamp
+	21, // 18: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
+	24, // 19: slipway.v1.SavedTime.took:type_name -> google.protobuf.Duration
+	21, // 20: slipway.v1.SavedTime.at:type_name -> google.protobuf.Timestamp
+	25, // 21: slipway.v1.SavedTime.items:type_name -> slipway.v1.TestItem
+	21, // 22: slipway.v1.SavedForgotten.at:type_name -> google.protobuf.Timestamp
+	21, // 23: slipway.v1.SavedBaseline.at:type_name -> google.protobuf.Timestamp
+	12, // 24: slipway.v1.SavedEnvironment.hold:type_name -> slipway.v1.SavedHold
+	21, // 25: slipway.v1.SavedHold.at:type_name -> google.protobuf.Timestamp
+	21, // 26: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
+	26, // 27: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
+	21, // 28: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
+	27, // 29: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
+	21, // 30: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
+	28, // 31: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
+	16, // 32: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
+	21, // 33: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
+	21, // 34: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
+	21, // 35: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
+	29, // 36: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
+	23, // 37: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
+	24, // 38: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
+	30, // 39: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
+	14, // 40: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
+	15, // 41: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
+	19, // 42: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
+	20, // 43: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_snapshot_proto_init() }
@@ -2071,7 +2167,7 @@ func file_slipway_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_snapshot_proto_rawDesc), len(file_slipway_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

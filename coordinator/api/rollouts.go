@@ -1,0 +1,73 @@
+package api
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+
+	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/project"
+	"github.com/slipway-build/slipway/coordinator/wire"
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+type rollouts struct {
+	pb.UnimplementedRolloutServiceServer
+	cfg Config
+}
+
+// of has the owner of a project answer.
+func (s *rollouts) of(ctx context.Context, project string, here func(*partition.Tx) error, there func(context.Context, pb.RolloutServiceClient) error) error {
+	return s.cfg.ofProject(ctx, project, here, func(ctx context.Context, c *grpc.ClientConn) error { return there(ctx, pb.NewRolloutServiceClient(c)) })
+}
+
+func (s *rollouts) ListEnvironments(ctx context.Context, req *pb.ListEnvironmentsRequest) (out *pb.ListEnvironmentsResponse, err error) {
+	var found []project.Environment
+	err = s.of(ctx, req.GetProject(), func(tx *partition.Tx) error {
+		found = tx.Environments(req.GetProject())
+		return nil
+	}, func(ctx context.Context, c pb.RolloutServiceClient) (err error) {
+		out, err = c.ListEnvironments(ctx, req)
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+	if err != nil || out != nil {
+		return out, err
+	}
+	return &pb.ListEnvironmentsResponse{Environments: wire.Environments(found)}, nil
+}
+
+func (s *rollouts) Hold(ctx context.Context, req *pb.HoldRequest) (*pb.HoldResponse, error) {
+	return &pb.HoldResponse{}, s.of(ctx, req.GetProject(), func(tx *partition.Tx) error {
+		return tx.Hold(req.GetProject(), req.GetEnvironment(), caller(ctx), req.GetReason(), req.GetPause())
+	}, func(ctx context.Context, c pb.RolloutServiceClient) error {
+		_, err := c.Hold(ctx, req)
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+}
+
+func (s *rollouts) Resume(ctx context.Context, req *pb.ResumeRequest) (*pb.ResumeResponse, error) {
+	return &pb.ResumeResponse{}, s.of(ctx, req.GetProject(), func(tx *partition.Tx) error {
+		return tx.Free(req.GetProject(), req.GetEnvironment(), caller(ctx), req.GetReason())
+	}, func(ctx context.Context, c pb.RolloutServiceClient) error {
+		_, err := c.Resume(ctx, req)
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+}
+
+func (s *rollouts) Abort(ctx context.Context, req *pb.AbortRequest) (out *pb.AbortResponse, err error) {
+	err = s.of(ctx, req.GetProject(), func(tx *partition.Tx) error {
+		message := "the rollout to " + req.GetEnvironment() + " was aborted by " + caller(ctx)
+		if req.GetReason() != "" {
+			message += ": " + req.GetReason()
+		}
+		r, err := tx.Abort(req.GetProject(), req.GetEnvironment(), message)
+		if err == nil {
+			out = &pb.AbortResponse{Run: r.ID}
+		}
+		return err
+	}, func(ctx context.Context, c pb.RolloutServiceClient) (err error) {
+		out, err = c.Abort(ctx, req)
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+	return out, err
+}

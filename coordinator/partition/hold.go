@@ -1,0 +1,134 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/project"
+	"github.com/slipway-build/slipway/coordinator/run"
+)
+
+// ErrNothing is the answer to who asks that what does not go on be ended, or what is not held be freed.
+var ErrNothing = errors.New("nothing to do")
+
+// Environments are copies of what is known of a project's.
+func (tx *Tx) Environments(name string) []project.Environment {
+	return tx.o.st.Look(name).Environments()
+}
+
+// Hold keeps runs from beginning a rollout to an environment. With pause, the run that rolls out there begins nothing
+// more; what goes on is brought to its end, and what failed is taken back nevertheless.
+func (tx *Tx) Hold(name, environment, by, reason string, pause bool) error {
+	if !tx.known(name, environment) {
+		return fmt.Errorf("environment %q of project %q: %w: no run that is known rolls out to it", environment, name, ErrNotFound)
+	}
+	o := tx.o
+	o.emit(run.EnvironmentHeld{Project: name, Environment: environment, By: by, Reason: reason, Pause: pause})
+	for _, r := range o.st.Runs(name, 1<<20) {
+		for _, t := range r.Tasks {
+			if t.State == run.TaskReady && t.Spec.Can != plan.CapabilityCoordinator && o.paused(r, t) {
+				o.forget(r, t)
+				o.delayed[o.token(r, t)] = &waiting{r, t}
+			}
+		}
+	}
+	return nil
+}
+
+// Free takes that back, and lets in who waited: the newest run.
+func (tx *Tx) Free(name, environment, by, reason string) error {
+	o := tx.o
+	if o.st.Look(name).HoldOf(environment) == nil {
+		return fmt.Errorf("environment %q of project %q is not held: %w", environment, name, ErrNothing)
+	}
+	o.emit(run.EnvironmentFreed{Project: name, Environment: environment, By: by, Reason: reason})
+	o.letIn(name, environment)
+	o.undelay()
+	return nil
+}
+
+// Abort ends the rollout that goes on in an environment: what is not promoted is taken back everywhere.
+func (tx *Tx) Abort(name, environment, message string) (*run.Run, error) {
+	o := tx.o
+	for _, e := range tx.Environments(name) {
+		if e.Name != environment || e.Holder == "" {
+			continue
+		}
+		r, ok := o.st.Run(e.Holder)
+		if !ok {
+			continue
+		}
+		o.touch(r.ID, "")
+		for _, t := range r.Tasks {
+			if t.Spec.Kind == plan.KindPromote && t.Spec.Target.Environment == environment && !t.State.Ended() {
+				o.emit(r.Complete(t, run.TaskCanceled, message, run.ClassNone, plan.Result{})...)
+			}
+		}
+		return r.Snapshot(), nil
+	}
+	return nil, fmt.Errorf("no run of project %q rolls out to %q: %w", name, environment, ErrNothing)
+}
+
+// known: a run that is in the state has the environment in its plan, or one has rolled out to it.
+func (tx *Tx) known(name, environment string) bool {
+	if slices.ContainsFunc(tx.Environments(name), func(e project.Environment) bool { return e.Name == environment }) {
+		return true
+	}
+	return slices.ContainsFunc(tx.o.st.Runs(name, 1<<20), func(r *run.Run) bool {
+		_, ok := r.Find(plan.RolloutID(environment))
+		return ok
+	})
+}
+
+// paused says that a task is not to begin, for somebody paused its environment. What takes back is never paused, nor is
+// what only notes that something was done.
+func (o *owner) paused(r *run.Run, t *run.Task) bool {
+	switch t.Spec.Kind {
+	case plan.KindApply, plan.KindShift, plan.KindStep, plan.KindWave:
+		h := o.st.Look(r.Project).HoldOf(t.Spec.Target.Environment)
+		return h != nil && h.Pause
+	default:
+		return false
+	}
+}
+
+// keepOut holds an environment in which a rollout failed, if the platform wants that: a repeat would fail again.
+func (o *owner) keepOut(l run.RolloutLeft) {
+	r, ok := o.st.Run(l.Run)
+	if !ok {
+		return
+	}
+	begin, ok := r.Find(plan.RolloutID(l.Environment))
+	if !ok || !begin.Spec.Hold || o.st.Look(r.Project).HoldOf(l.Environment) != nil {
+		return
+	}
+	for _, t := range r.Tasks {
+		if t.Spec.Target == nil || t.Spec.Target.Environment != l.Environment || t.State != run.TaskFailed && t.State != run.TaskErrored {
+			continue
+		}
+		first, _, _ := strings.Cut(t.Message, "\n")
+		o.emit(run.EnvironmentHeld{Project: r.Project, Environment: l.Environment, Run: r.ID, Reason: t.Spec.ID + " " + string(t.State) + ": " + first})
+		return
+	}
+}
+
+// pass goes by a barrier, once its time is over.
+func (o *owner) pass(r *run.Run, t *run.Task) {
+	if !o.tooSoon(r, t) {
+		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
+	}
+}
+
+// tooSoon says that a barrier's time is not over, or that somebody paused what is there; it is asked again then.
+func (o *owner) tooSoon(r *run.Run, t *run.Task) bool {
+	if !o.early(r, t) {
+		return false
+	}
+	o.delayed[o.token(r, t)] = &waiting{r, t}
+	return true
+}
+
+func (o *owner) early(r *run.Run, t *run.Task) bool { return t.Passes().After(o.at) || o.paused(r, t) }
