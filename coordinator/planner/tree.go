@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-build/slipway/coordinator/plan"
 )
@@ -139,7 +140,7 @@ func (t *tree) environments(p plan.Plan) {
 	for i, begin := range begins {
 		first, next := branch(i == len(begins)-1)
 		env := begin.Target.Environment
-		t.line("%s%s  %s", first, env, begin.Reason)
+		t.line("%s%s  %s%s", first, env, begin.Reason, canary(p, env))
 		var applies []*plan.Task
 		for j := range p.Tasks {
 			if p.Tasks[j].Kind == plan.KindApply && p.Tasks[j].Target.Environment == env {
@@ -149,6 +150,26 @@ func (t *tree) environments(p plan.Plan) {
 		slices.SortStableFunc(applies, func(a, b *plan.Task) int { return strings.Compare(a.Target.Cluster, b.Target.Cluster) })
 		t.clusters(p, next, applies)
 	}
+}
+
+// canary says in which steps the services of an environment get there; empty: at once.
+func canary(p plan.Plan, env string) string {
+	var steps []int
+	pause := 0
+	for _, t := range p.Tasks {
+		if t.Kind == plan.KindAnalyze && t.Target.Environment == env && !slices.Contains(steps, t.Analyze.Weight) {
+			steps, pause = append(steps, t.Analyze.Weight), t.Analyze.Pause
+		}
+	}
+	if len(steps) == 0 {
+		return ""
+	}
+	slices.Sort(steps)
+	text := "; in steps:"
+	for _, step := range steps {
+		text += fmt.Sprintf(" %d %%,", step)
+	}
+	return fmt.Sprintf("%s all, %s each", text, time.Duration(pause)*time.Second)
 }
 
 // clusters shows the applies of one environment, sorted by cluster and within it in

@@ -43,6 +43,12 @@ func (c *Codec) Task(t *run.Task) *pb.Task {
 		ReadyAt: Time(t.ReadyAt), FinishedAt: Time(t.FinishedAt),
 		Team: t.Spec.Team,
 	}
+	switch {
+	case t.Spec.Analyze != nil:
+		out.Weight = int32(t.Spec.Analyze.Weight)
+	case t.Spec.Apply != nil:
+		out.Weight = int32(t.Spec.Apply.Weight)
+	}
 	if t.Spec.Target != nil {
 		out.Environment, out.Cluster = t.Spec.Target.Environment, t.Spec.Target.Cluster
 	}

@@ -56,7 +56,7 @@ environment variables are not shown.`,
 			if err != nil {
 				return err
 			}
-			return a.follow(ctx, cl, run.GetId(), *out)
+			return a.follow(ctx, cl, run.GetId(), *out, nil)
 		})
 	}
 	return c

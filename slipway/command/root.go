@@ -69,7 +69,7 @@ on this machine is only spoken to with TLS. NO_COLOR switches colors off.
 			root.AddCommand(c)
 		}
 	}
-	add("runs", a.run(), a.diff(), a.watch(), a.list(), a.get(), a.explainRun(), a.logs(), a.trace(), a.tests(), a.found(), a.artifacts(), a.download(), a.simulate(), a.cancel(), a.retry(), a.forget())
+	add("runs", a.run(), a.diff(), a.watch(), a.list(), a.get(), a.explainRun(), a.logs(), a.trace(), a.tests(), a.found(), a.artifacts(), a.download(), a.simulate(), a.rollout(), a.cancel(), a.retry(), a.forget())
 	add("files", a.initialize(), a.plan(), a.lint())
 	add("farm", a.up(), a.down(), a.dashboard(), a.workers(), a.doctor(), a.images(), a.version())
 	return root

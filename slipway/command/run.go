@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,7 +59,7 @@ follow or cancel it. A coordinator that is away for a while is waited for.`,
 // begun follows a run that was accepted, or says how to.
 func (a *app) begun(ctx context.Context, cl *client.Client, run *pb.Run, detach bool, out format) error {
 	if !detach {
-		return a.follow(ctx, cl, run.GetId(), out)
+		return a.follow(ctx, cl, run.GetId(), out, nil)
 	}
 	if out != "table" {
 		return a.message(out, run)
@@ -104,7 +105,7 @@ func (a *app) watch() *cobra.Command {
 	out := outputFlag(c, "table", "json", "yaml")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return a.dial(c.Context(), func(cl *client.Client) error {
-			return a.follow(c.Context(), cl, runName(args), *out)
+			return a.follow(c.Context(), cl, runName(args), *out, nil)
 		})
 	}
 	return c
@@ -112,8 +113,8 @@ func (a *app) watch() *cobra.Command {
 
 // follow shows a run to its end and returns its exit code. With another format than
 // table, progress goes to stderr and the run to stdout.
-func (a *app) follow(ctx context.Context, c *client.Client, run string, out format) error {
-	final, err := a.show(ctx, c, run, out)
+func (a *app) follow(ctx context.Context, c *client.Client, run string, out format, frame func(*pb.Run) string) error {
+	final, err := a.show(ctx, c, run, out, frame)
 	if ctx.Err() != nil {
 		if final != nil {
 			run = final.GetId()
@@ -128,8 +129,15 @@ func (a *app) follow(ctx context.Context, c *client.Client, run string, out form
 		if err := a.message(out, final); err != nil {
 			return err
 		}
-	} else if err := a.printf("\n%s", a.style().Summary(final, time.Now())); err != nil {
-		return err
+	} else {
+		if frame != nil {
+			if err := a.printf("\n%s", frame(final)); err != nil {
+				return err
+			}
+		}
+		if err := a.printf("\n%s", a.style().Summary(final, time.Now())); err != nil {
+			return err
+		}
 	}
 	switch final.GetState() {
 	case pb.RunState_RUN_STATE_SUCCEEDED:
@@ -142,8 +150,9 @@ func (a *app) follow(ctx context.Context, c *client.Client, run string, out form
 }
 
 // show draws while it follows. The last state is returned also with an error.
-func (a *app) show(ctx context.Context, c *client.Client, run string, out format) (*pb.Run, error) {
+func (a *app) show(ctx context.Context, c *client.Client, run string, out format, frame func(*pb.Run) string) (*pb.Run, error) {
 	s := newScreen(a, c, out)
+	s.frame = frame
 	changes, done := make(chan *pb.WatchResponse), make(chan error, 1)
 	trouble := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
@@ -200,12 +209,13 @@ type screen struct {
 	a      *app
 	model  *progress.Model
 	live   bool
-	beside bool      // stdout is for something else
-	lines  int       // of the frame that is on the screen
-	gone   string    // why the coordinator is away
-	back   string    // what is said when it is not any more
-	heard  time.Time // when something changed last, or was explained
-	asking bool      // why nothing does
+	beside bool                 // stdout is for something else
+	lines  int                  // of the frame that is on the screen
+	gone   string               // why the coordinator is away
+	back   string               // what is said when it is not any more
+	heard  time.Time            // when something changed last, or was explained
+	asking bool                 // why nothing does
+	frame  func(*pb.Run) string // what is drawn in place of what runs now; nil: that
 }
 
 // idle is how long nothing may happen before a follower is told why.
@@ -273,6 +283,10 @@ func (s *screen) draw(lines []string) error {
 		width, height = 80, 24 // a terminal that does not say
 	}
 	frame := s.model.Frame(time.Now(), max(20, width-1), max(3, min(height-2, 20)))
+	if r := s.model.Run(); s.frame != nil && r != nil {
+		frame = append(frame[:1:1], strings.Split(strings.TrimRight(s.frame(r), "\n"), "\n")...)
+		frame, lines = frame[:min(len(frame), max(3, height-2))], nil
+	}
 	if s.gone != "" {
 		frame = append(frame, render.Cut("waiting: "+s.gone, max(20, width-1)))
 	}

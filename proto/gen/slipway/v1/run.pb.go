@@ -2359,7 +2359,9 @@ type Task struct {
 	ReadyAt    *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=ready_at,json=readyAt,proto3" json:"ready_at,omitempty"`
 	FinishedAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
 	// Whose share of the workers it takes: the owner of its service, if it has one.
-	Team          string `protobuf:"bytes,16,opt,name=team,proto3" json:"team,omitempty"`
+	Team string `protobuf:"bytes,16,opt,name=team,proto3" json:"team,omitempty"`
+	// Of a step of a canary: percent that the candidate is given.
+	Weight        int32 `protobuf:"varint,17,opt,name=weight,proto3" json:"weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2504,6 +2506,13 @@ func (x *Task) GetTeam() string {
 		return x.Team
 	}
 	return ""
+}
+
+func (x *Task) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
 }
 
 type Attempt struct {
@@ -4564,7 +4573,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
 	"\baffected\x18\x03 \x01(\bR\baffected\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xb1\x04\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xc9\x04\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
@@ -4583,7 +4592,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\bready_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\areadyAt\x12;\n" +
 	"\vfinished_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishedAt\x12\x12\n" +
-	"\x04team\x18\x10 \x01(\tR\x04team\"\x96\x04\n" +
+	"\x04team\x18\x10 \x01(\tR\x04team\x12\x16\n" +
+	"\x06weight\x18\x11 \x01(\x05R\x06weight\"\x96\x04\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12'\n" +

@@ -1,0 +1,159 @@
+package command
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+	"github.com/slipway-build/slipway/slipway/client"
+	"github.com/slipway-build/slipway/slipway/render"
+)
+
+func (a *app) rollout() *cobra.Command {
+	var project string
+	c := &cobra.Command{
+		Use:   "rollout",
+		Short: "Show environments, and hold, pause, resume or abort what rolls out to them",
+		Long: `Rollout lists the environments of a project to which a run has rolled out: whether one does now,
+whether the environment is held or paused, by whom and why, and how many services serve there.`,
+		Args: exactly(),
+	}
+	c.PersistentFlags().StringVar(&project, "project", "", "of this project; default: that of the newest run")
+	out := outputFlag(c, "table", "json", "yaml")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return a.ofProject(c.Context(), project, func(cl *client.Client, project string) error {
+			res, err := cl.Rollout.ListEnvironments(c.Context(), &pb.ListEnvironmentsRequest{Project: project})
+			if err != nil {
+				return err
+			}
+			if *out != "table" {
+				return a.message(*out, res)
+			}
+			if len(res.GetEnvironments()) == 0 {
+				a.note("no run of project %s has rolled out to an environment", render.Line(project))
+				return nil
+			}
+			return a.printf("%s", a.style().Environments(res.GetEnvironments(), time.Now()))
+		})
+	}
+	c.AddCommand(a.watchRollout(),
+		a.hold(&project, "hold", "Begin no rollout to an environment", `Hold keeps runs from beginning a rollout to an environment, until slipway rollout resume. A rollout
+that goes on there goes on; slipway rollout pause stops it, too.`, false),
+		a.hold(&project, "pause", "Begin nothing more of the rollout to an environment", `Pause holds an environment, and has the rollout that goes on there begin nothing more, until slipway
+rollout resume. What was begun is brought to its end, the candidate keeps what it has, and what fails is
+rolled back nevertheless.`, true),
+		a.resume(&project), a.abort(&project))
+	return c
+}
+
+func (a *app) watchRollout() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "watch [RUN]",
+		Short: "Follow the rollouts of a run: clusters and steps",
+		Long: `Watch follows a run (the latest, if none is named) until it has ended, and shows for each environment its
+clusters and the steps of its rollout: · not begun, ● under way, ✓ done, ✗ what failed. It ends with the exit
+codes of slipway watch.`,
+		Args: between(0, "RUN"),
+	}
+	c.ValidArgsFunction = a.completeRun
+	out := outputFlag(c, "table", "json", "yaml")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return a.dial(c.Context(), func(cl *client.Client) error {
+			return a.follow(c.Context(), cl, runName(args), *out, func(r *pb.Run) string { return a.style().Rollouts(r) })
+		})
+	}
+	return c
+}
+
+func (a *app) hold(project *string, name, short, long string, pause bool) *cobra.Command {
+	var reason string
+	c := &cobra.Command{Use: name + " ENVIRONMENT", Short: short, Long: long, Args: exactly("ENVIRONMENT")}
+	c.ValidArgsFunction = a.completeEnvironment(project)
+	c.Flags().StringVar(&reason, "reason", "", "shown to people")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return a.ofProject(c.Context(), *project, func(cl *client.Client, project string) error {
+			_, err := cl.Rollout.Hold(c.Context(), &pb.HoldRequest{Project: project, Environment: args[0], Reason: reason, Pause: pause})
+			if err != nil {
+				return err
+			}
+			done := map[bool]string{false: "held", true: "paused"}[pause]
+			return a.printf("%s of project %s is %s; slipway rollout resume %s lets it go on\n", render.Line(args[0]), render.Line(project), done, render.Line(args[0]))
+		})
+	}
+	return c
+}
+
+func (a *app) resume(project *string) *cobra.Command {
+	var reason string
+	c := &cobra.Command{
+		Use:   "resume ENVIRONMENT",
+		Short: "Take a hold or a pause back",
+		Long:  "Resume lets a rollout that is paused go on. Of the runs that waited the newest begins; older ones are superseded by it.",
+		Args:  exactly("ENVIRONMENT"),
+	}
+	c.ValidArgsFunction = a.completeEnvironment(project)
+	c.Flags().StringVar(&reason, "reason", "", "kept in the journal")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return a.ofProject(c.Context(), *project, func(cl *client.Client, project string) error {
+			if _, err := cl.Rollout.Resume(c.Context(), &pb.ResumeRequest{Project: project, Environment: args[0], Reason: reason}); err != nil {
+				return err
+			}
+			return a.printf("%s of project %s is neither held nor paused\n", render.Line(args[0]), render.Line(project))
+		})
+	}
+	return c
+}
+
+func (a *app) abort(project *string) *cobra.Command {
+	var reason string
+	c := &cobra.Command{
+		Use:   "abort ENVIRONMENT",
+		Short: "End the rollout to an environment, and roll it back",
+		Long: `Abort ends the rollout that goes on in an environment: services that are not promoted go back to their
+last good release in every cluster. The run goes on elsewhere; slipway cancel stops all of it.`,
+		Args: exactly("ENVIRONMENT"),
+	}
+	c.ValidArgsFunction = a.completeEnvironment(project)
+	c.Flags().StringVar(&reason, "reason", "", "shown to people")
+	out := outputFlag(c, "table", "json", "yaml")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return a.ofProject(c.Context(), *project, func(cl *client.Client, project string) error {
+			res, err := cl.Rollout.Abort(c.Context(), &pb.AbortRequest{Project: project, Environment: args[0], Reason: reason})
+			if err != nil {
+				return err
+			}
+			if *out != "table" {
+				return a.message(*out, res)
+			}
+			return a.printf("the rollout of run %s to %s ends, and is rolled back; slipway rollout watch %s shows how far it is\n", render.Line(res.GetRun()), render.Line(args[0]), render.Line(res.GetRun()))
+		})
+	}
+	return c
+}
+
+func (a *app) completeEnvironment(project *string) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), time.Second)
+		defer cancel()
+		var names []string
+		err := a.ofProject(ctx, *project, func(cl *client.Client, project string) error {
+			res, err := cl.Rollout.ListEnvironments(ctx, &pb.ListEnvironmentsRequest{Project: project})
+			for _, e := range res.GetEnvironments() {
+				if strings.HasPrefix(e.GetName(), begin) {
+					names = append(names, e.GetName())
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}

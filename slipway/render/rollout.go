@@ -1,0 +1,215 @@
+package render
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// stage is one column of a rollout: a step of a canary, or all of it (100).
+type stage struct {
+	all, done, busy int
+	failed          []string // services
+}
+
+func (s *stage) add(t *pb.Task) {
+	ends := t.GetKind() != "shift" // its analysis ends the step
+	if ends {
+		s.all++
+	}
+	switch t.GetState() {
+	case pb.TaskState_TASK_STATE_SUCCEEDED, pb.TaskState_TASK_STATE_REUSED:
+		if ends {
+			s.done++
+		} else {
+			s.busy++
+		}
+	case pb.TaskState_TASK_STATE_FAILED, pb.TaskState_TASK_STATE_ERRORED:
+		s.failed = append(s.failed, t.GetService())
+	case pb.TaskState_TASK_STATE_LEASED, pb.TaskState_TASK_STATE_RUNNING:
+		s.busy++
+	default:
+	}
+}
+
+func (s *stage) cell() Cell {
+	switch {
+	case s.all == 0:
+		return Cell{"·", Dim}
+	case len(s.failed) > 0:
+		return Cell{"✗ " + Line(strings.Join(slices.Compact(slices.Sorted(slices.Values(s.failed))), ", ")), Red}
+	case s.done == s.all:
+		return Cell{"✓", Green}
+	case s.done > 0 || s.busy > 0:
+		return Cell{fmt.Sprintf("● %d of %d", s.done, s.all), Blue}
+	default:
+		return Cell{"·", Dim}
+	}
+}
+
+// targets is a rollout to one environment: its clusters, and what each column of them is.
+type targets struct {
+	clusters []string // in the order of the plan
+	steps    []int32  // percent; 100 is the last
+	at       map[string]map[int32]*stage
+	back     map[string]*stage // rollbacks, by cluster
+	state    Cell
+}
+
+func (e *targets) add(t *pb.Task) {
+	percent := t.GetWeight()
+	switch t.GetKind() {
+	case "apply":
+		percent = 100
+	case "shift", "analyze":
+	case "rollback":
+		if e.back[t.GetCluster()] == nil {
+			e.back[t.GetCluster()] = &stage{}
+		}
+		e.back[t.GetCluster()].add(t)
+		return
+	default:
+		return
+	}
+	if !slices.Contains(e.clusters, t.GetCluster()) {
+		e.clusters = append(e.clusters, t.GetCluster())
+		e.at[t.GetCluster()] = map[int32]*stage{}
+	}
+	if !slices.Contains(e.steps, percent) {
+		e.steps = append(e.steps, percent)
+	}
+	if e.at[t.GetCluster()][percent] == nil {
+		e.at[t.GetCluster()][percent] = &stage{}
+	}
+	e.at[t.GetCluster()][percent].add(t)
+}
+
+// row is one cluster.
+func (e *targets) row(cluster string) []Cell {
+	row := []Cell{{Text: Line(cluster)}}
+	for _, percent := range e.steps {
+		s := e.at[cluster][percent]
+		if s == nil {
+			s = &stage{}
+		}
+		row = append(row, s.cell())
+	}
+	all := e.at[cluster][100]
+	switch back := e.back[cluster]; {
+	case back != nil && back.done == back.all:
+		return append(row, Cell{"rolled back", Yellow})
+	case back != nil && len(back.failed) > 0:
+		return append(row, Cell{"rollback failed: " + Line(strings.Join(back.failed, ", ")), Red})
+	case back != nil:
+		return append(row, Cell{fmt.Sprintf("rolling back, %d of %d", back.done, back.all), Yellow})
+	case all != nil && all.done == all.all:
+		return append(row, Cell{"healthy", Green})
+	default:
+		return append(row, Cell{})
+	}
+}
+
+// Rollouts is the table of `slipway rollout watch`: clusters and steps of each environment that a run rolls out to.
+func (s Style) Rollouts(r *pb.Run) string {
+	var order []string
+	envs := map[string]*targets{}
+	for _, t := range r.GetTasks() {
+		name := t.GetEnvironment()
+		if name == "" {
+			continue
+		}
+		e := envs[name]
+		if e == nil {
+			e = &targets{at: map[string]map[int32]*stage{}, back: map[string]*stage{}, state: Cell{"waits", Dim}}
+			envs[name] = e
+			order = append(order, name)
+		}
+		switch {
+		case t.GetKind() == "rollout" && t.GetState() == pb.TaskState_TASK_STATE_SUCCEEDED:
+			e.state = Cell{"progressing", Blue}
+		case t.GetKind() == "rollout" && Ended(t.GetState()), t.GetKind() == "verified" && Ended(t.GetState()) && t.GetState() != pb.TaskState_TASK_STATE_SUCCEEDED:
+			e.state = Cell{TaskState(t.GetState()), Yellow}
+			if t.GetKind() == "verified" && e.begun() {
+				e.state = Cell{"aborted", Red}
+			}
+		case t.GetKind() == "verified" && t.GetState() == pb.TaskState_TASK_STATE_SUCCEEDED:
+			e.state = Cell{"healthy", Green}
+		}
+		e.add(t)
+	}
+	var b strings.Builder
+	for i, name := range order {
+		e := envs[name]
+		if len(e.clusters) == 0 {
+			continue
+		}
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		slices.Sort(e.steps)
+		head := []string{Line(name)}
+		for _, percent := range e.steps {
+			if percent == 100 {
+				head = append(head, "ALL")
+			} else {
+				head = append(head, fmt.Sprintf("%d %%", percent))
+			}
+		}
+		rows := make([][]Cell, 0, len(e.clusters))
+		for _, cluster := range e.clusters {
+			rows = append(rows, e.row(cluster))
+		}
+		b.WriteString(s.Table(append(head, ""), rows))
+		b.WriteString(s.Paint(e.state.Color, e.state.Text) + "\n")
+	}
+	return b.String()
+}
+
+// begun says that something was done in a cluster.
+func (e *targets) begun() bool {
+	for _, cluster := range e.clusters {
+		for _, s := range e.at[cluster] {
+			if s.done+s.busy+len(s.failed) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Environments is the table of `slipway rollout`.
+func (s Style) Environments(list []*pb.Environment, now time.Time) string {
+	rows := make([][]Cell, 0, len(list))
+	for _, e := range list {
+		state, why := Cell{"free", Green}, ""
+		if e.GetRun() != "" {
+			state = Cell{"run " + Line(e.GetRun()), Blue}
+		}
+		if h := e.GetHold(); h != nil {
+			state = Cell{"held", Yellow}
+			if h.GetPause() {
+				state.Text = "paused"
+			}
+			if e.GetRun() != "" {
+				state.Text += ", run " + Line(e.GetRun())
+			}
+			who := "by " + Line(h.GetBy())
+			if h.GetBy() == "" {
+				who = "since run " + Line(h.GetRun()) + " failed"
+			}
+			why = fmt.Sprintf("%s, %s ago", who, Duration(now.Sub(h.GetAt().AsTime())))
+			if h.GetReason() != "" {
+				why += ": " + Line(h.GetReason())
+			}
+		}
+		services, clusters := map[string]bool{}, map[string]bool{}
+		for _, v := range e.GetServing() {
+			services[v.GetService()], clusters[v.GetCluster()] = true, true
+		}
+		rows = append(rows, []Cell{{Text: Line(e.GetName())}, state, {Text: fmt.Sprint(len(services))}, {Text: fmt.Sprint(len(clusters))}, {Text: why}})
+	}
+	return s.Table([]string{"ENVIRONMENT", "STATE", "SERVICES", "CLUSTERS", "WHY"}, rows)
+}

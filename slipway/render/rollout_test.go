@@ -1,0 +1,60 @@
+package render_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+	"github.com/slipway-build/slipway/slipway/render"
+)
+
+// canary is a run whose rollout to prod is in its second step in eu, where something failed, and us; dev is done.
+func canary() *pb.Run {
+	const (
+		good = pb.TaskState_TASK_STATE_SUCCEEDED
+		runs = pb.TaskState_TASK_STATE_RUNNING
+		bad  = pb.TaskState_TASK_STATE_FAILED
+		no   = pb.TaskState_TASK_STATE_PENDING
+	)
+	r := &pb.Run{Id: "shop-12"}
+	add := func(kind, service, env, cluster string, weight int32, state pb.TaskState) {
+		r.Tasks = append(r.Tasks, &pb.Task{Id: fmt.Sprint(kind, service, env, cluster, weight), Kind: kind, Service: service, Environment: env, Cluster: cluster, Weight: weight, State: state})
+	}
+	add("rollout", "", "dev", "", 0, good)
+	add("apply", "api", "dev", "one", 0, good)
+	add("apply", "web", "dev", "one", 0, good)
+	add("verified", "", "dev", "", 0, good)
+	add("rollout", "", "prod", "", 0, good)
+	for _, cluster := range []string{"eu", "us"} {
+		for _, service := range []string{"api", "web"} {
+			add("shift", service, "prod", cluster, 10, good)
+			add("analyze", service, "prod", cluster, 10, good)
+			add("shift", service, "prod", cluster, 50, good)
+			state := runs
+			if cluster == "eu" && service == "web" {
+				state = bad
+			}
+			add("analyze", service, "prod", cluster, 50, state)
+			add("apply", service, "prod", cluster, 0, no)
+		}
+	}
+	add("rollback", "web", "prod", "us", 0, runs)
+	add("verified", "", "prod", "", 0, no)
+	return r
+}
+
+func TestRollouts(t *testing.T) {
+	golden(t, "rollouts.txt", render.Style{Width: 100}.Rollouts(canary()))
+}
+
+func TestEnvironments(t *testing.T) {
+	now := time.Date(2026, 12, 4, 17, 0, 0, 0, time.UTC)
+	golden(t, "environments.txt", render.Style{Width: 100}.Environments([]*pb.Environment{
+		{Name: "dev", Serving: []*pb.Serving{{Cluster: "one", Service: "api"}, {Cluster: "one", Service: "web"}}},
+		{Name: "prod", Run: "shop-12", Hold: &pb.EnvironmentHold{By: "ann", Pause: true, Reason: "looks odd\x1b[31m", At: timestamppb.New(now.Add(-time.Minute))}},
+		{Name: "staging", Hold: &pb.EnvironmentHold{Run: "shop-11", Reason: "apply/api@staging/one failed: crash loop", At: timestamppb.New(now.Add(-time.Hour))}},
+	}, now))
+}
