@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/cordon"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/source"
 	"github.com/slipway-build/slipway/coordinator/submit"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
@@ -23,6 +24,9 @@ func toStatus(err error) error {
 	var problems *submit.ProblemsError
 	if errors.As(err, &problems) {
 		return withProblems(problems)
+	}
+	if refusal := new(run.RefusalError); errors.As(err, &refusal) {
+		return status.Error(codes.FailedPrecondition, err.Error()) //nolint:wrapcheck // the edge
 	}
 	var missing *logstore.MissingError
 	if errors.As(err, &missing) {

@@ -125,6 +125,10 @@ func reason(r explain.Reason) pb.WaitReason {
 		return pb.WaitReason_WAIT_REASON_QUOTA
 	case explain.Held:
 		return pb.WaitReason_WAIT_REASON_HELD
+	case explain.Approval:
+		return pb.WaitReason_WAIT_REASON_APPROVAL
+	case explain.Window:
+		return pb.WaitReason_WAIT_REASON_WINDOW
 	case explain.Soak:
 		return pb.WaitReason_WAIT_REASON_SOAK
 	case explain.Group:

@@ -4,10 +4,14 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
+	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/wire"
+	"github.com/slipway-build/slipway/internal/rpc"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -67,6 +71,27 @@ func (s *rollouts) Abort(ctx context.Context, req *pb.AbortRequest) (out *pb.Abo
 		return err
 	}, func(ctx context.Context, c pb.RolloutServiceClient) (err error) {
 		out, err = c.Abort(ctx, req)
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+	return out, err
+}
+
+func (s *rollouts) Approve(ctx context.Context, req *pb.ApproveRequest) (out *pb.ApproveResponse, err error) {
+	who, _ := rpc.IdentityFrom(ctx)
+	err = s.cfg.find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) error {
+		r, err := tx.Answer(r.ID, partition.Answer{
+			Environment: req.GetEnvironment(), By: who.Name, Groups: who.Groups, Release: req.GetRelease(), Reason: req.GetReason(), Reject: req.GetReject(),
+		})
+		if err != nil {
+			return err
+		}
+		t, _ := r.Find(plan.ApproveID(req.GetEnvironment()))
+		out = &pb.ApproveResponse{Run: r.ID, Release: r.Release, Approvals: wire.Approvals(t.Approvals), Min: int32(t.Spec.Approve.Min), Done: t.State.Ended()}
+		return nil
+	}, func(ctx context.Context, c *grpc.ClientConn, id string) (err error) {
+		next := proto.CloneOf(req)
+		next.Run = id
+		out, err = pb.NewRolloutServiceClient(c).Approve(ctx, next)
 		return err //nolint:wrapcheck // the owner's answer, as it is
 	})
 	return out, err

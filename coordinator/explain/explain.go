@@ -1,6 +1,6 @@
 // Package explain says of each task of a run why it does not run: the one reason that
 // would have to go away for it to go on. It is pure: what partition and dispatch know in,
-// reasons out. What nobody can wait for yet (windows, approvals) is no reason.
+// reasons out.
 package explain
 
 import (
@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-build/slipway/coordinator/calendar"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/run"
 )
@@ -32,6 +33,8 @@ const (
 	Shared                        // another run does the same work
 	Group                         // as many tasks of its group run, or are about to, as may
 	Held                          // its environment is held or paused
+	Approval                      // people have not approved yet
+	Window                        // outside the windows of its environment
 	Soak                          // a time that the platform wants between two parts of a rollout is not over
 )
 
@@ -187,8 +190,14 @@ func (f Facts) ready(t *run.Task) Wait {
 		return Wait{Reason: Held, Message: h.say(t.Spec.Target.Environment)}
 	}
 	if t.Spec.Can == plan.CapabilityCoordinator {
-		if at := t.Passes(); at.After(f.At) {
+		if t.Spec.Kind == plan.KindApprove {
+			return f.approval(t)
+		}
+		if at := f.Run.Passes(t); at.After(f.At) {
 			return Wait{Reason: Soak, NotBefore: at, Message: "it waits until " + at.UTC().Format("15:04:05 MST") + ", as its environment is configured"}
+		}
+		if next, closed := calendar.Next(t.Spec.Windows, f.At); len(closed) > 0 {
+			return Wait{Reason: Window, NotBefore: next, Message: fmt.Sprintf("%s is closed (%s); it opens at %s", t.Spec.Target.Environment, strings.Join(closed, ", "), opening(next))}
 		}
 		if t.Spec.Kind == plan.KindRollout {
 			env := t.Spec.Target.Environment
@@ -215,6 +224,26 @@ func (f Facts) ready(t *run.Task) Wait {
 		return w
 	}
 	return f.queued(t)
+}
+
+// approval says who may approve, and how.
+func (f Facts) approval(t *run.Task) Wait {
+	env, ask := t.Spec.Target.Environment, t.Spec.Approve
+	text := fmt.Sprintf("%s needs %s of the group %s", env, count(ask.Min-len(t.Approvals), "approval"), ask.Team)
+	if n := len(t.Approvals); n > 0 {
+		text = fmt.Sprintf("%s needs %d more of the group %s, and has %d", env, ask.Min-n, ask.Team, n)
+	}
+	if !ask.Self {
+		text += ", not of who asked for the run"
+	}
+	return Wait{Reason: Approval, Message: fmt.Sprintf("%s, until %s: slipway rollout approve %s %s", text, t.Asks().UTC().Format("2006-01-02 15:04 MST"), f.Run.ID, env)}
+}
+
+func opening(at time.Time) string {
+	if at.IsZero() {
+		return "no time within two years"
+	}
+	return at.UTC().Format("Mon 2006-01-02 15:04 MST")
 }
 
 // held says that somebody keeps a task from beginning.

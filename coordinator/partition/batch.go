@@ -68,6 +68,8 @@ func weight(e run.Event) int {
 		for _, d := range e.Digests {
 			n += 8 + len(d)
 		}
+	case run.Approved:
+		n += len(e.Task) + len(e.By) + len(e.Reason)
 	case run.EnvironmentHeld:
 		n += len(e.Environment) + len(e.By) + len(e.Run) + len(e.Reason)
 	case run.EnvironmentFreed:

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/slipway-build/slipway/coordinator/calendar"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
@@ -131,4 +132,56 @@ func (o *owner) tooSoon(r *run.Run, t *run.Task) bool {
 	return true
 }
 
-func (o *owner) early(r *run.Run, t *run.Task) bool { return t.Passes().After(o.at) || o.paused(r, t) }
+func (o *owner) early(r *run.Run, t *run.Task) bool {
+	if r.Passes(t).After(o.at) || o.paused(r, t) {
+		return true
+	}
+	if len(t.Spec.Windows) == 0 {
+		return false
+	}
+	_, closed := calendar.Next(t.Spec.Windows, o.at)
+	return len(closed) > 0
+}
+
+// asks waits for the approvals of people, until it has been long enough.
+func (o *owner) asks(r *run.Run, t *run.Task) {
+	if events := r.Expired(t, o.at); len(events) > 0 {
+		o.emit(events...)
+		return
+	}
+	o.delayed[o.token(r, t)] = &waiting{r, t}
+}
+
+// Answer is what somebody says to a release that waits for approvals.
+type Answer struct {
+	Environment string
+	By          string
+	Groups      []string
+	Release     string // that they looked at; empty: they did not say
+	Reason      string
+	Reject      bool
+}
+
+// Answer counts an approval, or a no. *run.RefusalError: it does not count.
+func (tx *Tx) Answer(name string, a Answer) (*run.Run, error) {
+	c, err := tx.Run(name)
+	if err != nil {
+		return nil, err
+	}
+	r, _ := tx.o.st.Run(c.ID)
+	t, ok := r.Find(plan.ApproveID(a.Environment))
+	if !ok {
+		return nil, fmt.Errorf("run %s asks for no approval for %q: %w", r.ID, a.Environment, ErrNotFound)
+	}
+	decide := r.Approve
+	if a.Reject {
+		decide = r.Reject
+	}
+	events, err := decide(t, a.By, a.Groups, a.Release, a.Reason)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says it all
+	}
+	tx.o.touch(r.ID, t.Spec.ID)
+	tx.o.emit(events...)
+	return r.Snapshot(), nil
+}

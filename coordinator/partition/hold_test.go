@@ -2,6 +2,7 @@ package partition_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,4 +168,117 @@ func TestASoak(t *testing.T) {
 	f.want(id, "wave/e0/a", run.TaskSucceeded)
 	f.do(id, "apply/s0@e0/b")
 	f.want(id, "verified/e0", run.TaskSucceeded)
+}
+
+// asked is a run that waits for two approvals of sre, a fortnight at most.
+func (f *farm) asked() string {
+	return f.careful(func(p *plan.Plan) {
+		ask := plan.Task{
+			ID: plan.ApproveID("e0"), Kind: plan.KindApprove, Target: &plan.Target{Environment: "e0"}, Needs: []string{plan.ReleaseID},
+			Approve: &plan.Approve{Team: "sre", Min: 2, Within: 14 * 24 * 3600},
+		}
+		for i := range p.Tasks {
+			if p.Tasks[i].Kind == plan.KindRollout {
+				p.Tasks[i].Needs = append(p.Tasks[i].Needs, ask.ID)
+				p.Tasks = slices.Insert(p.Tasks, i, ask)
+				return
+			}
+		}
+	})
+}
+
+func (f *farm) answer(id string, a partition.Answer) (err error) {
+	a.Environment = "e0"
+	f.must(func(tx *partition.Tx) error {
+		_, err = tx.Answer(id, a)
+		return nil
+	})
+	return err
+}
+
+func TestApprovals(t *testing.T) {
+	f := open(t)
+	id := f.asked()
+	f.want(id, "approve/e0", run.TaskReady)
+	release := f.run(id).Release
+	for name, c := range map[string]struct {
+		a    partition.Answer
+		says string
+	}{
+		"of another group":    {partition.Answer{By: "bob", Groups: []string{"dev"}}, "needs approvals of the group sre, and bob is not in it"},
+		"of who asked":        {partition.Answer{By: "anna", Groups: []string{"sre"}}, "needs the approval of somebody else"},
+		"of another release":  {partition.Answer{By: "eve", Groups: []string{"sre"}, Release: "sha256:1"}, "and not sha256:1, which was looked at"},
+		"a no of who may not": {partition.Answer{By: "bob", Groups: []string{"dev"}, Reject: true}, "bob is not in it"},
+	} {
+		var refusal *run.RefusalError
+		if err := f.answer(id, c.a); !errors.As(err, &refusal) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for range 2 { // the same person twice is one
+		if err := f.answer(id, partition.Answer{By: "eve", Groups: []string{"sre"}, Release: release, Reason: "looks good"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.want(id, "rollout/e0", run.TaskPending)
+	f.again()
+	if w := f.why(id, "approve/e0"); w.Reason != explain.Approval || !strings.Contains(w.Message, "e0 needs 1 more of the group sre, and has 1, not of who asked for the run") || !strings.Contains(w.Message, "slipway rollout approve "+id+" e0") {
+		t.Errorf("it says %+v", w)
+	}
+	if err := f.answer(id, partition.Answer{By: "carl", Groups: []string{"dev", "sre"}}); err != nil {
+		t.Fatal(err)
+	}
+	f.want(id, "approve/e0", run.TaskSucceeded)
+	f.want(id, "rollout/e0", run.TaskSucceeded)
+	if err := f.answer(id, partition.Answer{By: "dora", Groups: []string{"sre"}}); err == nil || !strings.Contains(err.Error(), "does not ask for approvals for e0 any more: succeeded approved by eve, carl") {
+		t.Errorf("an approval counts afterwards: %v", err)
+	}
+	f.do(id, "apply/s0@e0/a", "apply/s0@e0/b")
+	f.want(id, "verified/e0", run.TaskSucceeded)
+
+	no, late := f.asked(), f.asked()
+	if err := f.answer(no, partition.Answer{By: "eve", Groups: []string{"sre"}, Reason: "not on Friday", Reject: true}); err != nil {
+		t.Fatal(err)
+	}
+	if r := f.run(no); r.State != run.Failed || !strings.Contains(r.Message, "rejected by eve: not on Friday") {
+		t.Errorf("the run is %s: %s", r.State, r.Message)
+	}
+	if err := f.tick(14*24*time.Hour - time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	f.want(late, "approve/e0", run.TaskReady)
+	if err := f.tick(2 * time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if r := f.run(late); r.State != run.Failed || !strings.Contains(r.Message, "0 of 2 approvals of the group sre within 336h0m0s") {
+		t.Errorf("the run is %s: %s", r.State, r.Message)
+	}
+	f.want(late, "rollout/e0", run.TaskSkipped)
+}
+
+// TestAWindow: the farm's clock begins on a day; the window is open on one weekday alone.
+func TestAWindow(t *testing.T) {
+	f := open(t)
+	today := int(f.clock.Now().UTC().Weekday())
+	id := f.careful(func(p *plan.Plan) {
+		for i := range p.Tasks {
+			if p.Tasks[i].Kind == plan.KindRollout {
+				p.Tasks[i].Windows = []plan.Window{{Name: "then", Zone: "UTC", Hours: []plan.Hours{{Days: []int{(today + 2) % 7}, From: 0, To: 24 * 60}}}}
+			}
+		}
+	})
+	f.want(id, "rollout/e0", run.TaskReady)
+	w := f.why(id, "rollout/e0")
+	if w.Reason != explain.Window || !strings.Contains(w.Message, "e0 is closed (then); it opens at") || w.Estimate <= 0 {
+		t.Errorf("it says %+v", w)
+	}
+	if err := f.tick(w.Estimate - time.Second); err != nil {
+		t.Fatal(err)
+	}
+	f.want(id, "rollout/e0", run.TaskReady)
+	f.again()
+	if err := f.tick(2 * time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	f.want(id, "rollout/e0", run.TaskSucceeded)
 }

@@ -225,6 +225,8 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 			digest, err := o.cfg.Effects.PutBlob(ctx, r.ID, doc)
 			return plan.Result{Release: digest}, "", err
 		})
+	case plan.KindApprove:
+		o.asks(r, t)
 	case plan.KindRollout:
 		o.enter(r, t)
 	case plan.KindPromote:
@@ -377,6 +379,9 @@ func (o *owner) undelay() {
 		case w.t.State != run.TaskReady || planted.BackOffForgotten.On():
 			delete(o.delayed, token)
 		case w.t.Spec.Can == plan.CapabilityCoordinator:
+			if w.t.Spec.Kind == plan.KindApprove && o.at.Before(w.t.Asks()) {
+				continue
+			}
 			if !o.early(w.r, w.t) {
 				delete(o.delayed, token)
 				o.touch(w.r.ID, w.t.Spec.ID)

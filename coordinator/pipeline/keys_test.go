@@ -52,6 +52,8 @@ func TestReferencesHaveEveryKey(t *testing.T) {
 		{1, "## An environment", true, "environments:\n  e:\n    on_failure:\n      KEY", []string{"$defs", "environment", "properties", "on_failure"}},
 		{1, "## Waves", true, "environments:\n  e:\n    waves:\n      - x-a: 1\n        KEY", []string{"$defs", "environment", "properties", "waves", "items"}},
 		{1, "## A canary", false, "environments:\n  e:\n    strategy:\n      KEY", []string{"$defs", "canary"}},
+		{1, "## Approvals", true, "environments:\n  e:\n    approve:\n      KEY", []string{"$defs", "approve"}},
+		{1, "## Windows", false, "windows:\n  w:\n    KEY", []string{"properties", "windows", "additionalProperties"}},
 		{1, "## Secrets", false, "secrets:\n  s:\n    KEY", []string{"$defs", "secret"}},
 		{1, "## Secrets", true, "secrets:\n  s:\n    kubernetes:\n      KEY", []string{"$defs", "secret", "properties", "kubernetes"}},
 	} {

@@ -59,6 +59,8 @@ type decoder struct {
 	services map[string]*Service
 	patterns map[string]*regexp.Regexp // see matches
 	tooMany  bool
+
+	windows []windowUse // names of windows in environments
 }
 
 func newDecoder(report *strictyaml.Reporter) *decoder {

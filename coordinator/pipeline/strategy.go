@@ -1,8 +1,12 @@
 package pipeline
 
 import (
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/slipway-build/slipway/coordinator/calendar"
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/internal/strictyaml"
 )
 
@@ -11,6 +15,8 @@ const (
 	maxSteps = 20
 	maxPause = 24 * time.Hour
 	maxSoak  = 30 * 24 * time.Hour
+	maxAsk   = 30 * 24 * time.Hour // that approvals are waited for
+	week     = 7 * 24 * time.Hour
 )
 
 func (d *decoder) soak(n strictyaml.Node) time.Duration { return n.Duration(time.Second, maxSoak) }
@@ -57,4 +63,91 @@ func (d *decoder) steps(n strictyaml.Node) []int {
 		n.Problem("add 100", "the last step is not 100, so that the release would never be everywhere")
 	}
 	return out
+}
+
+func (d *decoder) approve(n strictyaml.Node) *Approve {
+	a := &Approve{Min: 1, Within: week}
+	n.Fields("approve", strictyaml.Fields{
+		"team":   func(n strictyaml.Node) { a.Team = d.name(n) },
+		"min":    func(n strictyaml.Node) { a.Min = n.Int(1, 20) },
+		"self":   func(n strictyaml.Node) { a.Self = n.Bool() },
+		"within": func(n strictyaml.Node) { a.Within = n.Duration(time.Minute, maxAsk) },
+	}, "team")
+	return a
+}
+
+// windowUse is the name of a window in an environment.
+type windowUse struct {
+	name string
+	of   *Environment
+	pos  Pos
+}
+
+func (d *decoder) windowNames(n strictyaml.Node, e *Environment) {
+	var seen []string
+	n.List(func(i int, item strictyaml.Node) {
+		if d.over(item, i+1, maxList, "windows") {
+			return
+		}
+		name := d.name(item)
+		if slices.Contains(seen, name) {
+			item.Problem("name it once", "window %s is named twice", strictyaml.Quote(name))
+		}
+		seen = append(seen, name)
+		d.windows = append(d.windows, windowUse{name, e, item.Pos()})
+	})
+}
+
+func (d *decoder) windowList(n strictyaml.Node) []plan.Window {
+	var out []plan.Window
+	n.Entries("windows", func(key strictyaml.Key, v strictyaml.Node) {
+		if d.over(v, len(out)+1, maxList, "windows") {
+			return
+		}
+		d.checkName(key.Text, key.Pos)
+		w := plan.Window{Name: key.Text}
+		before := d.report.Count()
+		v.Fields("window "+strictyaml.Quote(key.Text), strictyaml.Fields{
+			"zone": func(n strictyaml.Node) {
+				if w.Zone = n.Str(); n.IsScalar() && !calendar.Zone(w.Zone) {
+					n.Problem("write a name as Europe/Brussels or UTC", "%s is no time zone", strictyaml.Quote(w.Zone))
+				}
+			},
+			"allow": func(n strictyaml.Node) {
+				var err error
+				if w.Hours, err = calendar.ParseHours(n.Str()); err != nil && n.IsScalar() {
+					n.Problem("write days and hours, as \"Mon-Thu 09:00-16:00, Fri 09:00-12:00\"", "%v", err)
+				}
+			},
+			"freeze": func(n strictyaml.Node) {
+				var err error
+				if w.Freeze, err = calendar.ParseFreeze(n.Str()); err != nil && n.IsScalar() {
+					n.Problem("write its ends, as \"2026-12-18 18:00 to 2027-01-04\"", "%v", err)
+				}
+			},
+		}, "zone")
+		if d.report.Count() == before && (len(w.Hours) > 0) == (w.Freeze != nil) {
+			d.report.Add(key.Pos, "write allow with days and hours, or freeze with its ends", "window %s needs one of allow and freeze", strictyaml.Quote(key.Text))
+		}
+		out = append(out, w)
+	})
+	return out
+}
+
+// selectWindows gives each environment the windows that it names.
+func (d *decoder) selectWindows(list []plan.Window) {
+	names := make([]string, len(list))
+	for i, w := range list {
+		names[i] = w.Name
+	}
+	for _, u := range d.windows {
+		if i := slices.Index(names, u.name); i >= 0 {
+			u.of.Windows = append(u.of.Windows, list[i])
+		} else if u.name != "" {
+			d.report.Add(u.pos, strictyaml.Suggest(u.name, names), "there is no window %s", strictyaml.Quote(u.name))
+		}
+	}
+	for _, u := range d.windows {
+		slices.SortFunc(u.of.Windows, func(a, b plan.Window) int { return strings.Compare(a.Name, b.Name) })
+	}
 }

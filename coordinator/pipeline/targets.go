@@ -1,6 +1,10 @@
 package pipeline
 
-import "time"
+import (
+	"time"
+
+	"github.com/slipway-build/slipway/coordinator/plan"
+)
 
 // Targets is what targets.yaml says about one project.
 type Targets struct {
@@ -34,10 +38,12 @@ type Environment struct {
 	After     *After            `json:"after,omitempty"` // nil: it waits for no other environment
 	Strategy  string            `json:"strategy"`        // rolling, canary
 	Canary    *Canary           `json:"canary,omitempty"`
-	Rollback  string            `json:"rollback"`       // every-wave, none
-	Hold      bool              `json:"hold,omitempty"` // after a failure no run begins a rollout, until somebody frees the environment
-	Drift     string            `json:"drift"`          // none
-	Pos       Pos               `json:"-"`              // of its name
+	Rollback  string            `json:"rollback"`          // every-wave, none
+	Hold      bool              `json:"hold,omitempty"`    // after a failure no run begins a rollout, until somebody frees the environment
+	Approve   *Approve          `json:"approve,omitempty"` // nil: nobody is asked
+	Windows   []plan.Window     `json:"windows,omitempty"` // sorted by name; outside them no rollout and no wave begins
+	Drift     string            `json:"drift"`             // none
+	Pos       Pos               `json:"-"`                 // of its name
 }
 
 // Canary gives the candidate of a service more and more of the pods, in all clusters of a wave
@@ -45,6 +51,14 @@ type Environment struct {
 type Canary struct {
 	Steps []int         `json:"steps"` // percent, ascending; the last is 100
 	Pause time.Duration `json:"pause"` // after each step but the last, in which the candidate is watched
+}
+
+// Approve is who must approve a release for an environment, before its rollout begins.
+type Approve struct {
+	Team   string        `json:"team"`           // a group of tokens of the coordinator's configuration
+	Min    int           `json:"min"`            // default: 1
+	Self   bool          `json:"self,omitempty"` // whoever asked for the run may be one
+	Within time.Duration `json:"within"`         // default: a week
 }
 
 // Wave is a part of an environment's clusters. The next wave waits until every service is healthy in it.

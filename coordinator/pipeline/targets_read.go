@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/slipway-build/slipway/coordinator/dag"
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/internal/strictyaml"
 )
 
@@ -26,6 +27,7 @@ func ParseTargets(path string, data []byte) (*Targets, Problems) {
 }
 
 func (d *decoder) targets(root strictyaml.Node, t *Targets) {
+	var windows []plan.Window
 	fields := strictyaml.Fields{
 		"version":      func(n strictyaml.Node) { t.Version = version(n) },
 		"project":      func(n strictyaml.Node) { t.Project, t.ProjectPos = d.name(n), n.Pos() },
@@ -36,11 +38,12 @@ func (d *decoder) targets(root strictyaml.Node, t *Targets) {
 		"quotas":       func(n strictyaml.Node) { t.Quotas = d.quotas(n) },
 		"groups":       func(n strictyaml.Node) { t.Groups = d.groups(n) },
 		"secrets":      func(n strictyaml.Node) { t.Secrets = d.secretDefinitions(n) },
+		"windows":      func(n strictyaml.Node) { windows = d.windowList(n) },
 		"findings":     func(n strictyaml.Node) { t.Findings = d.findings(n) },
 		"services":     hint("services belong to the code", "move them to slipway.yaml"),
 		"triggers":     hint("triggers belong to the code", "move them to slipway.yaml"),
 	}
-	for _, key := range []string{"include", "analysis", "windows", "policies"} {
+	for _, key := range []string{"include", "analysis", "policies"} {
 		fields[key] = later
 	}
 	root.Fields("the file", anchors(root, fields), "version", "project")
@@ -48,6 +51,7 @@ func (d *decoder) targets(root strictyaml.Node, t *Targets) {
 	for _, e := range t.Environments {
 		d.selectWaves(e, t.Clusters)
 	}
+	d.selectWindows(windows)
 	t.Environments = d.orderEnvironments(t.Environments)
 }
 
@@ -139,8 +143,10 @@ func (d *decoder) environmentFields(e *Environment) strictyaml.Fields {
 				n.KeyProblem("write none", "%s is not supported yet", s)
 			}
 		},
-		"waves":  func(n strictyaml.Node) { e.Waves = d.waves(n) },
-		"verify": later, "approve": later, "soak": later, "windows": later,
+		"waves":   func(n strictyaml.Node) { e.Waves = d.waves(n) },
+		"approve": func(n strictyaml.Node) { e.Approve = d.approve(n) },
+		"windows": func(n strictyaml.Node) { d.windowNames(n, e) },
+		"verify":  later, "soak": later,
 		"analyze": later, "analysis": later, "tolerate": later, "freeze": later,
 	}
 }

@@ -44,6 +44,8 @@ const (
 	// KindRelease is the gate between CI and CD: it waits for every test and every
 	// render, and fixes the release (images, manifests, targets) under one hash. Coordinator.
 	KindRelease Kind = "release"
+	// KindApprove waits until people of a team have approved the release for one environment. Coordinator.
+	KindApprove Kind = "approve"
 	// KindRollout begins the rollout to one environment: it waits for the
 	// environment before it, takes the environment's lock and its epoch. Coordinator.
 	KindRollout Kind = "rollout"
@@ -244,7 +246,38 @@ type Task struct {
 
 	Analyze *Analyze `json:"analyze,omitempty"`
 	Wait    int      `json:"wait_seconds,omitempty"`    // of a barrier: how long it takes once nothing stands before it
+	Windows []Window `json:"windows,omitempty"`         // of KindRollout and KindWave: outside them what is behind does not begin
+	Approve *Approve `json:"approve,omitempty"`         //
 	Hold    bool     `json:"hold_on_failure,omitempty"` // of KindRollout: when something fails, later runs do not begin one
+}
+
+// Window is when a rollout may begin: at some hours of some days, or but for a span of time.
+type Window struct {
+	Name   string  `json:"name"`
+	Zone   string  `json:"zone"` // of the time zone database
+	Hours  []Hours `json:"hours,omitempty"`
+	Freeze *Freeze `json:"freeze,omitempty"`
+}
+
+// Hours are a part of each of some days of the week.
+type Hours struct {
+	Days []int `json:"days"` // 0 is Sunday; sorted
+	From int   `json:"from"` // minutes of the day
+	To   int   `json:"to"`   // exclusive
+}
+
+// Freeze is a span of time, in the zone of its window: 2006-01-02 15:04.
+type Freeze struct {
+	From string `json:"from"`
+	To   string `json:"to"` // exclusive
+}
+
+// Approve is who must say yes.
+type Approve struct {
+	Team   string `json:"team"`           // a group of tokens
+	Min    int    `json:"min"`            // how many of them
+	Self   bool   `json:"self,omitempty"` // whoever asked for the run may be one
+	Within int    `json:"within_seconds"` // how long it is waited for
 }
 
 // Command is what is carried out as a test is: a test, or the tool of a scan; nil: it is neither.

@@ -18,6 +18,7 @@ package rollout
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -114,10 +115,19 @@ func (p *Part) begin(e *pipeline.Environment) {
 	if wait > 0 {
 		reason += ", and a soak of " + e.After.Soak.String()
 	}
+	if a := e.Approve; a != nil {
+		ask := plan.Task{
+			ID: plan.ApproveID(e.Name), Kind: plan.KindApprove, Target: &plan.Target{Environment: e.Name, Namespace: e.Namespace}, Needs: sortedIDs(needs),
+			Reason:  fmt.Sprintf("the group %s approves the release for %s", a.Team, e.Name),
+			Approve: &plan.Approve{Team: a.Team, Min: a.Min, Self: a.Self, Within: seconds(a.Within)},
+		}
+		p.Tasks = append(p.Tasks, ask)
+		needs = append(slices.Clone(needs), ask.ID)
+	}
 	p.Tasks = append(p.Tasks, plan.Task{
 		ID: plan.RolloutID(e.Name), Kind: plan.KindRollout,
 		Target: &plan.Target{Environment: e.Name, Namespace: e.Namespace},
-		Needs:  sortedIDs(needs), Reason: reason, Wait: wait, Hold: e.Hold,
+		Needs:  sortedIDs(needs), Reason: reason, Wait: wait, Hold: e.Hold, Windows: e.Windows,
 	})
 }
 
@@ -135,7 +145,7 @@ func (p *Part) waves(e *pipeline.Environment, services []Service) {
 			ID: plan.WaveID(e.Name, w.Name), Kind: plan.KindWave,
 			Target: &plan.Target{Environment: e.Name, Namespace: e.Namespace},
 			Needs:  sortedIDs(needs), Reason: "every service is healthy in " + strings.Join(w.Clusters, ", ") + soaked(w.Soak) + ", before " + e.Waves[i+1].Name,
-			Wait: seconds(w.Soak),
+			Wait: seconds(w.Soak), Windows: e.Windows,
 		})
 	}
 }

@@ -62,7 +62,7 @@ func environment(t *Task) string {
 	switch t.Spec.Kind {
 	case plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified, plan.KindRollback:
 		return t.Spec.Target.Environment
-	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindRollout:
+	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindApprove, plan.KindRollout:
 	}
 	return ""
 }
@@ -87,6 +87,11 @@ func (r *Run) Apply(e Event, at time.Time) error {
 		return r.with(e.Task, func(t *Task) error {
 			t.NotBefore, t.Revoked = e.At, false
 			r.makeReady(t, at)
+			return nil
+		})
+	case Approved:
+		return r.with(e.Task, func(t *Task) error {
+			t.Approvals = append(t.Approvals, Approval{By: e.By, Reason: e.Reason, At: at})
 			return nil
 		})
 	case CompensationStarted:

@@ -49,7 +49,7 @@ func usual(t *plan.Task) time.Duration {
 		return 30 * time.Second
 	case plan.KindRender, plan.KindDiff, plan.KindScan:
 		return 2 * time.Second
-	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindSign, plan.KindRelease, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified:
+	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindSign, plan.KindRelease, plan.KindApprove, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified:
 		return time.Duration(t.Wait) * time.Second
 	}
 	return 0

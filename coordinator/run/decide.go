@@ -231,7 +231,7 @@ func (r *Run) follows(t *Task) []Event {
 		if p, ok := r.Find(plan.PromoteID(t.Spec.Service, t.Spec.Target.Environment)); ok && p.State.Ended() && !p.State.Good() {
 			events = append(events, r.rollback(t.Spec.Service, *t.Spec.Target)...)
 		}
-	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindVerified, plan.KindRollback:
+	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindApprove, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindVerified, plan.KindRollback:
 	}
 	return events
 }

@@ -165,6 +165,14 @@ type ResultsForgotten struct {
 	Reason  string
 }
 
+// Approved says that somebody approved the release of a run for an environment.
+type Approved struct {
+	Run    string
+	Task   string
+	By     string
+	Reason string
+}
+
 // EnvironmentHeld says that no run begins a rollout to an environment from now on; with Pause, that
 // the one that goes on there begins nothing more. It belongs to no run.
 type EnvironmentHeld struct {
@@ -202,5 +210,6 @@ func (e Forgotten) RunID() string           { return "" }    //nolint:revive // 
 func (e Quarantined) RunID() string         { return "" }    //nolint:revive // as above
 func (e Released) RunID() string            { return "" }    //nolint:revive // as above
 func (e ResultsForgotten) RunID() string    { return "" }    //nolint:revive // as above
+func (e Approved) RunID() string            { return e.Run } //nolint:revive // as above
 func (e EnvironmentHeld) RunID() string     { return "" }    //nolint:revive // as above
 func (e EnvironmentFreed) RunID() string    { return "" }    //nolint:revive // as above

@@ -41,6 +41,7 @@ type SavedTask struct {
 	Class      Class
 	Result     plan.Result
 	Revoked    bool
+	Approvals  []Approval
 	Longest    time.Duration // Bottom
 }
 
@@ -58,7 +59,7 @@ func (r *Run) Save() Saved {
 	for i, t := range r.Tasks {
 		s.Tasks[i] = SavedTask{
 			State: t.State, Attempts: t.Attempts, ReadyAt: t.ReadyAt, NotBefore: t.NotBefore, FinishedAt: t.FinishedAt,
-			Message: t.Message, Class: t.Class, Result: t.Result, Revoked: t.Revoked, Longest: t.bottom,
+			Message: t.Message, Class: t.Class, Result: t.Result, Revoked: t.Revoked, Approvals: t.Approvals, Longest: t.bottom,
 		}
 		if i >= len(r.Plan.Tasks) {
 			s.Tasks[i].ID = t.Spec.ID
@@ -105,6 +106,7 @@ func Restore(s Saved, p *plan.Plan) (*Run, error) {
 		t := r.Tasks[i]
 		t.State, t.Attempts, t.ReadyAt, t.NotBefore, t.FinishedAt = saved.State, saved.Attempts, saved.ReadyAt, saved.NotBefore, saved.FinishedAt
 		t.Message, t.Class, t.Result, t.Revoked, t.bottom = saved.Message, saved.Class, saved.Result, saved.Revoked, saved.Longest
+		t.Approvals = saved.Approvals
 	}
 	r.count()
 	for _, env := range s.Entered {

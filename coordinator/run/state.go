@@ -131,6 +131,7 @@ type Task struct {
 	Message    string
 	Class      Class
 	Result     plan.Result
+	Approvals  []Approval // of a task that waits for them, in the order in which they came
 	// Revoked: whoever carries it out was or must be told to stop.
 	Revoked bool
 
@@ -147,8 +148,12 @@ func (t *Task) Current() *Attempt {
 	return nil
 }
 
-// Passes is when a barrier that is ready lets by what stands behind it.
-func (t *Task) Passes() time.Time { return t.ReadyAt.Add(time.Duration(t.Spec.Wait) * time.Second) }
+// Approval is one yes.
+type Approval struct {
+	By     string
+	Reason string
+	At     time.Time
+}
 
 // Run is the state of one run. Tasks holds the plan's tasks in the plan's order, then
 // the compensation that was started. Only Apply changes it.

@@ -61,7 +61,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 			Target: target(t.Target), CandidateManifests: w.Manifests, CandidateRelease: w.Release,
 			StableManifests: w.Stable.Manifests, StableRelease: w.Stable.Release, Health: health(t.Apply.Health),
 		}}
-	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindSign, plan.KindRelease, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified:
+	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindSign, plan.KindRelease, plan.KindApprove, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified:
 		// The coordinator's own: never leased.
 	}
 	return g

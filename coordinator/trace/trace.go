@@ -194,7 +194,7 @@ func taskType(k plan.Kind) string {
 		return "build"
 	case plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings:
 		return "test"
-	case plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindRollback, plan.KindDiff, plan.KindPromote, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindVerified:
+	case plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindRollback, plan.KindDiff, plan.KindPromote, plan.KindApprove, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindVerified:
 		return "deploy"
 	case plan.KindCheckout, plan.KindSign, plan.KindRender, plan.KindRelease:
 	}

@@ -50,6 +50,8 @@ func (c *Codec) Event(e run.Event) (*pb.Event, error) {
 		return &pb.Event{Kind: &pb.Event_Quarantined{Quarantined: &pb.Quarantined{
 			Project: e.Project, Test: e.Test, Case: TestName(e.Case), By: e.By, Reason: e.Reason, Until: Time(e.Until), Release: int32(e.Release),
 		}}}, nil
+	case run.Approved:
+		return &pb.Event{Kind: &pb.Event_Approved{Approved: &pb.Approved{Run: e.Run, Task: e.Task, By: e.By, Reason: e.Reason}}}, nil
 	case run.EnvironmentHeld:
 		return &pb.Event{Kind: &pb.Event_EnvironmentHeld{EnvironmentHeld: &pb.EnvironmentHeld{
 			Project: e.Project, Environment: e.Environment, By: e.By, Run: e.Run, Reason: e.Reason, Pause: e.Pause,
@@ -118,6 +120,9 @@ func (c *Codec) FromEvent(m *pb.Event) (run.Event, error) {
 		return run.Quarantined{
 			Project: e.GetProject(), Test: e.GetTest(), Case: FromTestName(e.GetCase()), By: e.GetBy(), Reason: e.GetReason(), Until: FromTime(e.GetUntil()), Release: int(e.GetRelease()),
 		}, nil
+	case *pb.Event_Approved:
+		e := k.Approved
+		return run.Approved{Run: e.GetRun(), Task: e.GetTask(), By: e.GetBy(), Reason: e.GetReason()}, nil
 	case *pb.Event_EnvironmentHeld:
 		e := k.EnvironmentHeld
 		return run.EnvironmentHeld{

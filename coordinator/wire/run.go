@@ -52,6 +52,7 @@ func (c *Codec) Task(t *run.Task) *pb.Task {
 	if t.Spec.Target != nil {
 		out.Environment, out.Cluster = t.Spec.Target.Environment, t.Spec.Target.Cluster
 	}
+	out.Approvals = Approvals(t.Approvals)
 	for _, a := range t.Attempts {
 		out.Attempts = append(out.Attempts, c.Attempt(a))
 	}

@@ -44,6 +44,7 @@ func (c *Codec) SavedTask(s run.SavedTask) *pb.SavedTask {
 	for _, a := range s.Attempts {
 		out.Attempts = append(out.Attempts, &pb.SavedAttempt{Attempt: c.Attempt(a), LogSize: a.LogSize, Untouched: a.Untouched})
 	}
+	out.Approvals = Approvals(s.Approvals)
 	return out
 }
 
@@ -57,6 +58,9 @@ func (c *Codec) FromSavedTask(m *pb.SavedTask) run.SavedTask {
 		a := c.FromAttempt(s.GetAttempt())
 		a.LogSize, a.Untouched = s.GetLogSize(), s.GetUntouched()
 		out.Attempts = append(out.Attempts, a)
+	}
+	for _, a := range m.GetApprovals() {
+		out.Approvals = append(out.Approvals, run.Approval{By: a.GetBy(), Reason: a.GetReason(), At: FromTime(a.GetAt())})
 	}
 	return out
 }
@@ -169,4 +173,13 @@ func fromSavedHold(h *pb.SavedHold) *project.Hold {
 		return nil
 	}
 	return &project.Hold{By: h.GetBy(), Run: h.GetRun(), Reason: h.GetReason(), Pause: h.GetPause(), At: FromTime(h.GetAt())}
+}
+
+// Approvals of a release, in the order in which they came.
+func Approvals(list []run.Approval) []*pb.Approval {
+	var out []*pb.Approval
+	for _, a := range list {
+		out = append(out, &pb.Approval{By: a.By, Reason: a.Reason, At: Time(a.At)})
+	}
+	return out
 }

@@ -54,7 +54,7 @@ func capability(t *pb.Task) string {
 		return plan.CapabilityRender
 	case plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindRollback, plan.KindDiff:
 		return plan.CapabilityDeployPrefix + t.GetCluster()
-	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindSign, plan.KindRelease, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified:
+	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindSign, plan.KindRelease, plan.KindApprove, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified:
 	}
 	return plan.CapabilityCoordinator
 }

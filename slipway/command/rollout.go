@@ -45,7 +45,12 @@ that goes on there goes on; slipway rollout pause stops it, too.`, false),
 		a.hold(&project, "pause", "Begin nothing more of the rollout to an environment", `Pause holds an environment, and has the rollout that goes on there begin nothing more, until slipway
 rollout resume. What was begun is brought to its end, the candidate keeps what it has, and what fails is
 rolled back nevertheless.`, true),
-		a.resume(&project), a.abort(&project))
+		a.resume(&project), a.abort(&project),
+		a.approve("approve", "Approve the release of a run for an environment", `Approve says yes to the release of a run that waits for approvals before its rollout to an environment, as
+targets.yaml asks for. It counts when the token that slipway uses is of the group that is asked. With --release it
+counts only for that release, as slipway get shows it.`, false),
+		a.approve("reject", "Say no to the release of a run for an environment", `Reject says no to the release of a run that waits for approvals: it does not get to the environment, nor to those
+after it.`, true))
 	return c
 }
 
@@ -156,4 +161,33 @@ func (a *app) completeEnvironment(project *string) cobra.CompletionFunc {
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+func (a *app) approve(name, short, long string, reject bool) *cobra.Command {
+	var reason, release string
+	c := &cobra.Command{Use: name + " RUN ENVIRONMENT", Short: short, Long: long, Args: exactly("RUN", "ENVIRONMENT")}
+	c.ValidArgsFunction = a.completeRun
+	c.Flags().StringVar(&reason, "reason", "", "shown to people")
+	c.Flags().StringVar(&release, "release", "", "hash of the release that is meant; default: the one that the run has")
+	out := outputFlag(c, "table", "json", "yaml")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return a.dial(c.Context(), func(cl *client.Client) error {
+			res, err := cl.Rollout.Approve(c.Context(), &pb.ApproveRequest{Run: args[0], Environment: args[1], Release: release, Reason: reason, Reject: reject})
+			if err != nil {
+				return err
+			}
+			env := render.Line(args[1])
+			switch n := int(res.GetMin()) - len(res.GetApprovals()); {
+			case *out != "table":
+				return a.message(*out, res)
+			case reject:
+				return a.printf("run %s does not get to %s\n", render.Line(res.GetRun()), env)
+			case res.GetDone():
+				return a.printf("release %s of run %s is approved for %s\n", render.Short(res.GetRelease()), render.Line(res.GetRun()), env)
+			default:
+				return a.printf("release %s of run %s needs %s more for %s\n", render.Short(res.GetRelease()), render.Line(res.GetRun()), count(n, "approval"), env)
+			}
+		})
+	}
+	return c
 }

@@ -30,7 +30,7 @@ func (m *Model) Waits(res *pb.ExplainResponse) []string {
 		switch w.GetReason() {
 		case pb.WaitReason_WAIT_REASON_ENVIRONMENT, pb.WaitReason_WAIT_REASON_BACK_OFF, pb.WaitReason_WAIT_REASON_NO_WORKER,
 			pb.WaitReason_WAIT_REASON_QUEUE, pb.WaitReason_WAIT_REASON_QUOTA, pb.WaitReason_WAIT_REASON_GROUP, pb.WaitReason_WAIT_REASON_SHARED, pb.WaitReason_WAIT_REASON_TAKEOVER,
-			pb.WaitReason_WAIT_REASON_HELD, pb.WaitReason_WAIT_REASON_SOAK:
+			pb.WaitReason_WAIT_REASON_HELD, pb.WaitReason_WAIT_REASON_SOAK, pb.WaitReason_WAIT_REASON_APPROVAL, pb.WaitReason_WAIT_REASON_WINDOW:
 		default: // it goes on by itself, or with one of the others
 			continue
 		}

@@ -146,6 +146,7 @@ type Event struct {
 	//	*Event_ResultsForgotten
 	//	*Event_EnvironmentHeld
 	//	*Event_EnvironmentFreed
+	//	*Event_Approved
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -377,6 +378,15 @@ func (x *Event) GetEnvironmentFreed() *EnvironmentFreed {
 	return nil
 }
 
+func (x *Event) GetApproved() *Approved {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Approved); ok {
+			return x.Approved
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -468,6 +478,10 @@ type Event_EnvironmentFreed struct {
 	EnvironmentFreed *EnvironmentFreed `protobuf:"bytes,21,opt,name=environment_freed,json=environmentFreed,proto3,oneof"`
 }
 
+type Event_Approved struct {
+	Approved *Approved `protobuf:"bytes,22,opt,name=approved,proto3,oneof"`
+}
+
 func (*Event_EpochClaimed) isEvent_Kind() {}
 
 func (*Event_RunAccepted) isEvent_Kind() {}
@@ -509,6 +523,8 @@ func (*Event_ResultsForgotten) isEvent_Kind() {}
 func (*Event_EnvironmentHeld) isEvent_Kind() {}
 
 func (*Event_EnvironmentFreed) isEvent_Kind() {}
+
+func (*Event_Approved) isEvent_Kind() {}
 
 // EpochClaimed is the first event of an owner.
 type EpochClaimed struct {
@@ -1000,6 +1016,75 @@ func (x *Released) GetReason() string {
 	return ""
 }
 
+// Approved: somebody approved the release of a run for an environment.
+type Approved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Task          string                 `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approved) Reset() {
+	*x = Approved{}
+	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approved) ProtoMessage() {}
+
+func (x *Approved) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approved.ProtoReflect.Descriptor instead.
+func (*Approved) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Approved) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *Approved) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *Approved) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Approved) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // EnvironmentHeld: no run begins a rollout to an environment from now on.
 type EnvironmentHeld struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -1018,7 +1103,7 @@ type EnvironmentHeld struct {
 
 func (x *EnvironmentHeld) Reset() {
 	*x = EnvironmentHeld{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	mi := &file_slipway_v1_journal_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1115,7 @@ func (x *EnvironmentHeld) String() string {
 func (*EnvironmentHeld) ProtoMessage() {}
 
 func (x *EnvironmentHeld) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[9]
+	mi := &file_slipway_v1_journal_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1128,7 @@ func (x *EnvironmentHeld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvironmentHeld.ProtoReflect.Descriptor instead.
 func (*EnvironmentHeld) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *EnvironmentHeld) GetProject() string {
@@ -1102,7 +1187,7 @@ type EnvironmentFreed struct {
 
 func (x *EnvironmentFreed) Reset() {
 	*x = EnvironmentFreed{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	mi := &file_slipway_v1_journal_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1199,7 @@ func (x *EnvironmentFreed) String() string {
 func (*EnvironmentFreed) ProtoMessage() {}
 
 func (x *EnvironmentFreed) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[10]
+	mi := &file_slipway_v1_journal_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1212,7 @@ func (x *EnvironmentFreed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvironmentFreed.ProtoReflect.Descriptor instead.
 func (*EnvironmentFreed) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EnvironmentFreed) GetProject() string {
@@ -1172,7 +1257,7 @@ type ResultsForgotten struct {
 
 func (x *ResultsForgotten) Reset() {
 	*x = ResultsForgotten{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[11]
+	mi := &file_slipway_v1_journal_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1269,7 @@ func (x *ResultsForgotten) String() string {
 func (*ResultsForgotten) ProtoMessage() {}
 
 func (x *ResultsForgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[11]
+	mi := &file_slipway_v1_journal_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1282,7 @@ func (x *ResultsForgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultsForgotten.ProtoReflect.Descriptor instead.
 func (*ResultsForgotten) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ResultsForgotten) GetProject() string {
@@ -1252,7 +1337,7 @@ type RunAccepted struct {
 
 func (x *RunAccepted) Reset() {
 	*x = RunAccepted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[12]
+	mi := &file_slipway_v1_journal_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1349,7 @@ func (x *RunAccepted) String() string {
 func (*RunAccepted) ProtoMessage() {}
 
 func (x *RunAccepted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[12]
+	mi := &file_slipway_v1_journal_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1362,7 @@ func (x *RunAccepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunAccepted.ProtoReflect.Descriptor instead.
 func (*RunAccepted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RunAccepted) GetRun() string {
@@ -1387,7 +1472,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[13]
+	mi := &file_slipway_v1_journal_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1484,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[13]
+	mi := &file_slipway_v1_journal_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1497,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Origin) GetWebhook() string {
@@ -1450,7 +1535,7 @@ type AttemptStarted struct {
 
 func (x *AttemptStarted) Reset() {
 	*x = AttemptStarted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[14]
+	mi := &file_slipway_v1_journal_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1547,7 @@ func (x *AttemptStarted) String() string {
 func (*AttemptStarted) ProtoMessage() {}
 
 func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[14]
+	mi := &file_slipway_v1_journal_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1560,7 @@ func (x *AttemptStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptStarted.ProtoReflect.Descriptor instead.
 func (*AttemptStarted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AttemptStarted) GetRun() string {
@@ -1535,7 +1620,7 @@ type AttemptFinished struct {
 
 func (x *AttemptFinished) Reset() {
 	*x = AttemptFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[15]
+	mi := &file_slipway_v1_journal_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1632,7 @@ func (x *AttemptFinished) String() string {
 func (*AttemptFinished) ProtoMessage() {}
 
 func (x *AttemptFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[15]
+	mi := &file_slipway_v1_journal_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1645,7 @@ func (x *AttemptFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptFinished.ProtoReflect.Descriptor instead.
 func (*AttemptFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AttemptFinished) GetRun() string {
@@ -1615,7 +1700,7 @@ type TaskFinished struct {
 
 func (x *TaskFinished) Reset() {
 	*x = TaskFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[16]
+	mi := &file_slipway_v1_journal_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1712,7 @@ func (x *TaskFinished) String() string {
 func (*TaskFinished) ProtoMessage() {}
 
 func (x *TaskFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[16]
+	mi := &file_slipway_v1_journal_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1725,7 @@ func (x *TaskFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskFinished.ProtoReflect.Descriptor instead.
 func (*TaskFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TaskFinished) GetRun() string {
@@ -1705,7 +1790,7 @@ type TaskRetried struct {
 
 func (x *TaskRetried) Reset() {
 	*x = TaskRetried{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[17]
+	mi := &file_slipway_v1_journal_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1717,7 +1802,7 @@ func (x *TaskRetried) String() string {
 func (*TaskRetried) ProtoMessage() {}
 
 func (x *TaskRetried) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[17]
+	mi := &file_slipway_v1_journal_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1730,7 +1815,7 @@ func (x *TaskRetried) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskRetried.ProtoReflect.Descriptor instead.
 func (*TaskRetried) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TaskRetried) GetRun() string {
@@ -1773,7 +1858,7 @@ type CompensationStarted struct {
 
 func (x *CompensationStarted) Reset() {
 	*x = CompensationStarted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[18]
+	mi := &file_slipway_v1_journal_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1870,7 @@ func (x *CompensationStarted) String() string {
 func (*CompensationStarted) ProtoMessage() {}
 
 func (x *CompensationStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[18]
+	mi := &file_slipway_v1_journal_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1883,7 @@ func (x *CompensationStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensationStarted.ProtoReflect.Descriptor instead.
 func (*CompensationStarted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CompensationStarted) GetRun() string {
@@ -1836,7 +1921,7 @@ type RunStopping struct {
 
 func (x *RunStopping) Reset() {
 	*x = RunStopping{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[19]
+	mi := &file_slipway_v1_journal_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +1933,7 @@ func (x *RunStopping) String() string {
 func (*RunStopping) ProtoMessage() {}
 
 func (x *RunStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[19]
+	mi := &file_slipway_v1_journal_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +1946,7 @@ func (x *RunStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStopping.ProtoReflect.Descriptor instead.
 func (*RunStopping) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RunStopping) GetRun() string {
@@ -1903,7 +1988,7 @@ type RunFinished struct {
 
 func (x *RunFinished) Reset() {
 	*x = RunFinished{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[20]
+	mi := &file_slipway_v1_journal_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2000,7 @@ func (x *RunFinished) String() string {
 func (*RunFinished) ProtoMessage() {}
 
 func (x *RunFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[20]
+	mi := &file_slipway_v1_journal_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2013,7 @@ func (x *RunFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinished.ProtoReflect.Descriptor instead.
 func (*RunFinished) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RunFinished) GetRun() string {
@@ -1963,7 +2048,7 @@ type RolloutEntered struct {
 
 func (x *RolloutEntered) Reset() {
 	*x = RolloutEntered{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[21]
+	mi := &file_slipway_v1_journal_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2060,7 @@ func (x *RolloutEntered) String() string {
 func (*RolloutEntered) ProtoMessage() {}
 
 func (x *RolloutEntered) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[21]
+	mi := &file_slipway_v1_journal_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2073,7 @@ func (x *RolloutEntered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutEntered.ProtoReflect.Descriptor instead.
 func (*RolloutEntered) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RolloutEntered) GetRun() string {
@@ -2020,7 +2105,7 @@ type Promoted struct {
 
 func (x *Promoted) Reset() {
 	*x = Promoted{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[22]
+	mi := &file_slipway_v1_journal_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2117,7 @@ func (x *Promoted) String() string {
 func (*Promoted) ProtoMessage() {}
 
 func (x *Promoted) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[22]
+	mi := &file_slipway_v1_journal_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2130,7 @@ func (x *Promoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promoted.ProtoReflect.Descriptor instead.
 func (*Promoted) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Promoted) GetRun() string {
@@ -2101,7 +2186,7 @@ type RolloutLeft struct {
 
 func (x *RolloutLeft) Reset() {
 	*x = RolloutLeft{}
-	mi := &file_slipway_v1_journal_proto_msgTypes[23]
+	mi := &file_slipway_v1_journal_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2198,7 @@ func (x *RolloutLeft) String() string {
 func (*RolloutLeft) ProtoMessage() {}
 
 func (x *RolloutLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_journal_proto_msgTypes[23]
+	mi := &file_slipway_v1_journal_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2211,7 @@ func (x *RolloutLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutLeft.ProtoReflect.Descriptor instead.
 func (*RolloutLeft) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_journal_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RolloutLeft) GetRun() string {
@@ -2155,8 +2240,7 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12)\n" +
 	"\x06events\x18\x04 \x03(\v2\x11.slipway.v1.EventR\x06events\x12\x1a\n" +
 	"\bsnapshot\x18\x05 \x01(\x04R\bsnapshot\x12\x12\n" +
-	"\x04last\x18\x06 \x01(\bR\x04last\"\xf8\n" +
-	"\n" +
+	"\x04last\x18\x06 \x01(\bR\x04last\"\xac\v\n" +
 	"\x05Event\x12?\n" +
 	"\repoch_claimed\x18\x01 \x01(\v2\x18.slipway.v1.EpochClaimedH\x00R\fepochClaimed\x12<\n" +
 	"\frun_accepted\x18\x02 \x01(\v2\x17.slipway.v1.RunAcceptedH\x00R\vrunAccepted\x12E\n" +
@@ -2179,7 +2263,8 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\breleased\x18\x12 \x01(\v2\x14.slipway.v1.ReleasedH\x00R\breleased\x12K\n" +
 	"\x11results_forgotten\x18\x13 \x01(\v2\x1c.slipway.v1.ResultsForgottenH\x00R\x10resultsForgotten\x12H\n" +
 	"\x10environment_held\x18\x14 \x01(\v2\x1b.slipway.v1.EnvironmentHeldH\x00R\x0fenvironmentHeld\x12K\n" +
-	"\x11environment_freed\x18\x15 \x01(\v2\x1c.slipway.v1.EnvironmentFreedH\x00R\x10environmentFreedB\x06\n" +
+	"\x11environment_freed\x18\x15 \x01(\v2\x1c.slipway.v1.EnvironmentFreedH\x00R\x10environmentFreed\x122\n" +
+	"\bapproved\x18\x16 \x01(\v2\x14.slipway.v1.ApprovedH\x00R\bapprovedB\x06\n" +
 	"\x04kind\"u\n" +
 	"\fEpochClaimed\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
@@ -2214,7 +2299,12 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\x04test\x18\x02 \x01(\tR\x04test\x12(\n" +
 	"\x04case\x18\x03 \x01(\v2\x14.slipway.v1.TestNameR\x04case\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x9d\x01\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"X\n" +
+	"\bApproved\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x12\n" +
+	"\x04task\x18\x02 \x01(\tR\x04task\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x9d\x01\n" +
 	"\x0fEnvironmentHeld\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12\x0e\n" +
@@ -2320,7 +2410,7 @@ func file_slipway_v1_journal_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_journal_proto_rawDescData
 }
 
-var file_slipway_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_slipway_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_slipway_v1_journal_proto_goTypes = []any{
 	(*Record)(nil),                // 0: slipway.v1.Record
 	(*Event)(nil),                 // 1: slipway.v1.Event
@@ -2331,75 +2421,77 @@ var file_slipway_v1_journal_proto_goTypes = []any{
 	(*LogsArchived)(nil),          // 6: slipway.v1.LogsArchived
 	(*Quarantined)(nil),           // 7: slipway.v1.Quarantined
 	(*Released)(nil),              // 8: slipway.v1.Released
-	(*EnvironmentHeld)(nil),       // 9: slipway.v1.EnvironmentHeld
-	(*EnvironmentFreed)(nil),      // 10: slipway.v1.EnvironmentFreed
-	(*ResultsForgotten)(nil),      // 11: slipway.v1.ResultsForgotten
-	(*RunAccepted)(nil),           // 12: slipway.v1.RunAccepted
-	(*Origin)(nil),                // 13: slipway.v1.Origin
-	(*AttemptStarted)(nil),        // 14: slipway.v1.AttemptStarted
-	(*AttemptFinished)(nil),       // 15: slipway.v1.AttemptFinished
-	(*TaskFinished)(nil),          // 16: slipway.v1.TaskFinished
-	(*TaskRetried)(nil),           // 17: slipway.v1.TaskRetried
-	(*CompensationStarted)(nil),   // 18: slipway.v1.CompensationStarted
-	(*RunStopping)(nil),           // 19: slipway.v1.RunStopping
-	(*RunFinished)(nil),           // 20: slipway.v1.RunFinished
-	(*RolloutEntered)(nil),        // 21: slipway.v1.RolloutEntered
-	(*Promoted)(nil),              // 22: slipway.v1.Promoted
-	(*RolloutLeft)(nil),           // 23: slipway.v1.RolloutLeft
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
-	(*TestName)(nil),              // 25: slipway.v1.TestName
-	(*Fence)(nil),                 // 26: slipway.v1.Fence
-	(*Attempt)(nil),               // 27: slipway.v1.Attempt
-	(TaskState)(0),                // 28: slipway.v1.TaskState
-	(FailureClass)(0),             // 29: slipway.v1.FailureClass
-	(*Result)(nil),                // 30: slipway.v1.Result
-	(RunState)(0),                 // 31: slipway.v1.RunState
+	(*Approved)(nil),              // 9: slipway.v1.Approved
+	(*EnvironmentHeld)(nil),       // 10: slipway.v1.EnvironmentHeld
+	(*EnvironmentFreed)(nil),      // 11: slipway.v1.EnvironmentFreed
+	(*ResultsForgotten)(nil),      // 12: slipway.v1.ResultsForgotten
+	(*RunAccepted)(nil),           // 13: slipway.v1.RunAccepted
+	(*Origin)(nil),                // 14: slipway.v1.Origin
+	(*AttemptStarted)(nil),        // 15: slipway.v1.AttemptStarted
+	(*AttemptFinished)(nil),       // 16: slipway.v1.AttemptFinished
+	(*TaskFinished)(nil),          // 17: slipway.v1.TaskFinished
+	(*TaskRetried)(nil),           // 18: slipway.v1.TaskRetried
+	(*CompensationStarted)(nil),   // 19: slipway.v1.CompensationStarted
+	(*RunStopping)(nil),           // 20: slipway.v1.RunStopping
+	(*RunFinished)(nil),           // 21: slipway.v1.RunFinished
+	(*RolloutEntered)(nil),        // 22: slipway.v1.RolloutEntered
+	(*Promoted)(nil),              // 23: slipway.v1.Promoted
+	(*RolloutLeft)(nil),           // 24: slipway.v1.RolloutLeft
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*TestName)(nil),              // 26: slipway.v1.TestName
+	(*Fence)(nil),                 // 27: slipway.v1.Fence
+	(*Attempt)(nil),               // 28: slipway.v1.Attempt
+	(TaskState)(0),                // 29: slipway.v1.TaskState
+	(FailureClass)(0),             // 30: slipway.v1.FailureClass
+	(*Result)(nil),                // 31: slipway.v1.Result
+	(RunState)(0),                 // 32: slipway.v1.RunState
 }
 var file_slipway_v1_journal_proto_depIdxs = []int32{
-	24, // 0: slipway.v1.Record.time:type_name -> google.protobuf.Timestamp
+	25, // 0: slipway.v1.Record.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: slipway.v1.Record.events:type_name -> slipway.v1.Event
 	2,  // 2: slipway.v1.Event.epoch_claimed:type_name -> slipway.v1.EpochClaimed
-	12, // 3: slipway.v1.Event.run_accepted:type_name -> slipway.v1.RunAccepted
-	14, // 4: slipway.v1.Event.attempt_started:type_name -> slipway.v1.AttemptStarted
-	15, // 5: slipway.v1.Event.attempt_finished:type_name -> slipway.v1.AttemptFinished
-	16, // 6: slipway.v1.Event.task_finished:type_name -> slipway.v1.TaskFinished
-	17, // 7: slipway.v1.Event.task_retried:type_name -> slipway.v1.TaskRetried
-	18, // 8: slipway.v1.Event.compensation_started:type_name -> slipway.v1.CompensationStarted
-	19, // 9: slipway.v1.Event.run_stopping:type_name -> slipway.v1.RunStopping
-	20, // 10: slipway.v1.Event.run_finished:type_name -> slipway.v1.RunFinished
-	21, // 11: slipway.v1.Event.rollout_entered:type_name -> slipway.v1.RolloutEntered
-	22, // 12: slipway.v1.Event.promoted:type_name -> slipway.v1.Promoted
-	23, // 13: slipway.v1.Event.rollout_left:type_name -> slipway.v1.RolloutLeft
+	13, // 3: slipway.v1.Event.run_accepted:type_name -> slipway.v1.RunAccepted
+	15, // 4: slipway.v1.Event.attempt_started:type_name -> slipway.v1.AttemptStarted
+	16, // 5: slipway.v1.Event.attempt_finished:type_name -> slipway.v1.AttemptFinished
+	17, // 6: slipway.v1.Event.task_finished:type_name -> slipway.v1.TaskFinished
+	18, // 7: slipway.v1.Event.task_retried:type_name -> slipway.v1.TaskRetried
+	19, // 8: slipway.v1.Event.compensation_started:type_name -> slipway.v1.CompensationStarted
+	20, // 9: slipway.v1.Event.run_stopping:type_name -> slipway.v1.RunStopping
+	21, // 10: slipway.v1.Event.run_finished:type_name -> slipway.v1.RunFinished
+	22, // 11: slipway.v1.Event.rollout_entered:type_name -> slipway.v1.RolloutEntered
+	23, // 12: slipway.v1.Event.promoted:type_name -> slipway.v1.Promoted
+	24, // 13: slipway.v1.Event.rollout_left:type_name -> slipway.v1.RolloutLeft
 	3,  // 14: slipway.v1.Event.snapshot_taken:type_name -> slipway.v1.SnapshotTaken
 	4,  // 15: slipway.v1.Event.run_archived:type_name -> slipway.v1.RunArchived
 	5,  // 16: slipway.v1.Event.forgotten:type_name -> slipway.v1.Forgotten
 	6,  // 17: slipway.v1.Event.logs_archived:type_name -> slipway.v1.LogsArchived
 	7,  // 18: slipway.v1.Event.quarantined:type_name -> slipway.v1.Quarantined
 	8,  // 19: slipway.v1.Event.released:type_name -> slipway.v1.Released
-	11, // 20: slipway.v1.Event.results_forgotten:type_name -> slipway.v1.ResultsForgotten
-	9,  // 21: slipway.v1.Event.environment_held:type_name -> slipway.v1.EnvironmentHeld
-	10, // 22: slipway.v1.Event.environment_freed:type_name -> slipway.v1.EnvironmentFreed
-	24, // 23: slipway.v1.Forgotten.keys:type_name -> google.protobuf.Timestamp
-	24, // 24: slipway.v1.Forgotten.results:type_name -> google.protobuf.Timestamp
-	24, // 25: slipway.v1.Forgotten.archives:type_name -> google.protobuf.Timestamp
-	24, // 26: slipway.v1.Forgotten.logs:type_name -> google.protobuf.Timestamp
-	25, // 27: slipway.v1.Quarantined.case:type_name -> slipway.v1.TestName
-	24, // 28: slipway.v1.Quarantined.until:type_name -> google.protobuf.Timestamp
-	25, // 29: slipway.v1.Released.case:type_name -> slipway.v1.TestName
-	13, // 30: slipway.v1.RunAccepted.origin:type_name -> slipway.v1.Origin
-	26, // 31: slipway.v1.AttemptStarted.fence:type_name -> slipway.v1.Fence
-	24, // 32: slipway.v1.AttemptStarted.leased_at:type_name -> google.protobuf.Timestamp
-	27, // 33: slipway.v1.AttemptFinished.attempt:type_name -> slipway.v1.Attempt
-	28, // 34: slipway.v1.TaskFinished.state:type_name -> slipway.v1.TaskState
-	29, // 35: slipway.v1.TaskFinished.failure_class:type_name -> slipway.v1.FailureClass
-	30, // 36: slipway.v1.TaskFinished.result:type_name -> slipway.v1.Result
-	24, // 37: slipway.v1.TaskRetried.at:type_name -> google.protobuf.Timestamp
-	31, // 38: slipway.v1.RunFinished.state:type_name -> slipway.v1.RunState
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	12, // 20: slipway.v1.Event.results_forgotten:type_name -> slipway.v1.ResultsForgotten
+	10, // 21: slipway.v1.Event.environment_held:type_name -> slipway.v1.EnvironmentHeld
+	11, // 22: slipway.v1.Event.environment_freed:type_name -> slipway.v1.EnvironmentFreed
+	9,  // 23: slipway.v1.Event.approved:type_name -> slipway.v1.Approved
+	25, // 24: slipway.v1.Forgotten.keys:type_name -> google.protobuf.Timestamp
+	25, // 25: slipway.v1.Forgotten.results:type_name -> google.protobuf.Timestamp
+	25, // 26: slipway.v1.Forgotten.archives:type_name -> google.protobuf.Timestamp
+	25, // 27: slipway.v1.Forgotten.logs:type_name -> google.protobuf.Timestamp
+	26, // 28: slipway.v1.Quarantined.case:type_name -> slipway.v1.TestName
+	25, // 29: slipway.v1.Quarantined.until:type_name -> google.protobuf.Timestamp
+	26, // 30: slipway.v1.Released.case:type_name -> slipway.v1.TestName
+	14, // 31: slipway.v1.RunAccepted.origin:type_name -> slipway.v1.Origin
+	27, // 32: slipway.v1.AttemptStarted.fence:type_name -> slipway.v1.Fence
+	25, // 33: slipway.v1.AttemptStarted.leased_at:type_name -> google.protobuf.Timestamp
+	28, // 34: slipway.v1.AttemptFinished.attempt:type_name -> slipway.v1.Attempt
+	29, // 35: slipway.v1.TaskFinished.state:type_name -> slipway.v1.TaskState
+	30, // 36: slipway.v1.TaskFinished.failure_class:type_name -> slipway.v1.FailureClass
+	31, // 37: slipway.v1.TaskFinished.result:type_name -> slipway.v1.Result
+	25, // 38: slipway.v1.TaskRetried.at:type_name -> google.protobuf.Timestamp
+	32, // 39: slipway.v1.RunFinished.state:type_name -> slipway.v1.RunState
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_journal_proto_init() }
@@ -2430,6 +2522,7 @@ func file_slipway_v1_journal_proto_init() {
 		(*Event_ResultsForgotten)(nil),
 		(*Event_EnvironmentHeld)(nil),
 		(*Event_EnvironmentFreed)(nil),
+		(*Event_Approved)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2437,7 +2530,7 @@ func file_slipway_v1_journal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_journal_proto_rawDesc), len(file_slipway_v1_journal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

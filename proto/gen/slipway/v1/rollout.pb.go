@@ -641,12 +641,169 @@ func (x *AbortResponse) GetRun() string {
 	return ""
 }
 
+type ApproveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id, or "latest".
+	Run         string `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Environment string `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	// Hash of the release that the caller looked at. Empty: any that the run has.
+	Release string `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
+	// Shown to people.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reject        bool   `protobuf:"varint,5,opt,name=reject,proto3" json:"reject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveRequest) Reset() {
+	*x = ApproveRequest{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveRequest) ProtoMessage() {}
+
+func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
+func (*ApproveRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ApproveRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *ApproveRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *ApproveRequest) GetRelease() string {
+	if x != nil {
+		return x.Release
+	}
+	return ""
+}
+
+func (x *ApproveRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ApproveRequest) GetReject() bool {
+	if x != nil {
+		return x.Reject
+	}
+	return false
+}
+
+type ApproveResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Run       string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Release   string                 `protobuf:"bytes,2,opt,name=release,proto3" json:"release,omitempty"`
+	Approvals []*Approval            `protobuf:"bytes,3,rep,name=approvals,proto3" json:"approvals,omitempty"`
+	// How many are needed.
+	Min int32 `protobuf:"varint,4,opt,name=min,proto3" json:"min,omitempty"`
+	// The task has ended: it is approved, or rejected.
+	Done          bool `protobuf:"varint,5,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveResponse) Reset() {
+	*x = ApproveResponse{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveResponse) ProtoMessage() {}
+
+func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
+func (*ApproveResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ApproveResponse) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *ApproveResponse) GetRelease() string {
+	if x != nil {
+		return x.Release
+	}
+	return ""
+}
+
+func (x *ApproveResponse) GetApprovals() []*Approval {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *ApproveResponse) GetMin() int32 {
+	if x != nil {
+		return x.Min
+	}
+	return 0
+}
+
+func (x *ApproveResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
 var File_slipway_v1_rollout_proto protoreflect.FileDescriptor
 
 const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\n" +
 	"\x18slipway/v1/rollout.proto\x12\n" +
-	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15slipway/v1/auth.proto\">\n" +
+	"slipway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15slipway/v1/auth.proto\x1a\x14slipway/v1/run.proto\">\n" +
 	"\x17ListEnvironmentsRequest\x12#\n" +
 	"\aproject\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\aproject\"W\n" +
 	"\x18ListEnvironmentsResponse\x12;\n" +
@@ -683,11 +840,25 @@ const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\venvironment\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\venvironment\x12 \n" +
 	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\"!\n" +
 	"\rAbortResponse\x12\x10\n" +
-	"\x03run\x18\x01 \x01(\tR\x03run2\xc1\x02\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\"\xb8\x01\n" +
+	"\x0eApproveRequest\x12\x1c\n" +
+	"\x03run\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12+\n" +
+	"\venvironment\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\venvironment\x12!\n" +
+	"\arelease\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\arelease\x12 \n" +
+	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\x12\x16\n" +
+	"\x06reject\x18\x05 \x01(\bR\x06reject\"\x97\x01\n" +
+	"\x0fApproveResponse\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x18\n" +
+	"\arelease\x18\x02 \x01(\tR\arelease\x122\n" +
+	"\tapprovals\x18\x03 \x03(\v2\x14.slipway.v1.ApprovalR\tapprovals\x12\x10\n" +
+	"\x03min\x18\x04 \x01(\x05R\x03min\x12\x12\n" +
+	"\x04done\x18\x05 \x01(\bR\x04done2\x8b\x03\n" +
 	"\x0eRolloutService\x12c\n" +
 	"\x10ListEnvironments\x12#.slipway.v1.ListEnvironmentsRequest\x1a$.slipway.v1.ListEnvironmentsResponse\"\x04\xb0\xe3\x18\x01\x12?\n" +
 	"\x04Hold\x12\x17.slipway.v1.HoldRequest\x1a\x18.slipway.v1.HoldResponse\"\x04\xb0\xe3\x18\x03\x12E\n" +
-	"\x06Resume\x12\x19.slipway.v1.ResumeRequest\x1a\x1a.slipway.v1.ResumeResponse\"\x04\xb0\xe3\x18\x03\x12B\n" +
+	"\x06Resume\x12\x19.slipway.v1.ResumeRequest\x1a\x1a.slipway.v1.ResumeResponse\"\x04\xb0\xe3\x18\x03\x12H\n" +
+	"\aApprove\x12\x1a.slipway.v1.ApproveRequest\x1a\x1b.slipway.v1.ApproveResponse\"\x04\xb0\xe3\x18\x03\x12B\n" +
 	"\x05Abort\x12\x18.slipway.v1.AbortRequest\x1a\x19.slipway.v1.AbortResponse\"\x04\xb0\xe3\x18\x03BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
@@ -702,7 +873,7 @@ func file_slipway_v1_rollout_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_rollout_proto_rawDescData
 }
 
-var file_slipway_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_slipway_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_slipway_v1_rollout_proto_goTypes = []any{
 	(*ListEnvironmentsRequest)(nil),  // 0: slipway.v1.ListEnvironmentsRequest
 	(*ListEnvironmentsResponse)(nil), // 1: slipway.v1.ListEnvironmentsResponse
@@ -715,26 +886,32 @@ var file_slipway_v1_rollout_proto_goTypes = []any{
 	(*ResumeResponse)(nil),           // 8: slipway.v1.ResumeResponse
 	(*AbortRequest)(nil),             // 9: slipway.v1.AbortRequest
 	(*AbortResponse)(nil),            // 10: slipway.v1.AbortResponse
-	(*timestamppb.Timestamp)(nil),    // 11: google.protobuf.Timestamp
+	(*ApproveRequest)(nil),           // 11: slipway.v1.ApproveRequest
+	(*ApproveResponse)(nil),          // 12: slipway.v1.ApproveResponse
+	(*timestamppb.Timestamp)(nil),    // 13: google.protobuf.Timestamp
+	(*Approval)(nil),                 // 14: slipway.v1.Approval
 }
 var file_slipway_v1_rollout_proto_depIdxs = []int32{
 	2,  // 0: slipway.v1.ListEnvironmentsResponse.environments:type_name -> slipway.v1.Environment
 	3,  // 1: slipway.v1.Environment.hold:type_name -> slipway.v1.EnvironmentHold
 	4,  // 2: slipway.v1.Environment.serving:type_name -> slipway.v1.Serving
-	11, // 3: slipway.v1.EnvironmentHold.at:type_name -> google.protobuf.Timestamp
-	0,  // 4: slipway.v1.RolloutService.ListEnvironments:input_type -> slipway.v1.ListEnvironmentsRequest
-	5,  // 5: slipway.v1.RolloutService.Hold:input_type -> slipway.v1.HoldRequest
-	7,  // 6: slipway.v1.RolloutService.Resume:input_type -> slipway.v1.ResumeRequest
-	9,  // 7: slipway.v1.RolloutService.Abort:input_type -> slipway.v1.AbortRequest
-	1,  // 8: slipway.v1.RolloutService.ListEnvironments:output_type -> slipway.v1.ListEnvironmentsResponse
-	6,  // 9: slipway.v1.RolloutService.Hold:output_type -> slipway.v1.HoldResponse
-	8,  // 10: slipway.v1.RolloutService.Resume:output_type -> slipway.v1.ResumeResponse
-	10, // 11: slipway.v1.RolloutService.Abort:output_type -> slipway.v1.AbortResponse
-	8,  // [8:12] is the sub-list for method output_type
-	4,  // [4:8] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	13, // 3: slipway.v1.EnvironmentHold.at:type_name -> google.protobuf.Timestamp
+	14, // 4: slipway.v1.ApproveResponse.approvals:type_name -> slipway.v1.Approval
+	0,  // 5: slipway.v1.RolloutService.ListEnvironments:input_type -> slipway.v1.ListEnvironmentsRequest
+	5,  // 6: slipway.v1.RolloutService.Hold:input_type -> slipway.v1.HoldRequest
+	7,  // 7: slipway.v1.RolloutService.Resume:input_type -> slipway.v1.ResumeRequest
+	11, // 8: slipway.v1.RolloutService.Approve:input_type -> slipway.v1.ApproveRequest
+	9,  // 9: slipway.v1.RolloutService.Abort:input_type -> slipway.v1.AbortRequest
+	1,  // 10: slipway.v1.RolloutService.ListEnvironments:output_type -> slipway.v1.ListEnvironmentsResponse
+	6,  // 11: slipway.v1.RolloutService.Hold:output_type -> slipway.v1.HoldResponse
+	8,  // 12: slipway.v1.RolloutService.Resume:output_type -> slipway.v1.ResumeResponse
+	12, // 13: slipway.v1.RolloutService.Approve:output_type -> slipway.v1.ApproveResponse
+	10, // 14: slipway.v1.RolloutService.Abort:output_type -> slipway.v1.AbortResponse
+	10, // [10:15] is the sub-list for method output_type
+	5,  // [5:10] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_rollout_proto_init() }
@@ -743,13 +920,14 @@ func file_slipway_v1_rollout_proto_init() {
 		return
 	}
 	file_slipway_v1_auth_proto_init()
+	file_slipway_v1_run_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_rollout_proto_rawDesc), len(file_slipway_v1_rollout_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

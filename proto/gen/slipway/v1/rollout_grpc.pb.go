@@ -22,6 +22,7 @@ const (
 	RolloutService_ListEnvironments_FullMethodName = "/slipway.v1.RolloutService/ListEnvironments"
 	RolloutService_Hold_FullMethodName             = "/slipway.v1.RolloutService/Hold"
 	RolloutService_Resume_FullMethodName           = "/slipway.v1.RolloutService/Resume"
+	RolloutService_Approve_FullMethodName          = "/slipway.v1.RolloutService/Approve"
 	RolloutService_Abort_FullMethodName            = "/slipway.v1.RolloutService/Abort"
 )
 
@@ -43,6 +44,11 @@ type RolloutServiceClient interface {
 	// Resume takes a hold or a pause back. Of the runs that waited the newest begins; older ones are superseded by it.
 	// FAILED_PRECONDITION: the environment is neither held nor paused.
 	Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*ResumeResponse, error)
+	// Approve counts an approval of the caller for the release of a run that waits for it, or with reject says no, and the
+	// release does not get to the environment. It answers when that is durable. A second approval of the same caller
+	// changes nothing. NOT_FOUND: no such run, or it asks for no approval there. FAILED_PRECONDITION: it does not ask now,
+	// another release was looked at, or the caller is none of those whose approval counts.
+	Approve(ctx context.Context, in *ApproveRequest, opts ...grpc.CallOption) (*ApproveResponse, error)
 	// Abort ends the rollout that goes on: services that are not promoted go back to their last good release in every
 	// cluster of the environment. It answers when that is durable, not when it is done.
 	// FAILED_PRECONDITION: no run rolls out there.
@@ -87,6 +93,16 @@ func (c *rolloutServiceClient) Resume(ctx context.Context, in *ResumeRequest, op
 	return out, nil
 }
 
+func (c *rolloutServiceClient) Approve(ctx context.Context, in *ApproveRequest, opts ...grpc.CallOption) (*ApproveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ApproveResponse)
+	err := c.cc.Invoke(ctx, RolloutService_Approve_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *rolloutServiceClient) Abort(ctx context.Context, in *AbortRequest, opts ...grpc.CallOption) (*AbortResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AbortResponse)
@@ -115,6 +131,11 @@ type RolloutServiceServer interface {
 	// Resume takes a hold or a pause back. Of the runs that waited the newest begins; older ones are superseded by it.
 	// FAILED_PRECONDITION: the environment is neither held nor paused.
 	Resume(context.Context, *ResumeRequest) (*ResumeResponse, error)
+	// Approve counts an approval of the caller for the release of a run that waits for it, or with reject says no, and the
+	// release does not get to the environment. It answers when that is durable. A second approval of the same caller
+	// changes nothing. NOT_FOUND: no such run, or it asks for no approval there. FAILED_PRECONDITION: it does not ask now,
+	// another release was looked at, or the caller is none of those whose approval counts.
+	Approve(context.Context, *ApproveRequest) (*ApproveResponse, error)
 	// Abort ends the rollout that goes on: services that are not promoted go back to their last good release in every
 	// cluster of the environment. It answers when that is durable, not when it is done.
 	// FAILED_PRECONDITION: no run rolls out there.
@@ -137,6 +158,9 @@ func (UnimplementedRolloutServiceServer) Hold(context.Context, *HoldRequest) (*H
 }
 func (UnimplementedRolloutServiceServer) Resume(context.Context, *ResumeRequest) (*ResumeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Resume not implemented")
+}
+func (UnimplementedRolloutServiceServer) Approve(context.Context, *ApproveRequest) (*ApproveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Approve not implemented")
 }
 func (UnimplementedRolloutServiceServer) Abort(context.Context, *AbortRequest) (*AbortResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Abort not implemented")
@@ -216,6 +240,24 @@ func _RolloutService_Resume_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RolloutService_Approve_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ApproveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RolloutServiceServer).Approve(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RolloutService_Approve_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RolloutServiceServer).Approve(ctx, req.(*ApproveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RolloutService_Abort_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AbortRequest)
 	if err := dec(in); err != nil {
@@ -252,6 +294,10 @@ var RolloutService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Resume",
 			Handler:    _RolloutService_Resume_Handler,
+		},
+		{
+			MethodName: "Approve",
+			Handler:    _RolloutService_Approve_Handler,
 		},
 		{
 			MethodName: "Abort",

@@ -58,6 +58,10 @@ const (
 	WaitReason_WAIT_REASON_HELD WaitReason = 14
 	// A time that the platform wants between two parts of a rollout is not over.
 	WaitReason_WAIT_REASON_SOAK WaitReason = 15
+	// People have not approved yet.
+	WaitReason_WAIT_REASON_APPROVAL WaitReason = 16
+	// Outside the windows of its environment.
+	WaitReason_WAIT_REASON_WINDOW WaitReason = 17
 )
 
 // Enum value maps for WaitReason.
@@ -79,6 +83,8 @@ var (
 		13: "WAIT_REASON_SHARED",
 		14: "WAIT_REASON_HELD",
 		15: "WAIT_REASON_SOAK",
+		16: "WAIT_REASON_APPROVAL",
+		17: "WAIT_REASON_WINDOW",
 	}
 	WaitReason_value = map[string]int32{
 		"WAIT_REASON_UNSPECIFIED": 0,
@@ -97,6 +103,8 @@ var (
 		"WAIT_REASON_SHARED":      13,
 		"WAIT_REASON_HELD":        14,
 		"WAIT_REASON_SOAK":        15,
+		"WAIT_REASON_APPROVAL":    16,
+		"WAIT_REASON_WINDOW":      17,
 	}
 )
 
@@ -2361,7 +2369,9 @@ type Task struct {
 	// Whose share of the workers it takes: the owner of its service, if it has one.
 	Team string `protobuf:"bytes,16,opt,name=team,proto3" json:"team,omitempty"`
 	// Of a step of a canary: percent that the candidate is given.
-	Weight        int32 `protobuf:"varint,17,opt,name=weight,proto3" json:"weight,omitempty"`
+	Weight int32 `protobuf:"varint,17,opt,name=weight,proto3" json:"weight,omitempty"`
+	// Of a task that waits for them, in the order in which they came.
+	Approvals     []*Approval `protobuf:"bytes,18,rep,name=approvals,proto3" json:"approvals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2515,6 +2525,74 @@ func (x *Task) GetWeight() int32 {
 	return 0
 }
 
+func (x *Task) GetApprovals() []*Approval {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+// Approval is one yes.
+type Approval struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_slipway_v1_run_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_run_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Approval) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Approval) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Approval) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type Attempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// From 1.
@@ -2539,7 +2617,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_slipway_v1_run_proto_msgTypes[29]
+	mi := &file_slipway_v1_run_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2629,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[29]
+	mi := &file_slipway_v1_run_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2642,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Attempt) GetNumber() int32 {
@@ -2663,7 +2741,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_slipway_v1_run_proto_msgTypes[30]
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2675,7 +2753,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[30]
+	mi := &file_slipway_v1_run_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2688,7 +2766,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Fence) GetEpoch() uint64 {
@@ -2722,7 +2800,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +2812,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[31]
+	mi := &file_slipway_v1_run_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +2825,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Step) GetName() string {
@@ -2811,7 +2889,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +2901,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[32]
+	mi := &file_slipway_v1_run_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +2914,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Progress) GetTaskId() string {
@@ -2880,7 +2958,7 @@ type ProgressStep struct {
 
 func (x *ProgressStep) Reset() {
 	*x = ProgressStep{}
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2892,7 +2970,7 @@ func (x *ProgressStep) String() string {
 func (*ProgressStep) ProtoMessage() {}
 
 func (x *ProgressStep) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[33]
+	mi := &file_slipway_v1_run_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2905,7 +2983,7 @@ func (x *ProgressStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressStep.ProtoReflect.Descriptor instead.
 func (*ProgressStep) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ProgressStep) GetId() string {
@@ -3000,7 +3078,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3012,7 +3090,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[34]
+	mi := &file_slipway_v1_run_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3025,7 +3103,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Result) GetImage() string {
@@ -3134,7 +3212,7 @@ type Coverage struct {
 
 func (x *Coverage) Reset() {
 	*x = Coverage{}
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +3224,7 @@ func (x *Coverage) String() string {
 func (*Coverage) ProtoMessage() {}
 
 func (x *Coverage) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[35]
+	mi := &file_slipway_v1_run_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +3237,7 @@ func (x *Coverage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Coverage.ProtoReflect.Descriptor instead.
 func (*Coverage) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Coverage) GetCovered() int64 {
@@ -3202,7 +3280,7 @@ type CoverageBefore struct {
 
 func (x *CoverageBefore) Reset() {
 	*x = CoverageBefore{}
-	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3214,7 +3292,7 @@ func (x *CoverageBefore) String() string {
 func (*CoverageBefore) ProtoMessage() {}
 
 func (x *CoverageBefore) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[36]
+	mi := &file_slipway_v1_run_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3227,7 +3305,7 @@ func (x *CoverageBefore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageBefore.ProtoReflect.Descriptor instead.
 func (*CoverageBefore) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CoverageBefore) GetRun() string {
@@ -3271,7 +3349,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_slipway_v1_run_proto_msgTypes[37]
+	mi := &file_slipway_v1_run_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3283,7 +3361,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[37]
+	mi := &file_slipway_v1_run_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3296,7 +3374,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Artifact) GetName() string {
@@ -3358,7 +3436,7 @@ type ScanSummary struct {
 
 func (x *ScanSummary) Reset() {
 	*x = ScanSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[38]
+	mi := &file_slipway_v1_run_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3370,7 +3448,7 @@ func (x *ScanSummary) String() string {
 func (*ScanSummary) ProtoMessage() {}
 
 func (x *ScanSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[38]
+	mi := &file_slipway_v1_run_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3383,7 +3461,7 @@ func (x *ScanSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanSummary.ProtoReflect.Descriptor instead.
 func (*ScanSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{38}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ScanSummary) GetTool() string {
@@ -3449,7 +3527,7 @@ type FindingsSummary struct {
 
 func (x *FindingsSummary) Reset() {
 	*x = FindingsSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[39]
+	mi := &file_slipway_v1_run_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3461,7 +3539,7 @@ func (x *FindingsSummary) String() string {
 func (*FindingsSummary) ProtoMessage() {}
 
 func (x *FindingsSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[39]
+	mi := &file_slipway_v1_run_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3474,7 +3552,7 @@ func (x *FindingsSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindingsSummary.ProtoReflect.Descriptor instead.
 func (*FindingsSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{39}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *FindingsSummary) GetFresh() int32 {
@@ -3554,7 +3632,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_slipway_v1_run_proto_msgTypes[40]
+	mi := &file_slipway_v1_run_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3566,7 +3644,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[40]
+	mi := &file_slipway_v1_run_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3579,7 +3657,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{40}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Finding) GetScan() string {
@@ -3683,7 +3761,7 @@ type Diff struct {
 
 func (x *Diff) Reset() {
 	*x = Diff{}
-	mi := &file_slipway_v1_run_proto_msgTypes[41]
+	mi := &file_slipway_v1_run_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3695,7 +3773,7 @@ func (x *Diff) String() string {
 func (*Diff) ProtoMessage() {}
 
 func (x *Diff) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[41]
+	mi := &file_slipway_v1_run_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3708,7 +3786,7 @@ func (x *Diff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diff.ProtoReflect.Descriptor instead.
 func (*Diff) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{41}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Diff) GetCreated() int32 {
@@ -3771,7 +3849,7 @@ type ObjectChange struct {
 
 func (x *ObjectChange) Reset() {
 	*x = ObjectChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[42]
+	mi := &file_slipway_v1_run_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3783,7 +3861,7 @@ func (x *ObjectChange) String() string {
 func (*ObjectChange) ProtoMessage() {}
 
 func (x *ObjectChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[42]
+	mi := &file_slipway_v1_run_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3796,7 +3874,7 @@ func (x *ObjectChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectChange.ProtoReflect.Descriptor instead.
 func (*ObjectChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{42}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ObjectChange) GetObject() string {
@@ -3848,7 +3926,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_slipway_v1_run_proto_msgTypes[43]
+	mi := &file_slipway_v1_run_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3860,7 +3938,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[43]
+	mi := &file_slipway_v1_run_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3873,7 +3951,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{43}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FieldChange) GetPath() string {
@@ -3918,7 +3996,7 @@ type TestSummary struct {
 
 func (x *TestSummary) Reset() {
 	*x = TestSummary{}
-	mi := &file_slipway_v1_run_proto_msgTypes[44]
+	mi := &file_slipway_v1_run_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3930,7 +4008,7 @@ func (x *TestSummary) String() string {
 func (*TestSummary) ProtoMessage() {}
 
 func (x *TestSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[44]
+	mi := &file_slipway_v1_run_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3943,7 +4021,7 @@ func (x *TestSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSummary.ProtoReflect.Descriptor instead.
 func (*TestSummary) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{44}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TestSummary) GetTotal() int32 {
@@ -4020,7 +4098,7 @@ type TestItem struct {
 
 func (x *TestItem) Reset() {
 	*x = TestItem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[45]
+	mi := &file_slipway_v1_run_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4032,7 +4110,7 @@ func (x *TestItem) String() string {
 func (*TestItem) ProtoMessage() {}
 
 func (x *TestItem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[45]
+	mi := &file_slipway_v1_run_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4045,7 +4123,7 @@ func (x *TestItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestItem.ProtoReflect.Descriptor instead.
 func (*TestItem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{45}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TestItem) GetName() string {
@@ -4073,7 +4151,7 @@ type TestName struct {
 
 func (x *TestName) Reset() {
 	*x = TestName{}
-	mi := &file_slipway_v1_run_proto_msgTypes[46]
+	mi := &file_slipway_v1_run_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4085,7 +4163,7 @@ func (x *TestName) String() string {
 func (*TestName) ProtoMessage() {}
 
 func (x *TestName) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[46]
+	mi := &file_slipway_v1_run_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4098,7 +4176,7 @@ func (x *TestName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestName.ProtoReflect.Descriptor instead.
 func (*TestName) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{46}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TestName) GetSuite() string {
@@ -4128,7 +4206,7 @@ type TestCase struct {
 
 func (x *TestCase) Reset() {
 	*x = TestCase{}
-	mi := &file_slipway_v1_run_proto_msgTypes[47]
+	mi := &file_slipway_v1_run_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4140,7 +4218,7 @@ func (x *TestCase) String() string {
 func (*TestCase) ProtoMessage() {}
 
 func (x *TestCase) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[47]
+	mi := &file_slipway_v1_run_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4153,7 +4231,7 @@ func (x *TestCase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestCase.ProtoReflect.Descriptor instead.
 func (*TestCase) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{47}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *TestCase) GetSuite() string {
@@ -4201,7 +4279,7 @@ type Deployed struct {
 
 func (x *Deployed) Reset() {
 	*x = Deployed{}
-	mi := &file_slipway_v1_run_proto_msgTypes[48]
+	mi := &file_slipway_v1_run_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4213,7 +4291,7 @@ func (x *Deployed) String() string {
 func (*Deployed) ProtoMessage() {}
 
 func (x *Deployed) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[48]
+	mi := &file_slipway_v1_run_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4226,7 +4304,7 @@ func (x *Deployed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployed.ProtoReflect.Descriptor instead.
 func (*Deployed) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{48}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Deployed) GetState() string {
@@ -4288,7 +4366,7 @@ type Problems struct {
 
 func (x *Problems) Reset() {
 	*x = Problems{}
-	mi := &file_slipway_v1_run_proto_msgTypes[49]
+	mi := &file_slipway_v1_run_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4300,7 +4378,7 @@ func (x *Problems) String() string {
 func (*Problems) ProtoMessage() {}
 
 func (x *Problems) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[49]
+	mi := &file_slipway_v1_run_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4313,7 +4391,7 @@ func (x *Problems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problems.ProtoReflect.Descriptor instead.
 func (*Problems) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{49}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Problems) GetProblems() []*Problem {
@@ -4338,7 +4416,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_slipway_v1_run_proto_msgTypes[50]
+	mi := &file_slipway_v1_run_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4350,7 +4428,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_run_proto_msgTypes[50]
+	mi := &file_slipway_v1_run_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4363,7 +4441,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_run_proto_rawDescGZIP(), []int{50}
+	return file_slipway_v1_run_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Problem) GetPath() string {
@@ -4573,7 +4651,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
 	"\baffected\x18\x03 \x01(\bR\baffected\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xc9\x04\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xfd\x04\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
@@ -4593,7 +4671,12 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\vfinished_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishedAt\x12\x12\n" +
 	"\x04team\x18\x10 \x01(\tR\x04team\x12\x16\n" +
-	"\x06weight\x18\x11 \x01(\x05R\x06weight\"\x96\x04\n" +
+	"\x06weight\x18\x11 \x01(\x05R\x06weight\x122\n" +
+	"\tapprovals\x18\x12 \x03(\v2\x14.slipway.v1.ApprovalR\tapprovals\"^\n" +
+	"\bApproval\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x96\x04\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12'\n" +
@@ -4763,7 +4846,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"suggestion\x18\x05 \x01(\tR\n" +
 	"suggestion\x12\x18\n" +
-	"\aexcerpt\x18\x06 \x01(\tR\aexcerpt*\x9d\x03\n" +
+	"\aexcerpt\x18\x06 \x01(\tR\aexcerpt*\xcf\x03\n" +
 	"\n" +
 	"WaitReason\x12\x1b\n" +
 	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
@@ -4782,7 +4865,9 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x11WAIT_REASON_GROUP\x10\f\x12\x16\n" +
 	"\x12WAIT_REASON_SHARED\x10\r\x12\x14\n" +
 	"\x10WAIT_REASON_HELD\x10\x0e\x12\x14\n" +
-	"\x10WAIT_REASON_SOAK\x10\x0f*\x9b\x01\n" +
+	"\x10WAIT_REASON_SOAK\x10\x0f\x12\x18\n" +
+	"\x14WAIT_REASON_APPROVAL\x10\x10\x12\x16\n" +
+	"\x12WAIT_REASON_WINDOW\x10\x11*\x9b\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n" +
@@ -4850,7 +4935,7 @@ func file_slipway_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_slipway_v1_run_proto_goTypes = []any{
 	(WaitReason)(0),               // 0: slipway.v1.WaitReason
 	(RunState)(0),                 // 1: slipway.v1.RunState
@@ -4887,120 +4972,123 @@ var file_slipway_v1_run_proto_goTypes = []any{
 	(*Run)(nil),                   // 32: slipway.v1.Run
 	(*Service)(nil),               // 33: slipway.v1.Service
 	(*Task)(nil),                  // 34: slipway.v1.Task
-	(*Attempt)(nil),               // 35: slipway.v1.Attempt
-	(*Fence)(nil),                 // 36: slipway.v1.Fence
-	(*Step)(nil),                  // 37: slipway.v1.Step
-	(*Progress)(nil),              // 38: slipway.v1.Progress
-	(*ProgressStep)(nil),          // 39: slipway.v1.ProgressStep
-	(*Result)(nil),                // 40: slipway.v1.Result
-	(*Coverage)(nil),              // 41: slipway.v1.Coverage
-	(*CoverageBefore)(nil),        // 42: slipway.v1.CoverageBefore
-	(*Artifact)(nil),              // 43: slipway.v1.Artifact
-	(*ScanSummary)(nil),           // 44: slipway.v1.ScanSummary
-	(*FindingsSummary)(nil),       // 45: slipway.v1.FindingsSummary
-	(*Finding)(nil),               // 46: slipway.v1.Finding
-	(*Diff)(nil),                  // 47: slipway.v1.Diff
-	(*ObjectChange)(nil),          // 48: slipway.v1.ObjectChange
-	(*FieldChange)(nil),           // 49: slipway.v1.FieldChange
-	(*TestSummary)(nil),           // 50: slipway.v1.TestSummary
-	(*TestItem)(nil),              // 51: slipway.v1.TestItem
-	(*TestName)(nil),              // 52: slipway.v1.TestName
-	(*TestCase)(nil),              // 53: slipway.v1.TestCase
-	(*Deployed)(nil),              // 54: slipway.v1.Deployed
-	(*Problems)(nil),              // 55: slipway.v1.Problems
-	(*Problem)(nil),               // 56: slipway.v1.Problem
-	nil,                           // 57: slipway.v1.Step.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 58: google.protobuf.Timestamp
+	(*Approval)(nil),              // 35: slipway.v1.Approval
+	(*Attempt)(nil),               // 36: slipway.v1.Attempt
+	(*Fence)(nil),                 // 37: slipway.v1.Fence
+	(*Step)(nil),                  // 38: slipway.v1.Step
+	(*Progress)(nil),              // 39: slipway.v1.Progress
+	(*ProgressStep)(nil),          // 40: slipway.v1.ProgressStep
+	(*Result)(nil),                // 41: slipway.v1.Result
+	(*Coverage)(nil),              // 42: slipway.v1.Coverage
+	(*CoverageBefore)(nil),        // 43: slipway.v1.CoverageBefore
+	(*Artifact)(nil),              // 44: slipway.v1.Artifact
+	(*ScanSummary)(nil),           // 45: slipway.v1.ScanSummary
+	(*FindingsSummary)(nil),       // 46: slipway.v1.FindingsSummary
+	(*Finding)(nil),               // 47: slipway.v1.Finding
+	(*Diff)(nil),                  // 48: slipway.v1.Diff
+	(*ObjectChange)(nil),          // 49: slipway.v1.ObjectChange
+	(*FieldChange)(nil),           // 50: slipway.v1.FieldChange
+	(*TestSummary)(nil),           // 51: slipway.v1.TestSummary
+	(*TestItem)(nil),              // 52: slipway.v1.TestItem
+	(*TestName)(nil),              // 53: slipway.v1.TestName
+	(*TestCase)(nil),              // 54: slipway.v1.TestCase
+	(*Deployed)(nil),              // 55: slipway.v1.Deployed
+	(*Problems)(nil),              // 56: slipway.v1.Problems
+	(*Problem)(nil),               // 57: slipway.v1.Problem
+	nil,                           // 58: slipway.v1.Step.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 59: google.protobuf.Timestamp
 }
 var file_slipway_v1_run_proto_depIdxs = []int32{
 	32, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
-	46, // 1: slipway.v1.FindingsResponse.findings:type_name -> slipway.v1.Finding
+	47, // 1: slipway.v1.FindingsResponse.findings:type_name -> slipway.v1.Finding
 	12, // 2: slipway.v1.ArtifactsResponse.artifacts:type_name -> slipway.v1.KeptArtifact
-	43, // 3: slipway.v1.KeptArtifact.artifact:type_name -> slipway.v1.Artifact
-	58, // 4: slipway.v1.KeptArtifact.until:type_name -> google.protobuf.Timestamp
+	44, // 3: slipway.v1.KeptArtifact.artifact:type_name -> slipway.v1.Artifact
+	59, // 4: slipway.v1.KeptArtifact.until:type_name -> google.protobuf.Timestamp
 	32, // 5: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
 	32, // 6: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
-	58, // 7: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
+	59, // 7: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
 	32, // 8: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
 	32, // 9: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
 	34, // 10: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
-	38, // 11: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
+	39, // 11: slipway.v1.WatchResponse.progress:type_name -> slipway.v1.Progress
 	32, // 12: slipway.v1.CancelResponse.run:type_name -> slipway.v1.Run
 	32, // 13: slipway.v1.RetryResponse.run:type_name -> slipway.v1.Run
 	1,  // 14: slipway.v1.ExplainResponse.state:type_name -> slipway.v1.RunState
 	31, // 15: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
 	0,  // 16: slipway.v1.Wait.reason:type_name -> slipway.v1.WaitReason
-	58, // 17: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
-	58, // 18: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
+	59, // 17: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
+	59, // 18: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
 	1,  // 19: slipway.v1.Run.state:type_name -> slipway.v1.RunState
-	58, // 20: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
-	58, // 21: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	59, // 20: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
+	59, // 21: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
 	34, // 22: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
 	33, // 23: slipway.v1.Run.services:type_name -> slipway.v1.Service
 	2,  // 24: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
 	3,  // 25: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
-	40, // 26: slipway.v1.Task.result:type_name -> slipway.v1.Result
-	35, // 27: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
-	58, // 28: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
-	58, // 29: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
-	36, // 30: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
-	4,  // 31: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
-	3,  // 32: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
-	58, // 33: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
-	58, // 34: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	58, // 35: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
-	37, // 36: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
-	52, // 37: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
-	58, // 38: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	58, // 39: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	57, // 40: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
-	39, // 41: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
-	58, // 42: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
-	58, // 43: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
-	50, // 44: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
-	54, // 45: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
-	47, // 46: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
-	44, // 47: slipway.v1.Result.scan:type_name -> slipway.v1.ScanSummary
-	45, // 48: slipway.v1.Result.findings:type_name -> slipway.v1.FindingsSummary
-	43, // 49: slipway.v1.Result.artifacts:type_name -> slipway.v1.Artifact
-	41, // 50: slipway.v1.Result.coverage:type_name -> slipway.v1.Coverage
-	42, // 51: slipway.v1.Coverage.before:type_name -> slipway.v1.CoverageBefore
-	46, // 52: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
-	5,  // 53: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
-	48, // 54: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
-	49, // 55: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
-	53, // 56: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	51, // 57: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
-	56, // 58: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
-	6,  // 59: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
-	15, // 60: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
-	17, // 61: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
-	19, // 62: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
-	21, // 63: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
-	23, // 64: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
-	25, // 65: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
-	27, // 66: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
-	8,  // 67: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
-	10, // 68: slipway.v1.RunService.Artifacts:input_type -> slipway.v1.ArtifactsRequest
-	13, // 69: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
-	29, // 70: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
-	7,  // 71: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	16, // 72: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	18, // 73: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	20, // 74: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	22, // 75: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	24, // 76: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	26, // 77: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
-	28, // 78: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
-	9,  // 79: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
-	11, // 80: slipway.v1.RunService.Artifacts:output_type -> slipway.v1.ArtifactsResponse
-	14, // 81: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
-	30, // 82: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
-	71, // [71:83] is the sub-list for method output_type
-	59, // [59:71] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	41, // 26: slipway.v1.Task.result:type_name -> slipway.v1.Result
+	36, // 27: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
+	59, // 28: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
+	59, // 29: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
+	35, // 30: slipway.v1.Task.approvals:type_name -> slipway.v1.Approval
+	59, // 31: slipway.v1.Approval.at:type_name -> google.protobuf.Timestamp
+	37, // 32: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
+	4,  // 33: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
+	3,  // 34: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
+	59, // 35: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
+	59, // 36: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	59, // 37: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
+	38, // 38: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
+	53, // 39: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
+	59, // 40: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	59, // 41: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	58, // 42: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
+	40, // 43: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
+	59, // 44: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
+	59, // 45: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
+	51, // 46: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
+	55, // 47: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
+	48, // 48: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
+	45, // 49: slipway.v1.Result.scan:type_name -> slipway.v1.ScanSummary
+	46, // 50: slipway.v1.Result.findings:type_name -> slipway.v1.FindingsSummary
+	44, // 51: slipway.v1.Result.artifacts:type_name -> slipway.v1.Artifact
+	42, // 52: slipway.v1.Result.coverage:type_name -> slipway.v1.Coverage
+	43, // 53: slipway.v1.Coverage.before:type_name -> slipway.v1.CoverageBefore
+	47, // 54: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
+	5,  // 55: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
+	49, // 56: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
+	50, // 57: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
+	54, // 58: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	52, // 59: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
+	57, // 60: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	6,  // 61: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
+	15, // 62: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
+	17, // 63: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
+	19, // 64: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
+	21, // 65: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
+	23, // 66: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
+	25, // 67: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
+	27, // 68: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
+	8,  // 69: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
+	10, // 70: slipway.v1.RunService.Artifacts:input_type -> slipway.v1.ArtifactsRequest
+	13, // 71: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
+	29, // 72: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
+	7,  // 73: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	16, // 74: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	18, // 75: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	20, // 76: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	22, // 77: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	24, // 78: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	26, // 79: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
+	28, // 80: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
+	9,  // 81: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
+	11, // 82: slipway.v1.RunService.Artifacts:output_type -> slipway.v1.ArtifactsResponse
+	14, // 83: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
+	30, // 84: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
+	73, // [73:85] is the sub-list for method output_type
+	61, // [61:73] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_run_proto_init() }
@@ -5021,7 +5109,7 @@ func file_slipway_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_run_proto_rawDesc), len(file_slipway_v1_run_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   52,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1411,7 +1411,9 @@ type SavedTask struct {
 	// Whoever carries it out was or must be told to stop.
 	Revoked bool `protobuf:"varint,10,opt,name=revoked,proto3" json:"revoked,omitempty"`
 	// How long the rest of the run takes at least, with it: as it was known when the run was accepted.
-	Longest       *durationpb.Duration `protobuf:"bytes,11,opt,name=longest,proto3" json:"longest,omitempty"`
+	Longest *durationpb.Duration `protobuf:"bytes,11,opt,name=longest,proto3" json:"longest,omitempty"`
+	// Of a task that waits for them.
+	Approvals     []*Approval `protobuf:"bytes,12,rep,name=approvals,proto3" json:"approvals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1519,6 +1521,13 @@ func (x *SavedTask) GetRevoked() bool {
 func (x *SavedTask) GetLongest() *durationpb.Duration {
 	if x != nil {
 		return x.Longest
+	}
+	return nil
+}
+
+func (x *SavedTask) GetApprovals() []*Approval {
+	if x != nil {
+		return x.Approvals
 	}
 	return nil
 }
@@ -1995,7 +2004,7 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\x05ready\x18\n" +
 	" \x03(\rR\x05ready\x12\x12\n" +
 	"\x04logs\x18\v \x01(\tR\x04logs\x12%\n" +
-	"\x0elogs_forgotten\x18\f \x01(\bR\rlogsForgotten\"\x81\x04\n" +
+	"\x0elogs_forgotten\x18\f \x01(\bR\rlogsForgotten\"\xb5\x04\n" +
 	"\tSavedTask\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x15.slipway.v1.TaskStateR\x05state\x124\n" +
@@ -2010,7 +2019,8 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\x06result\x18\t \x01(\v2\x12.slipway.v1.ResultR\x06result\x12\x18\n" +
 	"\arevoked\x18\n" +
 	" \x01(\bR\arevoked\x123\n" +
-	"\alongest\x18\v \x01(\v2\x19.google.protobuf.DurationR\alongest\"v\n" +
+	"\alongest\x18\v \x01(\v2\x19.google.protobuf.DurationR\alongest\x122\n" +
+	"\tapprovals\x18\f \x03(\v2\x14.slipway.v1.ApprovalR\tapprovals\"v\n" +
 	"\fSavedAttempt\x12-\n" +
 	"\aattempt\x18\x01 \x01(\v2\x13.slipway.v1.AttemptR\aattempt\x12\x19\n" +
 	"\blog_size\x18\x02 \x01(\x03R\alogSize\x12\x1c\n" +
@@ -2084,7 +2094,8 @@ var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(RunState)(0),                 // 27: slipway.v1.RunState
 	(TaskState)(0),                // 28: slipway.v1.TaskState
 	(FailureClass)(0),             // 29: slipway.v1.FailureClass
-	(*Attempt)(nil),               // 30: slipway.v1.Attempt
+	(*Approval)(nil),              // 30: slipway.v1.Approval
+	(*Attempt)(nil),               // 31: slipway.v1.Attempt
 }
 var file_slipway_v1_snapshot_proto_depIdxs = []int32{
 	21, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
@@ -2126,16 +2137,17 @@ var file_slipway_v1_snapshot_proto_depIdxs = []int32{
 	29, // 36: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
 	23, // 37: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
 	24, // 38: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
-	30, // 39: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
-	14, // 40: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
-	15, // 41: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
-	19, // 42: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
-	20, // 43: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	30, // 39: slipway.v1.SavedTask.approvals:type_name -> slipway.v1.Approval
+	31, // 40: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
+	14, // 41: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
+	15, // 42: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
+	19, // 43: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
+	20, // 44: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_snapshot_proto_init() }
