@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -60,7 +61,8 @@ func makeFleet(runs []*pb.Run, now time.Time) fleet {
 		}
 		for _, t := range slices.Backward(r.GetTasks()) { // a rollback stands behind its apply
 			kind := t.GetKind()
-			if kind != "apply" && kind != "rollback" || len(t.GetAttempts()) == 0 {
+			step := (kind == "shift" || kind == "analyze") && r.GetFinishedAt() == nil // of a run that has ended nothing is left of it
+			if !step && kind != "apply" && kind != "rollback" || len(t.GetAttempts()) == 0 {
 				continue
 			}
 			if cells[r.GetProject()] == nil {
@@ -75,6 +77,9 @@ func makeFleet(runs []*pb.Run, now time.Time) fleet {
 			d := t.GetResult().GetDeploy()
 			c.Simulated = d.GetSimulated()
 			switch {
+			case step && c.Mark.Class != "bad":
+				c.Mark = mark{fmt.Sprintf("canary, %d %%", t.GetWeight()), c.Mark.Sign, "busy"}
+				c.Image = ""
 			case d.GetState() == "healthy":
 				c.Mark = mark{"healthy", "✓", "good"}
 			case d.GetState() != "":

@@ -281,6 +281,30 @@ func TestServicesByPlace(t *testing.T) {
 	}
 }
 
+// TestServicesInACanary: while a run goes on, its step is the newest word about a place.
+func TestServicesInACanary(t *testing.T) {
+	task := func(kind, cluster string) *pb.Task {
+		return &pb.Task{
+			Id: kind + cluster, Kind: kind, Service: "api", Environment: "prod", Cluster: cluster, Weight: 25, State: pb.TaskState_TASK_STATE_SUCCEEDED,
+			Attempts: []*pb.Attempt{{Number: 1, Worker: "d", LeasedAt: before(time.Minute)}}, FinishedAt: before(time.Minute), Result: &pb.Result{Deploy: &pb.Deployed{State: "canary"}},
+		}
+	}
+	good := task("apply", "eu")
+	good.Result.Deploy.State = "healthy"
+	f := &farm{runs: []*pb.Run{
+		{Id: "shop-2", Project: "shop", Tasks: []*pb.Task{task("shift", "eu"), task("analyze", "eu")}},
+		{Id: "shop-1", Project: "shop", Tasks: []*pb.Task{good}, FinishedAt: before(time.Hour)},
+	}}
+	c, site := browser(t, f, "looker")
+	if _, body := get(t, c, site+"/services"); !strings.Contains(body, "canary, 25 %") || strings.Contains(body, "healthy") {
+		t.Errorf("eu should be in a canary of shop-2:\n%s", body)
+	}
+	f.runs[0].FinishedAt = before(time.Second)
+	if _, body := get(t, c, site+"/services"); strings.Contains(body, "canary, 25 %") || !strings.Contains(body, "healthy") {
+		t.Errorf("shop-2 has ended, and eu should be healthy by shop-1:\n%s", body)
+	}
+}
+
 // events reads a stream until it ends or the caller has seen enough.
 func events(t *testing.T, c *http.Client, address string, each func(event, data string) (more bool)) {
 	t.Helper()
