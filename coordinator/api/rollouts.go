@@ -79,9 +79,9 @@ func (s *rollouts) Abort(ctx context.Context, req *pb.AbortRequest) (out *pb.Abo
 func (s *rollouts) Approve(ctx context.Context, req *pb.ApproveRequest) (out *pb.ApproveResponse, err error) {
 	who, _ := rpc.IdentityFrom(ctx)
 	err = s.cfg.find(ctx, req.GetRun(), func(tx *partition.Tx, r *run.Run) error {
-		r, err := tx.Answer(r.ID, partition.Answer{
-			Environment: req.GetEnvironment(), By: who.Name, Groups: who.Groups, Release: req.GetRelease(), Reason: req.GetReason(), Reject: req.GetReject(),
-		})
+		r, err := tx.Answer(r.ID, req.GetEnvironment(), run.Answer{
+			By: who.Name, Groups: who.Groups, Administer: who.Role == pb.Role_ROLE_ADMINISTER, Release: req.GetRelease(), Reason: req.GetReason(),
+		}, req.GetReject())
 		if err != nil {
 			return err
 		}

@@ -152,32 +152,22 @@ func (o *owner) asks(r *run.Run, t *run.Task) {
 	o.delayed[o.token(r, t)] = &waiting{r, t}
 }
 
-// Answer is what somebody says to a release that waits for approvals.
-type Answer struct {
-	Environment string
-	By          string
-	Groups      []string
-	Release     string // that they looked at; empty: they did not say
-	Reason      string
-	Reject      bool
-}
-
 // Answer counts an approval, or a no. *run.RefusalError: it does not count.
-func (tx *Tx) Answer(name string, a Answer) (*run.Run, error) {
+func (tx *Tx) Answer(name, environment string, a run.Answer, reject bool) (*run.Run, error) {
 	c, err := tx.Run(name)
 	if err != nil {
 		return nil, err
 	}
 	r, _ := tx.o.st.Run(c.ID)
-	t, ok := r.Find(plan.ApproveID(a.Environment))
+	t, ok := r.Find(plan.ApproveID(environment))
 	if !ok {
-		return nil, fmt.Errorf("run %s asks for no approval for %q: %w", r.ID, a.Environment, ErrNotFound)
+		return nil, fmt.Errorf("run %s asks for no approval for %q: %w", r.ID, environment, ErrNotFound)
 	}
 	decide := r.Approve
-	if a.Reject {
+	if reject {
 		decide = r.Reject
 	}
-	events, err := decide(t, a.By, a.Groups, a.Release, a.Reason)
+	events, err := decide(t, a)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says it all
 	}

@@ -187,10 +187,9 @@ func (f *farm) asked() string {
 	})
 }
 
-func (f *farm) answer(id string, a partition.Answer) (err error) {
-	a.Environment = "e0"
+func (f *farm) answer(id string, a run.Answer, reject bool) (err error) {
 	f.must(func(tx *partition.Tx) error {
-		_, err = tx.Answer(id, a)
+		_, err = tx.Answer(id, "e0", a, reject)
 		return nil
 	})
 	return err
@@ -202,21 +201,23 @@ func TestApprovals(t *testing.T) {
 	f.want(id, "approve/e0", run.TaskReady)
 	release := f.run(id).Release
 	for name, c := range map[string]struct {
-		a    partition.Answer
+		a    run.Answer
 		says string
 	}{
-		"of another group":    {partition.Answer{By: "bob", Groups: []string{"dev"}}, "needs approvals of the group sre, and bob is not in it"},
-		"of who asked":        {partition.Answer{By: "anna", Groups: []string{"sre"}}, "needs the approval of somebody else"},
-		"of another release":  {partition.Answer{By: "eve", Groups: []string{"sre"}, Release: "sha256:1"}, "and not sha256:1, which was looked at"},
-		"a no of who may not": {partition.Answer{By: "bob", Groups: []string{"dev"}, Reject: true}, "bob is not in it"},
+		"of another group":              {run.Answer{By: "bob", Groups: []string{"dev"}}, "needs approvals of the group sre, and bob is not in it"},
+		"of who asked":                  {run.Answer{By: "anna", Groups: []string{"sre"}}, "needs the approval of somebody else"},
+		"of another release":            {run.Answer{By: "eve", Groups: []string{"sre"}, Release: "sha256:1"}, "and not sha256:1, which was looked at"},
+		"of who asked, who administers": {run.Answer{By: "anna", Administer: true}, "needs the approval of somebody else"},
 	} {
-		var refusal *run.RefusalError
-		if err := f.answer(id, c.a); !errors.As(err, &refusal) || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v", name, err)
+		for _, reject := range []bool{false, true} {
+			var refusal *run.RefusalError
+			if err := f.answer(id, c.a, reject); !errors.As(err, &refusal) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s, to reject %t: %v", name, reject, err)
+			}
 		}
 	}
 	for range 2 { // the same person twice is one
-		if err := f.answer(id, partition.Answer{By: "eve", Groups: []string{"sre"}, Release: release, Reason: "looks good"}); err != nil {
+		if err := f.answer(id, run.Answer{By: "eve", Groups: []string{"sre"}, Release: release, Reason: "looks good"}, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -225,19 +226,19 @@ func TestApprovals(t *testing.T) {
 	if w := f.why(id, "approve/e0"); w.Reason != explain.Approval || !strings.Contains(w.Message, "e0 needs 1 more of the group sre, and has 1, not of who asked for the run") || !strings.Contains(w.Message, "slipway rollout approve "+id+" e0") {
 		t.Errorf("it says %+v", w)
 	}
-	if err := f.answer(id, partition.Answer{By: "carl", Groups: []string{"dev", "sre"}}); err != nil {
+	if err := f.answer(id, run.Answer{By: "carl", Groups: []string{"dev", "sre"}}, false); err != nil {
 		t.Fatal(err)
 	}
 	f.want(id, "approve/e0", run.TaskSucceeded)
 	f.want(id, "rollout/e0", run.TaskSucceeded)
-	if err := f.answer(id, partition.Answer{By: "dora", Groups: []string{"sre"}}); err == nil || !strings.Contains(err.Error(), "does not ask for approvals for e0 any more: succeeded approved by eve, carl") {
+	if err := f.answer(id, run.Answer{By: "dora", Groups: []string{"sre"}}, false); err == nil || !strings.Contains(err.Error(), "does not ask for approvals for e0 any more: succeeded approved by eve, carl") {
 		t.Errorf("an approval counts afterwards: %v", err)
 	}
 	f.do(id, "apply/s0@e0/a", "apply/s0@e0/b")
 	f.want(id, "verified/e0", run.TaskSucceeded)
 
 	no, late := f.asked(), f.asked()
-	if err := f.answer(no, partition.Answer{By: "eve", Groups: []string{"sre"}, Reason: "not on Friday", Reject: true}); err != nil {
+	if err := f.answer(no, run.Answer{By: "eve", Groups: []string{"sre"}, Reason: "not on Friday"}, true); err != nil {
 		t.Fatal(err)
 	}
 	if r := f.run(no); r.State != run.Failed || !strings.Contains(r.Message, "rejected by eve: not on Friday") {

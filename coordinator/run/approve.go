@@ -14,39 +14,47 @@ type RefusalError struct{ Reason string }
 
 func (e *RefusalError) Error() string { return e.Reason }
 
-// Approve decides what the approval of somebody of some groups means: it counts, and may be the last that is missing, or
-// *RefusalError. release is the one that they looked at; empty: whatever the run's is.
-func (r *Run) Approve(t *Task, by string, groups []string, release, reason string) ([]Event, error) {
-	if err := r.mayAnswer(t, by, groups, release); err != nil {
+// Answer is what somebody says to a release that waits for approvals.
+type Answer struct {
+	By         string
+	Groups     []string
+	Administer bool   // whoever may do everything is of every group
+	Release    string // that they looked at; empty: they did not say
+	Reason     string
+}
+
+// Approve decides what an approval means: it counts, and may be the last that is missing, or *RefusalError.
+func (r *Run) Approve(t *Task, a Answer) ([]Event, error) {
+	if err := r.mayAnswer(t, a); err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(t.Approvals, func(a Approval) bool { return a.By == by }) {
+	if slices.ContainsFunc(t.Approvals, func(was Approval) bool { return was.By == a.By }) {
 		return nil, nil
 	}
-	events := []Event{Approved{Run: r.ID, Task: t.Spec.ID, By: by, Reason: reason}}
+	events := []Event{Approved{Run: r.ID, Task: t.Spec.ID, By: a.By, Reason: a.Reason}}
 	if len(t.Approvals)+1 < t.Spec.Approve.Min {
 		return events, nil
 	}
 	names := make([]string, 0, len(t.Approvals)+1)
-	for _, a := range t.Approvals {
-		names = append(names, a.By)
+	for _, was := range t.Approvals {
+		names = append(names, was.By)
 	}
-	return append(events, r.Complete(t, TaskSucceeded, "approved by "+strings.Join(append(names, by), ", "), ClassNone, plan.Result{})...), nil
+	return append(events, r.Complete(t, TaskSucceeded, "approved by "+strings.Join(append(names, a.By), ", "), ClassNone, plan.Result{})...), nil
 }
 
 // Reject decides what it means that somebody says no: nothing is rolled out there by this run.
-func (r *Run) Reject(t *Task, by string, groups []string, release, reason string) ([]Event, error) {
-	if err := r.mayAnswer(t, by, groups, release); err != nil {
+func (r *Run) Reject(t *Task, a Answer) ([]Event, error) {
+	if err := r.mayAnswer(t, a); err != nil {
 		return nil, err
 	}
-	message := "rejected by " + by
-	if reason != "" {
-		message += ": " + reason
+	message := "rejected by " + a.By
+	if a.Reason != "" {
+		message += ": " + a.Reason
 	}
 	return r.Complete(t, TaskFailed, message, ClassUser, plan.Result{}), nil
 }
 
-func (r *Run) mayAnswer(t *Task, by string, groups []string, release string) error {
+func (r *Run) mayAnswer(t *Task, a Answer) error {
 	no := func(format string, args ...any) error { return &RefusalError{fmt.Sprintf(format, args...)} }
 	env, ask := t.Spec.Target.Environment, t.Spec.Approve
 	switch {
@@ -54,12 +62,12 @@ func (r *Run) mayAnswer(t *Task, by string, groups []string, release string) err
 		return no("run %s does not ask for approvals for %s yet: what comes before is not done", r.ID, env)
 	case t.State.Ended():
 		return no("run %s does not ask for approvals for %s any more: %s %s", r.ID, env, t.State, t.Message)
-	case release != "" && release != r.Release:
-		return no("run %s would roll out release %s to %s, and not %s, which was looked at", r.ID, r.Release, env, release)
-	case !slices.Contains(groups, ask.Team):
-		return no("%s needs approvals of the group %s, and %s is not in it", env, ask.Team, by)
-	case by == r.SubmittedBy && !ask.Self:
-		return no("%s asked for run %s, and needs the approval of somebody else for %s", by, r.ID, env)
+	case a.Release != "" && a.Release != r.Release:
+		return no("run %s would roll out release %s to %s, and not %s, which was looked at", r.ID, r.Release, env, a.Release)
+	case !a.Administer && !slices.Contains(a.Groups, ask.Team):
+		return no("%s needs approvals of the group %s, and %s is not in it", env, ask.Team, a.By)
+	case a.By == r.SubmittedBy && !ask.Self:
+		return no("%s asked for run %s, and needs the approval of somebody else for %s", a.By, r.ID, env)
 	}
 	return nil
 }
