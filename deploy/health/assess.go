@@ -70,10 +70,15 @@ const idle = time.Minute
 
 // assess is the decision: the state of the namespace and what was seen before, in; what to do, out.
 func assess(now view, objects []manifest.Ref, grace Grace, seen *memory, at time.Time) verdict {
+	return judge(objects, seen, at, func(ref manifest.Ref) *state { return now.examine(ref, grace) })
+}
+
+// judge is the decision about what examine finds of each object.
+func judge(objects []manifest.Ref, seen *memory, at time.Time, examine func(manifest.Ref) *state) verdict {
 	v := verdict{recheck: idle}
 	present := map[string]bool{}
 	for _, ref := range objects {
-		state := now.examine(ref, grace)
+		state := examine(ref)
 		if state == nil {
 			continue
 		}

@@ -152,8 +152,8 @@ func TestServicePort(t *testing.T) {
 	service := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
 	service.Spec.Ports[0].TargetPort.IntVal = 8080
 	for want, found := range map[int32]bool{0: true, 80: true, 8080: true, 9: false} {
-		if port, ok := portOf(service, want); ok != found || ok && port != 80 {
-			t.Errorf("port %d: got %d, %v", want, port, ok)
+		if port, ok := ServicePort(service, want); ok != found || ok && port.Port != 80 {
+			t.Errorf("port %d: got %d, %v", want, port.Port, ok)
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/slipway-build/slipway/deploy/cluster"
 )
 
 const (
@@ -90,19 +92,19 @@ func (w *watch) logs(ctx context.Context, f finding) []string {
 // kwokNode marks the nodes on which no process ever runs.
 const kwokNode = "kwok.x-k8s.io/node"
 
-// simulated reports whether there are pods and all of them are on simulated nodes.
-func (w *watch) simulated(ctx context.Context, pods []*corev1.Pod) (bool, error) {
+// Simulated reports whether there are pods and all of them are on simulated nodes, where no process exists.
+func Simulated(ctx context.Context, c *cluster.Cluster, pods []*corev1.Pod) (bool, error) {
 	known := map[string]bool{}
 	for _, pod := range pods {
 		if pod.Spec.NodeName == "" || known[pod.Spec.NodeName] {
 			continue
 		}
-		node, err := w.cluster.Typed.CoreV1().Nodes().Get(ctx, pod.Spec.NodeName, metav1.GetOptions{})
+		node, err := c.Typed.CoreV1().Nodes().Get(ctx, pod.Spec.NodeName, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
 			return false, nil // a deployer without a view of nodes runs in a real cluster
 		case err != nil:
-			return false, w.cluster.Explain("read node "+pod.Spec.NodeName, err)
+			return false, c.Explain("read node "+pod.Spec.NodeName, err)
 		}
 		if _, ok := node.Annotations[kwokNode]; !ok {
 			return false, nil

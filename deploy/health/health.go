@@ -24,6 +24,8 @@ type Grace struct {
 	Create time.Duration
 	// Stalled: 10 s after the cluster itself says that a rollout makes no progress; an old sign is renewed by then.
 	Stalled time.Duration
+	// Unready: 30 s in which pods that are observed may be not ready, or fewer than there should be.
+	Unready time.Duration
 	// Restarts that end the CrashLoop grace early; 3.
 	Restarts int32
 }
@@ -40,6 +42,7 @@ func (g Grace) withDefaults() Grace {
 	set(&g.Unschedulable, 2*time.Minute)
 	set(&g.Create, 30*time.Second)
 	set(&g.Stalled, 10*time.Second)
+	set(&g.Unready, 30*time.Second)
 	if g.Restarts == 0 {
 		g.Restarts = 3
 	}
@@ -144,6 +147,11 @@ func (r Report) Explanation() string {
 // Wait returns when every object works, when waiting on is hopeless, or at the deadline. An error means that the farm could not
 // tell: the cluster is gone (*cluster.Error) or ctx ended (its cause).
 func Wait(ctx context.Context, c *cluster.Cluster, req Request) (Report, error) {
+	return look(ctx, c, req, (*watch).follow)
+}
+
+// look watches the objects while do goes on.
+func look(ctx context.Context, c *cluster.Cluster, req Request, do func(*watch, context.Context) (Report, error)) (Report, error) {
 	if req.Timeout == 0 {
 		req.Timeout = DefaultTimeout
 	}
@@ -157,7 +165,7 @@ func Wait(ctx context.Context, c *cluster.Cluster, req Request) (Report, error) 
 	if err := w.start(ctx, cancel); err != nil {
 		return Report{}, err
 	}
-	return w.follow(ctx)
+	return do(w, ctx)
 }
 
 func (w *watch) follow(ctx context.Context) (Report, error) {
@@ -172,19 +180,29 @@ func (w *watch) follow(ctx context.Context) (Report, error) {
 		if v.healthy() || len(v.fatal) > 0 {
 			return w.report(ctx, v, v.conclusive(), false)
 		}
-		recheck := time.NewTimer(v.recheck)
-		select {
-		case <-w.changed:
-		case <-recheck.C:
-		case <-deadline.C:
-			recheck.Stop()
-			return w.report(ctx, v, v.pending, true)
-		case <-ctx.Done():
-			recheck.Stop()
-			return Report{}, fmt.Errorf("wait for %s: %w", w.req.Namespace, context.Cause(ctx))
+		over, err := w.next(ctx, v.recheck, deadline.C)
+		if err != nil {
+			return Report{}, err
 		}
-		recheck.Stop()
+		if over {
+			return w.report(ctx, v, v.pending, true)
+		}
 	}
+}
+
+// next returns when something changed or a grace may have ended; over: the deadline has come.
+func (w *watch) next(ctx context.Context, recheck time.Duration, deadline <-chan time.Time) (over bool, err error) {
+	again := time.NewTimer(recheck)
+	defer again.Stop()
+	select {
+	case <-w.changed:
+	case <-again.C:
+	case <-deadline:
+		return true, nil
+	case <-ctx.Done():
+		return false, fmt.Errorf("wait for %s: %w", w.req.Namespace, context.Cause(ctx))
+	}
+	return false, nil
 }
 
 func (w *watch) tell(all []Progress, said map[string]Progress) {
@@ -206,7 +224,7 @@ func (w *watch) report(ctx context.Context, v verdict, findings []finding, timed
 		}
 	}
 	var err error
-	if r.Simulated, err = w.simulated(ctx, v.pods); err != nil {
+	if r.Simulated, err = Simulated(ctx, w.cluster, v.pods); err != nil {
 		return Report{}, err
 	}
 	if !r.Healthy {

@@ -89,9 +89,9 @@ func endpoint(ctx context.Context, c *cluster.Cluster, req HTTPRequest) (resourc
 		if err != nil {
 			return "", "", c.Explain("read "+ref.String(), err)
 		}
-		port, ok := portOf(service, req.Port)
+		port, ok := ServicePort(service, req.Port)
 		if ok && (name == "" || ref.Name == req.Service) {
-			resource, name = "services", fmt.Sprintf("%s:%d", ref.Name, port)
+			resource, name = "services", fmt.Sprintf("%s:%d", ref.Name, port.Port)
 		}
 	}
 	if name == "" && len(req.Pods) > 0 && req.Port > 0 {
@@ -100,17 +100,17 @@ func endpoint(ctx context.Context, c *cluster.Cluster, req HTTPRequest) (resourc
 	return resource, name, nil
 }
 
-// portOf finds the Service's port for a number that people give either as the Service's or as the container's.
-func portOf(service *corev1.Service, want int32) (int32, bool) {
+// ServicePort finds the port of a Service for a number that people give either as the Service's or as the container's; 0: the first.
+func ServicePort(service *corev1.Service, want int32) (corev1.ServicePort, bool) {
 	for _, port := range service.Spec.Ports {
 		if want == 0 || port.Port == want {
-			return port.Port, true
+			return port, true
 		}
 	}
 	for _, port := range service.Spec.Ports {
 		if port.TargetPort.IntVal == want {
-			return port.Port, true
+			return port, true
 		}
 	}
-	return 0, false
+	return corev1.ServicePort{}, false
 }
