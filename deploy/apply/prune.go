@@ -156,11 +156,14 @@ func absent(live []Live, keep []manifest.Ref) []Live {
 // spared is why an object that the release no longer has stays.
 const spared = "annotation " + AnnotationKeep
 
-// Delete removes the given objects, each only while it is the very object that was listed and nobody changed it since. Objects
-// with the keep annotation are spared and reported. What is already gone counts as deleted by somebody else and is left out.
+// Delete removes the given objects, each only while it is the very object that was listed and nobody changed it since; what pods
+// refer to goes after everything else, so that none starts without it. Objects with the keep annotation are spared and reported.
+// What is already gone counts as deleted by somebody else and is left out.
 func Delete(ctx context.Context, c *cluster.Cluster, mine Fence, objects []Live) ([]Change, error) {
 	var changes []Change
-	for _, object := range objects {
+	first := slices.DeleteFunc(slices.Clone(objects), func(l Live) bool { return manifest.StartsPods(l.Ref) })
+	last := slices.DeleteFunc(slices.Clone(objects), func(l Live) bool { return !manifest.StartsPods(l.Ref) })
+	for _, object := range slices.Concat(first, last) {
 		if object.Keep() {
 			changes = append(changes, Change{Ref: object.Ref, Action: Kept, Reason: spared})
 			continue

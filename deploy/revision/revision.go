@@ -3,6 +3,7 @@ package revision
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/cluster"
@@ -51,6 +52,15 @@ func Rollback(ctx context.Context, c *cluster.Cluster, req Request) (apply.Outco
 			return apply.Outcome{}, err
 		}
 	}
+	if beside(mine, req.Stable.Manifests) {
+		removed, err := remove(ctx, c, req, mine)
+		if err != nil {
+			return removed, err
+		}
+		out, err := apply.Apply(ctx, c, stable)
+		out.Changes = slices.Concat(removed.Changes, out.Changes)
+		return out, err
+	}
 	out, err := apply.Apply(ctx, c, stable)
 	if err != nil || len(out.Refused) > 0 {
 		return out, err
@@ -61,6 +71,23 @@ func Rollback(ctx context.Context, c *cluster.Cluster, req Request) (apply.Outco
 	removed, err := remove(ctx, c, req, added(mine, out))
 	out.Changes = append(out.Changes, removed.Changes...)
 	return out, err
+}
+
+// beside reports a candidate that only stands beside the stable release: it goes first then, since everything that is to serve
+// does. One that replaced something serves until the stable release does again.
+func beside(mine []apply.Live, stable []byte) bool {
+	objs, _ := manifest.Parse(stable)
+	has := map[string]bool{}
+	for _, obj := range objs {
+		has[plain(manifest.RefOf(obj))] = true
+	}
+	return len(mine) > 0 && !slices.ContainsFunc(mine, func(l apply.Live) bool { return has[plain(l.Ref)] })
+}
+
+// plain is the key of an object of the target's namespace, which manifests may leave out.
+func plain(ref manifest.Ref) string {
+	ref.Namespace = ""
+	return ref.Key()
 }
 
 // untouched decides a candidate of which nothing is left. When a rollback is already done or the candidate never wrote,

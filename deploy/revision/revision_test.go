@@ -196,3 +196,37 @@ func TestFirstReleaseTakenBackKeepsWhatWasThere(t *testing.T) {
 	}
 	s.expect(map[string]string{"a": "1"})
 }
+
+// TestACandidateBesideGoesFirst: what only stands beside the stable release goes before that is compared, and what pods start with
+// goes last. One that replaced something goes after it is back.
+func TestACandidateBesideGoesFirst(t *testing.T) {
+	const beside = `
+{apiVersion: v1, kind: ConfigMap, metadata: {name: a-canary}, data: {v: "2"}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: z}, spec: {ports: [{port: 80}]}}
+`
+	for name, c := range map[string]struct {
+		candidate string
+		want      []string
+	}{
+		"beside":  {beside, []string{"deleted Service/z", "deleted ConfigMap/a-canary", "unchanged ConfigMap/a", "unchanged ConfigMap/b"}},
+		"instead": {beside + `---` + "\n" + `{apiVersion: v1, kind: ConfigMap, metadata: {name: b}, data: {v: "2"}}`, []string{"unchanged ConfigMap/a", "changed ConfigMap/b", "deleted Service/z", "deleted ConfigMap/a-canary"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := setUp(t)
+			s.apply("r1", two, 1)
+			s.apply("r2", c.candidate, 2)
+			out, err := s.rollback("r2", stable(), 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, change := range out.Changes {
+				got = append(got, string(change.Action)+" "+change.Ref.String())
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
