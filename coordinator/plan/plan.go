@@ -516,7 +516,7 @@ type TestCase struct {
 
 // Deployed is the state of a service on a target after apply or rollback.
 type Deployed struct {
-	State     string   `json:"state"`               // healthy, rolled_back, removed (there was no earlier release), superseded
+	State     string   `json:"state"`               // healthy, canary, unchanged (there is nothing to stand beside), rolled_back, removed (there was no earlier release), superseded
 	Simulated bool     `json:"simulated,omitempty"` // the nodes are simulated: nothing answered over HTTP
 	HTTP      int      `json:"http,omitempty"`      // status of the health request; 0: none was made
 	Written   int      `json:"written"`             // objects written; 0: everything was as released already

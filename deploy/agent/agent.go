@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/deploy/apply"
+	"github.com/slipway-build/slipway/deploy/canary"
 	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/revision"
 	"github.com/slipway-build/slipway/deploy/rolling"
@@ -30,7 +31,7 @@ type Cluster struct {
 	Settings rolling.Settings
 }
 
-// Agent carries out apply, rollback and diff tasks. It keeps nothing between attempts: what an attempt left behind is found in the
+// Agent carries out apply, shift, analyze, rollback and diff tasks. It keeps nothing between attempts: what an attempt left behind is found in the
 // cluster by the next one.
 type Agent struct {
 	clusters map[string]Cluster
@@ -72,7 +73,7 @@ func (a *Agent) carryOut(ctx context.Context, g *pb.Grant, to attempt) *pb.Compl
 	n := newNarrator(to)
 	result, err := a.work(ctx, g, n)
 	c := conclude(ctx, g, result, err)
-	c.Untouched = c.GetOutcome() != pb.Outcome_OUTCOME_SUCCEEDED && !result.Touched
+	c.Untouched = !result.Touched && (c.GetOutcome() != pb.Outcome_OUTCOME_SUCCEEDED || g.GetShift() != nil || g.GetAnalyze() != nil)
 	c.StartedAt, c.FinishedAt = stamp(began), stamp(time.Now())
 	c.Steps = steps(result)
 	n.say("%s", c.GetMessage())
@@ -94,6 +95,10 @@ func (a *Agent) work(ctx context.Context, g *pb.Grant, n *narrator) (rolling.Res
 		target = w.Rollback.GetTarget()
 	case *pb.Grant_Diff:
 		target = w.Diff.GetTarget()
+	case *pb.Grant_Shift:
+		target = w.Shift.GetTarget()
+	case *pb.Grant_Analyze:
+		target = w.Analyze.GetTarget()
 	default:
 		return rolling.Result{}, errNoWork
 	}
@@ -102,15 +107,19 @@ func (a *Agent) work(ctx context.Context, g *pb.Grant, n *narrator) (rolling.Res
 		return rolling.Result{}, fmt.Errorf("cluster %q: %w", target.GetCluster(), errNoCluster)
 	}
 	where.Settings.Timeout = waitFor(g.GetTimeout().AsDuration()-g.GetApply().GetBeside().AsDuration(), where.Settings.Timeout)
-	how := map[bool]string{true: "with", false: "to"}[g.GetDiff() != nil]
-	n.say("%s %s namespace %s of cluster %s (%s)", kind(g), how, target.GetNamespace(), target.GetCluster(), where.Server())
-	if w := g.GetDiff(); w != nil {
-		return a.compare(ctx, where, g, w, n)
+	n.say("%s namespace %s of cluster %s (%s)", intent(g), target.GetNamespace(), target.GetCluster(), where.Server())
+	switch w := g.GetWork().(type) {
+	case *pb.Grant_Diff:
+		return a.compare(ctx, where, g, w.Diff, n)
+	case *pb.Grant_Rollback:
+		return a.rollback(ctx, where, g, w.Rollback, n)
+	case *pb.Grant_Shift:
+		return a.shift(ctx, where, g, w.Shift, n)
+	case *pb.Grant_Analyze:
+		return a.analyze(ctx, where, g, w.Analyze, n)
+	default:
+		return a.apply(ctx, where, g, g.GetApply(), n)
 	}
-	if w := g.GetRollback(); w != nil {
-		return a.rollback(ctx, where, g, w, n)
-	}
-	return a.apply(ctx, where, g, g.GetApply(), n)
 }
 
 func (a *Agent) apply(ctx context.Context, where Cluster, g *pb.Grant, w *pb.ApplyWork, n *narrator) (rolling.Result, error) {
@@ -120,8 +129,29 @@ func (a *Agent) apply(ctx context.Context, where Cluster, g *pb.Grant, w *pb.App
 	}
 	n.started()
 	return rolling.Deploy(ctx, where.Cluster, apply.Request{
-		Target: targetOf(g, w.GetTarget()), Manifests: text, Adopt: w.GetAdopt(),
-		Stamp: apply.Stamp{Fence: fenceOf(g), Release: w.GetRelease(), Run: g.GetRun(), Traceparent: g.GetTraceparent()},
+		Target: targetOf(g, w.GetTarget()), Manifests: text, Adopt: w.GetAdopt(), Stamp: stampOf(g, w.GetRelease()),
+	}, checkOf(w.GetHealth()), where.Settings, n.listener())
+}
+
+func (a *Agent) shift(ctx context.Context, where Cluster, g *pb.Grant, w *pb.ShiftWork, n *narrator) (rolling.Result, error) {
+	text, err := a.blobs.Get(ctx, w.GetManifests())
+	if err != nil {
+		return rolling.Result{}, fmt.Errorf("fetch the manifests of release %s: %w", w.GetRelease(), err)
+	}
+	n.started()
+	return canary.Shift(ctx, where.Cluster, apply.Request{
+		Target: targetOf(g, w.GetTarget()), Manifests: text, Stamp: stampOf(g, w.GetRelease()),
+	}, int(w.GetWeight()), checkOf(w.GetHealth()), where.Settings, n.listener())
+}
+
+func (a *Agent) analyze(ctx context.Context, where Cluster, g *pb.Grant, w *pb.AnalyzeWork, n *narrator) (rolling.Result, error) {
+	text, err := a.blobs.Get(ctx, w.GetManifests())
+	if err != nil {
+		return rolling.Result{}, fmt.Errorf("fetch the manifests of release %s: %w", w.GetRelease(), err)
+	}
+	n.started()
+	return canary.Analyze(ctx, where.Cluster, canary.Analysis{
+		Target: targetOf(g, w.GetTarget()), Manifests: text, Release: w.GetRelease(), Fence: fenceOf(g), Pause: w.GetPause().AsDuration(),
 	}, checkOf(w.GetHealth()), where.Settings, n.listener())
 }
 
@@ -160,6 +190,10 @@ func fenceOf(g *pb.Grant) apply.Fence {
 	return apply.Fence{Epoch: g.GetLease().GetFence().GetEpoch(), Counter: g.GetLease().GetFence().GetCounter()}
 }
 
+func stampOf(g *pb.Grant, release string) apply.Stamp {
+	return apply.Stamp{Fence: fenceOf(g), Release: release, Run: g.GetRun(), Traceparent: g.GetTraceparent()}
+}
+
 func checkOf(h *pb.HealthCheck) rolling.Check {
 	return rolling.Check{Path: h.GetPath(), Port: h.GetPort()}
 }
@@ -178,7 +212,25 @@ func kind(g *pb.Grant) string {
 		return "rollback"
 	case g.GetDiff() != nil:
 		return "diff"
+	case g.GetShift() != nil:
+		return "shift"
+	case g.GetAnalyze() != nil:
+		return "analyze"
 	default:
 		return "apply"
+	}
+}
+
+// intent begins the sentence that an attempt begins with.
+func intent(g *pb.Grant) string {
+	switch w := g.GetWork().(type) {
+	case *pb.Grant_Diff:
+		return "diff with"
+	case *pb.Grant_Shift:
+		return fmt.Sprintf("shift %d %% to the candidate in", w.Shift.GetWeight())
+	case *pb.Grant_Analyze:
+		return fmt.Sprintf("analyze the candidate at %d %% for %s in", w.Analyze.GetWeight(), w.Analyze.GetPause().AsDuration())
+	default:
+		return kind(g) + " to"
 	}
 }

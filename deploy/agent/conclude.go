@@ -76,11 +76,16 @@ func verdict(c *pb.Completion, g *pb.Grant, r rolling.Result) {
 		}
 	}
 	c.Outcome, c.Result = pb.Outcome_OUTCOME_SUCCEEDED, &pb.Result{Release: g.GetApply().GetRelease(), Deploy: deployed}
-	if w := g.GetRollback(); w != nil {
-		c.Result.Release, deployed.State = w.GetStableRelease(), "rolled_back"
-		if w.GetStableManifests() == "" {
+	switch w := g.GetWork().(type) {
+	case *pb.Grant_Rollback:
+		c.Result.Release, deployed.State = w.Rollback.GetStableRelease(), "rolled_back"
+		if w.Rollback.GetStableManifests() == "" {
 			deployed.State = "removed"
 		}
+	case *pb.Grant_Shift:
+		c.Result.Release, deployed.State = w.Shift.GetRelease(), beside(r)
+	case *pb.Grant_Analyze:
+		c.Result.Release, deployed.State = w.Analyze.GetRelease(), beside(r)
 	}
 	switch r.Verdict {
 	case rolling.Healthy:
@@ -88,7 +93,7 @@ func verdict(c *pb.Completion, g *pb.Grant, r rolling.Result) {
 		return
 	case rolling.Refused:
 		c.FailureClass = pb.FailureClass_FAILURE_CLASS_USER
-	case rolling.Unhealthy, rolling.Unanswered:
+	case rolling.Unhealthy, rolling.Unanswered, rolling.Worse:
 		c.FailureClass = pb.FailureClass_FAILURE_CLASS_USER
 		if r.Health.TimedOut {
 			c.FailureClass = pb.FailureClass_FAILURE_CLASS_TIMEOUT
@@ -98,6 +103,14 @@ func verdict(c *pb.Completion, g *pb.Grant, r rolling.Result) {
 	if kind(g) == "rollback" {
 		c.Message = "the rollback was not accepted or did not become healthy; the target needs a person:\n" + c.GetMessage()
 	}
+}
+
+// beside says whether a candidate stands beside what serves.
+func beside(r rolling.Result) string {
+	if len(r.Health.ReadyPods) == 0 {
+		return "unchanged"
+	}
+	return "canary"
 }
 
 // superseded: a rollback that somebody overtook has nothing left to undo; a release that somebody overtook must not come back.
@@ -127,6 +140,9 @@ func summary(d *pb.Deployed, r rolling.Result) string {
 	}
 	if text := r.Helm.String(); text != "" {
 		parts = append(parts, text)
+	}
+	if r.Note != "" {
+		parts = append(parts, r.Note)
 	}
 	parts = append(parts, r.Health.Warnings...)
 	text := strings.Join(parts, ", ")

@@ -52,7 +52,8 @@ type Result struct {
 	HTTP    health.HTTPReport
 	Helm    release.Outcome
 	Steps   []Step
-	path    string
+	Path    string        // that was asked over HTTP
+	Note    string        // what else there is to say of a success, or what was measured
 	hook    manifest.Hook // that did not succeed
 }
 
@@ -65,6 +66,7 @@ const (
 	Refused    Verdict = "refused"    // invalid, not allowed, or somebody else's
 	Unhealthy  Verdict = "unhealthy"  // applied, and does not work
 	Unanswered Verdict = "unanswered" // ready, and HTTP says no
+	Worse      Verdict = "worse"      // works, and what was measured of it says no: Note
 )
 
 // Explanation is why the verdict is not Healthy, for people.
@@ -93,7 +95,9 @@ func (r Result) Explanation() string {
 			return text
 		}
 	case Unanswered:
-		return r.HTTP.Explanation(r.path)
+		return r.HTTP.Explanation(r.Path)
+	case Worse:
+		return r.Note
 	default:
 		return ""
 	}
@@ -159,7 +163,7 @@ type rollout struct {
 }
 
 func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) (Result, error) {
-	r.result.path = r.check.Path
+	r.result.Path = r.check.Path
 	if err := r.connect(ctx); err != nil {
 		return r.result, err
 	}
@@ -261,12 +265,17 @@ func (r *rollout) announce(changes []apply.Change) {
 }
 
 func (r *rollout) step(name string, do func() error) error {
+	return r.result.Do(name, r.to, do)
+}
+
+// Do carries out one part of the work, and notes when it took place.
+func (r *Result) Do(name string, to Listener, do func() error) error {
 	began := time.Now()
 	err := do()
 	step := Step{Name: name, Began: began, End: time.Now()}
-	r.result.Steps = append(r.result.Steps, step)
-	if r.to.Step != nil {
-		r.to.Step(step)
+	r.Steps = append(r.Steps, step)
+	if to.Step != nil {
+		to.Step(step)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)

@@ -4264,7 +4264,7 @@ func (x *TestCase) GetOutput() string {
 
 type Deployed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// healthy, rolled_back, removed, superseded.
+	// healthy, canary (the candidate stands beside what serves), unchanged (nothing serves yet), rolled_back, removed, superseded.
 	State     string   `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
 	Simulated bool     `protobuf:"varint,2,opt,name=simulated,proto3" json:"simulated,omitempty"`
 	Http      int32    `protobuf:"varint,3,opt,name=http,proto3" json:"http,omitempty"`

@@ -1,0 +1,195 @@
+package canary
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/slipway-build/slipway/deploy/apply"
+	"github.com/slipway-build/slipway/deploy/cluster"
+	"github.com/slipway-build/slipway/deploy/health"
+	"github.com/slipway-build/slipway/deploy/manifest"
+	"github.com/slipway-build/slipway/deploy/rolling"
+)
+
+// Shift gives the candidate its part of the pods and sees them work. Where nothing of the service serves yet it changes nothing, and
+// says so in Result.Note. Repeating it finishes what an earlier one began and writes nothing twice; another weight only scales.
+//
+// The whole release is checked before the first write, as the last step will check it. Errors are those of rolling.Deploy.
+func Shift(ctx context.Context, c *cluster.Cluster, req apply.Request, weight int, check rolling.Check, set rolling.Settings, to rolling.Listener) (rolling.Result, error) {
+	s := &shift{target: target{cluster: c, Target: req.Target, check: check, set: set, to: to}, req: req, weight: weight}
+	s.req.Policy, s.req.Changed = set.Policy, to.Changed
+	s.result.Path = check.Path
+	err := s.run(ctx)
+	return s.result, err
+}
+
+type shift struct {
+	target
+	req    apply.Request
+	weight int
+}
+
+func (s *shift) run(ctx context.Context) error {
+	if s.weight < 1 || s.weight > MaxWeight {
+		return fmt.Errorf("%d %%: %w", s.weight, errWeight)
+	}
+	objs, refused := manifest.Parse(s.req.Manifests)
+	if s.refuse(refused) {
+		return nil
+	}
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	serving, err := s.serving(ctx, objs)
+	if err != nil {
+		return err
+	}
+	if len(serving) == 0 {
+		s.nothing(objs)
+		return nil
+	}
+	var derived Derived
+	if err := s.do("check", func() (err error) {
+		derived, err = s.derive(ctx, objs, serving)
+		return err
+	}); err != nil || s.result.Verdict != "" {
+		return err
+	}
+	if err := s.write(ctx, derived); err != nil || s.result.Verdict != "" {
+		return err
+	}
+	return s.verify(ctx, objs, derived)
+}
+
+// derive asks whether the whole release would be accepted, and what stands beside what serves.
+func (s *shift) derive(ctx context.Context, objs []*unstructured.Unstructured, serving map[string]int64) (Derived, error) {
+	whole := s.req
+	whole.Adopt, whole.Changed = true, nil // whose the objects are is for the last step to ask
+	out, err := apply.Check(ctx, s.cluster, whole)
+	if err != nil || s.refuse(out.Refused) {
+		return Derived{}, err
+	}
+	absent, err := s.absent(ctx, objs)
+	if err != nil {
+		return Derived{}, err
+	}
+	derived, refused := Derive(Request{Objects: objs, Release: s.req.Stamp.Release, Weight: s.weight, Serving: serving, Absent: absent})
+	if s.refuse(refused) {
+		return Derived{}, nil
+	}
+	return derived, s.vacant(ctx, derived)
+}
+
+// absent are the keys of what pods need to start and the cluster does not have.
+func (s *shift) absent(ctx context.Context, objs []*unstructured.Unstructured) (map[string]bool, error) {
+	out := map[string]bool{}
+	for _, obj := range objs {
+		ref := manifest.RefOf(obj)
+		if !manifest.StartsPods(ref) || copies(obj) {
+			continue
+		}
+		live, err := s.live(ctx, obj)
+		switch {
+		case apierrors.IsForbidden(err):
+		case err != nil:
+			return nil, err
+		// One that an earlier step of this release brought goes on being part of it.
+		case live == nil || s.Owns(live) && live.GetAnnotations()[apply.AnnotationRelease] == s.req.Stamp.Release:
+			out[ref.Key()] = true
+		}
+	}
+	return out, nil
+}
+
+// vacant refuses copies whose names belong to objects of the release that serves.
+func (s *shift) vacant(ctx context.Context, derived Derived) error {
+	var refused []manifest.Refusal
+	for _, obj := range derived.Objects {
+		if obj.GetAnnotations()[Annotation] == "" {
+			continue
+		}
+		live, err := s.live(ctx, obj)
+		if err != nil {
+			return err
+		}
+		if live != nil && s.Owns(live) && live.GetAnnotations()[Annotation] == "" {
+			refused = append(refused, manifest.Refusal{Object: manifest.RefOf(obj).String(), Reason: fmt.Sprintf(
+				"belongs to release %s, which serves, and its name is that of the candidate's copy during a canary; release the service "+
+					"without it first, or give it another name", live.GetAnnotations()[apply.AnnotationRelease])})
+		}
+	}
+	s.refuse(refused)
+	return nil
+}
+
+// live is the object of that kind and name on the cluster; nil: there is none.
+func (s *shift) live(ctx context.Context, obj *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	ref := manifest.RefOf(obj)
+	mapping, err := s.cluster.MappingFor(ctx, ref.GroupVersionKind)
+	if err != nil {
+		return nil, err
+	}
+	live, err := s.cluster.Dynamic.Resource(mapping.Resource).Namespace(s.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	if err != nil {
+		return nil, s.cluster.Explain("read "+ref.String(), err)
+	}
+	return live, nil
+}
+
+func (s *shift) write(ctx context.Context, derived Derived) error {
+	var text bytes.Buffer
+	for _, obj := range derived.Objects {
+		data, err := json.Marshal(obj.Object)
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", manifest.RefOf(obj), err)
+		}
+		fmt.Fprintf(&text, "---\n%s\n", data)
+	}
+	req := s.req
+	req.Manifests = text.Bytes()
+	return s.do("apply", func() (err error) {
+		s.result.Touched = true
+		s.result.Applied, err = apply.Apply(ctx, s.cluster, req)
+		if s.refuse(s.result.Applied.Refused) {
+			s.result.Touched = s.result.Applied.Wrote() > 0
+		}
+		return err
+	})
+}
+
+func (s *shift) verify(ctx context.Context, objs []*unstructured.Unstructured, derived Derived) error {
+	if err := s.do("healthy", func() (err error) {
+		s.result.Health, err = health.Wait(ctx, s.cluster, s.watched(s.result.Applied.Refs(), s.set.Timeout))
+		return err
+	}); err != nil {
+		return err
+	}
+	if !s.result.Health.Healthy {
+		s.result.Verdict = rolling.Unhealthy
+		return nil
+	}
+	s.result.Verdict = rolling.Healthy
+	if s.check.Path == "" || s.result.Health.Simulated { // nothing listens behind simulated pods
+		return nil
+	}
+	return s.do("http", func() error {
+		live, err := s.copies(ctx, derived.Deployments)
+		if err != nil {
+			return err
+		}
+		s.result.HTTP, err = s.ask(ctx, doorOf(objs, live, s.Service, s.check.Port), health.DefaultHTTPTimeout)
+		if err == nil && !s.result.HTTP.OK {
+			s.result.Verdict = rolling.Unanswered
+		}
+		return err
+	})
+}
