@@ -54,6 +54,9 @@ func TestReferencesHaveEveryKey(t *testing.T) {
 		{1, "## A canary", false, "environments:\n  e:\n    strategy:\n      KEY", []string{"$defs", "canary"}},
 		{1, "## Approvals", true, "environments:\n  e:\n    approve:\n      KEY", []string{"$defs", "approve"}},
 		{1, "## Windows", false, "windows:\n  w:\n    KEY", []string{"properties", "windows", "additionalProperties"}},
+		{1, "## Analysis", false, "analysis:\n  a:\n    KEY", []string{"$defs", "analysis"}},
+		{1, "### A metric", false, "analysis:\n  a:\n    metrics:\n      m:\n        KEY", []string{"$defs", "metric"}},
+		{1, "### A metric", true, "analysis:\n  a:\n    metrics:\n      m:\n        compare:\n          KEY", []string{"$defs", "metric", "properties", "compare"}},
 		{1, "## Secrets", false, "secrets:\n  s:\n    KEY", []string{"$defs", "secret"}},
 		{1, "## Secrets", true, "secrets:\n  s:\n    kubernetes:\n      KEY", []string{"$defs", "secret", "properties", "kubernetes"}},
 	} {
@@ -138,5 +141,6 @@ func section(t *testing.T, name, heading string) string {
 		text = after
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
+	text, _, _ = strings.Cut(text, "\n### ")
 	return text
 }

@@ -58,6 +58,7 @@ type decoder struct {
 	defaults defaults
 	services map[string]*Service
 	patterns map[string]*regexp.Regexp // see matches
+	analyze  []analyze
 	tooMany  bool
 
 	windows []windowUse // names of windows in environments

@@ -111,6 +111,8 @@ func (s schema) draw(t *rapid.T, node map[string]any, strange bool) any {
 		return rapid.Bool().Draw(t, "bool")
 	case "integer":
 		return rapid.IntRange(int(node["minimum"].(float64)), min(9, int(node["maximum"].(float64)))).Draw(t, "int") //nolint:forcetypeassert // of a schema
+	case "number":
+		return rapid.SampledFrom([]any{0.01, 3, 1e9}).Draw(t, "number")
 	case "string":
 		return s.text(t, node)
 	default: // several types

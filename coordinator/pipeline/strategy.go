@@ -31,7 +31,8 @@ func (d *decoder) canary(n strictyaml.Node) *Canary {
 				n.KeyProblem("write replicas", "gateway is not supported yet")
 			}
 		},
-		"analyze": later, "blue-green": later, "flag": later,
+		"analyze":    func(n strictyaml.Node) { d.analyzed(n, c) },
+		"blue-green": later, "flag": later,
 	}, StrategyCanary, "pause")
 	return c
 }

@@ -18,6 +18,7 @@ type Targets struct {
 	Groups       []*Group       `json:"groups,omitempty"`  // sorted by name
 	Secrets      []*Secret      `json:"secrets,omitempty"` // sorted by name
 	Findings     *Findings      `json:"findings,omitempty"`
+	Analyses     []*Analysis    `json:"analysis,omitempty"` // sorted by name
 	ProjectPos   Pos            `json:"-"`
 }
 
@@ -51,6 +52,15 @@ type Environment struct {
 type Canary struct {
 	Steps []int         `json:"steps"` // percent, ascending; the last is 100
 	Pause time.Duration `json:"pause"` // after each step but the last, in which the candidate is watched
+
+	Analyze  []string    `json:"analyze,omitempty"` // what is measured meanwhile, in the order of the file
+	Analyses []*Analysis `json:"-"`                 // those that Analyze names
+}
+
+// Analysis is a set of metrics that says whether a candidate does well.
+type Analysis struct {
+	plan.Analysis
+	Pos Pos `json:"-"` // of its name
 }
 
 // Approve is who must approve a release for an environment, before its rollout begins.

@@ -40,13 +40,15 @@ func (d *decoder) targets(root strictyaml.Node, t *Targets) {
 		"secrets":      func(n strictyaml.Node) { t.Secrets = d.secretDefinitions(n) },
 		"windows":      func(n strictyaml.Node) { windows = d.windowList(n) },
 		"findings":     func(n strictyaml.Node) { t.Findings = d.findings(n) },
+		"analysis":     func(n strictyaml.Node) { t.Analyses = d.analyses(n) },
 		"services":     hint("services belong to the code", "move them to slipway.yaml"),
 		"triggers":     hint("triggers belong to the code", "move them to slipway.yaml"),
 	}
-	for _, key := range []string{"include", "analysis", "policies"} {
+	for _, key := range []string{"include", "policies"} {
 		fields[key] = later
 	}
 	root.Fields("the file", anchors(root, fields), "version", "project")
+	d.selectAnalyses(t.Analyses)
 	d.selectClusters(t)
 	for _, e := range t.Environments {
 		d.selectWaves(e, t.Clusters)

@@ -676,8 +676,9 @@ type Apply struct {
 
 // Analyze watches a candidate that KindShift has given a part.
 type Analyze struct {
-	Manifests string  `json:"manifests"` // task id of the render whose result is the candidate
-	Weight    int     `json:"weight_percent"`
-	Pause     int     `json:"pause_seconds"`    // for how long
-	Health    *Health `json:"health,omitempty"` // that it must answer all the while
+	Manifests string     `json:"manifests"` // task id of the render whose result is the candidate
+	Weight    int        `json:"weight_percent"`
+	Pause     int        `json:"pause_seconds"`     // for how long
+	Health    *Health    `json:"health,omitempty"`  // that it must answer all the while
+	Metrics   []Analysis `json:"metrics,omitempty"` // what is measured all the while
 }

@@ -54,7 +54,7 @@ func (p *Part) step(s Service, e *pipeline.Environment, w *pipeline.Wave, percen
 		analysis := plan.Task{
 			ID: plan.AnalyzeID(s.Name, target, percent), Kind: plan.KindAnalyze, Service: s.Name, Target: &target, Needs: []string{shift.ID}, Can: can,
 			Reason: fmt.Sprintf("watches the candidate at %d %% for %s", percent, e.Canary.Pause), Timeout: pause + slack, Infra: infra,
-			Analyze: &plan.Analyze{Manifests: render, Weight: percent, Pause: pause, Health: s.Health},
+			Analyze: &plan.Analyze{Manifests: render, Weight: percent, Pause: pause, Health: s.Health, Metrics: metrics(e.Canary)},
 		}
 		p.Tasks = append(p.Tasks, shift, analysis)
 		analyses = append(analyses, analysis.ID)
@@ -68,4 +68,15 @@ func (p *Part) step(s Service, e *pipeline.Environment, w *pipeline.Wave, percen
 	for _, cluster := range w.Clusters {
 		behind[cluster] = barrier.ID
 	}
+}
+
+// metrics are what is measured in a pause, at least once.
+func metrics(c *pipeline.Canary) []plan.Analysis {
+	var out []plan.Analysis
+	for _, a := range c.Analyses {
+		m := a.Analysis
+		m.Interval = max(1, min(m.Interval, seconds(c.Pause)))
+		out = append(out, m)
+	}
+	return out
 }

@@ -108,9 +108,11 @@ func TestAdoptIsForAppliesAlone(t *testing.T) {
 func TestCanary(t *testing.T) {
 	prod := &pipeline.Environment{
 		Name: "prod", Clusters: []string{"eu", "uk", "us"}, Namespace: "shop", Rollback: pipeline.RollbackEveryWave, Strategy: pipeline.StrategyCanary,
-		Canary: &pipeline.Canary{Steps: []int{10, 50, 100}, Pause: time.Minute},
-		Waves:  []*pipeline.Wave{{Name: "first", Clusters: []string{"eu", "uk"}, Soak: time.Hour}, {Name: "last", Clusters: []string{"us"}}},
-		After:  &pipeline.After{Env: "staging", Verified: true, Soak: time.Minute},
+		Canary: &pipeline.Canary{Steps: []int{10, 50, 100}, Pause: time.Minute, Analyses: []*pipeline.Analysis{
+			{Analysis: plan.Analysis{Name: "often", Interval: 10, Metrics: []plan.Metric{{Name: "errors"}}}}, {Analysis: plan.Analysis{Name: "seldom", Interval: 300}},
+		}},
+		Waves: []*pipeline.Wave{{Name: "first", Clusters: []string{"eu", "uk"}, Soak: time.Hour}, {Name: "last", Clusters: []string{"us"}}},
+		After: &pipeline.After{Env: "staging", Verified: true, Soak: time.Minute},
 	}
 	part := rollout.Make([]rollout.Service{{Name: "web", Needs: []string{"api"}}, {Name: "api"}}, []*pipeline.Environment{prod})
 	var web []plan.Task
@@ -123,6 +125,11 @@ func TestCanary(t *testing.T) {
 			t.Errorf("%s waits %d s", task.ID, task.Wait)
 		case task.Kind == plan.KindAnalyze && (task.Analyze.Pause != 60 || task.Timeout <= 60):
 			t.Errorf("%s: %+v within %d s", task.ID, task.Analyze, task.Timeout)
+		case task.Kind == plan.KindAnalyze:
+			want := []plan.Analysis{{Name: "often", Interval: 10, Metrics: []plan.Metric{{Name: "errors"}}}, {Name: "seldom", Interval: 60}}
+			if diff := cmp.Diff(want, task.Analyze.Metrics); diff != "" {
+				t.Errorf("%s: what is measured, at most once a pause:\n%s", task.ID, diff)
+			}
 		}
 	}
 	want := `analyze/web@prod/eu:10 [deploy_eu] shift/web@prod/eu:10

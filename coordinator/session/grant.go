@@ -52,7 +52,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 	case plan.KindAnalyze:
 		g.Work = &pb.Grant_Analyze{Analyze: &pb.AnalyzeWork{
 			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Analyze.Health), Weight: int32(t.Analyze.Weight),
-			Pause: durationpb.New(time.Duration(t.Analyze.Pause) * time.Second),
+			Pause: durationpb.New(time.Duration(t.Analyze.Pause) * time.Second), Metrics: analyses(t.Analyze.Metrics),
 		}}
 	case plan.KindDiff:
 		g.Work = &pb.Grant_Diff{Diff: &pb.DiffWork{Target: target(t.Target), Manifests: w.Manifests, Adopt: t.Apply.Adopt}}
@@ -124,6 +124,22 @@ func health(h *plan.Health) *pb.HealthCheck {
 		return nil
 	}
 	return &pb.HealthCheck{Path: h.Path, Port: int32(h.Port)}
+}
+
+func analyses(all []plan.Analysis) []*pb.Analysis {
+	out := make([]*pb.Analysis, len(all))
+	for i, a := range all {
+		out[i] = &pb.Analysis{
+			Name: a.Name, Provider: a.Provider, Interval: durationpb.New(time.Duration(a.Interval) * time.Second),
+			NoData: a.NoData, Inconclusive: int32(a.Inconclusive), DryRun: a.DryRun,
+		}
+		for _, m := range a.Metrics {
+			out[i].Metrics = append(out[i].Metrics, &pb.AnalysisMetric{
+				Name: m.Name, Query: m.Query, Field: m.Field, Max: m.Max, Min: m.Min, MaxRatio: m.MaxRatio, MaxIncrease: m.MaxIncrease, Failures: int32(m.Failures),
+			})
+		}
+	}
+	return out
 }
 
 func jobs(all []plan.Job) []*pb.RenderJob {
