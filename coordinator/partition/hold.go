@@ -175,3 +175,12 @@ func (tx *Tx) Answer(name, environment string, a run.Answer, reject bool) (*run.
 	tx.o.emit(events...)
 	return r.Snapshot(), nil
 }
+
+// stands says of a step of a canary that the candidate is what is stable on its target: there is nothing to try.
+func (o *owner) stands(r *run.Run, t *run.Task) bool {
+	if t.Spec.Kind != plan.KindShift && t.Spec.Kind != plan.KindAnalyze || r.State == run.Stopping {
+		return false
+	}
+	stable, ok := o.st.Look(r.Project).Stable(t.Spec.Target.Environment, t.Spec.Target.Cluster, t.Spec.Service)
+	return ok && stable.Manifests != "" && stable.Manifests == o.work(r, t).Manifests
+}

@@ -283,3 +283,36 @@ func TestAWindow(t *testing.T) {
 	}
 	f.want(id, "rollout/e0", run.TaskSucceeded)
 }
+
+// TestACanaryOfWhatServesAlready tries nothing: with hundreds of services nearly all of them are as they were.
+func TestACanaryOfWhatServesAlready(t *testing.T) {
+	f := open(t)
+	canary := func(digest string) string {
+		p := plantest.Canary(plantest.Shop("shop", 1, 0, [][]string{{"a"}}), 10, 50)
+		for i := range p.Tasks {
+			if p.Tasks[i].Kind == plan.KindRender {
+				p.Tasks[i].Reuse = &plan.Reuse{Run: "shop-0", Result: plan.Result{Manifests: digest}}
+			}
+		}
+		id := f.submit(p)
+		if r := f.run(id); r.State == run.Running {
+			if b, _ := r.Find("build/s0"); b.State == run.TaskReady {
+				f.do(id, "build/s0")
+			}
+		}
+		return id
+	}
+	first := canary("sha256:1")
+	f.do(first, "shift/s0@e0/a:10", "analyze/s0@e0/a:10", "shift/s0@e0/a:50", "analyze/s0@e0/a:50", "apply/s0@e0/a")
+	same := canary("sha256:1")
+	for _, task := range []string{"shift/s0@e0/a:10", "analyze/s0@e0/a:10", "step/s0@e0:10", "shift/s0@e0/a:50", "analyze/s0@e0/a:50"} {
+		f.want(same, task, run.TaskSucceeded)
+	}
+	shift, _ := f.run(same).Find("shift/s0@e0/a:50")
+	if len(shift.Attempts) > 0 || !strings.Contains(shift.Message, "the same manifests") {
+		t.Errorf("%d attempts, and it says %q", len(shift.Attempts), shift.Message)
+	}
+	f.do(same, "apply/s0@e0/a") // sees to it that it is so
+	other := canary("sha256:2")
+	f.want(other, "shift/s0@e0/a:10", run.TaskReady)
+}

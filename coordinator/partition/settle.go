@@ -159,6 +159,8 @@ func (o *owner) ready(r *run.Run, t *run.Task) {
 		o.emit(r.Complete(t, run.TaskReused, "", run.ClassNone, t.Spec.Reuse.Result)...)
 	case t.Spec.Can == plan.CapabilityCoordinator:
 		o.coordinate(r, t)
+	case o.stands(r, t):
+		o.emit(r.Complete(t, run.TaskSucceeded, "nothing is on trial: what serves there has the same manifests", run.ClassNone, plan.Result{})...)
 	case r.State == run.Stopping && t.Spec.Kind != plan.KindRollback: // it was kept for others, and its attempt brought nothing
 		o.emit(r.Complete(t, run.TaskCanceled, r.Message, run.ClassNone, plan.Result{})...)
 	case t.NotBefore.After(o.at) || o.somebodys(t) || o.paused(r, t):

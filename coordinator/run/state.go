@@ -131,7 +131,7 @@ type Task struct {
 	Message    string
 	Class      Class
 	Result     plan.Result
-	Approvals  []Approval // of a task that waits for them, in the order in which they came
+	Approvals  []Approval `json:",omitempty"` // of a task that waits for them, in the order in which they came
 	// Revoked: whoever carries it out was or must be told to stop.
 	Revoked bool
 
