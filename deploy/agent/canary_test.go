@@ -62,8 +62,8 @@ func TestCanary(t *testing.T) {
 	}
 	c = d.analyze(ns, "r2", r2, time.Second, 5)
 	expect(t, c, pb.Outcome_OUTCOME_SUCCEEDED, 0, "canary", "nothing written", "1 pods ready")
-	if !c.GetUntouched() {
-		t.Error("an analysis counts as a change")
+	if !c.GetUntouched() || len(c.GetSteps()) != 2 {
+		t.Errorf("an analysis is untouched %v, with the steps %v", c.GetUntouched(), c.GetSteps())
 	}
 	expect(t, d.shift(ns, "r2", r2, 50, 6), pb.Outcome_OUTCOME_SUCCEEDED, 0, "canary", "1 of 1 objects written", "2 pods ready")
 	c = d.apply(ns, "r2", r2, 7)

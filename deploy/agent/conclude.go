@@ -175,6 +175,9 @@ func steps(r rolling.Result) []*pb.Step {
 		}
 		out = append(out, &pb.Step{Name: step.Name, Kind: "apply", StartedAt: stamp(step.Began), FinishedAt: stamp(step.End)})
 	}
+	if wrote.IsZero() { // what an analysis watches began before it
+		return out
+	}
 	for _, pod := range r.Health.Pods {
 		if len(out)+4 > maxSteps {
 			break

@@ -319,3 +319,24 @@ func uid(t *testing.T, ns, pod string) *types.UID {
 	}
 	return &p.UID
 }
+
+// TestAnotherDeployerFinishes: what one that stopped in the middle has written is not written again.
+func TestAnotherDeployerFinishes(t *testing.T) {
+	s := setUp(t)
+	s.deploy("r1", app("1", ""))
+	ctx, stop := context.WithCancel(t.Context())
+	var written []string
+	listener := rolling.Listener{Changed: func(change apply.Change) {
+		written = append(written, change.Ref.String())
+		stop()
+	}}
+	if _, err := canary.Shift(ctx, s.c, s.request("r2", app("2", "")), 10, check(), hasty(), listener); !errors.Is(err, context.Canceled) {
+		t.Fatalf("stopped: %v", err)
+	}
+	if diff := cmp.Diff([]string{"ConfigMap/settings-canary"}, written); diff != "" {
+		t.Fatal(diff)
+	}
+	if result := s.good(s.shift("r2", app("2", ""), 10)); result.Applied.Wrote() != 1 || len(result.Applied.Changes) != 2 {
+		t.Errorf("the other one wrote %v", result.Applied.Changes)
+	}
+}

@@ -1,6 +1,8 @@
 package canary
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -64,6 +66,44 @@ func TestTheDoorIsWhereTheServiceLeads(t *testing.T) {
 	}
 	if got := doorOf(nil, map[string]*appsv1.Deployment{"a": copyOf("a")}, "api", 0); got.port != 0 {
 		t.Errorf("a door where nobody listens: %v", got)
+	}
+}
+
+// TestABadAnswerEndsTheAnalysis: of a pod on a node that is not simulated, behind which the API server finds nobody.
+func TestABadAnswerEndsTheAnalysis(t *testing.T) {
+	c, err := cluster.Open(cluster.Spec{Name: "test", Kubeconfig: kubetest.Kubeconfig(t), QPS: 500, Burst: 500})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, client := kubetest.NewNamespace(t), kubetest.Client(t)
+	if _, err := client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.CoreV1().Nodes().Delete(context.Background(), ns, metav1.DeleteOptions{}) })
+	a := &analysis{target: target{Target: apply.Target{Service: "api", Namespace: ns}, cluster: c, check: rolling.Check{Path: "/healthz"}}}
+	at := door{"app=api", 8080}
+	over := make(chan struct{})
+	close(over)
+	if err := a.keepAsking(t.Context(), at, over); err != nil || a.result.Verdict != "" {
+		t.Errorf("without pods: %v, %q", err, a.result.Verdict)
+	}
+	pod, err := client.CoreV1().Pods(ns).Create(t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "candidate", Labels: map[string]string{"app": "api"}},
+		Spec:       corev1.PodSpec{NodeName: ns, Containers: []corev1.Container{{Name: "c", Image: "example.com/api:1"}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod.Status.Phase, pod.Status.PodIP, pod.Status.PodIPs = corev1.PodRunning, "10.0.0.1", []corev1.PodIP{{IP: "10.0.0.1"}}
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	if _, err := client.CoreV1().Pods(ns).UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.keepAsking(t.Context(), at, make(chan struct{})); !errors.Is(err, errNo) || a.result.Verdict != rolling.Unanswered {
+		t.Fatalf("%v: %q", err, a.result.Verdict)
+	}
+	if a.result.HTTP.Via != "pods/candidate:8080" || a.result.HTTP.Status < 400 {
+		t.Errorf("%+v", a.result.HTTP)
 	}
 }
 
