@@ -48,7 +48,7 @@ func (p *Part) step(s Service, e *pipeline.Environment, w *pipeline.Wave, percen
 		shift := plan.Task{
 			ID: plan.ShiftID(s.Name, target, percent), Kind: plan.KindShift, Service: s.Name, Target: &target, Needs: sortedIDs(needs), Can: can,
 			Reason: fmt.Sprintf("gives the candidate %d %%", percent), Timeout: s.Timeout, Infra: infra,
-			Apply: &plan.Apply{Manifests: render, Health: s.Health, Weight: percent},
+			Apply: &plan.Apply{Manifests: render, Health: s.Health, Weight: percent, Adopt: s.Adopt},
 		}
 		pause := seconds(e.Canary.Pause)
 		analysis := plan.Task{

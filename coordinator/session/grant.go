@@ -47,7 +47,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 		}}
 	case plan.KindShift:
 		g.Work = &pb.Grant_Shift{Shift: &pb.ShiftWork{
-			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health), Weight: int32(t.Apply.Weight),
+			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health), Weight: int32(t.Apply.Weight), Adopt: t.Apply.Adopt,
 		}}
 	case plan.KindAnalyze:
 		g.Work = &pb.Grant_Analyze{Analyze: &pb.AnalyzeWork{

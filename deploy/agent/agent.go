@@ -140,7 +140,7 @@ func (a *Agent) shift(ctx context.Context, where Cluster, g *pb.Grant, w *pb.Shi
 	}
 	n.started()
 	return canary.Shift(ctx, where.Cluster, apply.Request{
-		Target: targetOf(g, w.GetTarget()), Manifests: text, Stamp: stampOf(g, w.GetRelease()),
+		Target: targetOf(g, w.GetTarget()), Manifests: text, Adopt: w.GetAdopt(), Stamp: stampOf(g, w.GetRelease()),
 	}, int(w.GetWeight()), checkOf(w.GetHealth()), where.Settings, n.listener())
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -277,11 +278,25 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %v: %s %s, touched %v", name, err, result.Verdict, result.Explanation(), result.Touched)
 		}
 	}
+	if _, ok := s.owned()["Deployment/api-canary"]; ok {
+		t.Error("something was written")
+	}
+	if _, err := kubetest.Client(t).CoreV1().ConfigMaps(s.ns).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	req := s.request("r2", strings.ReplaceAll(app("2", ""), "name: settings", "name: others")+"\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: theirs}}")
+	for adopt, want := range map[bool]rolling.Verdict{false: rolling.Refused, true: rolling.Healthy} {
+		req.Adopt = adopt
+		result, err := canary.Shift(t.Context(), s.c, req, 10, check(), hasty(), rolling.Listener{})
+		if err != nil || result.Verdict != want || adopt == strings.Contains(result.Explanation(), "slipway run --adopt takes it over") {
+			t.Errorf("what others made, adopt %v: %v: %s %s", adopt, err, result.Verdict, result.Explanation())
+		}
+	}
 	if _, err := s.shift("r2", app("2", ""), 60); err == nil || !strings.Contains(err.Error(), "1 to 50 percent") {
 		t.Errorf("60 %%: %v", err)
 	}
-	if _, ok := s.owned()["Deployment/api-canary"]; ok {
-		t.Error("something was written")
+	if _, ok := s.owned()["ConfigMap/theirs"]; ok {
+		t.Error("a shift took something over")
 	}
 }
 

@@ -20,7 +20,8 @@ import (
 // Shift gives the candidate its part of the pods and sees them work. Where nothing of the service serves yet it changes nothing, and
 // says so in Result.Note. Repeating it finishes what an earlier one began and writes nothing twice; another weight only scales.
 //
-// The whole release is checked before the first write, as the last step will check it. Errors are those of rolling.Deploy.
+// The whole release is checked before the first write, as the last step will check it: what that would take over is no reason to
+// refuse it if the request adopts, and nothing is taken over here. Errors are those of rolling.Deploy.
 func Shift(ctx context.Context, c *cluster.Cluster, req apply.Request, weight int, check rolling.Check, set rolling.Settings, to rolling.Listener) (rolling.Result, error) {
 	s := &shift{target: target{cluster: c, Target: req.Target, check: check, set: set, to: to}, req: req, weight: weight}
 	s.req.Policy, s.req.Changed = set.Policy, to.Changed
@@ -70,7 +71,7 @@ func (s *shift) run(ctx context.Context) error {
 // derive asks whether the whole release would be accepted, and what stands beside what serves.
 func (s *shift) derive(ctx context.Context, objs []*unstructured.Unstructured, serving map[string]int64) (Derived, error) {
 	whole := s.req
-	whole.Adopt, whole.Changed = true, nil // whose the objects are is for the last step to ask
+	whole.Changed = nil
 	out, err := apply.Check(ctx, s.cluster, whole)
 	if err != nil || s.refuse(out.Refused) {
 		return Derived{}, err
@@ -155,7 +156,7 @@ func (s *shift) write(ctx context.Context, derived Derived) error {
 		fmt.Fprintf(&text, "---\n%s\n", data)
 	}
 	req := s.req
-	req.Manifests = text.Bytes()
+	req.Manifests, req.Adopt = text.Bytes(), false
 	return s.do("apply", func() (err error) {
 		s.result.Touched = true
 		s.result.Applied, err = apply.Apply(ctx, s.cluster, req)
