@@ -129,7 +129,7 @@ func (x SourceEntry_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SourceEntry_Kind.Descriptor instead.
 func (SourceEntry_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40, 0}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42, 0}
 }
 
 type SessionRequest struct {
@@ -3023,7 +3023,9 @@ type AnalyzeWork struct {
 	// What it has, in percent.
 	Weight int32 `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"`
 	// For how long.
-	Pause         *durationpb.Duration `protobuf:"bytes,6,opt,name=pause,proto3" json:"pause,omitempty"`
+	Pause *durationpb.Duration `protobuf:"bytes,6,opt,name=pause,proto3" json:"pause,omitempty"`
+	// What is measured meanwhile.
+	Metrics       []*Analysis `protobuf:"bytes,7,rep,name=metrics,proto3" json:"metrics,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3100,6 +3102,217 @@ func (x *AnalyzeWork) GetPause() *durationpb.Duration {
 	return nil
 }
 
+func (x *AnalyzeWork) GetMetrics() []*Analysis {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+// Analysis is a set of metrics that one provider measures.
+type Analysis struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Of the deployer's configuration: prometheus, datadog or json.
+	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
+	// Between two measurements; at most the pause.
+	Interval *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
+	// What a measurement without data is: inconclusive, pass or fail.
+	NoData string `protobuf:"bytes,4,opt,name=no_data,json=noData,proto3" json:"no_data,omitempty"`
+	// How many measurements of a metric in a row may say nothing.
+	Inconclusive int32 `protobuf:"varint,5,opt,name=inconclusive,proto3" json:"inconclusive,omitempty"`
+	// What comes of it is told, and fails nothing.
+	DryRun        bool              `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	Metrics       []*AnalysisMetric `protobuf:"bytes,7,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Analysis) Reset() {
+	*x = Analysis{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Analysis) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Analysis) ProtoMessage() {}
+
+func (x *Analysis) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Analysis.ProtoReflect.Descriptor instead.
+func (*Analysis) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Analysis) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Analysis) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *Analysis) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
+func (x *Analysis) GetNoData() string {
+	if x != nil {
+		return x.NoData
+	}
+	return ""
+}
+
+func (x *Analysis) GetInconclusive() int32 {
+	if x != nil {
+		return x.Inconclusive
+	}
+	return 0
+}
+
+func (x *Analysis) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *Analysis) GetMetrics() []*AnalysisMetric {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+// AnalysisMetric has at least one limit. A measurement beyond any of them is bad.
+type AnalysisMetric struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// In the words of the provider, with $names in it that the deployer replaces.
+	Query string `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	// json: JSON pointer to the value in the answer.
+	Field string   `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
+	Max   *float64 `protobuf:"fixed64,4,opt,name=max,proto3,oneof" json:"max,omitempty"`
+	Min   *float64 `protobuf:"fixed64,5,opt,name=min,proto3,oneof" json:"min,omitempty"`
+	// With one of these two the query is asked about stable, too: the candidate's value is at most so many times
+	// that of stable, or so much above it.
+	MaxRatio    *float64 `protobuf:"fixed64,6,opt,name=max_ratio,json=maxRatio,proto3,oneof" json:"max_ratio,omitempty"`
+	MaxIncrease *float64 `protobuf:"fixed64,7,opt,name=max_increase,json=maxIncrease,proto3,oneof" json:"max_increase,omitempty"`
+	// Bad measurements in a row that fail it.
+	Failures      int32 `protobuf:"varint,8,opt,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnalysisMetric) Reset() {
+	*x = AnalysisMetric{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnalysisMetric) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnalysisMetric) ProtoMessage() {}
+
+func (x *AnalysisMetric) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnalysisMetric.ProtoReflect.Descriptor instead.
+func (*AnalysisMetric) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *AnalysisMetric) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AnalysisMetric) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+func (x *AnalysisMetric) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *AnalysisMetric) GetMax() float64 {
+	if x != nil && x.Max != nil {
+		return *x.Max
+	}
+	return 0
+}
+
+func (x *AnalysisMetric) GetMin() float64 {
+	if x != nil && x.Min != nil {
+		return *x.Min
+	}
+	return 0
+}
+
+func (x *AnalysisMetric) GetMaxRatio() float64 {
+	if x != nil && x.MaxRatio != nil {
+		return *x.MaxRatio
+	}
+	return 0
+}
+
+func (x *AnalysisMetric) GetMaxIncrease() float64 {
+	if x != nil && x.MaxIncrease != nil {
+		return *x.MaxIncrease
+	}
+	return 0
+}
+
+func (x *AnalysisMetric) GetFailures() int32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
 // DiffWork compares manifests with a target, and changes nothing.
 type DiffWork struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -3114,7 +3327,7 @@ type DiffWork struct {
 
 func (x *DiffWork) Reset() {
 	*x = DiffWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3126,7 +3339,7 @@ func (x *DiffWork) String() string {
 func (*DiffWork) ProtoMessage() {}
 
 func (x *DiffWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3139,7 +3352,7 @@ func (x *DiffWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
 func (*DiffWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DiffWork) GetTarget() *DeployTarget {
@@ -3188,7 +3401,7 @@ type ScanWork struct {
 
 func (x *ScanWork) Reset() {
 	*x = ScanWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3200,7 +3413,7 @@ func (x *ScanWork) String() string {
 func (*ScanWork) ProtoMessage() {}
 
 func (x *ScanWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3213,7 +3426,7 @@ func (x *ScanWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanWork.ProtoReflect.Descriptor instead.
 func (*ScanWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ScanWork) GetName() string {
@@ -3295,7 +3508,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3307,7 +3520,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3320,7 +3533,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -3379,7 +3592,7 @@ type ListSourceRequest struct {
 
 func (x *ListSourceRequest) Reset() {
 	*x = ListSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3391,7 +3604,7 @@ func (x *ListSourceRequest) String() string {
 func (*ListSourceRequest) ProtoMessage() {}
 
 func (x *ListSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3404,7 +3617,7 @@ func (x *ListSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourceRequest.ProtoReflect.Descriptor instead.
 func (*ListSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListSourceRequest) GetLease() *LeaseRef {
@@ -3447,7 +3660,7 @@ type ListSourceResponse struct {
 
 func (x *ListSourceResponse) Reset() {
 	*x = ListSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[39]
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3459,7 +3672,7 @@ func (x *ListSourceResponse) String() string {
 func (*ListSourceResponse) ProtoMessage() {}
 
 func (x *ListSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[39]
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3472,7 +3685,7 @@ func (x *ListSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourceResponse.ProtoReflect.Descriptor instead.
 func (*ListSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListSourceResponse) GetIdentity() string {
@@ -3505,7 +3718,7 @@ type SourceEntry struct {
 
 func (x *SourceEntry) Reset() {
 	*x = SourceEntry{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[40]
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3517,7 +3730,7 @@ func (x *SourceEntry) String() string {
 func (*SourceEntry) ProtoMessage() {}
 
 func (x *SourceEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[40]
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3530,7 +3743,7 @@ func (x *SourceEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceEntry.ProtoReflect.Descriptor instead.
 func (*SourceEntry) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SourceEntry) GetPath() []byte {
@@ -3577,7 +3790,7 @@ type ReadSourceRequest struct {
 
 func (x *ReadSourceRequest) Reset() {
 	*x = ReadSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3589,7 +3802,7 @@ func (x *ReadSourceRequest) String() string {
 func (*ReadSourceRequest) ProtoMessage() {}
 
 func (x *ReadSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3602,7 +3815,7 @@ func (x *ReadSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSourceRequest.ProtoReflect.Descriptor instead.
 func (*ReadSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReadSourceRequest) GetLease() *LeaseRef {
@@ -3650,7 +3863,7 @@ type ReadSourceResponse struct {
 
 func (x *ReadSourceResponse) Reset() {
 	*x = ReadSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3662,7 +3875,7 @@ func (x *ReadSourceResponse) String() string {
 func (*ReadSourceResponse) ProtoMessage() {}
 
 func (x *ReadSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3675,7 +3888,7 @@ func (x *ReadSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSourceResponse.ProtoReflect.Descriptor instead.
 func (*ReadSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ReadSourceResponse) GetParts() []*SourcePart {
@@ -3698,7 +3911,7 @@ type SourcePart struct {
 
 func (x *SourcePart) Reset() {
 	*x = SourcePart{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	mi := &file_slipway_v1_worker_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3710,7 +3923,7 @@ func (x *SourcePart) String() string {
 func (*SourcePart) ProtoMessage() {}
 
 func (x *SourcePart) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	mi := &file_slipway_v1_worker_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3723,7 +3936,7 @@ func (x *SourcePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourcePart.ProtoReflect.Descriptor instead.
 func (*SourcePart) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SourcePart) GetEntry() uint32 {
@@ -3759,7 +3972,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	mi := &file_slipway_v1_worker_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3771,7 +3984,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	mi := &file_slipway_v1_worker_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3784,7 +3997,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -3817,7 +4030,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[45]
+	mi := &file_slipway_v1_worker_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3829,7 +4042,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[45]
+	mi := &file_slipway_v1_worker_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3842,7 +4055,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{45}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -3861,7 +4074,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[46]
+	mi := &file_slipway_v1_worker_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3873,7 +4086,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[46]
+	mi := &file_slipway_v1_worker_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3886,7 +4099,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{46}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -3905,7 +4118,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[47]
+	mi := &file_slipway_v1_worker_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3917,7 +4130,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[47]
+	mi := &file_slipway_v1_worker_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3930,7 +4143,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{47}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -3949,7 +4162,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[48]
+	mi := &file_slipway_v1_worker_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3961,7 +4174,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[48]
+	mi := &file_slipway_v1_worker_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3974,7 +4187,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{48}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -3993,7 +4206,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[49]
+	mi := &file_slipway_v1_worker_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4005,7 +4218,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[49]
+	mi := &file_slipway_v1_worker_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4018,7 +4231,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{49}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -4040,7 +4253,7 @@ type PutArtifactRequest struct {
 
 func (x *PutArtifactRequest) Reset() {
 	*x = PutArtifactRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[50]
+	mi := &file_slipway_v1_worker_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4052,7 +4265,7 @@ func (x *PutArtifactRequest) String() string {
 func (*PutArtifactRequest) ProtoMessage() {}
 
 func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[50]
+	mi := &file_slipway_v1_worker_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4065,7 +4278,7 @@ func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutArtifactRequest.ProtoReflect.Descriptor instead.
 func (*PutArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{50}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PutArtifactRequest) GetDigest() string {
@@ -4099,7 +4312,7 @@ type PutArtifactResponse struct {
 
 func (x *PutArtifactResponse) Reset() {
 	*x = PutArtifactResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[51]
+	mi := &file_slipway_v1_worker_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4111,7 +4324,7 @@ func (x *PutArtifactResponse) String() string {
 func (*PutArtifactResponse) ProtoMessage() {}
 
 func (x *PutArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[51]
+	mi := &file_slipway_v1_worker_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4124,7 +4337,7 @@ func (x *PutArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutArtifactResponse.ProtoReflect.Descriptor instead.
 func (*PutArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{51}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PutArtifactResponse) GetPresent() bool {
@@ -4143,7 +4356,7 @@ type GetArtifactRequest struct {
 
 func (x *GetArtifactRequest) Reset() {
 	*x = GetArtifactRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[52]
+	mi := &file_slipway_v1_worker_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4155,7 +4368,7 @@ func (x *GetArtifactRequest) String() string {
 func (*GetArtifactRequest) ProtoMessage() {}
 
 func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[52]
+	mi := &file_slipway_v1_worker_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4168,7 +4381,7 @@ func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
 func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{52}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetArtifactRequest) GetDigest() string {
@@ -4187,7 +4400,7 @@ type GetArtifactResponse struct {
 
 func (x *GetArtifactResponse) Reset() {
 	*x = GetArtifactResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[53]
+	mi := &file_slipway_v1_worker_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4199,7 +4412,7 @@ func (x *GetArtifactResponse) String() string {
 func (*GetArtifactResponse) ProtoMessage() {}
 
 func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[53]
+	mi := &file_slipway_v1_worker_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4212,7 +4425,7 @@ func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactResponse.ProtoReflect.Descriptor instead.
 func (*GetArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{53}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetArtifactResponse) GetData() []byte {
@@ -4507,14 +4720,37 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
 	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x12\x16\n" +
 	"\x06weight\x18\x05 \x01(\x05R\x06weight\x12\x14\n" +
-	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"\xf1\x01\n" +
+	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"\xa1\x02\n" +
 	"\vAnalyzeWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
 	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x12\x16\n" +
 	"\x06weight\x18\x05 \x01(\x05R\x06weight\x12/\n" +
-	"\x05pause\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05pause\"p\n" +
+	"\x05pause\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05pause\x12.\n" +
+	"\ametrics\x18\a \x03(\v2\x14.slipway.v1.AnalysisR\ametrics\"\xfd\x01\n" +
+	"\bAnalysis\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bprovider\x18\x02 \x01(\tR\bprovider\x125\n" +
+	"\binterval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12\x17\n" +
+	"\ano_data\x18\x04 \x01(\tR\x06noData\x12\"\n" +
+	"\finconclusive\x18\x05 \x01(\x05R\finconclusive\x12\x17\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x124\n" +
+	"\ametrics\x18\a \x03(\v2\x1a.slipway.v1.AnalysisMetricR\ametrics\"\x93\x02\n" +
+	"\x0eAnalysisMetric\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05query\x18\x02 \x01(\tR\x05query\x12\x14\n" +
+	"\x05field\x18\x03 \x01(\tR\x05field\x12\x15\n" +
+	"\x03max\x18\x04 \x01(\x01H\x00R\x03max\x88\x01\x01\x12\x15\n" +
+	"\x03min\x18\x05 \x01(\x01H\x01R\x03min\x88\x01\x01\x12 \n" +
+	"\tmax_ratio\x18\x06 \x01(\x01H\x02R\bmaxRatio\x88\x01\x01\x12&\n" +
+	"\fmax_increase\x18\a \x01(\x01H\x03R\vmaxIncrease\x88\x01\x01\x12\x1a\n" +
+	"\bfailures\x18\b \x01(\x05R\bfailuresB\x06\n" +
+	"\x04_maxB\x06\n" +
+	"\x04_minB\f\n" +
+	"\n" +
+	"_max_ratioB\x0f\n" +
+	"\r_max_increase\"p\n" +
 	"\bDiffWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x14\n" +
@@ -4621,7 +4857,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
 	(SourceEntry_Kind)(0),         // 1: slipway.v1.SourceEntry.Kind
@@ -4660,158 +4896,163 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*ApplyWork)(nil),             // 34: slipway.v1.ApplyWork
 	(*ShiftWork)(nil),             // 35: slipway.v1.ShiftWork
 	(*AnalyzeWork)(nil),           // 36: slipway.v1.AnalyzeWork
-	(*DiffWork)(nil),              // 37: slipway.v1.DiffWork
-	(*ScanWork)(nil),              // 38: slipway.v1.ScanWork
-	(*RollbackWork)(nil),          // 39: slipway.v1.RollbackWork
-	(*ListSourceRequest)(nil),     // 40: slipway.v1.ListSourceRequest
-	(*ListSourceResponse)(nil),    // 41: slipway.v1.ListSourceResponse
-	(*SourceEntry)(nil),           // 42: slipway.v1.SourceEntry
-	(*ReadSourceRequest)(nil),     // 43: slipway.v1.ReadSourceRequest
-	(*ReadSourceResponse)(nil),    // 44: slipway.v1.ReadSourceResponse
-	(*SourcePart)(nil),            // 45: slipway.v1.SourcePart
-	(*FetchSourceRequest)(nil),    // 46: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 47: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 48: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 49: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 50: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 51: slipway.v1.PutBlobResponse
-	(*PutArtifactRequest)(nil),    // 52: slipway.v1.PutArtifactRequest
-	(*PutArtifactResponse)(nil),   // 53: slipway.v1.PutArtifactResponse
-	(*GetArtifactRequest)(nil),    // 54: slipway.v1.GetArtifactRequest
-	(*GetArtifactResponse)(nil),   // 55: slipway.v1.GetArtifactResponse
-	nil,                           // 56: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 57: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 58: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 59: slipway.v1.BuildWork.BasesEntry
-	nil,                           // 60: slipway.v1.TestWork.EnvEntry
-	nil,                           // 61: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 62: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 63: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 64: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 65: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 66: google.protobuf.Duration
-	(*Fence)(nil),                 // 67: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 68: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 69: slipway.v1.Outcome
-	(FailureClass)(0),             // 70: slipway.v1.FailureClass
-	(*Result)(nil),                // 71: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 72: google.protobuf.Timestamp
-	(*Step)(nil),                  // 73: slipway.v1.Step
-	(*Artifact)(nil),              // 74: slipway.v1.Artifact
-	(*TestItem)(nil),              // 75: slipway.v1.TestItem
+	(*Analysis)(nil),              // 37: slipway.v1.Analysis
+	(*AnalysisMetric)(nil),        // 38: slipway.v1.AnalysisMetric
+	(*DiffWork)(nil),              // 39: slipway.v1.DiffWork
+	(*ScanWork)(nil),              // 40: slipway.v1.ScanWork
+	(*RollbackWork)(nil),          // 41: slipway.v1.RollbackWork
+	(*ListSourceRequest)(nil),     // 42: slipway.v1.ListSourceRequest
+	(*ListSourceResponse)(nil),    // 43: slipway.v1.ListSourceResponse
+	(*SourceEntry)(nil),           // 44: slipway.v1.SourceEntry
+	(*ReadSourceRequest)(nil),     // 45: slipway.v1.ReadSourceRequest
+	(*ReadSourceResponse)(nil),    // 46: slipway.v1.ReadSourceResponse
+	(*SourcePart)(nil),            // 47: slipway.v1.SourcePart
+	(*FetchSourceRequest)(nil),    // 48: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 49: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 50: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 51: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 52: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 53: slipway.v1.PutBlobResponse
+	(*PutArtifactRequest)(nil),    // 54: slipway.v1.PutArtifactRequest
+	(*PutArtifactResponse)(nil),   // 55: slipway.v1.PutArtifactResponse
+	(*GetArtifactRequest)(nil),    // 56: slipway.v1.GetArtifactRequest
+	(*GetArtifactResponse)(nil),   // 57: slipway.v1.GetArtifactResponse
+	nil,                           // 58: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 59: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 60: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 61: slipway.v1.BuildWork.BasesEntry
+	nil,                           // 62: slipway.v1.TestWork.EnvEntry
+	nil,                           // 63: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 64: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 65: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 66: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 67: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 68: google.protobuf.Duration
+	(*Fence)(nil),                 // 69: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 70: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 71: slipway.v1.Outcome
+	(FailureClass)(0),             // 72: slipway.v1.FailureClass
+	(*Result)(nil),                // 73: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 74: google.protobuf.Timestamp
+	(*Step)(nil),                  // 75: slipway.v1.Step
+	(*Artifact)(nil),              // 76: slipway.v1.Artifact
+	(*TestItem)(nil),              // 77: slipway.v1.TestItem
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
-	6,  // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
-	10, // 1: slipway.v1.SessionRequest.lease_requests:type_name -> slipway.v1.LeaseRequest
-	12, // 2: slipway.v1.SessionRequest.heartbeat:type_name -> slipway.v1.Heartbeat
-	14, // 3: slipway.v1.SessionRequest.progress:type_name -> slipway.v1.LeaseProgress
-	15, // 4: slipway.v1.SessionRequest.logs:type_name -> slipway.v1.LogChunk
-	19, // 5: slipway.v1.SessionRequest.completions:type_name -> slipway.v1.Completion
-	3,  // 6: slipway.v1.SessionRequest.holdings:type_name -> slipway.v1.Holdings
-	8,  // 7: slipway.v1.SessionResponse.welcome:type_name -> slipway.v1.Welcome
-	21, // 8: slipway.v1.SessionResponse.grants:type_name -> slipway.v1.Grant
-	11, // 9: slipway.v1.SessionResponse.refusals:type_name -> slipway.v1.Refusal
-	13, // 10: slipway.v1.SessionResponse.heartbeat_ack:type_name -> slipway.v1.HeartbeatAck
-	20, // 11: slipway.v1.SessionResponse.completion_acks:type_name -> slipway.v1.CompletionAck
-	16, // 12: slipway.v1.SessionResponse.log_acks:type_name -> slipway.v1.LogAck
-	17, // 13: slipway.v1.SessionResponse.revocations:type_name -> slipway.v1.Revocation
-	18, // 14: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
-	7,  // 15: slipway.v1.SessionResponse.passed:type_name -> slipway.v1.Capacity
-	5,  // 16: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
-	7,  // 17: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
-	9,  // 18: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	66, // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
-	9,  // 20: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
-	9,  // 21: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	67, // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
-	7,  // 23: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
-	9,  // 24: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
-	9,  // 25: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
-	9,  // 26: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	68, // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
-	9,  // 28: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
-	9,  // 29: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
-	9,  // 30: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
-	0,  // 31: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
-	9,  // 32: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	69, // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	70, // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	71, // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	72, // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	72, // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	73, // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
-	9,  // 39: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
-	9,  // 40: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	66, // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
-	23, // 42: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
-	24, // 43: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	30, // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	34, // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	39, // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	37, // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	38, // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
-	35, // 49: slipway.v1.Grant.shift:type_name -> slipway.v1.ShiftWork
-	36, // 50: slipway.v1.Grant.analyze:type_name -> slipway.v1.AnalyzeWork
-	22, // 51: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	56, // 52: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	57, // 53: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	58, // 54: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	59, // 55: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
-	23, // 56: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	60, // 57: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	61, // 58: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	29, // 59: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	28, // 60: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
-	26, // 61: slipway.v1.TestWork.artifacts:type_name -> slipway.v1.ArtifactWork
-	27, // 62: slipway.v1.TestWork.artifact_limits:type_name -> slipway.v1.ArtifactLimits
-	25, // 63: slipway.v1.TestWork.use:type_name -> slipway.v1.UsedArtifact
-	74, // 64: slipway.v1.UsedArtifact.artifact:type_name -> slipway.v1.Artifact
-	75, // 65: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
-	62, // 66: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	63, // 67: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	64, // 68: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	32, // 69: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	31, // 70: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	65, // 71: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	32, // 72: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	33, // 73: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	66, // 74: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	32, // 75: slipway.v1.ShiftWork.target:type_name -> slipway.v1.DeployTarget
-	33, // 76: slipway.v1.ShiftWork.health:type_name -> slipway.v1.HealthCheck
-	32, // 77: slipway.v1.AnalyzeWork.target:type_name -> slipway.v1.DeployTarget
-	33, // 78: slipway.v1.AnalyzeWork.health:type_name -> slipway.v1.HealthCheck
-	66, // 79: slipway.v1.AnalyzeWork.pause:type_name -> google.protobuf.Duration
-	32, // 80: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	24, // 81: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
-	32, // 82: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	33, // 83: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	9,  // 84: slipway.v1.ListSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	42, // 85: slipway.v1.ListSourceResponse.entries:type_name -> slipway.v1.SourceEntry
-	1,  // 86: slipway.v1.SourceEntry.kind:type_name -> slipway.v1.SourceEntry.Kind
-	9,  // 87: slipway.v1.ReadSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	45, // 88: slipway.v1.ReadSourceResponse.parts:type_name -> slipway.v1.SourcePart
-	9,  // 89: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	2,  // 90: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	40, // 91: slipway.v1.WorkerService.ListSource:input_type -> slipway.v1.ListSourceRequest
-	43, // 92: slipway.v1.WorkerService.ReadSource:input_type -> slipway.v1.ReadSourceRequest
-	46, // 93: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	48, // 94: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	50, // 95: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	52, // 96: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
-	54, // 97: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
-	4,  // 98: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	41, // 99: slipway.v1.WorkerService.ListSource:output_type -> slipway.v1.ListSourceResponse
-	44, // 100: slipway.v1.WorkerService.ReadSource:output_type -> slipway.v1.ReadSourceResponse
-	47, // 101: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	49, // 102: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	51, // 103: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	53, // 104: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
-	55, // 105: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
-	98, // [98:106] is the sub-list for method output_type
-	90, // [90:98] is the sub-list for method input_type
-	90, // [90:90] is the sub-list for extension type_name
-	90, // [90:90] is the sub-list for extension extendee
-	0,  // [0:90] is the sub-list for field type_name
+	6,   // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
+	10,  // 1: slipway.v1.SessionRequest.lease_requests:type_name -> slipway.v1.LeaseRequest
+	12,  // 2: slipway.v1.SessionRequest.heartbeat:type_name -> slipway.v1.Heartbeat
+	14,  // 3: slipway.v1.SessionRequest.progress:type_name -> slipway.v1.LeaseProgress
+	15,  // 4: slipway.v1.SessionRequest.logs:type_name -> slipway.v1.LogChunk
+	19,  // 5: slipway.v1.SessionRequest.completions:type_name -> slipway.v1.Completion
+	3,   // 6: slipway.v1.SessionRequest.holdings:type_name -> slipway.v1.Holdings
+	8,   // 7: slipway.v1.SessionResponse.welcome:type_name -> slipway.v1.Welcome
+	21,  // 8: slipway.v1.SessionResponse.grants:type_name -> slipway.v1.Grant
+	11,  // 9: slipway.v1.SessionResponse.refusals:type_name -> slipway.v1.Refusal
+	13,  // 10: slipway.v1.SessionResponse.heartbeat_ack:type_name -> slipway.v1.HeartbeatAck
+	20,  // 11: slipway.v1.SessionResponse.completion_acks:type_name -> slipway.v1.CompletionAck
+	16,  // 12: slipway.v1.SessionResponse.log_acks:type_name -> slipway.v1.LogAck
+	17,  // 13: slipway.v1.SessionResponse.revocations:type_name -> slipway.v1.Revocation
+	18,  // 14: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
+	7,   // 15: slipway.v1.SessionResponse.passed:type_name -> slipway.v1.Capacity
+	5,   // 16: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
+	7,   // 17: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
+	9,   // 18: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
+	68,  // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	9,   // 20: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
+	9,   // 21: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
+	69,  // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	7,   // 23: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
+	9,   // 24: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
+	9,   // 25: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
+	9,   // 26: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
+	70,  // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	9,   // 28: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
+	9,   // 29: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
+	9,   // 30: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
+	0,   // 31: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
+	9,   // 32: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
+	71,  // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	72,  // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	73,  // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	74,  // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	74,  // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	75,  // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	9,   // 39: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
+	9,   // 40: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
+	68,  // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	23,  // 42: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
+	24,  // 43: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
+	30,  // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	34,  // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	41,  // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	39,  // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	40,  // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
+	35,  // 49: slipway.v1.Grant.shift:type_name -> slipway.v1.ShiftWork
+	36,  // 50: slipway.v1.Grant.analyze:type_name -> slipway.v1.AnalyzeWork
+	22,  // 51: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
+	58,  // 52: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	59,  // 53: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	60,  // 54: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	61,  // 55: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
+	23,  // 56: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
+	62,  // 57: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	63,  // 58: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	29,  // 59: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	28,  // 60: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
+	26,  // 61: slipway.v1.TestWork.artifacts:type_name -> slipway.v1.ArtifactWork
+	27,  // 62: slipway.v1.TestWork.artifact_limits:type_name -> slipway.v1.ArtifactLimits
+	25,  // 63: slipway.v1.TestWork.use:type_name -> slipway.v1.UsedArtifact
+	76,  // 64: slipway.v1.UsedArtifact.artifact:type_name -> slipway.v1.Artifact
+	77,  // 65: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
+	64,  // 66: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	65,  // 67: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	66,  // 68: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	32,  // 69: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	31,  // 70: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	67,  // 71: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	32,  // 72: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	33,  // 73: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	68,  // 74: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	32,  // 75: slipway.v1.ShiftWork.target:type_name -> slipway.v1.DeployTarget
+	33,  // 76: slipway.v1.ShiftWork.health:type_name -> slipway.v1.HealthCheck
+	32,  // 77: slipway.v1.AnalyzeWork.target:type_name -> slipway.v1.DeployTarget
+	33,  // 78: slipway.v1.AnalyzeWork.health:type_name -> slipway.v1.HealthCheck
+	68,  // 79: slipway.v1.AnalyzeWork.pause:type_name -> google.protobuf.Duration
+	37,  // 80: slipway.v1.AnalyzeWork.metrics:type_name -> slipway.v1.Analysis
+	68,  // 81: slipway.v1.Analysis.interval:type_name -> google.protobuf.Duration
+	38,  // 82: slipway.v1.Analysis.metrics:type_name -> slipway.v1.AnalysisMetric
+	32,  // 83: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	24,  // 84: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
+	32,  // 85: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	33,  // 86: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	9,   // 87: slipway.v1.ListSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	44,  // 88: slipway.v1.ListSourceResponse.entries:type_name -> slipway.v1.SourceEntry
+	1,   // 89: slipway.v1.SourceEntry.kind:type_name -> slipway.v1.SourceEntry.Kind
+	9,   // 90: slipway.v1.ReadSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	47,  // 91: slipway.v1.ReadSourceResponse.parts:type_name -> slipway.v1.SourcePart
+	9,   // 92: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	2,   // 93: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	42,  // 94: slipway.v1.WorkerService.ListSource:input_type -> slipway.v1.ListSourceRequest
+	45,  // 95: slipway.v1.WorkerService.ReadSource:input_type -> slipway.v1.ReadSourceRequest
+	48,  // 96: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	50,  // 97: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	52,  // 98: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	54,  // 99: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
+	56,  // 100: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
+	4,   // 101: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	43,  // 102: slipway.v1.WorkerService.ListSource:output_type -> slipway.v1.ListSourceResponse
+	46,  // 103: slipway.v1.WorkerService.ReadSource:output_type -> slipway.v1.ReadSourceResponse
+	49,  // 104: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	51,  // 105: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	53,  // 106: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	55,  // 107: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
+	57,  // 108: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
+	101, // [101:109] is the sub-list for method output_type
+	93,  // [93:101] is the sub-list for method input_type
+	93,  // [93:93] is the sub-list for extension type_name
+	93,  // [93:93] is the sub-list for extension extendee
+	0,   // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -4832,13 +5073,14 @@ func file_slipway_v1_worker_proto_init() {
 		(*Grant_Shift)(nil),
 		(*Grant_Analyze)(nil),
 	}
+	file_slipway_v1_worker_proto_msgTypes[36].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   64,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
