@@ -27,6 +27,8 @@ type Config struct {
 	Coordinator Coordinator `yaml:"coordinator,required"`
 	// Clusters by their name in targets.yaml.
 	Clusters map[string]Cluster `yaml:"clusters,required"`
+	// Metrics are whom analyses may ask, for clusters that have no provider of their own.
+	Metrics Metrics `yaml:"metrics"`
 	// Slots are how many tasks are carried out at once on each cluster; 8.
 	Slots int `yaml:"slots"`
 	// HTTP is where /metrics and /healthz are answered; nil: nowhere.
@@ -57,6 +59,7 @@ type Cluster struct {
 	Timeout    time.Duration `yaml:"timeout"`    // of one request; 15s
 	Patience   time.Duration `yaml:"patience"`   // with a cluster that stops answering in the middle of a rollout; 20s
 	Allow      Allow         `yaml:"allow"`
+	Metrics    Metrics       `yaml:"metrics"` // its own providers, each in place of the one of all clusters
 }
 
 // Allow is what releases may contain beyond objects of their own namespace.
@@ -97,6 +100,7 @@ func (c *Config) files(f *daemon.Files) error {
 	c.Coordinator.Token = f.Secret("coordinator.token_file", c.Coordinator.TokenFile)
 	c.Coordinator.CA = f.Read("coordinator.ca_file", c.Coordinator.CAFile)
 	c.HTTP.Read(f)
+	c.metricsFiles(f)
 	for name, cluster := range c.Clusters {
 		cluster.Kubeconfig = f.Path(cluster.Kubeconfig)
 		c.Clusters[name] = cluster
@@ -141,6 +145,7 @@ func (c Config) validate() error {
 			problems = append(problems, err)
 		}
 	}
+	c.checkMetrics(bad)
 	if len(c.Clusters) == 0 {
 		bad("clusters: name at least one, e.g. prod-eu: { kubeconfig: /etc/slipway/prod-eu.kubeconfig }")
 	}

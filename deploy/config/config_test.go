@@ -69,3 +69,46 @@ func TestMistakes(t *testing.T) {
 		})
 	}
 }
+
+// TestMetrics: a cluster's own provider is in place of that of all clusters, and the others stay.
+func TestMetrics(t *testing.T) {
+	c, _, err := load(t, `
+coordinator: { address: "127.0.0.1:7420", token_file: token }
+metrics:
+  prometheus: { address: "https://prometheus.internal:9090/base", token_file: token }
+  datadog: { address: "https://api.datadoghq.eu", api_key_file: token, app_key_file: token }
+  json: { address: "http://slo.internal" }
+clusters:
+  prod-eu: { kubeconfig: k, metrics: { prometheus: { address: "http://prometheus.eu:9090" } } }
+  prod-us: { kubeconfig: k }
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eu, us := c.MetricsOf("prod-eu"), c.MetricsOf("prod-us")
+	if eu.Prometheus.Address != "http://prometheus.eu:9090" || eu.Prometheus.Token != "" || eu.Datadog.AppKey != "secret" || eu.JSON.Address != "http://slo.internal" {
+		t.Errorf("of prod-eu: %+v %+v %+v", eu.Prometheus, eu.Datadog, eu.JSON)
+	}
+	if us.Prometheus.Token != "secret" || us.Datadog.APIKey != "secret" {
+		t.Errorf("of prod-us: %+v %+v", us.Prometheus, us.Datadog)
+	}
+}
+
+func TestMistakesInMetrics(t *testing.T) {
+	const begin = "coordinator: { address: \"a:1\", token_file: token }\n"
+	for text, want := range map[string]string{
+		"metrics: { prometeus: { address: a } }\nclusters: { a: { kubeconfig: k } }":                                                            `did you mean "prometheus"`,
+		"metrics: { prometheus: { token_file: token } }\nclusters: { a: { kubeconfig: k } }":                                                    `"address"`,
+		"metrics: { datadog: { address: \"https://a\", api_key_file: token } }\nclusters: { a: { kubeconfig: k } }":                             `"app_key_file"`,
+		"metrics: { datadog: { address: \"http://a\", api_key_file: token, app_key_file: token } }\nclusters: { a: { kubeconfig: k } }":         "metrics.datadog.address: \"http://a\": a credential is sent there, which needs https",
+		"clusters: { a: { kubeconfig: k, metrics: { prometheus: { address: \"prometheus:9090\", token_file: token } } } }":                      "clusters.a.metrics.prometheus.address: \"prometheus:9090\", want https://host:port",
+		"clusters: { a: { kubeconfig: k, metrics: { json: { address: \"https://u:p@a\" } } } }":                                                 "want nothing but scheme, host and path",
+		"clusters: { a: { kubeconfig: k, metrics: { json: { address: \"https://a\", ca_file: gone } } } }":                                      "clusters.a.metrics.json.ca_file: open",
+		"clusters: { a: { kubeconfig: k, metrics: { prometheus: { address: \"http://localhost:9090\", token_file: token, tokens: token } } } }": "tokens",
+	} {
+		_, _, err := load(t, begin+text+"\n")
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\nsays %v, want %s", text, err, want)
+		}
+	}
+}

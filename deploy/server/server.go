@@ -98,6 +98,10 @@ func (s *Server) clusters() (map[string]agent.Cluster, map[string]int, error) {
 			problems = append(problems, err)
 			continue
 		}
+		if _, err := providers(name, s.cfg.MetricsOf(name)); err != nil {
+			problems = append(problems, err)
+			continue
+		}
 		policy := manifest.Policy{HostAccess: entry.Allow.HostAccess}
 		for _, kind := range entry.Allow.Kinds {
 			policy.ClusterKinds = append(policy.ClusterKinds, schema.ParseGroupKind(kind))
