@@ -42,6 +42,9 @@ func SystemPackages(set Set) []SystemPackage {
 	if set == Test || set == E2E {
 		list = append(list, SystemPackage{"gcc", "gcc", "the race detector"}, SystemPackage{"redis-server", "redis-server", "tests against a real Redis"})
 	}
+	if set == Test {
+		list = append(list, SystemPackage{"prometheus", "prometheus", "tests against a real Prometheus"})
+	}
 	if set == E2E {
 		list = append(list, SystemPackage{"chromium", "chromium", "looking at the dashboard"})
 	}
