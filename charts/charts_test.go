@@ -66,6 +66,14 @@ deployer: { enabled: false }
 telemetry: { otlp: "jaeger:4317", log: text }
 `
 
+const measured = `
+deployer:
+  metricsSecret: metrics
+  metrics:
+    prometheus: { address: "https://prometheus.monitoring:9090", token_file: /etc/slipway/metrics/token }
+    datadog: { address: "https://api.datadoghq.eu", api_key_file: /etc/slipway/metrics/api, app_key_file: /etc/slipway/metrics/app }
+`
+
 func rendered(t *testing.T, namespace string, values ...string) (string, error) {
 	t.Helper()
 	dir := t.TempDir()
@@ -90,7 +98,7 @@ func rendered(t *testing.T, namespace string, values ...string) (string, error) 
 }
 
 func TestGolden(t *testing.T) {
-	for name, values := range map[string][]string{"least": {least}, "all": {least, all}} {
+	for name, values := range map[string][]string{"least": {least}, "all": {least, all}, "measured": {least, measured}} {
 		text, err := rendered(t, "slipway", values...)
 		if err != nil {
 			t.Fatal(err)
@@ -117,7 +125,7 @@ func TestTheAPIServerTakesIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, values := range map[string][]string{"least": {least}, "all": {least, all}} {
+	for name, values := range map[string][]string{"least": {least}, "all": {least, all}, "measured": {least, measured}} {
 		namespace := kubetest.NewNamespace(t)
 		text, err := rendered(t, namespace, values...)
 		if err != nil {
@@ -142,14 +150,14 @@ func TestTheAPIServerTakesIt(t *testing.T) {
 
 // TestTheProgramsReadTheirConfigurations that are in the chart.
 func TestTheProgramsReadTheirConfigurations(t *testing.T) {
-	for name, values := range map[string][]string{"least": {least}, "all": {least, all}} {
+	for name, values := range map[string][]string{"least": {least}, "all": {least, all}, "measured": {least, measured}} {
 		text, err := rendered(t, "slipway", values...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		// What a pod would find at the places that the configurations name.
 		root := t.TempDir()
-		for _, f := range []string{"tls/tls.crt", "tls/ca.crt", "tls/tls.key", "nats/coordinator", "nats/worker", "redis/password", "token/worker", "token/deployer", "ca/ca.crt", "registry/.dockerconfigjson", "webhooks/shop", "webhooks/shop-token", "webhooks/site", "webhooks/site-token", "webhooks/docs"} {
+		for _, f := range []string{"tls/tls.crt", "tls/ca.crt", "tls/tls.key", "nats/coordinator", "nats/worker", "redis/password", "token/worker", "token/deployer", "ca/ca.crt", "registry/.dockerconfigjson", "webhooks/shop", "webhooks/shop-token", "webhooks/site", "webhooks/site-token", "webhooks/docs", "metrics/token", "metrics/api", "metrics/app"} {
 			path := filepath.Join(root, f)
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				t.Fatal(err)
@@ -190,7 +198,7 @@ func TestTheProgramsReadTheirConfigurations(t *testing.T) {
 				t.Errorf("%s: %s: %v\n%s", name, file, err, content)
 			}
 		}
-		if want := map[string]int{"least": 4, "all": 2}[name]; read != want {
+		if want := map[string]int{"least": 4, "all": 2, "measured": 4}[name]; read != want {
 			t.Errorf("%s: %d configurations, want %d", name, read, want)
 		}
 	}

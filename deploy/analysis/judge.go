@@ -5,9 +5,9 @@ type Outcome int
 
 // Outcomes.
 const (
-	Good    Outcome = iota + 1 // within the limits
-	Bad                        // beyond one of them
-	Unknown                    // there was no answer, or none that says anything
+	Unknown Outcome = iota // there was no answer, or none that says anything
+	Good                   // within the limits
+	Bad                    // beyond a limit
 )
 
 // Verdict is what is said of a metric, or of all.
