@@ -63,7 +63,7 @@ func farm(ctx context.Context, environ []string, c command.FarmConfig, ready fun
 	}
 	return devfarm.Run(ctx, devfarm.Config{
 		State: c.State, Tools: tools, Targets: targets, Advisories: c.Advisories, SigningKey: c.SigningKey, SigningPassword: c.SigningPassword, Clusters: clusters,
-		Ports: devfarm.DefaultPorts(), RegistryHosts: c.RegistryListen, OTLP: c.Traces,
+		Ports: devfarm.DefaultPorts(), RegistryHosts: c.RegistryListen, OTLP: c.Traces, Prometheus: c.Prometheus,
 		// Whoever can start a farm here can read these folders anyway.
 		LocalPaths: []string{"/"},
 		Version:    built().Version, GitEnv: gitcmd.PassThrough(environ), Env: environ, Log: log, Ready: func(clientfile.File) { ready() },

@@ -270,7 +270,11 @@ func (r *Run) undo(promote *Task) []Event {
 		case t.Current() != nil:
 			r.revokeTask(t)
 		default:
-			events = append(events, TaskFinished{Run: r.ID, Task: t.Spec.ID, State: TaskCanceled, Message: "the release of " + service + " did not succeed everywhere in " + env})
+			state := TaskCanceled
+			if t.State == TaskPending {
+				state = TaskSkipped
+			}
+			events = append(events, TaskFinished{Run: r.ID, Task: t.Spec.ID, State: state, Message: "the release of " + service + " did not succeed everywhere in " + env})
 		}
 	}
 	for _, target := range targets {

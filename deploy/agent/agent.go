@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/slipway-build/slipway/deploy/analysis"
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/canary"
 	"github.com/slipway-build/slipway/deploy/cluster"
@@ -29,6 +30,7 @@ type Blobs interface {
 type Cluster struct {
 	*cluster.Cluster
 	Settings rolling.Settings
+	Metrics  analysis.Providers // who is asked about candidates
 }
 
 // Agent carries out apply, shift, analyze, rollback and diff tasks. It keeps nothing between attempts: what an attempt left behind is found in the
@@ -152,6 +154,7 @@ func (a *Agent) analyze(ctx context.Context, where Cluster, g *pb.Grant, w *pb.A
 	n.started()
 	return canary.Analyze(ctx, where.Cluster, canary.Analysis{
 		Target: targetOf(g, w.GetTarget()), Manifests: text, Release: w.GetRelease(), Fence: fenceOf(g), Pause: w.GetPause().AsDuration(),
+		Judge: judge(g, text, where.Metrics, n),
 	}, checkOf(w.GetHealth()), where.Settings, n.listener())
 }
 

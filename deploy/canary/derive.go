@@ -178,3 +178,15 @@ func Name(name string, limit int) string {
 	hash := hex.EncodeToString(sum[:4])
 	return strings.TrimRight(name[:limit-len(suffix)-len(hash)-1], "-.") + "-" + hash + suffix
 }
+
+// Deployments are the names of those that the manifests of a release have.
+func Deployments(manifests []byte) []string {
+	objs, _ := manifest.Parse(manifests) // whoever applies them reports their mistakes
+	var out []string
+	for _, obj := range objs {
+		if IsDeployment(obj) {
+			out = append(out, obj.GetName())
+		}
+	}
+	return out
+}

@@ -29,7 +29,7 @@ type Config struct {
 	Clusters map[string]Cluster `yaml:"clusters,required"`
 	// Metrics are whom analyses may ask, for clusters that have no provider of their own.
 	Metrics Metrics `yaml:"metrics"`
-	// Slots are how many tasks are carried out at once on each cluster; 8.
+	// Slots are how many tasks are carried out at once on each cluster; 32, for one that watches a candidate takes as long as its pause.
 	Slots int `yaml:"slots"`
 	// HTTP is where /metrics and /healthz are answered; nil: nowhere.
 	HTTP *daemon.HTTP `yaml:"http"`
@@ -75,7 +75,7 @@ type Telemetry struct {
 }
 
 const (
-	defaultSlots = 8
+	defaultSlots = 32
 	defaultDrain = time.Minute
 )
 

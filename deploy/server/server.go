@@ -98,7 +98,8 @@ func (s *Server) clusters() (map[string]agent.Cluster, map[string]int, error) {
 			problems = append(problems, err)
 			continue
 		}
-		if _, err := providers(name, s.cfg.MetricsOf(name)); err != nil {
+		measured, err := providers(name, s.cfg.MetricsOf(name))
+		if err != nil {
 			problems = append(problems, err)
 			continue
 		}
@@ -106,7 +107,7 @@ func (s *Server) clusters() (map[string]agent.Cluster, map[string]int, error) {
 		for _, kind := range entry.Allow.Kinds {
 			policy.ClusterKinds = append(policy.ClusterKinds, schema.ParseGroupKind(kind))
 		}
-		clusters[name] = agent.Cluster{Cluster: c, Settings: rolling.Settings{Policy: policy, Patience: entry.Patience}}
+		clusters[name] = agent.Cluster{Cluster: c, Settings: rolling.Settings{Policy: policy, Patience: entry.Patience}, Metrics: measured}
 		slots[agent.CapabilityPrefix+name] = s.cfg.Slots
 	}
 	return clusters, slots, errors.Join(problems...)

@@ -107,7 +107,10 @@ func (p *parts) deployer() (deployerconfig.Config, error) {
 	c := deployerconfig.Config{
 		Name:        "deployer",
 		Coordinator: deployerconfig.Coordinator{Address: p.grpc, Token: p.secrets.Get(engines.DeployerToken)},
-		Clusters:    map[string]deployerconfig.Cluster{}, Slots: 8, Drain: time.Minute,
+		Clusters:    map[string]deployerconfig.Cluster{}, Slots: 32, Drain: time.Minute,
+	}
+	if p.cfg.Prometheus != "" {
+		c.Metrics.Prometheus = &deployerconfig.Endpoint{Address: p.cfg.Prometheus}
 	}
 	for name, k := range p.cfg.Clusters {
 		c.Clusters[name] = deployerconfig.Cluster{Kubeconfig: k.Kubeconfig, Context: k.Context, AllowExec: k.AllowExec, Allow: deployerconfig.Allow{Kinds: k.Kinds}}

@@ -56,6 +56,8 @@ type Config struct {
 	BuildSlots int
 	// LeaseTTL of tasks; 0: 10 s.
 	LeaseTTL time.Duration
+	// Prometheus is the address of the one that analyses ask, "http://127.0.0.1:9090"; empty: none.
+	Prometheus string
 	// OTLP receives traces, "host:port"; empty: none.
 	OTLP string
 	// LocalPaths are folders below which a repository may be named by path.

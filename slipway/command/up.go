@@ -35,6 +35,7 @@ type FarmConfig struct {
 	DevClusters bool
 	AllowExec   bool   // kubeconfigs may start programs for credentials
 	Traces      string // OTLP endpoint; empty: none
+	Prometheus  string // its address; empty: none
 	// RegistryListen are further addresses, host:port, where the registry is served with
 	// TLS, for the nodes of clusters on this machine.
 	RegistryListen []string
@@ -74,6 +75,7 @@ with -d it returns when the farm serves, and slipway down stops it.`,
 	c.Flags().StringArrayVar(&contexts, "context", nil, "CLUSTER=CONTEXT: which context is a cluster of targets.yaml (default: the one of the same name); may be repeated")
 	c.Flags().BoolVar(&conf.DevClusters, "dev-clusters", false, "start a development cluster on this machine for each cluster of targets.yaml, with a real node where the machine can (Linux, root); they end with the farm")
 	c.Flags().BoolVar(&conf.AllowExec, "allow-exec", false, "let kubeconfigs start the programs that they name for credentials (clusters of cloud providers)")
+	c.Flags().StringVar(&conf.Prometheus, "prometheus", "", "Prometheus that analyses of canaries ask, http://host:port")
 	c.Flags().StringVar(&conf.Traces, "traces", "", "OTLP endpoint that traces go to, host:port (gRPC)")
 	c.Flags().StringVar(&conf.LogLevel, "log-level", "warn", "debug, info, warn or error")
 	c.Flags().StringVar(&conf.LogFormat, "log-format", "text", "text or json")

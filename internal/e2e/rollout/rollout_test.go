@@ -1,0 +1,163 @@
+//go:build e2e
+
+package rollout_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
+)
+
+// serves says which image of the service serves in a namespace of each cluster, and that nothing of a candidate is left.
+func (w *world) serves(t *testing.T, namespace string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, c := range w.clusters {
+		client := w.client(t, c.Name)
+		d, err := client.AppsV1().Deployments(namespace).Get(t.Context(), "api", metav1.GetOptions{})
+		must(t, err)
+		out[c.Name] = d.Spec.Template.Spec.Containers[0].Image
+		if _, err := client.AppsV1().Deployments(namespace).Get(t.Context(), "api-canary", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			t.Errorf("the candidate is still in %s of %s: %v", namespace, c.Name, err)
+		}
+		if _, err := client.CoreV1().ConfigMaps(namespace).Get(t.Context(), "api-canary", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			t.Errorf("the candidate's configuration is still in %s of %s: %v", namespace, c.Name, err)
+		}
+	}
+	return out
+}
+
+func image(t *testing.T, r *pb.Run) string {
+	t.Helper()
+	return find(t, r, "build/api").GetResult().GetImage()
+}
+
+func all(m map[string]string, want string) bool {
+	for _, got := range m {
+		if got != want {
+			return false
+		}
+	}
+	return true
+}
+
+// TestCanaries follows a service through its versions: a first one, a good one, a bad one that is taken back, three pushes
+// that a hold keeps out, and the newest of them once it is resumed.
+func TestCanaries(t *testing.T) {
+	w := start(t)
+	r := w.repository(t)
+
+	first := w.ended(t, r.submit())
+	if first.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
+		show(t, first)
+		t.Fatal("the first release did not get there")
+	}
+	stop := w.traffic(t, "both", "waves")
+	defer stop()
+
+	r.version("v2", 0)
+	began := time.Now()
+	good := w.ended(t, r.submit())
+	if good.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
+		show(t, good)
+		t.Fatal("a good canary was not promoted")
+	}
+	t.Logf("a good canary took %s", time.Since(began).Round(time.Second))
+	for _, namespace := range []string{"both", "waves"} {
+		if got := w.serves(t, namespace); !all(got, image(t, good)) {
+			t.Errorf("in %s serves %v, want %s", namespace, got, image(t, good))
+		}
+	}
+	for _, c := range []string{"eu", "us"} {
+		shift, analysis := find(t, good, "shift/api@both/"+c+":50"), find(t, good, "analyze/api@both/"+c+":50")
+		if shift.GetResult().GetDeploy().GetReplicas() < 1 || !strings.Contains(analysis.GetMessage(), "errors") {
+			t.Errorf("in %s the shift says %q with %d pods, and the analysis %q", c, shift.GetMessage(), shift.GetResult().GetDeploy().GetReplicas(), analysis.GetMessage())
+		}
+	}
+
+	r.version("v3", 20) // five in a hundred
+	began = time.Now()
+	bad := w.ended(t, r.submit())
+	t.Logf("a bad canary was aborted and taken back everywhere after %s", time.Since(began).Round(time.Second))
+	if bad.GetState() != pb.RunState_RUN_STATE_FAILED || !strings.Contains(bad.GetMessage(), "errors") {
+		show(t, bad)
+		t.Fatal("a bad canary was not aborted by its analysis")
+	}
+	show(t, bad)
+	for _, namespace := range []string{"both", "waves"} {
+		if got := w.serves(t, namespace); !all(got, image(t, good)) {
+			t.Errorf("in %s serves %v after the rollback, want %s", namespace, got, image(t, good))
+		}
+	}
+	for _, c := range []string{"eu", "us"} {
+		if back := find(t, bad, "rollback/api@both/"+c); back.GetState() != pb.TaskState_TASK_STATE_SUCCEEDED {
+			t.Errorf("%s is %s: %s", back.GetId(), back.GetState(), back.GetMessage())
+		}
+	}
+	if list := w.written(t, "us", "waves", began); len(list) > 0 {
+		t.Errorf("the first wave failed, and the second one was touched: %v", list)
+	}
+	if list := w.written(t, "eu", "waves", began); len(list) == 0 {
+		t.Error("control: the audit log has nothing of the first wave")
+	}
+
+	var pushes []string
+	for _, v := range []string{"v4", "v5", "v6"} {
+		r.version(v, 0)
+		pushes = append(pushes, r.submit())
+	}
+	w.until(t, "the pushes are at the hold", func() bool {
+		return !slices.ContainsFunc(pushes, func(id string) bool { // the environment that is not held goes on, or is superseded
+			run := w.get(t, id)
+			return find(t, run, "rollout/waves").GetState() != pb.TaskState_TASK_STATE_READY || !over(find(t, run, "verified/both"))
+		})
+	})
+	if got := w.serves(t, "waves"); !all(got, image(t, good)) {
+		t.Errorf("in waves serves %v while it is held, want %s", got, image(t, good))
+	}
+	list, err := w.rollout.ListEnvironments(t.Context(), &pb.ListEnvironmentsRequest{Project: "canary"})
+	must(t, err)
+	i := slices.IndexFunc(list.GetEnvironments(), func(e *pb.Environment) bool { return e.GetName() == "waves" })
+	if h := list.GetEnvironments()[i].GetHold(); h.GetRun() != bad.GetId() || !strings.Contains(h.GetReason(), "analyze/api@waves/eu:34 failed") {
+		t.Errorf("the hold says %v", h)
+	}
+	_, err = w.rollout.Resume(t.Context(), &pb.ResumeRequest{Project: "canary", Environment: "waves"})
+	must(t, err)
+	last := w.ended(t, pushes[2])
+	if last.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
+		show(t, last)
+		t.Fatal("the newest push did not get there")
+	}
+	if got := w.serves(t, "waves"); !all(got, image(t, last)) {
+		t.Errorf("in waves serves %v, want %s", got, image(t, last))
+	}
+	for _, id := range pushes[:2] {
+		if run := w.ended(t, id); run.GetState() != pb.RunState_RUN_STATE_CANCELED || !strings.Contains(run.GetMessage(), "superseded") {
+			t.Errorf("an older push is %s: %s", run.GetState(), run.GetMessage())
+		}
+	}
+}
+
+func over(task *pb.Task) bool { return task.GetState() >= pb.TaskState_TASK_STATE_SUCCEEDED }
+
+// until waits for what holds in a moment.
+func (w *world) until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.NewTimer(4 * time.Minute)
+	defer deadline.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("it does not come about that %s", what)
+		}
+	}
+}
