@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/slipway-build/slipway/coordinator/api"
 	"github.com/slipway-build/slipway/coordinator/artifact"
@@ -259,7 +260,7 @@ func newHub(observe *observer, model *readmodel.Model) *watch.Hub[[]*pb.Progress
 func listen(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, peers func(string) bool, log *slog.Logger) (*rpc.Server, net.Listener, error) {
 	o := rpc.ServerOptions{
 		Tokens: tokens, Peers: peers, Log: log,
-		Files: []protoreflect.FileDescriptor{pb.File_slipway_v1_run_proto, pb.File_slipway_v1_log_proto, pb.File_slipway_v1_worker_proto, pb.File_slipway_v1_farm_proto, pb.File_slipway_v1_test_proto, pb.File_slipway_v1_peer_proto, pb.File_slipway_v1_share_proto},
+		Files: protocol(),
 	}
 	var err error
 	if o.TLS, err = cfg.TLS.Load(); err != nil {
@@ -271,6 +272,16 @@ func listen(ctx context.Context, cfg config.Config, tokens *rpc.Tokens, peers fu
 	}
 	l, err := s.Listen(ctx, cfg.Listen)
 	return s, l, err
+}
+
+// protocol is all of it: of a file that is forgotten nobody could call the services.
+func protocol() []protoreflect.FileDescriptor {
+	var out []protoreflect.FileDescriptor
+	protoregistry.GlobalFiles.RangeFilesByPackage(pb.File_slipway_v1_run_proto.Package(), func(f protoreflect.FileDescriptor) bool {
+		out = append(out, f)
+		return true
+	})
+	return out
 }
 
 func newSubmitter(ctx context.Context, cfg config.Config, js jetstream.JetStream, does effects, artifacts *artifactstore.Store, homes *home.Homes, log *slog.Logger) (*submit.Submitter, error) {

@@ -40,10 +40,8 @@ func SystemPackages(set Set) []SystemPackage {
 		)
 	}
 	if set == Test || set == E2E {
-		list = append(list, SystemPackage{"gcc", "gcc", "the race detector"}, SystemPackage{"redis-server", "redis-server", "tests against a real Redis"})
-	}
-	if set == Test {
-		list = append(list, SystemPackage{"prometheus", "prometheus", "tests against a real Prometheus"})
+		list = append(list, SystemPackage{"gcc", "gcc", "the race detector"}, SystemPackage{"redis-server", "redis-server", "tests against a real Redis"},
+			SystemPackage{"prometheus", "prometheus", "tests against a real Prometheus"})
 	}
 	if set == E2E {
 		list = append(list, SystemPackage{"chromium", "chromium", "looking at the dashboard"})
