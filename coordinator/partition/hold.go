@@ -63,10 +63,15 @@ func (tx *Tx) Abort(name, environment, message string) (*run.Run, error) {
 			continue
 		}
 		o.touch(r.ID, "")
+		ends := false
 		for _, t := range r.Tasks {
 			if t.Spec.Kind == plan.KindPromote && t.Spec.Target.Environment == environment && !t.State.Ended() {
+				ends = true
 				o.emit(r.Complete(t, run.TaskCanceled, message, run.ClassNone, plan.Result{})...)
 			}
+		}
+		if !ends {
+			return nil, fmt.Errorf("the rollout of run %s to %q ends already: %w", r.ID, environment, ErrNothing)
 		}
 		return r.Snapshot(), nil
 	}
@@ -145,6 +150,10 @@ func (o *owner) early(r *run.Run, t *run.Task) bool {
 
 // asks waits for the approvals of people, until it has been long enough.
 func (o *owner) asks(r *run.Run, t *run.Task) {
+	if e, by := o.st.Look(r.Project).MayEnter(r, t.Spec.Target.Environment); e == project.EnterSuperseded {
+		o.emit(r.Complete(t, run.TaskCanceled, superseded(by, t.Spec.Target.Environment), run.ClassNone, plan.Result{})...)
+		return
+	}
 	if events := r.Expired(t, o.at); len(events) > 0 {
 		o.emit(events...)
 		return
@@ -183,4 +192,8 @@ func (o *owner) stands(r *run.Run, t *run.Task) bool {
 	}
 	stable, ok := o.st.Look(r.Project).Stable(t.Spec.Target.Environment, t.Spec.Target.Cluster, t.Spec.Service)
 	return ok && stable.Manifests != "" && stable.Manifests == o.work(r, t).Manifests
+}
+
+func superseded(by, environment string) string {
+	return fmt.Sprintf("superseded: the newer run %s has rolled out to %s already", by, environment)
 }

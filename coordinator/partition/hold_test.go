@@ -118,6 +118,12 @@ func TestAnAbortTakesBackWhatACanaryDid(t *testing.T) {
 	}
 	f.must(func(tx *partition.Tx) error { return tx.Hold("shop", "e0", "ann", "", true) })
 	f.must(func(tx *partition.Tx) error { _, err := tx.Abort("shop", "e0", "aborted by ann"); return err })
+	f.must(func(tx *partition.Tx) error {
+		if _, err := tx.Abort("shop", "e0", ""); !errors.Is(err, partition.ErrNothing) {
+			t.Errorf("it is aborted twice: %v", err)
+		}
+		return nil
+	})
 	if !g.told.Load() {
 		t.Error("who watches was not told to stop")
 	}
@@ -210,6 +216,9 @@ func TestApprovals(t *testing.T) {
 		"of who asked, who administers": {run.Answer{By: "anna", Administer: true}, "needs the approval of somebody else"},
 	} {
 		for _, reject := range []bool{false, true} {
+			if reject && strings.HasPrefix(name, "of who asked") {
+				continue // they may change their mind
+			}
 			var refusal *run.RefusalError
 			if err := f.answer(id, c.a, reject); !errors.As(err, &refusal) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%s, to reject %t: %v", name, reject, err)
@@ -237,6 +246,15 @@ func TestApprovals(t *testing.T) {
 	f.do(id, "apply/s0@e0/a", "apply/s0@e0/b")
 	f.want(id, "verified/e0", run.TaskSucceeded)
 
+	old := f.asked()
+	newer := f.careful(nil)
+	f.do(newer, "apply/s0@e0/a", "apply/s0@e0/b")
+	if err := f.tick(0); err != nil {
+		t.Fatal(err)
+	}
+	if r := f.run(old); r.State != run.Canceled || !strings.Contains(r.Message, "superseded: the newer run "+newer) {
+		t.Errorf("a run that asks while a newer one is there is %s: %s", r.State, r.Message)
+	}
 	no, late := f.asked(), f.asked()
 	if err := f.answer(no, run.Answer{By: "eve", Groups: []string{"sre"}, Reason: "not on Friday"}, true); err != nil {
 		t.Fatal(err)

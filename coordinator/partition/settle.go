@@ -269,7 +269,7 @@ func (o *owner) enter(r *run.Run, t *run.Task) {
 		o.emit(run.RolloutEntered{Run: r.ID, Environment: env})
 		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
 	case project.EnterSuperseded:
-		o.emit(r.Complete(t, run.TaskCanceled, fmt.Sprintf("superseded: the newer run %s has rolled out to %s already", by, env), run.ClassNone, plan.Result{})...)
+		o.emit(r.Complete(t, run.TaskCanceled, superseded(by, env), run.ClassNone, plan.Result{})...)
 	case project.EnterWait, project.EnterHeld:
 		// RolloutLeft of the run in the way asks again, or who frees the environment.
 	}
@@ -381,7 +381,10 @@ func (o *owner) undelay() {
 		case w.t.State != run.TaskReady || planted.BackOffForgotten.On():
 			delete(o.delayed, token)
 		case w.t.Spec.Can == plan.CapabilityCoordinator:
-			if w.t.Spec.Kind == plan.KindApprove && o.at.Before(w.t.Asks()) {
+			if w.t.Spec.Kind == plan.KindApprove {
+				delete(o.delayed, token)
+				o.touch(w.r.ID, w.t.Spec.ID)
+				o.asks(w.r, w.t)
 				continue
 			}
 			if !o.early(w.r, w.t) {

@@ -15,7 +15,7 @@ func New(e Accepted, p *plan.Plan, at time.Time, took func(task string) time.Dur
 	r := &Run{
 		ID: e.Run, Number: e.Number, Project: e.Project, Repository: e.Repository, Ref: e.Ref, Commit: e.Commit, Dirty: e.Dirty,
 		PlanHash: e.PlanHash, TraceID: e.TraceID, SubmittedBy: e.SubmittedBy, Origin: e.Origin, AcceptedAt: at, State: Running, Plan: p,
-		byID: make(map[string]int, len(p.Tasks)), entered: map[string]int{},
+		byID: make(map[string]int, len(p.Tasks)), changes: map[change][]int{}, entered: map[string]int{},
 	}
 	for i := range p.Tasks {
 		if err := r.add(&p.Tasks[i]); err != nil {
@@ -47,6 +47,11 @@ func (r *Run) add(spec *plan.Task) error {
 		}
 	}
 	r.byID[spec.ID] = t.Index
+	switch spec.Kind { //nolint:exhaustive // those that a rollback asks for
+	case plan.KindApply, plan.KindShift, plan.KindAnalyze:
+		of := change{spec.Service, *spec.Target}
+		r.changes[of] = append(r.changes[of], t.Index)
+	}
 	r.Tasks = append(r.Tasks, t)
 	r.open++
 	if env := environment(t); env != "" {

@@ -25,7 +25,7 @@ type Answer struct {
 
 // Approve decides what an approval means: it counts, and may be the last that is missing, or *RefusalError.
 func (r *Run) Approve(t *Task, a Answer) ([]Event, error) {
-	if err := r.mayAnswer(t, a); err != nil {
+	if err := r.mayAnswer(t, a, false); err != nil {
 		return nil, err
 	}
 	if slices.ContainsFunc(t.Approvals, func(was Approval) bool { return was.By == a.By }) {
@@ -44,7 +44,7 @@ func (r *Run) Approve(t *Task, a Answer) ([]Event, error) {
 
 // Reject decides what it means that somebody says no: nothing is rolled out there by this run.
 func (r *Run) Reject(t *Task, a Answer) ([]Event, error) {
-	if err := r.mayAnswer(t, a); err != nil {
+	if err := r.mayAnswer(t, a, true); err != nil {
 		return nil, err
 	}
 	message := "rejected by " + a.By
@@ -54,7 +54,7 @@ func (r *Run) Reject(t *Task, a Answer) ([]Event, error) {
 	return r.Complete(t, TaskFailed, message, ClassUser, plan.Result{}), nil
 }
 
-func (r *Run) mayAnswer(t *Task, a Answer) error {
+func (r *Run) mayAnswer(t *Task, a Answer, reject bool) error {
 	no := func(format string, args ...any) error { return &RefusalError{fmt.Sprintf(format, args...)} }
 	env, ask := t.Spec.Target.Environment, t.Spec.Approve
 	switch {
@@ -66,7 +66,7 @@ func (r *Run) mayAnswer(t *Task, a Answer) error {
 		return no("run %s would roll out release %s to %s, and not %s, which was looked at", r.ID, r.Release, env, a.Release)
 	case !a.Administer && !slices.Contains(a.Groups, ask.Team):
 		return no("%s needs approvals of the group %s, and %s is not in it", env, ask.Team, a.By)
-	case a.By == r.SubmittedBy && !ask.Self:
+	case a.By == r.SubmittedBy && !ask.Self && !reject:
 		return no("%s asked for run %s, and needs the approval of somebody else for %s", a.By, r.ID, env)
 	}
 	return nil

@@ -295,20 +295,12 @@ func (r *Run) rollback(service string, target plan.Target) []Event {
 		return nil
 	}
 	touched := false
-	for _, t := range r.Tasks {
-		if t.Spec.Service != service || t.Spec.Target == nil || *t.Spec.Target != target {
-			continue
-		}
-		switch t.Spec.Kind {
-		case plan.KindApply, plan.KindShift:
-			touched = touched || t.touched()
-		case plan.KindAnalyze:
-		default:
-			continue
-		}
+	for _, i := range r.changes[change{service, target}] {
+		t := r.Tasks[i]
 		if t.Current() != nil {
 			return nil // its end asks again
 		}
+		touched = touched || t.Spec.Kind.Changes() && t.touched()
 	}
 	if !touched {
 		return nil

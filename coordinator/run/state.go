@@ -181,12 +181,19 @@ type Run struct {
 	Tasks         []*Task
 
 	byID     map[string]int
-	open     int            // tasks that have not ended
-	entered  map[string]int // environment whose rollout was begun and not left → tasks there that have not ended
-	work     []int          // tasks that ended and whose consequences Next has not said yet
-	ready    []int          // tasks that became ready and were not taken yet
-	revoke   []int          // tasks that must be told to stop and were not taken yet
+	changes  map[change][]int // what a release of a service does on a target: applies, shifts, analyses
+	open     int              // tasks that have not ended
+	entered  map[string]int   // environment whose rollout was begun and not left → tasks there that have not ended
+	work     []int            // tasks that ended and whose consequences Next has not said yet
+	ready    []int            // tasks that became ready and were not taken yet
+	revoke   []int            // tasks that must be told to stop and were not taken yet
 	canceled bool
+}
+
+// change is a release of a service on a target.
+type change struct {
+	service string
+	target  plan.Target
 }
 
 // Written are the attempts that may have written a log: not those of the coordinator itself.

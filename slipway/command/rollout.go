@@ -59,7 +59,7 @@ func (a *app) watchRollout() *cobra.Command {
 		Use:   "watch [RUN]",
 		Short: "Follow the rollouts of a run: clusters and steps",
 		Long: `Watch follows a run (the latest, if none is named) until it has ended, and shows for each environment its
-clusters and the steps of its rollout: · not begun, ● under way, ✓ done, ✗ what failed. It ends with the exit
+clusters and the steps of its rollout: · not begun, ● under way, ✓ done, – stopped, ✗ what failed. It ends with the exit
 codes of slipway watch.`,
 		Args: between(0, "RUN"),
 	}

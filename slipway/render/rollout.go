@@ -11,8 +11,8 @@ import (
 
 // stage is one column of a rollout: a step of a canary, or all of it (100).
 type stage struct {
-	all, done, busy int
-	failed          []string // services
+	all, done, busy, stopped int
+	failed                   []string // services
 }
 
 func (s *stage) add(t *pb.Task) {
@@ -31,6 +31,8 @@ func (s *stage) add(t *pb.Task) {
 		s.failed = append(s.failed, t.GetService())
 	case pb.TaskState_TASK_STATE_LEASED, pb.TaskState_TASK_STATE_RUNNING:
 		s.busy++
+	case pb.TaskState_TASK_STATE_CANCELED, pb.TaskState_TASK_STATE_SKIPPED:
+		s.stopped++
 	default:
 	}
 }
@@ -43,6 +45,8 @@ func (s *stage) cell() Cell {
 		return Cell{"✗ " + Line(strings.Join(slices.Compact(slices.Sorted(slices.Values(s.failed))), ", ")), Red}
 	case s.done == s.all:
 		return Cell{"✓", Green}
+	case s.stopped > 0 && s.done+s.stopped >= s.all:
+		return Cell{"–", Dim}
 	case s.done > 0 || s.busy > 0:
 		return Cell{fmt.Sprintf("● %d of %d", s.done, s.all), Blue}
 	default:
