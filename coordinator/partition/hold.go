@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -196,4 +197,26 @@ func (o *owner) stands(r *run.Run, t *run.Task) bool {
 
 func superseded(by, environment string) string {
 	return fmt.Sprintf("superseded: the newer run %s has rolled out to %s already", by, environment)
+}
+
+// unblock asks again for the rollouts that waited for a lock, the newest run first: what it replaces need not
+// be there before.
+func (o *owner) unblock(l run.RolloutLeft) {
+	if r, ok := o.st.Run(l.Run); ok {
+		o.letIn(r.Project, l.Environment)
+	}
+}
+
+func (o *owner) letIn(name, environment string) {
+	runs := o.st.Runs(name, len(o.leases)+1<<20)
+	slices.SortFunc(runs, func(a, b *run.Run) int { return cmp.Compare(b.Number, a.Number) })
+	for _, w := range runs {
+		if w.State.Ended() {
+			continue
+		}
+		if t, ok := w.Find(plan.RolloutID(environment)); ok && t.State == run.TaskReady {
+			o.touch(w.ID, t.Spec.ID)
+			o.enter(w, t)
+		}
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -272,28 +271,6 @@ func (o *owner) enter(r *run.Run, t *run.Task) {
 		o.emit(r.Complete(t, run.TaskCanceled, superseded(by, env), run.ClassNone, plan.Result{})...)
 	case project.EnterWait, project.EnterHeld:
 		// RolloutLeft of the run in the way asks again, or who frees the environment.
-	}
-}
-
-// unblock asks again for the rollouts that waited for a lock, the newest run first: what it replaces need not
-// be there before.
-func (o *owner) unblock(l run.RolloutLeft) {
-	if r, ok := o.st.Run(l.Run); ok {
-		o.letIn(r.Project, l.Environment)
-	}
-}
-
-func (o *owner) letIn(name, environment string) {
-	runs := o.st.Runs(name, len(o.leases)+1<<20)
-	sort.Slice(runs, func(i, j int) bool { return runs[i].Number > runs[j].Number })
-	for _, w := range runs {
-		if w.State.Ended() {
-			continue
-		}
-		if t, ok := w.Find(plan.RolloutID(environment)); ok && t.State == run.TaskReady {
-			o.touch(w.ID, t.Spec.ID)
-			o.enter(w, t)
-		}
 	}
 }
 
