@@ -117,7 +117,7 @@ func (s *Server) clusters() (map[string]agent.Cluster, map[string]int, error) {
 func observe(registry *prometheus.Registry) func(kind, outcome string, took time.Duration) {
 	attempts := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "slipway_deployer_attempt_seconds", Help: "Attempts at deploy tasks by kind and outcome.",
-		Buckets: []float64{.25, .5, 1, 2, 5, 10, 30, 60, 120, 300, 600},
+		Buckets: []float64{.25, .5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400},
 	}, []string{"kind", "outcome"})
 	registry.MustRegister(attempts)
 	return func(kind, outcome string, took time.Duration) {
