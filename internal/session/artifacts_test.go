@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -20,8 +21,33 @@ import (
 // shelf takes artifacts, but for one that it has and one that there is no room for.
 type shelf struct {
 	pb.UnimplementedWorkerServiceServer
+	mu   sync.Mutex // who called may be gone, and the call goes on
 	data []byte
 	away int // how often yet it ends in the middle
+}
+
+// set what is there, and how often yet it ends in the middle.
+func (s *shelf) set(data []byte, away int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.data, s.away = data, away
+}
+
+func (s *shelf) has() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.data
+}
+
+// take says whether it goes on.
+func (s *shelf) take(data []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.data = append(s.data, data...); s.away > 0 {
+		s.away, s.data = s.away-1, nil
+		return false
+	}
+	return true
 }
 
 const (
@@ -48,15 +74,14 @@ func (s *shelf) PutArtifact(in grpc.ClientStreamingServer[pb.PutArtifactRequest,
 		if err != nil {
 			return err
 		}
-		if s.data = append(s.data, m.GetData()...); s.away > 0 {
-			s.away, s.data = s.away-1, nil
+		if !s.take(m.GetData()) {
 			return status.Error(codes.Unavailable, "this coordinator is stopping")
 		}
 	}
 }
 
 func (s *shelf) GetArtifact(req *pb.GetArtifactRequest, out grpc.ServerStreamingServer[pb.GetArtifactResponse]) error {
-	for rest := s.data; len(rest) > 0; {
+	for rest := s.has(); len(rest) > 0; {
 		n := min(len(rest), 1000)
 		if err := out.Send(&pb.GetArtifactResponse{Data: rest[:n]}); err != nil {
 			return err
@@ -90,18 +115,18 @@ func TestArtifactsAreSentInPiecesAndOnlyWhereTheyAreWanted(t *testing.T) {
 	t.Cleanup(func() { _ = conn.Close() })
 	a := session.Artifacts{Client: pb.NewWorkerServiceClient(conn)}
 	data := bytes.Repeat([]byte("0123456789"), 100_000)
-	if err := a.Put(t.Context(), fresh, int64(len(data)), bytes.NewReader(data)); err != nil || !bytes.Equal(s.data, data) {
-		t.Errorf("%d bytes came, %v", len(s.data), err)
+	if err := a.Put(t.Context(), fresh, int64(len(data)), bytes.NewReader(data)); err != nil || !bytes.Equal(s.has(), data) {
+		t.Errorf("%d bytes came, %v", len(s.has()), err)
 	}
-	s.data, s.away = nil, 2
-	if err := a.Put(t.Context(), fresh, int64(len(data)), bytes.NewReader(data)); err != nil || !bytes.Equal(s.data, data) {
-		t.Errorf("while coordinators are replaced: %d bytes came, %v", len(s.data), err)
+	s.set(nil, 2)
+	if err := a.Put(t.Context(), fresh, int64(len(data)), bytes.NewReader(data)); err != nil || !bytes.Equal(s.has(), data) {
+		t.Errorf("while coordinators are replaced: %d bytes came, %v", len(s.has()), err)
 	}
-	s.away = 1
+	s.set(s.has(), 1)
 	if err := a.Put(t.Context(), fresh, int64(len(data)), io.MultiReader(bytes.NewReader(data))); status.Code(err) != codes.Unavailable {
 		t.Errorf("what cannot be read twice: %v", err)
 	}
-	s.data = data
+	s.set(data, 0)
 	if err := a.Put(t.Context(), there, 1<<40, endless{t.Context()}); err != nil {
 		t.Errorf("what is there already: %v", err)
 	}
