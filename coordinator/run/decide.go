@@ -342,7 +342,7 @@ func (r *Run) finish() Event {
 	every := func(*Task) bool { return true }
 	failed, stopped := r.earliest(every, TaskFailed, TaskErrored), r.earliest(every, TaskCanceled)
 	if aborted := r.earliest(func(t *Task) bool { return t.Spec.Kind == plan.KindPromote }, TaskCanceled); aborted != nil {
-		stopped = aborted // it says why the others were
+		stopped = aborted                                                                      // it says why the others were
 		failed = r.earliest(func(t *Task) bool { return !t.Revoked }, TaskFailed, TaskErrored) // who was told to stop may have answered otherwise
 	}
 	switch {
