@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-build/slipway/coordinator/calendar"
 	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
 )
 
@@ -79,7 +80,7 @@ type Facts struct {
 	// InTheWay is the run that holds an environment, by environment.
 	InTheWay map[string]string
 	// Held are the environments that are held, by name.
-	Held map[string]Hold
+	Held map[string]*project.Hold
 	// Took is how long tasks of a kind ran lately in this project, in the mean.
 	Took map[plan.Kind]time.Duration
 	// Groups are those that tasks wait for, by index of the task.
@@ -92,16 +93,8 @@ type Facts struct {
 	Lanes map[string]Lane
 }
 
-// Hold is who held an environment, and why.
-type Hold struct {
-	By     string // empty: a rollout that failed
-	Run    string
-	Reason string
-	Pause  bool
-	At     time.Time
-}
-
-func (h Hold) say(env string) string {
+// say who held an environment, and why.
+func say(h *project.Hold, env string) string {
 	text := env + " is held"
 	if h.Pause {
 		text = env + " is paused"
@@ -187,7 +180,7 @@ func some(list []string) string {
 
 func (f Facts) ready(t *run.Task) Wait {
 	if h, ok := f.held(t); ok {
-		return Wait{Reason: Held, Message: h.say(t.Spec.Target.Environment)}
+		return Wait{Reason: Held, Message: say(h, t.Spec.Target.Environment)}
 	}
 	if t.Spec.Can == plan.CapabilityCoordinator {
 		if t.Spec.Kind == plan.KindApprove {
@@ -247,13 +240,13 @@ func opening(at time.Time) string {
 }
 
 // held says that somebody keeps a task from beginning.
-func (f Facts) held(t *run.Task) (Hold, bool) {
+func (f Facts) held(t *run.Task) (*project.Hold, bool) {
 	switch t.Spec.Kind {
 	case plan.KindRollout, plan.KindApply, plan.KindShift, plan.KindStep, plan.KindWave:
-		h, ok := f.Held[t.Spec.Target.Environment]
-		return h, ok && (h.Pause || t.Spec.Kind == plan.KindRollout)
+		h := f.Held[t.Spec.Target.Environment]
+		return h, h != nil && (h.Pause || t.Spec.Kind == plan.KindRollout)
 	default:
-		return Hold{}, false
+		return nil, false
 	}
 }
 

@@ -19,7 +19,7 @@ func (tx *Tx) Facts(r *run.Run) explain.Facts {
 	// Deadlines are on the process's clock; people are shown the journal's.
 	until := func(deadline time.Time) time.Time { return o.at.Add(deadline.Sub(o.cfg.Now())) }
 	f := explain.Facts{
-		Run: r, At: o.at, Orphans: map[int]time.Time{}, InTheWay: map[string]string{}, Held: map[string]explain.Hold{}, Groups: o.behind(r), Shared: map[int]string{}, Kept: map[int][]string{},
+		Run: r, At: o.at, Orphans: map[int]time.Time{}, InTheWay: map[string]string{}, Held: map[string]*project.Hold{}, Groups: o.behind(r), Shared: map[int]string{}, Kept: map[int][]string{},
 		Took: explain.Means(o.st.Runs(r.Project, lastRuns)),
 	}
 	if o.cfg.Now().Before(o.quiet) {
@@ -36,10 +36,7 @@ func (tx *Tx) Facts(r *run.Run) explain.Facts {
 			f.Orphans[t.Index] = until(l.deadline)
 		}
 		if t.Spec.Target != nil {
-			env := t.Spec.Target.Environment
-			if h := o.st.Project(r.Project).HoldOf(env); h != nil {
-				f.Held[env] = explain.Hold{By: h.By, Run: h.Run, Reason: h.Reason, Pause: h.Pause, At: h.At}
-			}
+			f.Held[t.Spec.Target.Environment] = o.st.Project(r.Project).HoldOf(t.Spec.Target.Environment)
 		}
 		if t.Spec.Kind == plan.KindRollout {
 			if e, by := o.st.Project(r.Project).MayEnter(r, t.Spec.Target.Environment); e == project.EnterWait {

@@ -358,15 +358,15 @@ func (o *owner) undelay() {
 		case w.t.State != run.TaskReady || planted.BackOffForgotten.On():
 			delete(o.delayed, token)
 		case w.t.Spec.Can == plan.CapabilityCoordinator:
-			if w.t.Spec.Kind == plan.KindApprove {
-				delete(o.delayed, token)
-				o.touch(w.r.ID, w.t.Spec.ID)
+			switch {
+			case w.t.Spec.Kind == plan.KindApprove:
 				o.asks(w.r, w.t)
-				continue
-			}
-			if !o.early(w.r, w.t) {
+			case o.early(w.r, w.t):
+			case w.t.Spec.Kind == plan.KindRollout:
 				delete(o.delayed, token)
-				o.touch(w.r.ID, w.t.Spec.ID)
+				o.letIn(w.r.Project, w.t.Spec.Target.Environment) // others may have waited for the same
+			default:
+				delete(o.delayed, token)
 				o.coordinate(w.r, w.t)
 			}
 		case !w.t.NotBefore.After(o.at) && !o.somebodys(w.t) && !o.paused(w.r, w.t):

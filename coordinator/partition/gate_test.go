@@ -275,6 +275,28 @@ func TestApprovals(t *testing.T) {
 	f.want(late, "rollout/e0", run.TaskSkipped)
 }
 
+// TestTheNewestIsFirstWhenAWindowOpens of the runs that waited for it, and the others give way.
+func TestTheNewestIsFirstWhenAWindowOpens(t *testing.T) {
+	f := open(t)
+	tomorrow := []int{(int(f.clock.Now().UTC().Weekday()) + 1) % 7}
+	waits := func() string {
+		return f.careful(func(p *plan.Plan) {
+			for i := range p.Tasks {
+				if p.Tasks[i].Kind == plan.KindRollout {
+					p.Tasks[i].Windows = []plan.Window{{Name: "then", Zone: "UTC", Hours: []plan.Hours{{Days: tomorrow, To: 24 * 60}}}}
+				}
+			}
+		})
+	}
+	first, second, third := waits(), waits(), waits()
+	if err := f.tick(24 * time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	f.want(third, "rollout/e0", run.TaskSucceeded)
+	f.want(first, "rollout/e0", run.TaskCanceled)
+	f.want(second, "rollout/e0", run.TaskCanceled)
+}
+
 // TestAWindow: the farm's clock begins on a day; the window is open on one weekday alone.
 func TestAWindow(t *testing.T) {
 	f := open(t)

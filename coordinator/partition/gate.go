@@ -30,6 +30,9 @@ func (tx *Tx) Hold(name, environment, by, reason string, pause bool) error {
 	o := tx.o
 	o.emit(run.EnvironmentHeld{Project: name, Environment: environment, By: by, Reason: reason, Pause: pause})
 	for _, r := range o.st.Runs(name, 1<<20) {
+		if r.State.Ended() {
+			continue
+		}
 		for _, t := range r.Tasks {
 			if t.State == run.TaskReady && t.Spec.Can != plan.CapabilityCoordinator && o.paused(r, t) {
 				o.forget(r, t)
