@@ -55,6 +55,7 @@ type farm struct {
 
 	advisories string // folder; empty: there are none
 	signing    []byte // a key; empty: nothing is signed
+	people     []config.Token
 
 	worker  string
 	stop    func()
@@ -145,6 +146,7 @@ func (f *farm) run(t *testing.T) {
 	if f.bases {
 		cfg.BaseImages = config.BaseImages{Resolve: true, Fresh: 1}
 	}
+	cfg.Tokens = append(cfg.Tokens, f.people...)
 	f.addHooks(&cfg)
 	cfg.Default()
 	if err := cfg.Validate(); err != nil {
