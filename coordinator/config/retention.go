@@ -13,7 +13,7 @@ type Journal struct {
 // Logs is where what attempts write is until it is archived.
 type Logs struct {
 	// MaxGiB bounds the stream of logs: the oldest are dropped beyond it. The same in the
-	// whole farm.
+	// whole farm. Zero is 8, or as many as NATS has room for.
 	MaxGiB int `yaml:"max_gib"`
 	// ArchiveAfter is how long after the end of a run its logs are archived.
 	ArchiveAfter time.Duration `yaml:"archive_after"`
@@ -73,7 +73,6 @@ func (c *Config) defaultRetention() {
 	number(&c.Journal.SnapshotMiB, 64)
 	period(&c.Retention.Runs, 30*day)
 	number(&c.Retention.RunsPerProject, 1000)
-	number(&c.Logs.MaxGiB, 8)
 	period(&c.Artifacts.Keep, 30*day)
 	number(&c.Artifacts.MaxGiB, 4)
 	number(&c.Artifacts.MaxMiB, 512)
@@ -106,8 +105,8 @@ func (c *Config) validateRetention(bad func(format string, args ...any)) {
 		bad("retention.runs_per_project: %d, want at least %d", c.Retention.RunsPerProject, minRuns)
 	}
 	c.validateArtifacts(bad)
-	if c.Logs.MaxGiB < 1 {
-		bad("logs.max_gib: %d, want at least 1", c.Logs.MaxGiB)
+	if c.Logs.MaxGiB < 0 {
+		bad("logs.max_gib: %d, want at least 1, or nothing for what NATS has room for", c.Logs.MaxGiB)
 	}
 	if c.Logs.ArchiveAfter < minArchiveAfter {
 		bad("logs.archive_after: %s, want at least %s", c.Logs.ArchiveAfter, minArchiveAfter)

@@ -6,6 +6,7 @@ package logstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -112,24 +113,22 @@ type waiter struct {
 	f      func()
 }
 
-// MaxBytes is what the stream is bounded by where nothing else is said.
-const MaxBytes = 8 << 30
-
-// Open makes the stream if it is not there. The oldest frames are dropped beyond so many bytes.
+// Open makes the streams if they are not there. The oldest frames are dropped beyond so many
+// bytes; zero is as many as NATS has room for, MaxBytes at most.
 func Open(ctx context.Context, js jetstream.JetStream, replicas int, maxBytes int64, log *slog.Logger) (*Store, error) {
-	s, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	early, err := makeStream(ctx, js, jetstream.StreamConfig{
+		Name: aheadStream, Description: "What is in no frame of its log yet, and was seen", Subjects: []string{aheadSubjects}, Storage: jetstream.FileStorage, Replicas: max(1, replicas),
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxBytes: min(aheadBytes, cmp.Or(maxBytes, aheadBytes)), MaxMsgSize: 1 << 20, Duplicates: time.Second,
+	}, log)
+	if err != nil {
+		return nil, opening(err)
+	}
+	s, err := makeStream(ctx, js, jetstream.StreamConfig{
 		Name: stream, Description: "What attempts wrote", Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: max(1, replicas),
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxBytes: maxBytes, MaxMsgSize: 1 << 20, Duplicates: time.Second,
-	})
+	}, log)
 	if err != nil {
-		return nil, fmt.Errorf("open log store: %w", err)
-	}
-	early, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: aheadStream, Description: "What is in no frame of its log yet, and was seen", Subjects: []string{aheadSubjects}, Storage: jetstream.FileStorage, Replicas: max(1, replicas),
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxBytes: min(aheadBytes, maxBytes), MaxMsgSize: 1 << 20, Duplicates: time.Second,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open log store: %w", err)
+		return nil, opening(err)
 	}
 	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	out := &Store{

@@ -21,10 +21,24 @@ type Server struct {
 // Start runs a server until the test ends.
 func Start(tb testing.TB) *Server {
 	tb.Helper()
-	s := &Server{opts: &server.Options{JetStream: true, StoreDir: tb.TempDir(), Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true}}
+	return StartSmall(tb, 0)
+}
+
+// StartSmall is Start with room for so many bytes of streams; zero is what the disk has.
+func StartSmall(tb testing.TB, room int64) *Server {
+	tb.Helper()
+	s := &Server{opts: &server.Options{
+		JetStream: true, JetStreamMaxStore: room, StoreDir: tb.TempDir(), Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+	}}
 	s.start(tb)
 	tb.Cleanup(s.stop)
 	return s
+}
+
+// Resize restarts the server with room for so many bytes of streams.
+func (s *Server) Resize(tb testing.TB, room int64) {
+	tb.Helper()
+	s.Without(tb, func() { s.opts.JetStreamMaxStore = room })
 }
 
 // Restart stops the server and starts it again with the same store and address.
