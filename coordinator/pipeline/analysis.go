@@ -15,7 +15,7 @@ import (
 // Limits of analyses.
 const (
 	maxAnalyses     = 50
-	maxAnalyze      = 10 // of one canary
+	maxAnalyze      = 10 // of one strategy
 	maxMetrics      = 20 // of one analysis
 	maxQuery        = 4 << 10
 	maxMeasurements = 100 // that failures and inconclusive count
@@ -35,9 +35,9 @@ func Variables() []string {
 
 // analyze is a name in the strategy of an environment.
 type analyze struct {
-	canary *Canary
-	name   string
-	pos    Pos
+	of   *Measured
+	name string
+	pos  Pos
 }
 
 // metric is one that was read, and where.
@@ -194,21 +194,21 @@ func (d *decoder) checkMetric(provider string, m metric) {
 
 func isPathEnd(r rune) bool { return r == '/' || r == '?' || r == '&' }
 
-// analyzed reads the names of a canary's analyses; what they are is looked up at the end.
-func (d *decoder) analyzed(n strictyaml.Node, c *Canary) {
+// analyzed reads the names of a strategy's analyses; what they are is looked up at the end.
+func (d *decoder) analyzed(n strictyaml.Node, m *Measured) {
 	n.List(func(i int, item strictyaml.Node) {
-		if d.over(item, i+1, maxAnalyze, "analyses of one canary") {
+		if d.over(item, i+1, maxAnalyze, "analyses of one strategy") {
 			return
 		}
 		before := d.report.Count()
 		name := d.name(item)
 		switch {
 		case d.report.Count() > before:
-		case slices.Contains(c.Analyze, name):
+		case slices.Contains(m.Analyze, name):
 			item.Problem("remove one of them", "%s is named twice", strictyaml.Quote(name))
 		default:
-			c.Analyze = append(c.Analyze, name)
-			d.analyze = append(d.analyze, analyze{c, name, item.Pos()})
+			m.Analyze = append(m.Analyze, name)
+			d.analyze = append(d.analyze, analyze{m, name, item.Pos()})
 		}
 	})
 }
@@ -221,7 +221,7 @@ func (d *decoder) selectAnalyses(all []*Analysis) {
 	}
 	for _, use := range d.analyze {
 		if i := slices.Index(names, use.name); i >= 0 {
-			use.canary.Analyses = append(use.canary.Analyses, all[i])
+			use.of.Analyses = append(use.of.Analyses, all[i])
 			continue
 		}
 		suggestion := strictyaml.Suggest(use.name, names)

@@ -52,6 +52,8 @@ func TestReferencesHaveEveryKey(t *testing.T) {
 		{1, "## An environment", true, "environments:\n  e:\n    on_failure:\n      KEY", []string{"$defs", "environment", "properties", "on_failure"}},
 		{1, "## Waves", true, "environments:\n  e:\n    waves:\n      - x-a: 1\n        KEY", []string{"$defs", "environment", "properties", "waves", "items"}},
 		{1, "## A canary", false, "environments:\n  e:\n    strategy:\n      KEY", []string{"$defs", "canary"}},
+		{1, "## Blue-green", false, "environments:\n  e:\n    strategy:\n      blue-green:\n        KEY", []string{"$defs", "blue_green", "properties", "blue-green"}},
+		{1, "## Blue-green", true, "environments:\n  e:\n    strategy:\n      blue-green: { }\n      KEY", nil},
 		{1, "## Approvals", true, "environments:\n  e:\n    approve:\n      KEY", []string{"$defs", "approve"}},
 		{1, "## Windows", false, "windows:\n  w:\n    KEY", []string{"properties", "windows", "additionalProperties"}},
 		{1, "## Analysis", false, "analysis:\n  a:\n    KEY", []string{"$defs", "analysis"}},
@@ -87,7 +89,7 @@ func TestReferencesHaveEveryKey(t *testing.T) {
 			continue
 		}
 		var rows []string
-		for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(guide, -1) {
+		for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_-]+)` \\|").FindAllStringSubmatch(guide, -1) {
 			rows = append(rows, row[1])
 		}
 		slices.Sort(rows)

@@ -10,8 +10,11 @@ import (
 	"github.com/slipway-build/slipway/internal/strictyaml"
 )
 
-// Limits of a canary.
+// Limits of a strategy, and what is usual.
 const (
+	defaultVerify = 30 * time.Second
+	defaultWarm   = 5 * time.Minute
+
 	maxSteps = 20
 	maxPause = 24 * time.Hour
 	maxSoak  = 30 * 24 * time.Hour
@@ -20,6 +23,42 @@ const (
 )
 
 func (d *decoder) soak(n strictyaml.Node) time.Duration { return n.Duration(time.Second, maxSoak) }
+
+// strategy reads a word, or what a strategy with settings is.
+func (d *decoder) strategy(n strictyaml.Node, e *Environment) {
+	const steps = "{ canary: [5, 25, 50, 100], pause: 10m }"
+	if n.IsMap() {
+		switch {
+		case n.Has(StrategyBlueGreen):
+			e.Strategy, e.BlueGreen = StrategyBlueGreen, d.blueGreen(n)
+		default:
+			e.Strategy, e.Canary = StrategyCanary, d.canary(n)
+		}
+		return
+	}
+	switch s := n.Enum(StrategyRolling, StrategyCanary, StrategyBlueGreen, "flag"); s {
+	case StrategyBlueGreen:
+		e.Strategy, e.BlueGreen = s, &BlueGreen{Verify: defaultVerify, Warm: defaultWarm}
+	case StrategyCanary:
+		n.KeyProblem("write "+steps, "a canary needs its steps")
+	case "flag":
+		n.KeyProblem("write rolling, blue-green or a canary", "%s is not supported yet", s)
+	}
+}
+
+func (d *decoder) blueGreen(n strictyaml.Node) *BlueGreen {
+	b := &BlueGreen{Verify: defaultVerify, Warm: defaultWarm}
+	n.Fields("strategy", strictyaml.Fields{
+		StrategyBlueGreen: func(n strictyaml.Node) {
+			n.Fields(StrategyBlueGreen, strictyaml.Fields{
+				"verify": func(n strictyaml.Node) { b.Verify = n.Duration(time.Second, maxPause) },
+				"warm":   func(n strictyaml.Node) { b.Warm = n.Duration(time.Second, maxPause) },
+			})
+		},
+		"analyze": func(n strictyaml.Node) { d.analyzed(n, &b.Measured) },
+	}, StrategyBlueGreen)
+	return b
+}
 
 func (d *decoder) canary(n strictyaml.Node) *Canary {
 	c := &Canary{}
@@ -31,8 +70,8 @@ func (d *decoder) canary(n strictyaml.Node) *Canary {
 				n.KeyProblem("write replicas", "gateway is not supported yet")
 			}
 		},
-		"analyze":    func(n strictyaml.Node) { d.analyzed(n, c) },
-		"blue-green": later, "flag": later,
+		"analyze": func(n strictyaml.Node) { d.analyzed(n, &c.Measured) },
+		"flag":    later,
 	}, StrategyCanary, "pause")
 	return c
 }

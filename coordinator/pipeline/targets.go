@@ -37,8 +37,9 @@ type Environment struct {
 	Waves     []*Wave           `json:"waves,omitempty"` // one after the other; none: all clusters side by side
 	Namespace string            `json:"namespace"`       //
 	After     *After            `json:"after,omitempty"` // nil: it waits for no other environment
-	Strategy  string            `json:"strategy"`        // rolling, canary
+	Strategy  string            `json:"strategy"`        // rolling, canary, blue-green
 	Canary    *Canary           `json:"canary,omitempty"`
+	BlueGreen *BlueGreen        `json:"blue_green,omitempty"`
 	Rollback  string            `json:"rollback"`          // every-wave, none
 	Hold      bool              `json:"hold,omitempty"`    // after a failure no run begins a rollout, until somebody frees the environment
 	Approve   *Approve          `json:"approve,omitempty"` // nil: nobody is asked
@@ -52,8 +53,20 @@ type Environment struct {
 type Canary struct {
 	Steps []int         `json:"steps"` // percent, ascending; the last is 100
 	Pause time.Duration `json:"pause"` // after each step but the last, in which the candidate is watched
+	Measured
+}
 
-	Analyze  []string    `json:"analyze,omitempty"` // what is measured meanwhile, in the order of the file
+// BlueGreen has a whole candidate beside what serves, gives it all requests at once, and keeps what
+// served before for a while.
+type BlueGreen struct {
+	Verify   time.Duration `json:"verify"` // before it is given any
+	Warm     time.Duration `json:"warm"`   // that what served before is kept
+	Measured               // while that is kept
+}
+
+// Measured is what must be good while a candidate is watched.
+type Measured struct {
+	Analyze  []string    `json:"analyze,omitempty"` // in the order of the file
 	Analyses []*Analysis `json:"-"`                 // those that Analyze names
 }
 
@@ -99,8 +112,9 @@ type Pool struct {
 
 // How the pods of a service are replaced.
 const (
-	StrategyRolling = "rolling" // by Kubernetes, in every cluster of a wave side by side
-	StrategyCanary  = "canary"  // in steps
+	StrategyRolling   = "rolling"    // by Kubernetes, in every cluster of a wave side by side
+	StrategyCanary    = "canary"     // in steps
+	StrategyBlueGreen = "blue-green" // all at once, and back as fast
 )
 
 // What happens when a service does not become healthy in an environment.

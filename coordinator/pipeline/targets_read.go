@@ -119,15 +119,7 @@ func (d *decoder) environmentFields(e *Environment) strictyaml.Fields {
 		},
 		"namespace": func(n strictyaml.Node) { e.Namespace = d.name(n) },
 		"after":     func(n strictyaml.Node) { e.After = d.after(n) },
-		"strategy": func(n strictyaml.Node) {
-			if n.IsMap() {
-				e.Strategy, e.Canary = StrategyCanary, d.canary(n)
-			} else if s := n.Enum(StrategyRolling, StrategyCanary, "blue-green", "flag"); s == StrategyCanary {
-				n.KeyProblem("write { canary: [5, 25, 50, 100], pause: 10m }", "a canary needs its steps")
-			} else if s != "" && s != StrategyRolling {
-				n.KeyProblem("write rolling, or a canary", "%s is not supported yet", s)
-			}
-		},
+		"strategy":  func(n strictyaml.Node) { d.strategy(n, e) },
 		"on_failure": func(n strictyaml.Node) {
 			n.Fields("on_failure", strictyaml.Fields{
 				"rollback": func(n strictyaml.Node) {

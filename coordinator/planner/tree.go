@@ -140,7 +140,7 @@ func (t *tree) environments(p plan.Plan) {
 	for i, begin := range begins {
 		first, next := branch(i == len(begins)-1)
 		env := begin.Target.Environment
-		t.line("%s%s  %s%s", first, env, begin.Reason, canary(p, env))
+		t.line("%s%s  %s%s", first, env, begin.Reason, strategy(p, env))
 		var applies []*plan.Task
 		for j := range p.Tasks {
 			if p.Tasks[j].Kind == plan.KindApply && p.Tasks[j].Target.Environment == env {
@@ -152,24 +152,28 @@ func (t *tree) environments(p plan.Plan) {
 	}
 }
 
-// canary says in which steps the services of an environment get there; empty: at once.
-func canary(p plan.Plan, env string) string {
+// strategy says in which steps the services of an environment get there; empty: at once.
+func strategy(p plan.Plan, env string) string {
 	var steps []int
-	pause := 0
+	pauses, router := map[int]time.Duration{}, ""
 	for _, t := range p.Tasks {
 		if t.Kind == plan.KindAnalyze && t.Target.Environment == env && !slices.Contains(steps, t.Analyze.Weight) {
-			steps, pause = append(steps, t.Analyze.Weight), t.Analyze.Pause
+			steps, router = append(steps, t.Analyze.Weight), t.Analyze.Router
+			pauses[t.Analyze.Weight] = time.Duration(t.Analyze.Pause) * time.Second
 		}
 	}
 	if len(steps) == 0 {
 		return ""
+	}
+	if router == plan.RouterService {
+		return fmt.Sprintf("; blue-green: watched for %s beside what serves, switched to, watched for %s", pauses[0], pauses[100])
 	}
 	slices.Sort(steps)
 	text := "; in steps:"
 	for _, step := range steps {
 		text += fmt.Sprintf(" %d %%,", step)
 	}
-	return fmt.Sprintf("%s all, %s each", text, time.Duration(pause)*time.Second)
+	return fmt.Sprintf("%s all, %s each", text, pauses[steps[0]])
 }
 
 // clusters shows the applies of one environment, sorted by cluster and within it in

@@ -10,7 +10,8 @@
 //
 // With a canary, the apply of a service in a cluster stands behind its steps: a shift gives
 // the candidate a part, an analysis watches it, and a barrier waits for all clusters of the
-// wave before the next shift, and before the apply, which is the last step.
+// wave before the next shift, and before the apply, which is the last step. Blue-green is two
+// steps: a candidate that stands beside and gets nothing, and one that gets all.
 //
 // The package does not know how a service is built or tested, and does not make the
 // renders: it is given their ids.
@@ -155,7 +156,7 @@ func (p *Part) waves(e *pipeline.Environment, services []Service) {
 func (p *Part) applies(s Service, e *pipeline.Environment, deployed map[string]bool) []string {
 	targets, gate := Targets(e), gates(e)
 	ids := make([]string, 0, len(targets))
-	behind := p.canary(s, e, gate, deployed)
+	behind := p.steps(s, e, gate, deployed)
 	for _, target := range targets {
 		needs := []string{plan.RenderID(s.Name, target)}
 		if last, ok := behind[target.Cluster]; ok {

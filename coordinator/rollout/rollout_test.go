@@ -108,9 +108,9 @@ func TestAdoptIsForAppliesAlone(t *testing.T) {
 func TestCanary(t *testing.T) {
 	prod := &pipeline.Environment{
 		Name: "prod", Clusters: []string{"eu", "uk", "us"}, Namespace: "shop", Rollback: pipeline.RollbackEveryWave, Strategy: pipeline.StrategyCanary,
-		Canary: &pipeline.Canary{Steps: []int{10, 50, 100}, Pause: time.Minute, Analyses: []*pipeline.Analysis{
+		Canary: &pipeline.Canary{Steps: []int{10, 50, 100}, Pause: time.Minute, Measured: pipeline.Measured{Analyses: []*pipeline.Analysis{
 			{Analysis: plan.Analysis{Name: "often", Interval: 10, Metrics: []plan.Metric{{Name: "errors"}}}}, {Analysis: plan.Analysis{Name: "seldom", Interval: 300}},
-		}},
+		}}},
 		Waves: []*pipeline.Wave{{Name: "first", Clusters: []string{"eu", "uk"}, Soak: time.Hour}, {Name: "last", Clusters: []string{"us"}}},
 		After: &pipeline.After{Env: "staging", Verified: true, Soak: time.Minute},
 	}
@@ -153,6 +153,44 @@ step/web@prod/first:50 [] analyze/web@prod/eu:50 analyze/web@prod/uk:50
 step/web@prod/last:10 [] analyze/web@prod/us:10
 step/web@prod/last:50 [] analyze/web@prod/us:50`
 	if diff := cmp.Diff(want, show(web)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestBlueGreen: beside in all clusters, then all requests in all of them, then the apply; what is measured is measured after the switch.
+func TestBlueGreen(t *testing.T) {
+	prod := &pipeline.Environment{
+		Name: "prod", Clusters: []string{"eu", "us"}, Namespace: "shop", Rollback: pipeline.RollbackEveryWave, Strategy: pipeline.StrategyBlueGreen,
+		BlueGreen: &pipeline.BlueGreen{Verify: time.Minute, Warm: time.Hour, Measured: pipeline.Measured{Analyses: []*pipeline.Analysis{{Analysis: plan.Analysis{Name: "errors", Interval: 10}}}}},
+	}
+	part := rollout.Make([]rollout.Service{{Name: "web"}}, []*pipeline.Environment{prod})
+	for _, task := range part.Tasks {
+		switch {
+		case task.Kind == plan.KindShift && task.Apply.Router != plan.RouterService:
+			t.Errorf("%s is by %q", task.ID, task.Apply.Router)
+		case task.Kind == plan.KindAnalyze:
+			a := task.Analyze
+			if warm := a.Weight == 100; a.Router != plan.RouterService || (len(a.Metrics) == 1) != warm || (a.Pause == 3600) != warm || !warm && a.Pause != 60 {
+				t.Errorf("%s: %+v", task.ID, a)
+			}
+		}
+	}
+	want := `analyze/web@prod/eu:0 [deploy_eu] shift/web@prod/eu:0
+analyze/web@prod/eu:100 [deploy_eu] shift/web@prod/eu:100
+analyze/web@prod/us:0 [deploy_us] shift/web@prod/us:0
+analyze/web@prod/us:100 [deploy_us] shift/web@prod/us:100
+apply/web@prod/eu [deploy_eu] render/web@prod/eu step/web@prod:100
+apply/web@prod/us [deploy_us] render/web@prod/us step/web@prod:100
+promote/web@prod [] apply/web@prod/eu apply/web@prod/us
+rollout/prod [] release
+shift/web@prod/eu:0 [deploy_eu] render/web@prod/eu rollout/prod
+shift/web@prod/eu:100 [deploy_eu] render/web@prod/eu step/web@prod:0
+shift/web@prod/us:0 [deploy_us] render/web@prod/us rollout/prod
+shift/web@prod/us:100 [deploy_us] render/web@prod/us step/web@prod:0
+step/web@prod:0 [] analyze/web@prod/eu:0 analyze/web@prod/us:0
+step/web@prod:100 [] analyze/web@prod/eu:100 analyze/web@prod/us:100
+verified/prod [] promote/web@prod`
+	if diff := cmp.Diff(want, show(part.Tasks)); diff != "" {
 		t.Error(diff)
 	}
 }

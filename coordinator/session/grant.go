@@ -47,12 +47,12 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 		}}
 	case plan.KindShift:
 		g.Work = &pb.Grant_Shift{Shift: &pb.ShiftWork{
-			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health), Weight: int32(t.Apply.Weight), Adopt: t.Apply.Adopt,
+			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health), Weight: int32(t.Apply.Weight), Adopt: t.Apply.Adopt, Router: router(t.Apply.Router),
 		}}
 	case plan.KindAnalyze:
 		g.Work = &pb.Grant_Analyze{Analyze: &pb.AnalyzeWork{
 			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Analyze.Health), Weight: int32(t.Analyze.Weight),
-			Pause: durationpb.New(time.Duration(t.Analyze.Pause) * time.Second), Metrics: analyses(t.Analyze.Metrics),
+			Pause: durationpb.New(time.Duration(t.Analyze.Pause) * time.Second), Metrics: analyses(t.Analyze.Metrics), Router: router(t.Analyze.Router),
 		}}
 	case plan.KindDiff:
 		g.Work = &pb.Grant_Diff{Diff: &pb.DiffWork{Target: target(t.Target), Manifests: w.Manifests, Adopt: t.Apply.Adopt}}
@@ -148,4 +148,11 @@ func jobs(all []plan.Job) []*pb.RenderJob {
 		out[i] = &pb.RenderJob{Name: j.Name, Phase: j.Phase, Run: j.Run, Env: j.Env, Services: j.Services, TimeoutSeconds: int32(j.Timeout)}
 	}
 	return out
+}
+
+func router(name string) pb.Router {
+	if name == plan.RouterService {
+		return pb.Router_ROUTER_SERVICE
+	}
+	return pb.Router_ROUTER_REPLICAS
 }

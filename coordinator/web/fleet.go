@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/slipway-build/slipway/coordinator/plan"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
@@ -78,7 +79,7 @@ func makeFleet(runs []*pb.Run, now time.Time) fleet {
 			c.Simulated = d.GetSimulated()
 			switch {
 			case step && c.Mark.Class != "bad":
-				c.Mark = mark{fmt.Sprintf("canary, %d %%", t.GetWeight()), c.Mark.Sign, "busy"}
+				c.Mark = mark{stepWord(t), c.Mark.Sign, "busy"}
 				c.Image = ""
 			case d.GetState() == "healthy":
 				c.Mark = mark{"healthy", "✓", "good"}
@@ -137,4 +138,16 @@ func (w *Web) fleetPage(out http.ResponseWriter, r *http.Request) {
 		runs = append(runs, full.GetRun())
 	}
 	w.render(out, r, http.StatusOK, "fleet.html", page{Title: "Services", Tab: "services", Body: makeFleet(runs, w.cfg.Now())})
+}
+
+// stepWord says where a candidate is.
+func stepWord(t *pb.Task) string {
+	switch {
+	case t.GetRouter() == plan.RouterService && t.GetWeight() == 0:
+		return "candidate beside"
+	case t.GetRouter() == plan.RouterService:
+		return "switched to candidate"
+	default:
+		return fmt.Sprintf("canary, %d %%", t.GetWeight())
+	}
 }

@@ -45,9 +45,9 @@ func (c *Codec) Task(t *run.Task) *pb.Task {
 	}
 	switch {
 	case t.Spec.Analyze != nil:
-		out.Weight = int32(t.Spec.Analyze.Weight)
+		out.Weight, out.Router = int32(t.Spec.Analyze.Weight), t.Spec.Analyze.Router
 	case t.Spec.Apply != nil:
-		out.Weight = int32(t.Spec.Apply.Weight)
+		out.Weight, out.Router = int32(t.Spec.Apply.Weight), t.Spec.Apply.Router
 	}
 	if t.Spec.Target != nil {
 		out.Environment, out.Cluster = t.Spec.Target.Environment, t.Spec.Target.Cluster

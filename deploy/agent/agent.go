@@ -130,7 +130,7 @@ func (a *Agent) apply(ctx context.Context, where Cluster, g *pb.Grant, w *pb.App
 		return rolling.Result{}, fmt.Errorf("fetch the manifests of release %s: %w", w.GetRelease(), err)
 	}
 	n.started()
-	return rolling.Deploy(ctx, where.Cluster, apply.Request{
+	return canary.Finish(ctx, where.Cluster, apply.Request{
 		Target: targetOf(g, w.GetTarget()), Manifests: text, Adopt: w.GetAdopt(), Stamp: stampOf(g, w.GetRelease()),
 	}, checkOf(w.GetHealth()), where.Settings, n.listener())
 }
@@ -143,7 +143,7 @@ func (a *Agent) shift(ctx context.Context, where Cluster, g *pb.Grant, w *pb.Shi
 	n.started()
 	return canary.Shift(ctx, where.Cluster, apply.Request{
 		Target: targetOf(g, w.GetTarget()), Manifests: text, Adopt: w.GetAdopt(), Stamp: stampOf(g, w.GetRelease()),
-	}, int(w.GetWeight()), checkOf(w.GetHealth()), where.Settings, n.listener())
+	}, canary.Part{Router: routerOf(w.GetRouter()), Weight: int(w.GetWeight())}, checkOf(w.GetHealth()), where.Settings, n.listener())
 }
 
 func (a *Agent) analyze(ctx context.Context, where Cluster, g *pb.Grant, w *pb.AnalyzeWork, n *narrator) (rolling.Result, error) {
@@ -153,7 +153,7 @@ func (a *Agent) analyze(ctx context.Context, where Cluster, g *pb.Grant, w *pb.A
 	}
 	n.started()
 	return canary.Analyze(ctx, where.Cluster, canary.Analysis{
-		Target: targetOf(g, w.GetTarget()), Manifests: text, Release: w.GetRelease(), Fence: fenceOf(g), Pause: w.GetPause().AsDuration(),
+		Target: targetOf(g, w.GetTarget()), Manifests: text, Release: w.GetRelease(), Fence: fenceOf(g), Router: routerOf(w.GetRouter()), Pause: w.GetPause().AsDuration(),
 		Judge: judge(g, text, where.Metrics, n),
 	}, checkOf(w.GetHealth()), where.Settings, n.listener())
 }
@@ -195,6 +195,13 @@ func fenceOf(g *pb.Grant) apply.Fence {
 
 func stampOf(g *pb.Grant, release string) apply.Stamp {
 	return apply.Stamp{Fence: fenceOf(g), Release: release, Run: g.GetRun(), Traceparent: g.GetTraceparent()}
+}
+
+func routerOf(r pb.Router) canary.Router {
+	if r == pb.Router_ROUTER_SERVICE {
+		return canary.Service
+	}
+	return canary.Replicas
 }
 
 func checkOf(h *pb.HealthCheck) rolling.Check {

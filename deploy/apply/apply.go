@@ -82,6 +82,21 @@ func (o Outcome) Wrote() int {
 	return n
 }
 
+// Then is both as one: an object that later left unchanged was changed as o says.
+func (o Outcome) Then(later Outcome) Outcome {
+	first := make(map[string]Change, len(o.Changes))
+	for _, change := range o.Changes {
+		first[change.Ref.Key()] = change
+	}
+	for i, change := range later.Changes {
+		if before, ok := first[change.Ref.Key()]; ok && change.Action == Unchanged {
+			later.Changes[i].Action = before.Action
+		}
+	}
+	later.NamespaceCreated = later.NamespaceCreated || o.NamespaceCreated
+	return later
+}
+
 // Apply validates and then writes the release. A refusal by the cluster or by the policy is in Outcome.Refused. An error means
 // that the farm could not tell (*cluster.Error) or that the lease is lost (ErrSuperseded); Changes then holds what had been
 // written. Repeating Apply finishes what an earlier one began and writes nothing twice.

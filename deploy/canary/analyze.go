@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/cluster"
@@ -42,6 +41,7 @@ type Analysis struct {
 	Manifests []byte // of the candidate
 	Release   string
 	Fence     apply.Fence
+	Router    Router
 	Pause     time.Duration // how long it is watched
 	Judge     Judge         // nil: the pods and their answers alone decide
 }
@@ -53,7 +53,7 @@ type Analysis struct {
 // The error is in apply.ErrSuperseded's chain when the candidate's pods are not there any more, or another release's. Other errors
 // are those of rolling.Deploy.
 func Analyze(ctx context.Context, c *cluster.Cluster, req Analysis, check rolling.Check, set rolling.Settings, to rolling.Listener) (rolling.Result, error) {
-	a := &analysis{target: target{cluster: c, Target: req.Target, check: check, set: set, to: to}, req: req}
+	a := &analysis{target: target{cluster: c, Target: req.Target, part: Part{Router: req.Router}, check: check, set: set, to: to}, req: req}
 	a.result.Path = check.Path
 	err := a.run(ctx)
 	return a.result, err
@@ -76,7 +76,7 @@ func (a *analysis) run(ctx context.Context) error {
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
-	copies, err := a.candidates(ctx, objs)
+	copies, err := a.candidates(ctx, objs, a.req.Release, a.req.Fence)
 	if err != nil {
 		return err
 	}
@@ -88,52 +88,16 @@ func (a *analysis) run(ctx context.Context) error {
 	return a.do("observe", func() error { return a.observe(ctx, objs, copies) })
 }
 
-// candidates are the live copies, by the names of their originals: of every Deployment that serves one.
-func (a *analysis) candidates(ctx context.Context, objs []*unstructured.Unstructured) (map[string]*appsv1.Deployment, error) {
-	serving, err := a.serving(ctx, objs)
-	if err != nil {
-		return nil, err
-	}
-	names := map[string]string{}
-	for original := range serving {
-		names[original] = Name(original, validation.DNS1123LabelMaxLength)
-	}
-	found, err := a.copies(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-	for original, name := range names {
-		copied := found[original]
-		if copied == nil || !a.Owns(copied) {
-			return nil, fmt.Errorf("%s, the candidate beside %s, is not there: somebody deleted it, or a later release did: %w",
-				refOf(name), refOf(original), apply.ErrSuperseded)
-		}
-		if release := copied.Annotations[Annotation]; release != a.req.Release {
-			return nil, fmt.Errorf("%s is of release %q and not of release %s: %w", refOf(name), release, a.req.Release, apply.ErrSuperseded)
-		}
-		if err := apply.CheckFence(copied, refOf(name), a.req.Fence); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
-}
-
 func refOf(deployment string) manifest.Ref {
 	return manifest.Ref{GroupVersionKind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Name: deployment}
 }
 
 func (a *analysis) observe(ctx context.Context, objs []*unstructured.Unstructured, copies map[string]*appsv1.Deployment) error {
-	var refs []manifest.Ref
-	for _, d := range copies {
-		ref := refOf(d.Name)
-		ref.Namespace, ref.UID, ref.Generation = d.Namespace, d.UID, d.Generation
-		refs = append(refs, ref)
-	}
 	over := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		defer close(over)
-		a.result.Health, err = health.Observe(ctx, a.cluster, a.watched(refs, a.req.Pause))
+		a.result.Health, err = health.Observe(ctx, a.cluster, a.watched(refsOf(copies), a.req.Pause))
 		if err == nil && !a.result.Health.Healthy {
 			return a.says(rolling.Unhealthy)
 		}

@@ -247,7 +247,7 @@ func TestOvertaken(t *testing.T) {
 	s.deploy("r1", app("1", ""))
 	late := s.request("r2", app("2", ""))
 	s.good(s.shift("r3", app("3", ""), 10))
-	_, err := canary.Shift(t.Context(), s.c, late, 10, check(), hasty(), rolling.Listener{})
+	_, err := canary.Shift(t.Context(), s.c, late, canary.Part{Weight: 10}, check(), hasty(), rolling.Listener{})
 	if !errors.Is(err, apply.ErrSuperseded) {
 		t.Errorf("an older lease wrote over a newer one: %v", err)
 	}
@@ -287,7 +287,7 @@ func TestRefused(t *testing.T) {
 	req := s.request("r2", strings.ReplaceAll(app("2", ""), "name: settings", "name: others")+"\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: theirs}}")
 	for adopt, want := range map[bool]rolling.Verdict{false: rolling.Refused, true: rolling.Healthy} {
 		req.Adopt = adopt
-		result, err := canary.Shift(t.Context(), s.c, req, 10, check(), hasty(), rolling.Listener{})
+		result, err := canary.Shift(t.Context(), s.c, req, canary.Part{Weight: 10}, check(), hasty(), rolling.Listener{})
 		if err != nil || result.Verdict != want || adopt == strings.Contains(result.Explanation(), "slipway run --adopt takes it over") {
 			t.Errorf("what others made, adopt %v: %v: %s %s", adopt, err, result.Verdict, result.Explanation())
 		}
@@ -345,7 +345,7 @@ func TestAnotherDeployerFinishes(t *testing.T) {
 		written = append(written, change.Ref.String())
 		stop()
 	}}
-	if _, err := canary.Shift(ctx, s.c, s.request("r2", app("2", "")), 10, check(), hasty(), listener); !errors.Is(err, context.Canceled) {
+	if _, err := canary.Shift(ctx, s.c, s.request("r2", app("2", "")), canary.Part{Weight: 10}, check(), hasty(), listener); !errors.Is(err, context.Canceled) {
 		t.Fatalf("stopped: %v", err)
 	}
 	if diff := cmp.Diff([]string{"ConfigMap/settings-canary"}, written); diff != "" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -26,13 +27,37 @@ const (
 	MaxWeight = 50
 )
 
+// Router is what gives a candidate its part of the requests.
+type Router int
+
+// Routers. By replicas the candidate's pods are in the same Services as those that serve, and their number is their part. By
+// service they are all there, in no Service, and then the Services select them alone.
+const (
+	Replicas Router = iota
+	Service
+)
+
+// Part of the requests that a candidate has: by replicas 1 to MaxWeight percent, by service 0 or 100.
+type Part struct {
+	Router Router
+	Weight int
+}
+
+func (p Part) valid() bool {
+	if p.Router == Service {
+		return p.Weight == 0 || p.Weight == 100
+	}
+	return p.Weight >= 1 && p.Weight <= MaxWeight
+}
+
 // Request is what Derive makes copies of.
 type Request struct {
 	Objects []*unstructured.Unstructured // of the candidate, as manifest.Parse gives them; they are not changed
 	Release string
-	Weight  int              // percent, 1 to MaxWeight
-	Serving map[string]int64 // replicas of the live Deployments, by name; of those alone copies are made
-	Absent  map[string]bool  // keys of Objects that are not on the cluster
+	Part
+	Serving  map[string]int64  // replicas of the live Deployments, by name; of those alone copies are made
+	Absent   map[string]bool   // keys of Objects that are not on the cluster
+	Services []*corev1.Service // by service: who must not send the copies requests
 }
 
 // Derived is what a shift applies.
@@ -49,11 +74,20 @@ func Derive(req Request) (Derived, []manifest.Refusal) {
 	for _, obj := range req.Objects {
 		d.objects[key(obj, obj.GetName())] = obj
 	}
+	var served []*unstructured.Unstructured
 	for _, obj := range req.Objects {
-		serving := req.Serving[obj.GetName()]
-		if IsDeployment(obj) && serving > 0 {
-			d.deployment(obj, serving)
+		if isService(obj) {
+			d.reserved(obj, "spec", "selector")
 		}
+		if IsDeployment(obj) && req.Serving[obj.GetName()] > 0 {
+			served = append(served, obj)
+		}
+	}
+	if req.Router == Service {
+		d.apart = apart(served, req.Services)
+	}
+	for _, obj := range served {
+		d.deployment(obj, req.Serving[obj.GetName()])
 	}
 	if len(d.out.Deployments) == 0 {
 		return Derived{}, d.refused
@@ -91,6 +125,7 @@ type deriving struct {
 	refused []manifest.Refusal
 	objects map[string]*unstructured.Unstructured // by group, kind and name: a release writes to one namespace
 	copied  map[string]bool
+	apart   map[string]bool // labels whose values differ from the originals'
 }
 
 func key(like *unstructured.Unstructured, name string) string {
@@ -108,7 +143,12 @@ func (d *deriving) deployment(obj *unstructured.Unstructured, serving int64) {
 	c := d.copy(obj, validation.DNS1123LabelMaxLength)
 	d.set(c, Track, "spec", "selector", "matchLabels", LabelTrack)
 	d.set(c, Track, "spec", "template", "metadata", "labels", LabelTrack)
-	d.set(c, Pods(serving, d.req.Weight), "spec", "replicas")
+	if d.req.Router == Service {
+		d.renamed(c, d.apart)
+	} else {
+		serving = Pods(serving, d.req.Weight)
+	}
+	d.set(c, serving, "spec", "replicas")
 	if pods, _ := manifest.PodSpec(c); pods != nil {
 		references(pods, d.configuration)
 	}

@@ -129,7 +129,7 @@ func parse(t *testing.T, text string) []*unstructured.Unstructured {
 func request(t *testing.T, text string) canary.Request {
 	t.Helper()
 	return canary.Request{
-		Objects: parse(t, text), Release: "r2", Weight: 10, Serving: map[string]int64{"api": 9, "gone": 3},
+		Objects: parse(t, text), Release: "r2", Part: canary.Part{Weight: 10}, Serving: map[string]int64{"api": 9, "gone": 3},
 		Absent: map[string]bool{"/ServiceAccount//a": true, "batch/Job//migrate": true},
 	}
 }

@@ -12,11 +12,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/slipway-build/slipway/deploy/health"
-	"github.com/slipway-build/slipway/deploy/manifest"
 )
 
 // maxAsked bounds how many pods are asked over HTTP at a time.
@@ -29,18 +27,23 @@ type door struct {
 }
 
 // doorOf finds it as people give it: by the port of the release's Service, the one of the Slipway service's name before others, or
-// by the port of a container.
+// by the port of a container. A Service is the release's, and selects the originals.
 func doorOf(objs []*unstructured.Unstructured, copies map[string]*appsv1.Deployment, service string, want int32) door {
 	var found door
+	pods := map[string]map[string]string{}
+	for _, obj := range objs {
+		if IsDeployment(obj) {
+			pods[obj.GetName()] = templateLabels(obj)
+		}
+	}
 	for _, s := range servicesOf(objs) {
 		port, ok := health.ServicePort(s, want)
 		if !ok || len(s.Spec.Selector) == 0 || found.port != 0 && s.Name != service {
 			continue
 		}
-		selector := labels.SelectorFromSet(s.Spec.Selector)
 		for _, name := range slices.Sorted(maps.Keys(copies)) {
-			if pods := copies[name].Spec.Template; selector.Matches(labels.Set(pods.Labels)) {
-				found = door{selectorOf(copies[name]), containerPort(port, pods.Spec)}
+			if selects(s, pods[name]) {
+				found = door{selectorOf(copies[name]), containerPort(port, copies[name].Spec.Template.Spec)}
 				break
 			}
 		}
@@ -67,7 +70,7 @@ func selectorOf(d *appsv1.Deployment) string { return metav1.FormatLabelSelector
 func servicesOf(objs []*unstructured.Unstructured) []*corev1.Service {
 	var out []*corev1.Service
 	for _, obj := range objs {
-		if obj.GroupVersionKind().Group != "" || obj.GetKind() != "Service" || manifest.IsHook(obj) {
+		if !isService(obj) {
 			continue
 		}
 		s := &corev1.Service{}

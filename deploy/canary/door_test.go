@@ -30,6 +30,11 @@ func copyOf(name string, ports ...corev1.ContainerPort) *appsv1.Deployment {
 	}
 }
 
+// original is what a copy is of.
+func original(name string) string {
+	return "---\n{apiVersion: apps/v1, kind: Deployment, metadata: {name: " + name + "}, spec: {template: {metadata: {labels: {app: " + name + "}}}}}\n"
+}
+
 // TestTheDoorIsWhereTheServiceLeads: people give the port of the Service or of the container, and one who only works beside is not asked.
 func TestTheDoorIsWhereTheServiceLeads(t *testing.T) {
 	service := func(name, selector, target string) string {
@@ -54,7 +59,7 @@ func TestTheDoorIsWhereTheServiceLeads(t *testing.T) {
 		"a port nobody declares":    {"", 9, door{"app=a", 9}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			objs, refused := manifest.Parse([]byte(c.services))
+			objs, refused := manifest.Parse([]byte(original("a") + original("api") + c.services))
 			if len(refused) > 0 {
 				t.Fatal(refused)
 			}

@@ -3,6 +3,7 @@ package canary
 const (
 	kindConfigMap = "ConfigMap"
 	kindSecret    = "Secret"
+	kindService   = "Service"
 )
 
 // references calls rename with the kind and name of every ConfigMap and Secret that a pod refers to, and writes the name that it

@@ -95,12 +95,12 @@ func (s *scene) good(result rolling.Result, err error) rolling.Result {
 
 func (s *scene) deploy(release, text string) rolling.Result {
 	s.t.Helper()
-	return s.good(rolling.Deploy(s.t.Context(), s.c, s.request(release, text), check(), hasty(), rolling.Listener{}))
+	return s.good(canary.Finish(s.t.Context(), s.c, s.request(release, text), check(), hasty(), rolling.Listener{}))
 }
 
 func (s *scene) shift(release, text string, weight int) (rolling.Result, error) {
 	s.t.Helper()
-	return canary.Shift(s.t.Context(), s.c, s.request(release, text), weight, check(), hasty(), rolling.Listener{})
+	return canary.Shift(s.t.Context(), s.c, s.request(release, text), canary.Part{Weight: weight}, check(), hasty(), rolling.Listener{})
 }
 
 func (s *scene) analyze(release, text string, pause time.Duration, judge canary.Judge) (rolling.Result, error) {

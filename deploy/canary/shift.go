@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -22,8 +24,8 @@ import (
 //
 // The whole release is checked before the first write, as the last step will check it: what that would take over is no reason to
 // refuse it if the request adopts, and nothing is taken over here. Errors are those of rolling.Deploy.
-func Shift(ctx context.Context, c *cluster.Cluster, req apply.Request, weight int, check rolling.Check, set rolling.Settings, to rolling.Listener) (rolling.Result, error) {
-	s := &shift{target: target{cluster: c, Target: req.Target, check: check, set: set, to: to}, req: req, weight: weight}
+func Shift(ctx context.Context, c *cluster.Cluster, req apply.Request, part Part, check rolling.Check, set rolling.Settings, to rolling.Listener) (rolling.Result, error) {
+	s := &shift{target: target{cluster: c, Target: req.Target, part: part, check: check, set: set, to: to}, req: req}
 	s.req.Policy, s.req.Changed = set.Policy, to.Changed
 	s.result.Path = check.Path
 	err := s.run(ctx)
@@ -32,13 +34,12 @@ func Shift(ctx context.Context, c *cluster.Cluster, req apply.Request, weight in
 
 type shift struct {
 	target
-	req    apply.Request
-	weight int
+	req apply.Request
 }
 
 func (s *shift) run(ctx context.Context) error {
-	if s.weight < 1 || s.weight > MaxWeight {
-		return fmt.Errorf("%d %%: %w", s.weight, errWeight)
+	if !s.part.valid() {
+		return fmt.Errorf("%d %%: %w", s.part.Weight, errWeight)
 	}
 	objs, refused := manifest.Parse(s.req.Manifests)
 	if s.refuse(refused) {
@@ -46,6 +47,9 @@ func (s *shift) run(ctx context.Context) error {
 	}
 	if err := s.connect(ctx); err != nil {
 		return err
+	}
+	if s.part.Router == Service && s.part.Weight == 100 {
+		return s.turn(ctx, objs)
 	}
 	serving, err := s.serving(ctx, objs)
 	if err != nil {
@@ -62,10 +66,14 @@ func (s *shift) run(ctx context.Context) error {
 	}); err != nil || s.result.Verdict != "" {
 		return err
 	}
-	if err := s.write(ctx, derived); err != nil || s.result.Verdict != "" {
+	if err := s.write(ctx, derived.Objects); err != nil || s.result.Verdict != "" {
 		return err
 	}
-	return s.verify(ctx, objs, derived)
+	copies, err := s.copies(ctx, derived.Deployments)
+	if err != nil {
+		return err
+	}
+	return s.verify(ctx, objs, copies)
 }
 
 // derive asks whether the whole release would be accepted, and what stands beside what serves.
@@ -76,11 +84,20 @@ func (s *shift) derive(ctx context.Context, objs []*unstructured.Unstructured, s
 	if err != nil || s.refuse(out.Refused) {
 		return Derived{}, err
 	}
+	if err := s.free(ctx, objs); err != nil || s.result.Verdict != "" {
+		return Derived{}, err
+	}
 	absent, err := s.absent(ctx, objs)
 	if err != nil {
 		return Derived{}, err
 	}
-	derived, refused := Derive(Request{Objects: objs, Release: s.req.Stamp.Release, Weight: s.weight, Serving: serving, Absent: absent})
+	request := Request{Objects: objs, Release: s.req.Stamp.Release, Part: s.part, Serving: serving, Absent: absent}
+	if s.part.Router == Service {
+		if request.Services, err = s.services(ctx, objs); err != nil {
+			return Derived{}, err
+		}
+	}
+	derived, refused := Derive(request)
 	if s.refuse(refused) {
 		return Derived{}, nil
 	}
@@ -146,17 +163,24 @@ func (s *shift) live(ctx context.Context, obj *unstructured.Unstructured) (*unst
 	return live, nil
 }
 
-func (s *shift) write(ctx context.Context, derived Derived) error {
+func encode(objs []*unstructured.Unstructured) ([]byte, error) {
 	var text bytes.Buffer
-	for _, obj := range derived.Objects {
+	for _, obj := range objs {
 		data, err := json.Marshal(obj.Object)
 		if err != nil {
-			return fmt.Errorf("encode %s: %w", manifest.RefOf(obj), err)
+			return nil, fmt.Errorf("encode %s: %w", manifest.RefOf(obj), err)
 		}
 		fmt.Fprintf(&text, "---\n%s\n", data)
 	}
+	return text.Bytes(), nil
+}
+
+func (s *shift) write(ctx context.Context, objs []*unstructured.Unstructured) (err error) {
 	req := s.req
-	req.Manifests, req.Adopt = text.Bytes(), false
+	req.Adopt = false
+	if req.Manifests, err = encode(objs); err != nil {
+		return err
+	}
 	return s.do("apply", func() (err error) {
 		s.result.Touched = true
 		s.result.Applied, err = apply.Apply(ctx, s.cluster, req)
@@ -167,27 +191,23 @@ func (s *shift) write(ctx context.Context, derived Derived) error {
 	})
 }
 
-func (s *shift) verify(ctx context.Context, objs []*unstructured.Unstructured, derived Derived) error {
-	if err := s.do("healthy", func() (err error) {
-		s.result.Health, err = health.Wait(ctx, s.cluster, s.watched(s.result.Applied.Refs(), s.set.Timeout))
-		return err
-	}); err != nil {
-		return err
+// verify sees what was written work, and the candidate's pods answer.
+func (s *shift) verify(ctx context.Context, objs []*unstructured.Unstructured, copies map[string]*appsv1.Deployment) error {
+	refs := s.result.Applied.Refs()
+	for _, ref := range refsOf(copies) {
+		if !slices.ContainsFunc(refs, func(r manifest.Ref) bool { return r.UID == ref.UID }) {
+			refs = append(refs, ref)
+		}
 	}
-	if !s.result.Health.Healthy {
-		s.result.Verdict = rolling.Unhealthy
-		return nil
+	if err := s.healthy(ctx, refs); err != nil || s.result.Verdict != "" {
+		return err
 	}
 	s.result.Verdict = rolling.Healthy
 	if s.check.Path == "" || s.result.Health.Simulated { // nothing listens behind simulated pods
 		return nil
 	}
-	return s.do("http", func() error {
-		live, err := s.copies(ctx, derived.Deployments)
-		if err != nil {
-			return err
-		}
-		s.result.HTTP, err = s.ask(ctx, doorOf(objs, live, s.Service, s.check.Port), health.DefaultHTTPTimeout)
+	return s.do("http", func() (err error) {
+		s.result.HTTP, err = s.ask(ctx, doorOf(objs, copies, s.Service, s.check.Port), health.DefaultHTTPTimeout)
 		if err == nil && !s.result.HTTP.OK {
 			s.result.Verdict = rolling.Unanswered
 		}

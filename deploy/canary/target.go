@@ -3,6 +3,7 @@ package canary
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/cluster"
@@ -21,15 +23,17 @@ import (
 // Why nothing was done.
 const (
 	nothingServes = "no Deployment of the service serves here yet: there is nothing to stand beside, and the release comes as a whole with the last step"
+	nobodySends   = "no Service of the release sends requests to a Deployment that serves here: there is nothing to switch, and the release comes as a whole with the last step"
 	noDeployment  = "the release has no Deployment: its pods cannot stand beside those that serve, and it comes as a whole with the last step"
 )
 
-var errWeight = errors.New("a candidate's part by pods is 1 to 50 percent; are coordinator and deployer of the same version?")
+var errWeight = errors.New("a candidate's part is 1 to 50 percent by pods, and 0 or 100 by service; are coordinator and deployer of the same version?")
 
 // target is one service on one cluster, and what is told of the work on it.
 type target struct {
 	apply.Target
 	cluster *cluster.Cluster
+	part    Part
 	check   rolling.Check
 	set     rolling.Settings
 	to      rolling.Listener
@@ -43,6 +47,9 @@ func (t *target) nothing(objs []*unstructured.Unstructured) {
 	t.result.Verdict, t.result.Note = rolling.Healthy, noDeployment
 	if slices.ContainsFunc(objs, IsDeployment) {
 		t.result.Note = nothingServes
+		if t.part.Router == Service && len(reached(objs)) == 0 {
+			t.result.Note = nobodySends
+		}
 	}
 }
 
@@ -61,11 +68,13 @@ func (t *target) refuse(refused []manifest.Refusal) bool {
 	return len(refused) > 0
 }
 
-// serving is how many pods the live Deployments of the release have, without those of others and those that have none.
+// serving is how many pods the live Deployments of the release have, without those of others and those that have none; by service
+// also without those that nobody sends requests to.
 func (t *target) serving(ctx context.Context, objs []*unstructured.Unstructured) (map[string]int64, error) {
 	out := map[string]int64{}
+	sent := reached(objs)
 	for _, obj := range objs {
-		if !IsDeployment(obj) {
+		if !IsDeployment(obj) || t.part.Router == Service && !sent[obj.GetName()] {
 			continue
 		}
 		live, err := t.deployment(ctx, obj.GetName())
@@ -111,6 +120,36 @@ func (t *target) copies(ctx context.Context, names map[string]string) (map[strin
 		}
 	}
 	return out, nil
+}
+
+// candidates are the live copies, by the names of their originals: of every Deployment that serves one.
+func (t *target) candidates(ctx context.Context, objs []*unstructured.Unstructured, release string, fence apply.Fence) (map[string]*appsv1.Deployment, error) {
+	serving, err := t.serving(ctx, objs)
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]string{}
+	for original := range serving {
+		names[original] = Name(original, validation.DNS1123LabelMaxLength)
+	}
+	found, err := t.copies(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	for original, name := range names {
+		copied := found[original]
+		if copied == nil || !t.Owns(copied) {
+			return nil, fmt.Errorf("%s, the candidate beside %s, is not there: somebody deleted it, or a later release did: %w",
+				refOf(name), refOf(original), apply.ErrSuperseded)
+		}
+		if of := copied.Annotations[Annotation]; of != release {
+			return nil, fmt.Errorf("%s is of release %q and not of release %s: %w", refOf(name), of, release, apply.ErrSuperseded)
+		}
+		if err := apply.CheckFence(copied, refOf(name), fence); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // watched asks for the health of objects.

@@ -106,13 +106,49 @@ func (r Result) Explanation() string {
 // Deploy brings a release onto its target and sees it work. An error means that the farm could not tell (*cluster.Error), that
 // the lease is lost (apply.ErrSuperseded), or that ctx ended.
 func Deploy(ctx context.Context, c *cluster.Cluster, req apply.Request, check Check, set Settings, to Listener) (Result, error) {
+	return DeployBehind(ctx, c, nil, req, check, set, to)
+}
+
+// DeployBehind is Deploy of a release whose objects are written in two parts: first, what they are at first, which must work before
+// the rest of what they are is written. None: all at once.
+func DeployBehind(ctx context.Context, c *cluster.Cluster, first []byte, req apply.Request, check Check, set Settings, to Listener) (Result, error) {
 	r := &rollout{cluster: c, target: req.Target, fence: req.Stamp.Fence, check: check, set: set, to: to, clean: true}
 	req.Policy, req.Changed = set.Policy, to.Changed
 	r.req = req
 	r.record = release.Request{Target: req.Target, Stamp: req.Stamp, Manifests: req.Manifests, Adopt: req.Adopt}
 	objects, _ := manifest.Parse(req.Manifests) // its mistakes are reported by Apply
 	r.before, r.after = manifest.Hooks(objects, manifest.Before), manifest.Hooks(objects, manifest.After)
-	return r.run(ctx, func() (apply.Outcome, error) { return apply.Apply(ctx, c, req) })
+	return r.run(ctx, func() (apply.Outcome, error) {
+		before, err := r.first(ctx, first)
+		if err != nil || r.result.Verdict != "" || len(before.Refused) > 0 {
+			return before, err
+		}
+		after, err := apply.Apply(ctx, c, req)
+		return before.Then(after), err
+	})
+}
+
+// first writes the first part, if there is one, and sees it work. The verdict is empty when it does.
+func (r *rollout) first(ctx context.Context, manifests []byte) (apply.Outcome, error) {
+	if manifests == nil {
+		return apply.Outcome{}, nil
+	}
+	req := r.req
+	req.Manifests = manifests
+	out, err := apply.Apply(ctx, r.cluster, req)
+	if err != nil || len(out.Refused) > 0 {
+		return out, err
+	}
+	if r.result.Health, err = health.Wait(ctx, r.cluster, r.wait(out.Refs())); err == nil && !r.result.Health.Healthy {
+		r.result.Verdict = Unhealthy
+	}
+	return out, err
+}
+
+func (r *rollout) wait(live []manifest.Ref) health.Request {
+	return health.Request{
+		Namespace: r.target.Namespace, Objects: live, Timeout: r.set.Timeout, Patience: r.set.Patience, Grace: r.set.Grace, Progress: r.to.Progress,
+	}
 }
 
 // Compare asks what Deploy would change on the target, and changes nothing.
@@ -181,7 +217,7 @@ func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) 
 		r.result.Applied, err = write()
 		return err
 	})
-	if err != nil {
+	if err != nil || r.result.Verdict != "" {
 		return r.result, err
 	}
 	if len(r.result.Applied.Refused) > 0 {
@@ -207,10 +243,7 @@ func (r *rollout) verify(ctx context.Context) (Result, error) {
 		return r.result, r.tellHelm(ctx)
 	}
 	if err := r.step("healthy", func() (err error) {
-		r.result.Health, err = health.Wait(ctx, r.cluster, health.Request{
-			Namespace: r.target.Namespace, Objects: live, Timeout: r.set.Timeout, Patience: r.set.Patience,
-			Grace: r.set.Grace, Progress: r.to.Progress,
-		})
+		r.result.Health, err = health.Wait(ctx, r.cluster, r.wait(live))
 		return err
 	}); err != nil {
 		return r.result, err

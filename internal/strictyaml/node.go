@@ -149,6 +149,20 @@ func (n Node) unknown(what string, key Key, fields Fields) {
 	n.report.Add(key.Pos, suggestion, "unknown key %s in %s", Quote(key.Text), what)
 }
 
+// Has reports a mapping in which a key is written; what merge keys add is not looked at.
+func (n Node) Has(key string) bool {
+	v := n.value()
+	if v.Kind != yaml.MappingNode {
+		return false
+	}
+	for i := 0; i+1 < len(v.Content); i += 2 {
+		if v.Content[i].Value == key {
+			return true
+		}
+	}
+	return false
+}
+
 // Entries reads a mapping whose keys are names that the writer chose.
 func (n Node) Entries(what string, each func(key Key, v Node)) { n.entries(what, each) }
 

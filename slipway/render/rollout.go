@@ -9,7 +9,24 @@ import (
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
-// stage is one column of a rollout: a step of a canary, or all of it (100).
+// whole is the column of the applies, behind all steps: percent.
+const whole = 1000
+
+// heading of a column.
+func heading(percent int32, router string) string {
+	switch {
+	case percent == whole:
+		return "ALL"
+	case router == "service" && percent == 0:
+		return "BESIDE"
+	case router == "service":
+		return "SWITCHED"
+	default:
+		return fmt.Sprintf("%d %%", percent)
+	}
+}
+
+// stage is one column of a rollout: a step of a strategy, or all of it.
 type stage struct {
 	all, done, busy, stopped int
 	failed                   []string // services
@@ -57,7 +74,8 @@ func (s *stage) cell() Cell {
 // targets is a rollout to one environment: its clusters, and what each column of them is.
 type targets struct {
 	clusters []string // in the order of the plan
-	steps    []int32  // percent; 100 is the last
+	steps    []int32  // percent; whole is the last
+	router   string   // of the steps
 	at       map[string]map[int32]*stage
 	back     map[string]*stage // rollbacks, by cluster
 	state    Cell
@@ -67,8 +85,9 @@ func (e *targets) add(t *pb.Task) {
 	percent := t.GetWeight()
 	switch t.GetKind() {
 	case "apply":
-		percent = 100
+		percent = whole
 	case "shift", "analyze":
+		e.router = t.GetRouter()
 	case "rollback":
 		if e.back[t.GetCluster()] == nil {
 			e.back[t.GetCluster()] = &stage{}
@@ -101,7 +120,7 @@ func (e *targets) row(cluster string) []Cell {
 		}
 		row = append(row, s.cell())
 	}
-	all := e.at[cluster][100]
+	all := e.at[cluster][whole]
 	switch back := e.back[cluster]; {
 	case back != nil && back.done == back.all:
 		return append(row, Cell{"rolled back", Yellow})
@@ -156,11 +175,7 @@ func (s Style) Rollouts(r *pb.Run) string {
 		slices.Sort(e.steps)
 		head := []string{Line(name)}
 		for _, percent := range e.steps {
-			if percent == 100 {
-				head = append(head, "ALL")
-			} else {
-				head = append(head, fmt.Sprintf("%d %%", percent))
-			}
+			head = append(head, heading(percent, e.router))
 		}
 		rows := make([][]Cell, 0, len(e.clusters))
 		for _, cluster := range e.clusters {

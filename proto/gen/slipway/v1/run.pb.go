@@ -2368,8 +2368,9 @@ type Task struct {
 	FinishedAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
 	// Whose share of the workers it takes: the owner of its service, if it has one.
 	Team string `protobuf:"bytes,16,opt,name=team,proto3" json:"team,omitempty"`
-	// Of a step of a canary: percent that the candidate is given.
-	Weight int32 `protobuf:"varint,17,opt,name=weight,proto3" json:"weight,omitempty"`
+	// Of a step of a strategy: percent that the candidate is given, and by what: "service", or nothing for the number of pods.
+	Weight int32  `protobuf:"varint,17,opt,name=weight,proto3" json:"weight,omitempty"`
+	Router string `protobuf:"bytes,19,opt,name=router,proto3" json:"router,omitempty"`
 	// Of a task that waits for them, in the order in which they came.
 	Approvals     []*Approval `protobuf:"bytes,18,rep,name=approvals,proto3" json:"approvals,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2523,6 +2524,13 @@ func (x *Task) GetWeight() int32 {
 		return x.Weight
 	}
 	return 0
+}
+
+func (x *Task) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
 }
 
 func (x *Task) GetApprovals() []*Approval {
@@ -4651,7 +4659,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
 	"\baffected\x18\x03 \x01(\bR\baffected\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xfd\x04\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x95\x05\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
@@ -4671,7 +4679,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\vfinished_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishedAt\x12\x12\n" +
 	"\x04team\x18\x10 \x01(\tR\x04team\x12\x16\n" +
-	"\x06weight\x18\x11 \x01(\x05R\x06weight\x122\n" +
+	"\x06weight\x18\x11 \x01(\x05R\x06weight\x12\x16\n" +
+	"\x06router\x18\x13 \x01(\tR\x06router\x122\n" +
 	"\tapprovals\x18\x12 \x03(\v2\x14.slipway.v1.ApprovalR\tapprovals\"^\n" +
 	"\bApproval\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +

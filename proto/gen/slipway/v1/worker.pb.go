@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Router is what gives a candidate its part of the requests.
+type Router int32
+
+const (
+	// As ROUTER_REPLICAS.
+	Router_ROUTER_UNSPECIFIED Router = 0
+	// The number of its pods, in the same Services as those that serve.
+	Router_ROUTER_REPLICAS Router = 1
+	// The Services, which select the pods of one or of the other.
+	Router_ROUTER_SERVICE Router = 2
+)
+
+// Enum value maps for Router.
+var (
+	Router_name = map[int32]string{
+		0: "ROUTER_UNSPECIFIED",
+		1: "ROUTER_REPLICAS",
+		2: "ROUTER_SERVICE",
+	}
+	Router_value = map[string]int32{
+		"ROUTER_UNSPECIFIED": 0,
+		"ROUTER_REPLICAS":    1,
+		"ROUTER_SERVICE":     2,
+	}
+)
+
+func (x Router) Enum() *Router {
+	p := new(Router)
+	*p = x
+	return p
+}
+
+func (x Router) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Router) Descriptor() protoreflect.EnumDescriptor {
+	return file_slipway_v1_worker_proto_enumTypes[0].Descriptor()
+}
+
+func (Router) Type() protoreflect.EnumType {
+	return &file_slipway_v1_worker_proto_enumTypes[0]
+}
+
+func (x Router) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Router.Descriptor instead.
+func (Router) EnumDescriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{0}
+}
+
 type Revocation_Cause int32
 
 const (
@@ -59,11 +112,11 @@ func (x Revocation_Cause) String() string {
 }
 
 func (Revocation_Cause) Descriptor() protoreflect.EnumDescriptor {
-	return file_slipway_v1_worker_proto_enumTypes[0].Descriptor()
+	return file_slipway_v1_worker_proto_enumTypes[1].Descriptor()
 }
 
 func (Revocation_Cause) Type() protoreflect.EnumType {
-	return &file_slipway_v1_worker_proto_enumTypes[0]
+	return &file_slipway_v1_worker_proto_enumTypes[1]
 }
 
 func (x Revocation_Cause) Number() protoreflect.EnumNumber {
@@ -116,11 +169,11 @@ func (x SourceEntry_Kind) String() string {
 }
 
 func (SourceEntry_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_slipway_v1_worker_proto_enumTypes[1].Descriptor()
+	return file_slipway_v1_worker_proto_enumTypes[2].Descriptor()
 }
 
 func (SourceEntry_Kind) Type() protoreflect.EnumType {
-	return &file_slipway_v1_worker_proto_enumTypes[1]
+	return &file_slipway_v1_worker_proto_enumTypes[2]
 }
 
 func (x SourceEntry_Kind) Number() protoreflect.EnumNumber {
@@ -2932,10 +2985,11 @@ type ShiftWork struct {
 	Manifests string       `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
 	Release   string       `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
 	Health    *HealthCheck `protobuf:"bytes,4,opt,name=health,proto3" json:"health,omitempty"`
-	// How much, in percent: 1 to 99.
+	// How much, in percent. By replicas 1 to 50; by service 0, which brings it beside what serves, or 100, which switches to it.
 	Weight int32 `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"`
 	// The last step may take over what others made or hold. A shift itself takes nothing.
-	Adopt         bool `protobuf:"varint,6,opt,name=adopt,proto3" json:"adopt,omitempty"`
+	Adopt         bool   `protobuf:"varint,6,opt,name=adopt,proto3" json:"adopt,omitempty"`
+	Router        Router `protobuf:"varint,7,opt,name=router,proto3,enum=slipway.v1.Router" json:"router,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3012,6 +3066,13 @@ func (x *ShiftWork) GetAdopt() bool {
 	return false
 }
 
+func (x *ShiftWork) GetRouter() Router {
+	if x != nil {
+		return x.Router
+	}
+	return Router_ROUTER_UNSPECIFIED
+}
+
 // AnalyzeWork watches the candidate for a while, and says whether it may have more.
 type AnalyzeWork struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -3026,6 +3087,7 @@ type AnalyzeWork struct {
 	Pause *durationpb.Duration `protobuf:"bytes,6,opt,name=pause,proto3" json:"pause,omitempty"`
 	// What is measured meanwhile.
 	Metrics       []*Analysis `protobuf:"bytes,7,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	Router        Router      `protobuf:"varint,8,opt,name=router,proto3,enum=slipway.v1.Router" json:"router,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3107,6 +3169,13 @@ func (x *AnalyzeWork) GetMetrics() []*Analysis {
 		return x.Metrics
 	}
 	return nil
+}
+
+func (x *AnalyzeWork) GetRouter() Router {
+	if x != nil {
+		return x.Router
+	}
+	return Router_ROUTER_UNSPECIFIED
 }
 
 // Analysis is a set of metrics that one provider measures.
@@ -4713,14 +4782,15 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
 	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x121\n" +
 	"\x06beside\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06beside\x12\x14\n" +
-	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"\xd4\x01\n" +
+	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"\x80\x02\n" +
 	"\tShiftWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
 	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x12\x16\n" +
 	"\x06weight\x18\x05 \x01(\x05R\x06weight\x12\x14\n" +
-	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"\xa1\x02\n" +
+	"\x05adopt\x18\x06 \x01(\bR\x05adopt\x12*\n" +
+	"\x06router\x18\a \x01(\x0e2\x12.slipway.v1.RouterR\x06router\"\xcd\x02\n" +
 	"\vAnalyzeWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
@@ -4728,7 +4798,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x12\x16\n" +
 	"\x06weight\x18\x05 \x01(\x05R\x06weight\x12/\n" +
 	"\x05pause\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05pause\x12.\n" +
-	"\ametrics\x18\a \x03(\v2\x14.slipway.v1.AnalysisR\ametrics\"\xfd\x01\n" +
+	"\ametrics\x18\a \x03(\v2\x14.slipway.v1.AnalysisR\ametrics\x12*\n" +
+	"\x06router\x18\b \x01(\x0e2\x12.slipway.v1.RouterR\x06router\"\xfd\x01\n" +
 	"\bAnalysis\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x125\n" +
@@ -4831,7 +4902,11 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x12GetArtifactRequest\x124\n" +
 	"\x06digest\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^sha256:[0-9a-f]{64}$R\x06digest\")\n" +
 	"\x13GetArtifactResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data2\xa7\x05\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data*I\n" +
+	"\x06Router\x12\x16\n" +
+	"\x12ROUTER_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fROUTER_REPLICAS\x10\x01\x12\x12\n" +
+	"\x0eROUTER_SERVICE\x10\x022\xa7\x05\n" +
 	"\rWorkerService\x12L\n" +
 	"\aSession\x12\x1a.slipway.v1.SessionRequest\x1a\x1b.slipway.v1.SessionResponse\"\x04\xb0\xe3\x18\x05(\x010\x01\x12S\n" +
 	"\n" +
@@ -4856,203 +4931,206 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_worker_proto_rawDescData
 }
 
-var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_slipway_v1_worker_proto_goTypes = []any{
-	(Revocation_Cause)(0),         // 0: slipway.v1.Revocation.Cause
-	(SourceEntry_Kind)(0),         // 1: slipway.v1.SourceEntry.Kind
-	(*SessionRequest)(nil),        // 2: slipway.v1.SessionRequest
-	(*Holdings)(nil),              // 3: slipway.v1.Holdings
-	(*SessionResponse)(nil),       // 4: slipway.v1.SessionResponse
-	(*Standing)(nil),              // 5: slipway.v1.Standing
-	(*Hello)(nil),                 // 6: slipway.v1.Hello
-	(*Capacity)(nil),              // 7: slipway.v1.Capacity
-	(*Welcome)(nil),               // 8: slipway.v1.Welcome
-	(*LeaseRef)(nil),              // 9: slipway.v1.LeaseRef
-	(*LeaseRequest)(nil),          // 10: slipway.v1.LeaseRequest
-	(*Refusal)(nil),               // 11: slipway.v1.Refusal
-	(*Heartbeat)(nil),             // 12: slipway.v1.Heartbeat
-	(*HeartbeatAck)(nil),          // 13: slipway.v1.HeartbeatAck
-	(*LeaseProgress)(nil),         // 14: slipway.v1.LeaseProgress
-	(*LogChunk)(nil),              // 15: slipway.v1.LogChunk
-	(*LogAck)(nil),                // 16: slipway.v1.LogAck
-	(*Revocation)(nil),            // 17: slipway.v1.Revocation
-	(*Offer)(nil),                 // 18: slipway.v1.Offer
-	(*Completion)(nil),            // 19: slipway.v1.Completion
-	(*CompletionAck)(nil),         // 20: slipway.v1.CompletionAck
-	(*Grant)(nil),                 // 21: slipway.v1.Grant
-	(*SecretValue)(nil),           // 22: slipway.v1.SecretValue
-	(*BuildWork)(nil),             // 23: slipway.v1.BuildWork
-	(*TestWork)(nil),              // 24: slipway.v1.TestWork
-	(*UsedArtifact)(nil),          // 25: slipway.v1.UsedArtifact
-	(*ArtifactWork)(nil),          // 26: slipway.v1.ArtifactWork
-	(*ArtifactLimits)(nil),        // 27: slipway.v1.ArtifactLimits
-	(*ShardWork)(nil),             // 28: slipway.v1.ShardWork
-	(*SidecarWork)(nil),           // 29: slipway.v1.SidecarWork
-	(*RenderWork)(nil),            // 30: slipway.v1.RenderWork
-	(*RenderJob)(nil),             // 31: slipway.v1.RenderJob
-	(*DeployTarget)(nil),          // 32: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 33: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 34: slipway.v1.ApplyWork
-	(*ShiftWork)(nil),             // 35: slipway.v1.ShiftWork
-	(*AnalyzeWork)(nil),           // 36: slipway.v1.AnalyzeWork
-	(*Analysis)(nil),              // 37: slipway.v1.Analysis
-	(*AnalysisMetric)(nil),        // 38: slipway.v1.AnalysisMetric
-	(*DiffWork)(nil),              // 39: slipway.v1.DiffWork
-	(*ScanWork)(nil),              // 40: slipway.v1.ScanWork
-	(*RollbackWork)(nil),          // 41: slipway.v1.RollbackWork
-	(*ListSourceRequest)(nil),     // 42: slipway.v1.ListSourceRequest
-	(*ListSourceResponse)(nil),    // 43: slipway.v1.ListSourceResponse
-	(*SourceEntry)(nil),           // 44: slipway.v1.SourceEntry
-	(*ReadSourceRequest)(nil),     // 45: slipway.v1.ReadSourceRequest
-	(*ReadSourceResponse)(nil),    // 46: slipway.v1.ReadSourceResponse
-	(*SourcePart)(nil),            // 47: slipway.v1.SourcePart
-	(*FetchSourceRequest)(nil),    // 48: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 49: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 50: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 51: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 52: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 53: slipway.v1.PutBlobResponse
-	(*PutArtifactRequest)(nil),    // 54: slipway.v1.PutArtifactRequest
-	(*PutArtifactResponse)(nil),   // 55: slipway.v1.PutArtifactResponse
-	(*GetArtifactRequest)(nil),    // 56: slipway.v1.GetArtifactRequest
-	(*GetArtifactResponse)(nil),   // 57: slipway.v1.GetArtifactResponse
-	nil,                           // 58: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 59: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 60: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 61: slipway.v1.BuildWork.BasesEntry
-	nil,                           // 62: slipway.v1.TestWork.EnvEntry
-	nil,                           // 63: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 64: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 65: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 66: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 67: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 68: google.protobuf.Duration
-	(*Fence)(nil),                 // 69: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 70: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 71: slipway.v1.Outcome
-	(FailureClass)(0),             // 72: slipway.v1.FailureClass
-	(*Result)(nil),                // 73: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 74: google.protobuf.Timestamp
-	(*Step)(nil),                  // 75: slipway.v1.Step
-	(*Artifact)(nil),              // 76: slipway.v1.Artifact
-	(*TestItem)(nil),              // 77: slipway.v1.TestItem
+	(Router)(0),                   // 0: slipway.v1.Router
+	(Revocation_Cause)(0),         // 1: slipway.v1.Revocation.Cause
+	(SourceEntry_Kind)(0),         // 2: slipway.v1.SourceEntry.Kind
+	(*SessionRequest)(nil),        // 3: slipway.v1.SessionRequest
+	(*Holdings)(nil),              // 4: slipway.v1.Holdings
+	(*SessionResponse)(nil),       // 5: slipway.v1.SessionResponse
+	(*Standing)(nil),              // 6: slipway.v1.Standing
+	(*Hello)(nil),                 // 7: slipway.v1.Hello
+	(*Capacity)(nil),              // 8: slipway.v1.Capacity
+	(*Welcome)(nil),               // 9: slipway.v1.Welcome
+	(*LeaseRef)(nil),              // 10: slipway.v1.LeaseRef
+	(*LeaseRequest)(nil),          // 11: slipway.v1.LeaseRequest
+	(*Refusal)(nil),               // 12: slipway.v1.Refusal
+	(*Heartbeat)(nil),             // 13: slipway.v1.Heartbeat
+	(*HeartbeatAck)(nil),          // 14: slipway.v1.HeartbeatAck
+	(*LeaseProgress)(nil),         // 15: slipway.v1.LeaseProgress
+	(*LogChunk)(nil),              // 16: slipway.v1.LogChunk
+	(*LogAck)(nil),                // 17: slipway.v1.LogAck
+	(*Revocation)(nil),            // 18: slipway.v1.Revocation
+	(*Offer)(nil),                 // 19: slipway.v1.Offer
+	(*Completion)(nil),            // 20: slipway.v1.Completion
+	(*CompletionAck)(nil),         // 21: slipway.v1.CompletionAck
+	(*Grant)(nil),                 // 22: slipway.v1.Grant
+	(*SecretValue)(nil),           // 23: slipway.v1.SecretValue
+	(*BuildWork)(nil),             // 24: slipway.v1.BuildWork
+	(*TestWork)(nil),              // 25: slipway.v1.TestWork
+	(*UsedArtifact)(nil),          // 26: slipway.v1.UsedArtifact
+	(*ArtifactWork)(nil),          // 27: slipway.v1.ArtifactWork
+	(*ArtifactLimits)(nil),        // 28: slipway.v1.ArtifactLimits
+	(*ShardWork)(nil),             // 29: slipway.v1.ShardWork
+	(*SidecarWork)(nil),           // 30: slipway.v1.SidecarWork
+	(*RenderWork)(nil),            // 31: slipway.v1.RenderWork
+	(*RenderJob)(nil),             // 32: slipway.v1.RenderJob
+	(*DeployTarget)(nil),          // 33: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 34: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 35: slipway.v1.ApplyWork
+	(*ShiftWork)(nil),             // 36: slipway.v1.ShiftWork
+	(*AnalyzeWork)(nil),           // 37: slipway.v1.AnalyzeWork
+	(*Analysis)(nil),              // 38: slipway.v1.Analysis
+	(*AnalysisMetric)(nil),        // 39: slipway.v1.AnalysisMetric
+	(*DiffWork)(nil),              // 40: slipway.v1.DiffWork
+	(*ScanWork)(nil),              // 41: slipway.v1.ScanWork
+	(*RollbackWork)(nil),          // 42: slipway.v1.RollbackWork
+	(*ListSourceRequest)(nil),     // 43: slipway.v1.ListSourceRequest
+	(*ListSourceResponse)(nil),    // 44: slipway.v1.ListSourceResponse
+	(*SourceEntry)(nil),           // 45: slipway.v1.SourceEntry
+	(*ReadSourceRequest)(nil),     // 46: slipway.v1.ReadSourceRequest
+	(*ReadSourceResponse)(nil),    // 47: slipway.v1.ReadSourceResponse
+	(*SourcePart)(nil),            // 48: slipway.v1.SourcePart
+	(*FetchSourceRequest)(nil),    // 49: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 50: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 51: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 52: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 53: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 54: slipway.v1.PutBlobResponse
+	(*PutArtifactRequest)(nil),    // 55: slipway.v1.PutArtifactRequest
+	(*PutArtifactResponse)(nil),   // 56: slipway.v1.PutArtifactResponse
+	(*GetArtifactRequest)(nil),    // 57: slipway.v1.GetArtifactRequest
+	(*GetArtifactResponse)(nil),   // 58: slipway.v1.GetArtifactResponse
+	nil,                           // 59: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 60: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 61: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 62: slipway.v1.BuildWork.BasesEntry
+	nil,                           // 63: slipway.v1.TestWork.EnvEntry
+	nil,                           // 64: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 65: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 66: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 67: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 68: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 69: google.protobuf.Duration
+	(*Fence)(nil),                 // 70: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 71: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 72: slipway.v1.Outcome
+	(FailureClass)(0),             // 73: slipway.v1.FailureClass
+	(*Result)(nil),                // 74: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 75: google.protobuf.Timestamp
+	(*Step)(nil),                  // 76: slipway.v1.Step
+	(*Artifact)(nil),              // 77: slipway.v1.Artifact
+	(*TestItem)(nil),              // 78: slipway.v1.TestItem
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
-	6,   // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
-	10,  // 1: slipway.v1.SessionRequest.lease_requests:type_name -> slipway.v1.LeaseRequest
-	12,  // 2: slipway.v1.SessionRequest.heartbeat:type_name -> slipway.v1.Heartbeat
-	14,  // 3: slipway.v1.SessionRequest.progress:type_name -> slipway.v1.LeaseProgress
-	15,  // 4: slipway.v1.SessionRequest.logs:type_name -> slipway.v1.LogChunk
-	19,  // 5: slipway.v1.SessionRequest.completions:type_name -> slipway.v1.Completion
-	3,   // 6: slipway.v1.SessionRequest.holdings:type_name -> slipway.v1.Holdings
-	8,   // 7: slipway.v1.SessionResponse.welcome:type_name -> slipway.v1.Welcome
-	21,  // 8: slipway.v1.SessionResponse.grants:type_name -> slipway.v1.Grant
-	11,  // 9: slipway.v1.SessionResponse.refusals:type_name -> slipway.v1.Refusal
-	13,  // 10: slipway.v1.SessionResponse.heartbeat_ack:type_name -> slipway.v1.HeartbeatAck
-	20,  // 11: slipway.v1.SessionResponse.completion_acks:type_name -> slipway.v1.CompletionAck
-	16,  // 12: slipway.v1.SessionResponse.log_acks:type_name -> slipway.v1.LogAck
-	17,  // 13: slipway.v1.SessionResponse.revocations:type_name -> slipway.v1.Revocation
-	18,  // 14: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
-	7,   // 15: slipway.v1.SessionResponse.passed:type_name -> slipway.v1.Capacity
-	5,   // 16: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
-	7,   // 17: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
-	9,   // 18: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	68,  // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
-	9,   // 20: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
-	9,   // 21: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	69,  // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
-	7,   // 23: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
-	9,   // 24: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
-	9,   // 25: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
-	9,   // 26: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	70,  // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
-	9,   // 28: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
-	9,   // 29: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
-	9,   // 30: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
-	0,   // 31: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
-	9,   // 32: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	71,  // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	72,  // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	73,  // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	74,  // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	74,  // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	75,  // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
-	9,   // 39: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
-	9,   // 40: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	68,  // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
-	23,  // 42: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
-	24,  // 43: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
-	30,  // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	34,  // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	41,  // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	39,  // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	40,  // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
-	35,  // 49: slipway.v1.Grant.shift:type_name -> slipway.v1.ShiftWork
-	36,  // 50: slipway.v1.Grant.analyze:type_name -> slipway.v1.AnalyzeWork
-	22,  // 51: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	58,  // 52: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	59,  // 53: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	60,  // 54: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	61,  // 55: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
-	23,  // 56: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	62,  // 57: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	63,  // 58: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
-	29,  // 59: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
-	28,  // 60: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
-	26,  // 61: slipway.v1.TestWork.artifacts:type_name -> slipway.v1.ArtifactWork
-	27,  // 62: slipway.v1.TestWork.artifact_limits:type_name -> slipway.v1.ArtifactLimits
-	25,  // 63: slipway.v1.TestWork.use:type_name -> slipway.v1.UsedArtifact
-	76,  // 64: slipway.v1.UsedArtifact.artifact:type_name -> slipway.v1.Artifact
-	77,  // 65: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
-	64,  // 66: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	65,  // 67: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	66,  // 68: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	32,  // 69: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	31,  // 70: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	67,  // 71: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	32,  // 72: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	33,  // 73: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	68,  // 74: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	32,  // 75: slipway.v1.ShiftWork.target:type_name -> slipway.v1.DeployTarget
-	33,  // 76: slipway.v1.ShiftWork.health:type_name -> slipway.v1.HealthCheck
-	32,  // 77: slipway.v1.AnalyzeWork.target:type_name -> slipway.v1.DeployTarget
-	33,  // 78: slipway.v1.AnalyzeWork.health:type_name -> slipway.v1.HealthCheck
-	68,  // 79: slipway.v1.AnalyzeWork.pause:type_name -> google.protobuf.Duration
-	37,  // 80: slipway.v1.AnalyzeWork.metrics:type_name -> slipway.v1.Analysis
-	68,  // 81: slipway.v1.Analysis.interval:type_name -> google.protobuf.Duration
-	38,  // 82: slipway.v1.Analysis.metrics:type_name -> slipway.v1.AnalysisMetric
-	32,  // 83: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	24,  // 84: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
-	32,  // 85: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	33,  // 86: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	9,   // 87: slipway.v1.ListSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	44,  // 88: slipway.v1.ListSourceResponse.entries:type_name -> slipway.v1.SourceEntry
-	1,   // 89: slipway.v1.SourceEntry.kind:type_name -> slipway.v1.SourceEntry.Kind
-	9,   // 90: slipway.v1.ReadSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	47,  // 91: slipway.v1.ReadSourceResponse.parts:type_name -> slipway.v1.SourcePart
-	9,   // 92: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	2,   // 93: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	42,  // 94: slipway.v1.WorkerService.ListSource:input_type -> slipway.v1.ListSourceRequest
-	45,  // 95: slipway.v1.WorkerService.ReadSource:input_type -> slipway.v1.ReadSourceRequest
-	48,  // 96: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	50,  // 97: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	52,  // 98: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	54,  // 99: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
-	56,  // 100: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
-	4,   // 101: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	43,  // 102: slipway.v1.WorkerService.ListSource:output_type -> slipway.v1.ListSourceResponse
-	46,  // 103: slipway.v1.WorkerService.ReadSource:output_type -> slipway.v1.ReadSourceResponse
-	49,  // 104: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	51,  // 105: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	53,  // 106: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	55,  // 107: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
-	57,  // 108: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
-	101, // [101:109] is the sub-list for method output_type
-	93,  // [93:101] is the sub-list for method input_type
-	93,  // [93:93] is the sub-list for extension type_name
-	93,  // [93:93] is the sub-list for extension extendee
-	0,   // [0:93] is the sub-list for field type_name
+	7,   // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
+	11,  // 1: slipway.v1.SessionRequest.lease_requests:type_name -> slipway.v1.LeaseRequest
+	13,  // 2: slipway.v1.SessionRequest.heartbeat:type_name -> slipway.v1.Heartbeat
+	15,  // 3: slipway.v1.SessionRequest.progress:type_name -> slipway.v1.LeaseProgress
+	16,  // 4: slipway.v1.SessionRequest.logs:type_name -> slipway.v1.LogChunk
+	20,  // 5: slipway.v1.SessionRequest.completions:type_name -> slipway.v1.Completion
+	4,   // 6: slipway.v1.SessionRequest.holdings:type_name -> slipway.v1.Holdings
+	9,   // 7: slipway.v1.SessionResponse.welcome:type_name -> slipway.v1.Welcome
+	22,  // 8: slipway.v1.SessionResponse.grants:type_name -> slipway.v1.Grant
+	12,  // 9: slipway.v1.SessionResponse.refusals:type_name -> slipway.v1.Refusal
+	14,  // 10: slipway.v1.SessionResponse.heartbeat_ack:type_name -> slipway.v1.HeartbeatAck
+	21,  // 11: slipway.v1.SessionResponse.completion_acks:type_name -> slipway.v1.CompletionAck
+	17,  // 12: slipway.v1.SessionResponse.log_acks:type_name -> slipway.v1.LogAck
+	18,  // 13: slipway.v1.SessionResponse.revocations:type_name -> slipway.v1.Revocation
+	19,  // 14: slipway.v1.SessionResponse.offers:type_name -> slipway.v1.Offer
+	8,   // 15: slipway.v1.SessionResponse.passed:type_name -> slipway.v1.Capacity
+	6,   // 16: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
+	8,   // 17: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
+	10,  // 18: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
+	69,  // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	10,  // 20: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
+	10,  // 21: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
+	70,  // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	8,   // 23: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
+	10,  // 24: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
+	10,  // 25: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
+	10,  // 26: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
+	71,  // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	10,  // 28: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
+	10,  // 29: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
+	10,  // 30: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
+	1,   // 31: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
+	10,  // 32: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
+	72,  // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	73,  // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	74,  // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	75,  // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	75,  // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	76,  // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	10,  // 39: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
+	10,  // 40: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
+	69,  // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	24,  // 42: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
+	25,  // 43: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
+	31,  // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
+	35,  // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	42,  // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	40,  // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	41,  // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
+	36,  // 49: slipway.v1.Grant.shift:type_name -> slipway.v1.ShiftWork
+	37,  // 50: slipway.v1.Grant.analyze:type_name -> slipway.v1.AnalyzeWork
+	23,  // 51: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
+	59,  // 52: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	60,  // 53: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	61,  // 54: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	62,  // 55: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
+	24,  // 56: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
+	63,  // 57: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	64,  // 58: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	30,  // 59: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
+	29,  // 60: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
+	27,  // 61: slipway.v1.TestWork.artifacts:type_name -> slipway.v1.ArtifactWork
+	28,  // 62: slipway.v1.TestWork.artifact_limits:type_name -> slipway.v1.ArtifactLimits
+	26,  // 63: slipway.v1.TestWork.use:type_name -> slipway.v1.UsedArtifact
+	77,  // 64: slipway.v1.UsedArtifact.artifact:type_name -> slipway.v1.Artifact
+	78,  // 65: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
+	65,  // 66: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	66,  // 67: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	67,  // 68: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	33,  // 69: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	32,  // 70: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	68,  // 71: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	33,  // 72: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	34,  // 73: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	69,  // 74: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	33,  // 75: slipway.v1.ShiftWork.target:type_name -> slipway.v1.DeployTarget
+	34,  // 76: slipway.v1.ShiftWork.health:type_name -> slipway.v1.HealthCheck
+	0,   // 77: slipway.v1.ShiftWork.router:type_name -> slipway.v1.Router
+	33,  // 78: slipway.v1.AnalyzeWork.target:type_name -> slipway.v1.DeployTarget
+	34,  // 79: slipway.v1.AnalyzeWork.health:type_name -> slipway.v1.HealthCheck
+	69,  // 80: slipway.v1.AnalyzeWork.pause:type_name -> google.protobuf.Duration
+	38,  // 81: slipway.v1.AnalyzeWork.metrics:type_name -> slipway.v1.Analysis
+	0,   // 82: slipway.v1.AnalyzeWork.router:type_name -> slipway.v1.Router
+	69,  // 83: slipway.v1.Analysis.interval:type_name -> google.protobuf.Duration
+	39,  // 84: slipway.v1.Analysis.metrics:type_name -> slipway.v1.AnalysisMetric
+	33,  // 85: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	25,  // 86: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
+	33,  // 87: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	34,  // 88: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	10,  // 89: slipway.v1.ListSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	45,  // 90: slipway.v1.ListSourceResponse.entries:type_name -> slipway.v1.SourceEntry
+	2,   // 91: slipway.v1.SourceEntry.kind:type_name -> slipway.v1.SourceEntry.Kind
+	10,  // 92: slipway.v1.ReadSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	48,  // 93: slipway.v1.ReadSourceResponse.parts:type_name -> slipway.v1.SourcePart
+	10,  // 94: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	3,   // 95: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	43,  // 96: slipway.v1.WorkerService.ListSource:input_type -> slipway.v1.ListSourceRequest
+	46,  // 97: slipway.v1.WorkerService.ReadSource:input_type -> slipway.v1.ReadSourceRequest
+	49,  // 98: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	51,  // 99: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	53,  // 100: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	55,  // 101: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
+	57,  // 102: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
+	5,   // 103: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	44,  // 104: slipway.v1.WorkerService.ListSource:output_type -> slipway.v1.ListSourceResponse
+	47,  // 105: slipway.v1.WorkerService.ReadSource:output_type -> slipway.v1.ReadSourceResponse
+	50,  // 106: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	52,  // 107: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	54,  // 108: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	56,  // 109: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
+	58,  // 110: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
+	103, // [103:111] is the sub-list for method output_type
+	95,  // [95:103] is the sub-list for method input_type
+	95,  // [95:95] is the sub-list for extension type_name
+	95,  // [95:95] is the sub-list for extension extendee
+	0,   // [0:95] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -5079,7 +5157,7 @@ func file_slipway_v1_worker_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   1,
