@@ -222,6 +222,12 @@ func (d *decoder) selectAnalyses(all []*Analysis) {
 	for _, use := range d.analyze {
 		if i := slices.Index(names, use.name); i >= 0 {
 			use.of.Analyses = append(use.of.Analyses, all[i])
+			for _, m := range all[i].Metrics {
+				if use.of.alone && (m.MaxRatio != nil || m.MaxIncrease != nil) {
+					d.report.Add(use.pos, "name an analysis with max or min alone", "metric %s of %s compares with what serves beside a candidate, and a flag has no candidate beside",
+						strictyaml.Quote(m.Name), strictyaml.Quote(use.name))
+				}
+			}
 			continue
 		}
 		suggestion := strictyaml.Suggest(use.name, names)

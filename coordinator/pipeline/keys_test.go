@@ -54,6 +54,7 @@ func TestReferencesHaveEveryKey(t *testing.T) {
 		{1, "## A canary", false, "environments:\n  e:\n    strategy:\n      KEY", []string{"$defs", "canary"}},
 		{1, "## Blue-green", false, "environments:\n  e:\n    strategy:\n      blue-green:\n        KEY", []string{"$defs", "blue_green", "properties", "blue-green"}},
 		{1, "## Blue-green", true, "environments:\n  e:\n    strategy:\n      blue-green: { }\n      KEY", nil},
+		{1, "## A feature flag", true, "environments:\n  e:\n    strategy:\n      flag: f\n      KEY", nil},
 		{1, "## Approvals", true, "environments:\n  e:\n    approve:\n      KEY", []string{"$defs", "approve"}},
 		{1, "## Windows", false, "windows:\n  w:\n    KEY", []string{"properties", "windows", "additionalProperties"}},
 		{1, "## Analysis", false, "analysis:\n  a:\n    KEY", []string{"$defs", "analysis"}},

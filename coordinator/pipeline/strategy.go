@@ -18,6 +18,7 @@ const (
 	maxSteps = 20
 	maxPause = 24 * time.Hour
 	maxSoak  = 30 * 24 * time.Hour
+	maxFlag  = 100                 // letters
 	maxAsk   = 30 * 24 * time.Hour // that approvals are waited for
 	week     = 7 * 24 * time.Hour
 )
@@ -31,18 +32,20 @@ func (d *decoder) strategy(n strictyaml.Node, e *Environment) {
 		switch {
 		case n.Has(StrategyBlueGreen):
 			e.Strategy, e.BlueGreen = StrategyBlueGreen, d.blueGreen(n)
+		case n.Has(StrategyFlag):
+			e.Strategy, e.Flag = StrategyFlag, d.flag(n)
 		default:
 			e.Strategy, e.Canary = StrategyCanary, d.canary(n)
 		}
 		return
 	}
-	switch s := n.Enum(StrategyRolling, StrategyCanary, StrategyBlueGreen, "flag"); s {
+	switch s := n.Enum(StrategyRolling, StrategyCanary, StrategyBlueGreen, StrategyFlag); s {
 	case StrategyBlueGreen:
 		e.Strategy, e.BlueGreen = s, &BlueGreen{Verify: defaultVerify, Warm: defaultWarm}
 	case StrategyCanary:
 		n.KeyProblem("write "+steps, "a canary needs its steps")
-	case "flag":
-		n.KeyProblem("write rolling, blue-green or a canary", "%s is not supported yet", s)
+	case StrategyFlag:
+		n.KeyProblem("write { flag: new-checkout, steps: [10, 50, 100], pause: 10m }", "a flag needs its name and its steps")
 	}
 }
 
@@ -60,10 +63,25 @@ func (d *decoder) blueGreen(n strictyaml.Node) *BlueGreen {
 	return b
 }
 
+func (d *decoder) flag(n strictyaml.Node) *Flag {
+	f := &Flag{Measured: Measured{alone: true}}
+	n.Fields("strategy", strictyaml.Fields{
+		StrategyFlag: func(n strictyaml.Node) {
+			if f.Name = n.Text(); len(f.Name) > maxFlag || strings.ContainsAny(f.Name, "=\n") {
+				n.Problem("", "the name of a flag has at most %d letters, and no \"=\"", maxFlag)
+			}
+		},
+		"steps":   func(n strictyaml.Node) { f.Steps = d.steps(n, 99) },
+		"pause":   func(n strictyaml.Node) { f.Pause = n.Duration(time.Second, maxPause) },
+		"analyze": func(n strictyaml.Node) { d.analyzed(n, &f.Measured) },
+	}, StrategyFlag, "steps", "pause")
+	return f
+}
+
 func (d *decoder) canary(n strictyaml.Node) *Canary {
 	c := &Canary{}
 	n.Fields("strategy", strictyaml.Fields{
-		StrategyCanary: func(n strictyaml.Node) { c.Steps = d.steps(n) },
+		StrategyCanary: func(n strictyaml.Node) { c.Steps = d.steps(n, 50) },
 		"pause":        func(n strictyaml.Node) { c.Pause = n.Duration(time.Second, maxPause) },
 		"router": func(n strictyaml.Node) {
 			if n.Enum("replicas", "gateway") == "gateway" {
@@ -71,14 +89,13 @@ func (d *decoder) canary(n strictyaml.Node) *Canary {
 			}
 		},
 		"analyze": func(n strictyaml.Node) { d.analyzed(n, &c.Measured) },
-		"flag":    later,
 	}, StrategyCanary, "pause")
 	return c
 }
 
 // steps are ascending and end with 100. Pods beside those that serve can be at most as many: without a router
-// that counts requests, no step lies between half and all.
-func (d *decoder) steps(n strictyaml.Node) []int {
+// that counts requests, no step lies between most, half of all, and 100.
+func (d *decoder) steps(n strictyaml.Node, most int) []int {
 	var out []int
 	good := n.IsList()
 	n.List(func(i int, item strictyaml.Node) {
@@ -93,7 +110,7 @@ func (d *decoder) steps(n strictyaml.Node) []int {
 		case len(out) > 0 && step <= out[len(out)-1]:
 			item.Problem("write ascending percentages", "step %d comes after step %d", step, out[len(out)-1])
 			good = false
-		case step > 50 && step < 100:
+		case step > most && step < 100:
 			item.Problem("write at most 50, or 100", "the candidate's pods are beside those that serve and at most as many: %d %% of the requests cannot be theirs", step)
 			good = false
 		}

@@ -37,9 +37,10 @@ type Environment struct {
 	Waves     []*Wave           `json:"waves,omitempty"` // one after the other; none: all clusters side by side
 	Namespace string            `json:"namespace"`       //
 	After     *After            `json:"after,omitempty"` // nil: it waits for no other environment
-	Strategy  string            `json:"strategy"`        // rolling, canary, blue-green
+	Strategy  string            `json:"strategy"`        // rolling, canary, blue-green, flag
 	Canary    *Canary           `json:"canary,omitempty"`
 	BlueGreen *BlueGreen        `json:"blue_green,omitempty"`
+	Flag      *Flag             `json:"flag,omitempty"`
 	Rollback  string            `json:"rollback"`          // every-wave, none
 	Hold      bool              `json:"hold,omitempty"`    // after a failure no run begins a rollout, until somebody frees the environment
 	Approve   *Approve          `json:"approve,omitempty"` // nil: nobody is asked
@@ -64,10 +65,20 @@ type BlueGreen struct {
 	Measured               // while that is kept
 }
 
+// Flag moves a feature flag of a service from the variant that all have to another one, a part of the
+// evaluations at a time, in all clusters of a wave at the same time. Services without it are rolled out as a whole.
+type Flag struct {
+	Name  string        `json:"name"`
+	Steps []int         `json:"steps"` // percent, ascending; the last is 100
+	Pause time.Duration `json:"pause"` // after each step but the last, in which the service is watched
+	Measured
+}
+
 // Measured is what must be good while a candidate is watched.
 type Measured struct {
 	Analyze  []string    `json:"analyze,omitempty"` // in the order of the file
 	Analyses []*Analysis `json:"-"`                 // those that Analyze names
+	alone    bool        // nothing stands beside to compare with
 }
 
 // Analysis is a set of metrics that says whether a candidate does well.
@@ -115,6 +126,7 @@ const (
 	StrategyRolling   = "rolling"    // by Kubernetes, in every cluster of a wave side by side
 	StrategyCanary    = "canary"     // in steps
 	StrategyBlueGreen = "blue-green" // all at once, and back as fast
+	StrategyFlag      = "flag"       // the release at once, and a feature flag of it in steps
 )
 
 // What happens when a service does not become healthy in an environment.

@@ -673,12 +673,14 @@ type Apply struct {
 	Adopt     bool    `json:"adopt,omitempty"`          // take over what others made or hold
 	Weight    int     `json:"weight_percent,omitempty"` // of KindShift: how much the candidate is given, 0 to 100
 	Router    string  `json:"router,omitempty"`         // of KindShift: by what
+	Flag      string  `json:"flag,omitempty"`           // of KindShift by flag: its name
 }
 
 // Routers give a candidate its part of the requests.
 const (
 	RouterReplicas = ""        // as many pods beside those that serve, in the same Services: 1 to 50 percent
 	RouterService  = "service" // all pods beside, in no Service, and then the Services to them: 0 or 100 percent
+	RouterFlag     = "flag"    // a feature flag of the release, which gives what is new to a part of the evaluations: 1 to 99 percent
 )
 
 // Analyze watches a candidate that KindShift has given a part.
@@ -686,6 +688,7 @@ type Analyze struct {
 	Manifests string     `json:"manifests"` // task id of the render whose result is the candidate
 	Weight    int        `json:"weight_percent"`
 	Router    string     `json:"router,omitempty"`
+	Flag      string     `json:"flag,omitempty"`
 	Pause     int        `json:"pause_seconds"`     // for how long
 	Health    *Health    `json:"health,omitempty"`  // that it must answer all the while
 	Metrics   []Analysis `json:"metrics,omitempty"` // what is measured all the while

@@ -155,10 +155,10 @@ func (t *tree) environments(p plan.Plan) {
 // strategy says in which steps the services of an environment get there; empty: at once.
 func strategy(p plan.Plan, env string) string {
 	var steps []int
-	pauses, router := map[int]time.Duration{}, ""
+	pauses, router, flag := map[int]time.Duration{}, "", ""
 	for _, t := range p.Tasks {
 		if t.Kind == plan.KindAnalyze && t.Target.Environment == env && !slices.Contains(steps, t.Analyze.Weight) {
-			steps, router = append(steps, t.Analyze.Weight), t.Analyze.Router
+			steps, router, flag = append(steps, t.Analyze.Weight), t.Analyze.Router, t.Analyze.Flag
 			pauses[t.Analyze.Weight] = time.Duration(t.Analyze.Pause) * time.Second
 		}
 	}
@@ -170,6 +170,9 @@ func strategy(p plan.Plan, env string) string {
 	}
 	slices.Sort(steps)
 	text := "; in steps:"
+	if router == plan.RouterFlag {
+		text = fmt.Sprintf("; flag %s in steps:", flag)
+	}
 	for _, step := range steps {
 		text += fmt.Sprintf(" %d %%,", step)
 	}

@@ -194,3 +194,32 @@ verified/prod [] promote/web@prod`
 		t.Error(diff)
 	}
 }
+
+// TestFlag: steps as a canary's, of a release that is there as a whole from the first on; what comes before it has its time there.
+func TestFlag(t *testing.T) {
+	dev := &pipeline.Environment{
+		Name: "dev", Clusters: []string{"one"}, Namespace: "shop", Rollback: pipeline.RollbackNone, Strategy: pipeline.StrategyFlag,
+		Flag: &pipeline.Flag{Name: "new", Steps: []int{1, 60, 100}, Pause: time.Minute},
+	}
+	part := rollout.Make([]rollout.Service{{Name: "web", Timeout: 30, Beside: 100}}, []*pipeline.Environment{dev})
+	for _, task := range part.Tasks {
+		switch {
+		case task.Kind == plan.KindShift && (task.Apply.Router != plan.RouterFlag || task.Apply.Flag != "new" || task.Timeout != 130),
+			task.Kind == plan.KindAnalyze && (task.Analyze.Router != plan.RouterFlag || task.Analyze.Flag != "new"):
+			t.Errorf("%s: %+v %+v", task.ID, task.Apply, task.Analyze)
+		}
+	}
+	want := `analyze/web@dev/one:1 [deploy_one] shift/web@dev/one:1
+analyze/web@dev/one:60 [deploy_one] shift/web@dev/one:60
+apply/web@dev/one [deploy_one] render/web@dev/one step/web@dev:60
+promote/web@dev [] apply/web@dev/one
+rollout/dev [] release
+shift/web@dev/one:1 [deploy_one] render/web@dev/one rollout/dev
+shift/web@dev/one:60 [deploy_one] render/web@dev/one step/web@dev:1
+step/web@dev:1 [] analyze/web@dev/one:1
+step/web@dev:60 [] analyze/web@dev/one:60
+verified/dev [] promote/web@dev`
+	if diff := cmp.Diff(want, show(part.Tasks)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -16,6 +16,7 @@ const slack = 120
 type step struct {
 	percent int
 	router  string
+	flag    string
 	pause   int // seconds
 	reason  string
 	metrics []plan.Analysis
@@ -29,6 +30,15 @@ func stepsOf(e *pipeline.Environment) []step {
 		for _, percent := range e.Canary.Steps {
 			if percent < 100 {
 				out = append(out, step{percent: percent, pause: seconds(e.Canary.Pause), reason: fmt.Sprintf("gives the candidate %d %%", percent), metrics: metrics(e.Canary.Measured, e.Canary.Pause)})
+			}
+		}
+	case e.Flag != nil:
+		for _, percent := range e.Flag.Steps {
+			if percent < 100 {
+				out = append(out, step{
+					percent: percent, router: plan.RouterFlag, flag: e.Flag.Name, pause: seconds(e.Flag.Pause),
+					reason: fmt.Sprintf("brings the release, and moves flag %s to %d %%", e.Flag.Name, percent), metrics: metrics(e.Flag.Measured, e.Flag.Pause),
+				})
 			}
 		}
 	case e.BlueGreen != nil:
@@ -70,15 +80,19 @@ func (p *Part) step(s Service, e *pipeline.Environment, w *pipeline.Wave, at ste
 			needs = append(needs, first(s, target, gate[cluster], deployed)...)
 		}
 		can := plan.CapabilityDeployPrefix + cluster
+		beside := 0
+		if at.router == plan.RouterFlag { // whose first step carries out what comes before a release
+			beside = s.Beside
+		}
 		shift := plan.Task{
 			ID: plan.ShiftID(s.Name, target, at.percent), Kind: plan.KindShift, Service: s.Name, Target: &target, Needs: sortedIDs(needs), Can: can,
-			Reason: at.reason, Timeout: s.Timeout, Infra: infra,
-			Apply: &plan.Apply{Manifests: render, Health: s.Health, Weight: at.percent, Router: at.router, Adopt: s.Adopt},
+			Reason: at.reason, Timeout: s.Timeout + beside, Infra: infra,
+			Apply: &plan.Apply{Manifests: render, Health: s.Health, Weight: at.percent, Router: at.router, Flag: at.flag, Adopt: s.Adopt},
 		}
 		analysis := plan.Task{
 			ID: plan.AnalyzeID(s.Name, target, at.percent), Kind: plan.KindAnalyze, Service: s.Name, Target: &target, Needs: []string{shift.ID}, Can: can,
 			Reason: fmt.Sprintf("watches the candidate at %d %% for %s", at.percent, time.Duration(at.pause)*time.Second), Timeout: at.pause + slack, Infra: infra,
-			Analyze: &plan.Analyze{Manifests: render, Weight: at.percent, Router: at.router, Pause: at.pause, Health: s.Health, Metrics: at.metrics},
+			Analyze: &plan.Analyze{Manifests: render, Weight: at.percent, Router: at.router, Flag: at.flag, Pause: at.pause, Health: s.Health, Metrics: at.metrics},
 		}
 		p.Tasks = append(p.Tasks, shift, analysis)
 		analyses = append(analyses, analysis.ID)

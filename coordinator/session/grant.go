@@ -47,12 +47,12 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 		}}
 	case plan.KindShift:
 		g.Work = &pb.Grant_Shift{Shift: &pb.ShiftWork{
-			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health), Weight: int32(t.Apply.Weight), Adopt: t.Apply.Adopt, Router: router(t.Apply.Router),
+			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health), Weight: int32(t.Apply.Weight), Adopt: t.Apply.Adopt, Router: router(t.Apply.Router), Flag: t.Apply.Flag,
 		}}
 	case plan.KindAnalyze:
 		g.Work = &pb.Grant_Analyze{Analyze: &pb.AnalyzeWork{
 			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Analyze.Health), Weight: int32(t.Analyze.Weight),
-			Pause: durationpb.New(time.Duration(t.Analyze.Pause) * time.Second), Metrics: analyses(t.Analyze.Metrics), Router: router(t.Analyze.Router),
+			Pause: durationpb.New(time.Duration(t.Analyze.Pause) * time.Second), Metrics: analyses(t.Analyze.Metrics), Router: router(t.Analyze.Router), Flag: t.Analyze.Flag,
 		}}
 	case plan.KindDiff:
 		g.Work = &pb.Grant_Diff{Diff: &pb.DiffWork{Target: target(t.Target), Manifests: w.Manifests, Adopt: t.Apply.Adopt}}
@@ -151,8 +151,12 @@ func jobs(all []plan.Job) []*pb.RenderJob {
 }
 
 func router(name string) pb.Router {
-	if name == plan.RouterService {
+	switch name {
+	case plan.RouterService:
 		return pb.Router_ROUTER_SERVICE
+	case plan.RouterFlag:
+		return pb.Router_ROUTER_FLAG
+	default:
+		return pb.Router_ROUTER_REPLICAS
 	}
-	return pb.Router_ROUTER_REPLICAS
 }

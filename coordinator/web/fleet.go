@@ -145,6 +145,8 @@ func stepWord(t *pb.Task) string {
 	switch {
 	case t.GetRouter() == plan.RouterService && t.GetWeight() == 0:
 		return "candidate beside"
+	case t.GetRouter() == plan.RouterFlag:
+		return fmt.Sprintf("flag, %d %%", t.GetWeight())
 	case t.GetRouter() == plan.RouterService:
 		return "switched to candidate"
 	default:

@@ -143,7 +143,7 @@ func (a *Agent) shift(ctx context.Context, where Cluster, g *pb.Grant, w *pb.Shi
 	n.started()
 	return canary.Shift(ctx, where.Cluster, apply.Request{
 		Target: targetOf(g, w.GetTarget()), Manifests: text, Adopt: w.GetAdopt(), Stamp: stampOf(g, w.GetRelease()),
-	}, canary.Part{Router: routerOf(w.GetRouter()), Weight: int(w.GetWeight())}, checkOf(w.GetHealth()), where.Settings, n.listener())
+	}, partOf(w), checkOf(w.GetHealth()), where.Settings, n.listener())
 }
 
 func (a *Agent) analyze(ctx context.Context, where Cluster, g *pb.Grant, w *pb.AnalyzeWork, n *narrator) (rolling.Result, error) {
@@ -153,7 +153,7 @@ func (a *Agent) analyze(ctx context.Context, where Cluster, g *pb.Grant, w *pb.A
 	}
 	n.started()
 	return canary.Analyze(ctx, where.Cluster, canary.Analysis{
-		Target: targetOf(g, w.GetTarget()), Manifests: text, Release: w.GetRelease(), Fence: fenceOf(g), Router: routerOf(w.GetRouter()), Pause: w.GetPause().AsDuration(),
+		Target: targetOf(g, w.GetTarget()), Manifests: text, Release: w.GetRelease(), Fence: fenceOf(g), Part: partOf(w), Pause: w.GetPause().AsDuration(),
 		Judge: judge(g, text, where.Metrics, n),
 	}, checkOf(w.GetHealth()), where.Settings, n.listener())
 }
@@ -197,11 +197,23 @@ func stampOf(g *pb.Grant, release string) apply.Stamp {
 	return apply.Stamp{Fence: fenceOf(g), Release: release, Run: g.GetRun(), Traceparent: g.GetTraceparent()}
 }
 
-func routerOf(r pb.Router) canary.Router {
-	if r == pb.Router_ROUTER_SERVICE {
-		return canary.Service
+// part is what a shift gives and an analysis watches.
+type part interface {
+	GetRouter() pb.Router
+	GetWeight() int32
+	GetFlag() string
+}
+
+func partOf(w part) canary.Part {
+	out := canary.Part{Weight: int(w.GetWeight()), Flag: w.GetFlag()}
+	switch w.GetRouter() {
+	case pb.Router_ROUTER_SERVICE:
+		out.Router = canary.Service
+	case pb.Router_ROUTER_FLAG:
+		out.Router = canary.Flag
+	case pb.Router_ROUTER_UNSPECIFIED, pb.Router_ROUTER_REPLICAS:
 	}
-	return canary.Replicas
+	return out
 }
 
 func checkOf(h *pb.HealthCheck) rolling.Check {

@@ -37,7 +37,7 @@ func analysisOf(g *pb.Grant, deployments []string) analysis.Request {
 	t := w.GetTarget()
 	req := analysis.Request{Pause: w.GetPause().AsDuration(), Subject: analysis.Subject{
 		Project: g.GetProject(), Service: g.GetService(), Environment: t.GetEnvironment(), Cluster: t.GetCluster(), Namespace: t.GetNamespace(),
-		Weight: int(w.GetWeight()), Deployments: deployments,
+		Weight: int(w.GetWeight()), Deployments: deployments, Itself: w.GetRouter() == pb.Router_ROUTER_FLAG,
 	}}
 	for _, a := range w.GetMetrics() {
 		out := analysis.Analysis{

@@ -41,6 +41,7 @@ func ask(s Subject, provider string, m Metric, stable bool) (Question, error) {
 }
 
 func (s Subject) value(name string, stable bool) (string, error) {
+	stable = stable || s.Itself
 	switch name {
 	case "weight":
 		return strconv.Itoa(s.Weight), nil

@@ -19,6 +19,7 @@ type Subject struct {
 	Project, Service, Environment, Cluster, Namespace string
 	Weight                                            int      // percent
 	Deployments                                       []string // of the service; the candidate's have "-canary" behind the name
+	Itself                                            bool     // what serves is the candidate: there is no copy beside
 }
 
 // Analysis is a set of metrics that one provider measures.

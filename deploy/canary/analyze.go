@@ -41,7 +41,7 @@ type Analysis struct {
 	Manifests []byte // of the candidate
 	Release   string
 	Fence     apply.Fence
-	Router    Router
+	Part      Part
 	Pause     time.Duration // how long it is watched
 	Judge     Judge         // nil: the pods and their answers alone decide
 }
@@ -53,7 +53,7 @@ type Analysis struct {
 // The error is in apply.ErrSuperseded's chain when the candidate's pods are not there any more, or another release's. Other errors
 // are those of rolling.Deploy.
 func Analyze(ctx context.Context, c *cluster.Cluster, req Analysis, check rolling.Check, set rolling.Settings, to rolling.Listener) (rolling.Result, error) {
-	a := &analysis{target: target{cluster: c, Target: req.Target, part: Part{Router: req.Router}, check: check, set: set, to: to}, req: req}
+	a := &analysis{target: target{cluster: c, Target: req.Target, part: req.Part, check: check, set: set, to: to}, req: req}
 	a.result.Path = check.Path
 	err := a.run(ctx)
 	return a.result, err
@@ -76,11 +76,21 @@ func (a *analysis) run(ctx context.Context) error {
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
-	copies, err := a.candidates(ctx, objs, a.req.Release, a.req.Fence)
-	if err != nil {
+	var copies map[string]*appsv1.Deployment
+	var err error
+	if a.part.Router == Flag {
+		if copies, a.result.Note, err = a.moving(ctx, objs); err != nil || a.result.Verdict != "" {
+			return err
+		}
+	} else if copies, err = a.candidates(ctx, objs, a.req.Release, a.req.Fence); err != nil {
 		return err
 	}
-	if len(copies) == 0 {
+	switch {
+	case len(copies) > 0:
+	case a.result.Note != "":
+		a.result.Verdict = rolling.Healthy
+		return nil
+	default:
 		a.nothing(objs)
 		return nil
 	}

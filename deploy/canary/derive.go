@@ -31,21 +31,27 @@ const (
 type Router int
 
 // Routers. By replicas the candidate's pods are in the same Services as those that serve, and their number is their part. By
-// service they are all there, in no Service, and then the Services select them alone.
+// service they are all there, in no Service, and then the Services select them alone. By flag there is one release, and a feature
+// flag of it gives what it brings to a part of the evaluations.
 const (
 	Replicas Router = iota
 	Service
+	Flag
 )
 
-// Part of the requests that a candidate has: by replicas 1 to MaxWeight percent, by service 0 or 100.
+// Part of the requests that a candidate has: by replicas 1 to MaxWeight percent, by service 0 or 100, by flag 1 to 99.
 type Part struct {
 	Router Router
 	Weight int
+	Flag   string // by flag: which
 }
 
 func (p Part) valid() bool {
-	if p.Router == Service {
+	switch p.Router {
+	case Service:
 		return p.Weight == 0 || p.Weight == 100
+	case Flag:
+		return p.Weight > 0 && p.Weight < 100 && p.Flag != ""
 	}
 	return p.Weight >= 1 && p.Weight <= MaxWeight
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -279,5 +281,57 @@ func TestWhatCannotHaveACopy(t *testing.T) {
 	req.Serving = nil
 	if derived, refused := canary.Derive(req); len(derived.Objects) > 0 || len(refused) > 0 {
 		t.Errorf("of nothing that serves: %v %v", derived, refused)
+	}
+}
+
+// TestNoServiceSelectsWhatStandsBeside: whatever Services there are, and none of them selects pods of the candidate; its own selector does.
+func TestNoServiceSelectsWhatStandsBeside(t *testing.T) {
+	label := rapid.StringMatching(`[a-c]`)
+	rapid.Check(t, func(rt *rapid.T) {
+		text, serving := "", map[string]int64{}
+		for i := range rapid.IntRange(1, 3).Draw(rt, "deployments") {
+			all := rapid.MapOfN(label, label, 1, 3).Draw(rt, "labels")
+			name := fmt.Sprint("d", i)
+			serving[name] = int64(i + 1)
+			text += fmt.Sprintf("---\n{apiVersion: apps/v1, kind: Deployment, metadata: {name: %s}, spec: {selector: {matchLabels: %[2]s}, template: {metadata: {labels: %[2]s}, spec: {}}}}\n", name, encoded(all))
+		}
+		var services []*corev1.Service
+		for i := range rapid.IntRange(0, 4).Draw(rt, "services") {
+			services = append(services, &corev1.Service{
+				ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("s", i)}, Spec: corev1.ServiceSpec{Selector: rapid.MapOfN(label, label, 0, 2).Draw(rt, "selector")},
+			})
+		}
+		derived, refused := canary.Derive(canary.Request{Objects: parse(t, text), Release: "r2", Part: canary.Part{Router: canary.Service}, Serving: serving, Services: services})
+		if len(refused) > 0 || len(derived.Objects) != len(serving) {
+			rt.Fatalf("%v %v", derived, refused)
+		}
+		for _, copied := range derived.Objects {
+			pods, _, _ := unstructured.NestedStringMap(copied.Object, "spec", "template", "metadata", "labels")
+			own, _, _ := unstructured.NestedStringMap(copied.Object, "spec", "selector", "matchLabels")
+			if !labels.SelectorFromSet(own).Matches(labels.Set(pods)) {
+				rt.Fatalf("its own %v does not select %v", own, pods)
+			}
+			for _, s := range services {
+				if len(s.Spec.Selector) > 0 && labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(pods)) {
+					rt.Fatalf("the Service's %v selects %v", s.Spec.Selector, pods)
+				}
+			}
+			if n, _, _ := unstructured.NestedInt64(copied.Object, "spec", "replicas"); n != serving[strings.TrimSuffix(copied.GetName(), "-canary")] {
+				rt.Fatalf("%d pods", n)
+			}
+		}
+	})
+}
+
+func TestASelectorThatCannotTellThemApartIsRefused(t *testing.T) {
+	text := `{apiVersion: apps/v1, kind: Deployment, metadata: {name: api}, spec: {selector: {matchExpressions: [{key: app, operator: In, values: [api]}]}, template: {metadata: {labels: {app: api}}, spec: {}}}}`
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "api"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "api"}}}
+	_, refused := canary.Derive(canary.Request{Objects: parse(t, text), Part: canary.Part{Router: canary.Service}, Serving: map[string]int64{"api": 1}, Services: []*corev1.Service{service}})
+	if len(refused) != 1 || !strings.Contains(refused[0].String(), "Deployment/api-canary: spec.selector.matchExpressions: is about the label app") {
+		t.Errorf("got %v", refused)
+	}
+	text = `{apiVersion: v1, kind: Service, metadata: {name: api}, spec: {selector: {slipway.dev/track: canary}}}`
+	if _, refused = canary.Derive(canary.Request{Objects: parse(t, text)}); len(refused) != 1 || !strings.Contains(refused[0].String(), "is Slipway's own label") {
+		t.Errorf("got %v", refused)
 	}
 }

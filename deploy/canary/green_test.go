@@ -39,7 +39,7 @@ func (s *scene) part(release, text string, weight int) (rolling.Result, error) {
 func (s *scene) watch(release, text string) rolling.Result {
 	s.t.Helper()
 	return s.good(canary.Analyze(s.t.Context(), s.c, canary.Analysis{
-		Target: s.target(), Manifests: []byte(text), Release: release, Fence: s.fence(), Router: canary.Service, Pause: time.Second,
+		Target: s.target(), Manifests: []byte(text), Release: release, Fence: s.fence(), Part: canary.Part{Router: canary.Service}, Pause: time.Second,
 	}, check(), hasty(), rolling.Listener{}))
 }
 

@@ -9,7 +9,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/slipway-build/slipway/deploy/apply"
@@ -47,6 +46,9 @@ func (s *shift) run(ctx context.Context) error {
 	}
 	if err := s.connect(ctx); err != nil {
 		return err
+	}
+	if s.part.Router == Flag {
+		return s.move(ctx, objs)
 	}
 	if s.part.Router == Service && s.part.Weight == 100 {
 		return s.turn(ctx, objs)
@@ -144,23 +146,6 @@ func (s *shift) vacant(ctx context.Context, derived Derived) error {
 	}
 	s.refuse(refused)
 	return nil
-}
-
-// live is the object of that kind and name on the cluster; nil: there is none.
-func (s *shift) live(ctx context.Context, obj *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	ref := manifest.RefOf(obj)
-	mapping, err := s.cluster.MappingFor(ctx, ref.GroupVersionKind)
-	if err != nil {
-		return nil, err
-	}
-	live, err := s.cluster.Dynamic.Resource(mapping.Resource).Namespace(s.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, nil //nolint:nilnil // none is an answer
-	}
-	if err != nil {
-		return nil, s.cluster.Explain("read "+ref.String(), err)
-	}
-	return live, nil
 }
 
 func encode(objs []*unstructured.Unstructured) ([]byte, error) {

@@ -27,7 +27,7 @@ const (
 	noDeployment  = "the release has no Deployment: its pods cannot stand beside those that serve, and it comes as a whole with the last step"
 )
 
-var errWeight = errors.New("a candidate's part is 1 to 50 percent by pods, and 0 or 100 by service; are coordinator and deployer of the same version?")
+var errWeight = errors.New("a candidate's part is 1 to 50 percent by pods, 0 or 100 by service, and 1 to 99 by flag; are coordinator and deployer of the same version?")
 
 // target is one service on one cluster, and what is told of the work on it.
 type target struct {
@@ -103,6 +103,23 @@ func (t *target) deployment(ctx context.Context, name string) (*appsv1.Deploymen
 	}
 	if err != nil {
 		return nil, t.cluster.Explain("read "+refOf(name).String(), err)
+	}
+	return live, nil
+}
+
+// live is the object of that kind and name on the cluster; nil: there is none.
+func (t *target) live(ctx context.Context, obj *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	ref := manifest.RefOf(obj)
+	mapping, err := t.cluster.MappingFor(ctx, ref.GroupVersionKind)
+	if err != nil {
+		return nil, err
+	}
+	live, err := t.cluster.Dynamic.Resource(mapping.Resource).Namespace(t.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	if err != nil {
+		return nil, t.cluster.Explain("read "+ref.String(), err)
 	}
 	return live, nil
 }

@@ -109,10 +109,20 @@ func Deploy(ctx context.Context, c *cluster.Cluster, req apply.Request, check Ch
 	return DeployBehind(ctx, c, nil, req, check, set, to)
 }
 
+// Begin is DeployBehind of a release that is not as it will be in the end: nothing is pruned, hooks that come after wait, and Helm is
+// not told.
+func Begin(ctx context.Context, c *cluster.Cluster, first []byte, req apply.Request, check Check, set Settings, to Listener) (Result, error) {
+	return deploy(ctx, c, first, req, check, set, to, true)
+}
+
 // DeployBehind is Deploy of a release whose objects are written in two parts: first, what they are at first, which must work before
 // the rest of what they are is written. None: all at once.
 func DeployBehind(ctx context.Context, c *cluster.Cluster, first []byte, req apply.Request, check Check, set Settings, to Listener) (Result, error) {
-	r := &rollout{cluster: c, target: req.Target, fence: req.Stamp.Fence, check: check, set: set, to: to, clean: true}
+	return deploy(ctx, c, first, req, check, set, to, false)
+}
+
+func deploy(ctx context.Context, c *cluster.Cluster, first []byte, req apply.Request, check Check, set Settings, to Listener, part bool) (Result, error) {
+	r := &rollout{cluster: c, target: req.Target, fence: req.Stamp.Fence, check: check, set: set, to: to, clean: !part, part: part}
 	req.Policy, req.Changed = set.Policy, to.Changed
 	r.req = req
 	r.record = release.Request{Target: req.Target, Stamp: req.Stamp, Manifests: req.Manifests, Adopt: req.Adopt}
@@ -191,6 +201,7 @@ type rollout struct {
 	set     Settings
 	to      Listener
 	clean   bool // prune what the release no longer has
+	part    bool // the release is not whole yet
 	req     apply.Request
 	record  release.Request // what Helm is to know of it in the end
 	before  []manifest.Hook // none for a rollback: hooks are not carried out
@@ -252,7 +263,7 @@ func (r *rollout) verify(ctx context.Context) (Result, error) {
 		r.result.Verdict = Unhealthy
 		return r.result, nil
 	}
-	if err := r.ask(ctx, live); err != nil || r.result.Verdict != Healthy {
+	if err := r.ask(ctx, live); err != nil || r.result.Verdict != Healthy || r.part {
 		return r.result, err
 	}
 	if !r.clean {

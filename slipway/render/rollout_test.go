@@ -50,6 +50,16 @@ func TestRollouts(t *testing.T) {
 	golden(t, "rollouts.txt", render.Style{Width: 100}.Rollouts(canary()))
 }
 
+func TestBlueGreen(t *testing.T) {
+	r := canary()
+	for _, task := range r.GetTasks() {
+		if kind := task.GetKind(); kind == "shift" || kind == "analyze" {
+			task.Router, task.Weight = "service", map[int32]int32{10: 0, 50: 100}[task.GetWeight()]
+		}
+	}
+	golden(t, "bluegreen.txt", render.Style{Width: 100}.Rollouts(r))
+}
+
 func TestEnvironments(t *testing.T) {
 	now := time.Date(2026, 12, 4, 17, 0, 0, 0, time.UTC)
 	golden(t, "environments.txt", render.Style{Width: 100}.Environments([]*pb.Environment{

@@ -3,6 +3,7 @@
 package rollout_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,7 @@ import (
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
 
-// targets has the same two clusters in two environments: side by side, and one after the other.
+// targets has the same two clusters in four environments: side by side, one after the other, switched at once, and by a flag.
 const targets = `version: 1
 project: canary
 clusters:
@@ -51,6 +52,14 @@ environments:
     strategy: { canary: [34, 100], pause: 12s, analyze: [errors] }
     waves: [{ name: first, clusters: { region: eu } }, { name: others, rest: true }]
     on_failure: { hold: true }
+  green:
+    clusters: { tier: prod }
+    namespace: green
+    strategy: { blue-green: { verify: 2s, warm: 12s }, analyze: [errors] }
+  flags:
+    clusters: { tier: prod }
+    namespace: flags
+    strategy: { flag: failing, steps: [50, 100], pause: 40s, analyze: [errors] }
 analysis:
   errors:
     provider: prometheus
@@ -232,7 +241,7 @@ func (w *world) discover(t *testing.T, c *devclusters.Cluster, file string) {
 				Labels  map[string]string `json:"labels"`
 			}
 			groups := []group{}
-			pods, err := client.CoreV1().Pods("").List(ctx, metav1.ListOptions{LabelSelector: "app=api", FieldSelector: "status.phase=Running"})
+			pods, err := client.CoreV1().Pods("").List(ctx, metav1.ListOptions{LabelSelector: "app in (api, api-canary)", FieldSelector: "status.phase=Running"})
 			if err == nil {
 				for _, p := range pods.Items {
 					groups = append(groups, group{[]string{host}, map[string]string{
@@ -264,9 +273,31 @@ func (w *world) client(t *testing.T, cluster string) *kubernetes.Clientset {
 	return c
 }
 
+// heard is what was answered in a namespace of a cluster: each time that it was another version.
+type heard struct {
+	mu  sync.Mutex
+	all map[string][]string // by cluster and namespace
+}
+
+func (h *heard) answer(where, version string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if list := h.all[where]; len(list) == 0 || list[len(list)-1] != version {
+		h.all[where] = append(list, version)
+	}
+}
+
+// versions are the answers of one place.
+func (h *heard) versions(cluster, namespace string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.all[cluster+"/"+namespace])
+}
+
 // traffic asks the service in a namespace of each cluster, through the API server, until stop.
-func (w *world) traffic(t *testing.T, namespaces ...string) (stop func()) {
+func (w *world) traffic(t *testing.T, namespaces ...string) (h *heard, stop func()) {
 	t.Helper()
+	h = &heard{all: map[string][]string{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	for _, c := range w.clusters {
@@ -276,7 +307,10 @@ func (w *world) traffic(t *testing.T, namespaces ...string) (stop func()) {
 				tick := time.NewTicker(25 * time.Millisecond)
 				defer tick.Stop()
 				for ctx.Err() == nil {
-					_, _ = client.CoreV1().Services(namespace).ProxyGet("http", "api", "http", "/", nil).DoRaw(ctx) // whatever it answers
+					answer, err := client.CoreV1().Services(namespace).ProxyGet("http", "api", "http", "/", nil).DoRaw(ctx)
+					if err == nil { // what is no answer is for the analysis
+						h.answer(c.Name+"/"+namespace, strings.TrimSpace(string(answer)))
+					}
 					select {
 					case <-tick.C:
 					case <-ctx.Done():
@@ -285,7 +319,7 @@ func (w *world) traffic(t *testing.T, namespaces ...string) (stop func()) {
 			})
 		}
 	}
-	return func() { cancel(); all.Wait() }
+	return h, func() { cancel(); all.Wait() }
 }
 
 // repo is a repository that is changed and run.
@@ -341,6 +375,16 @@ func (r *repo) version(name string, failEvery int) {
 	i := strings.Index(string(text), "greeting:")
 	j := i + strings.Index(string(text)[i:], "}")
 	must(r.t, os.WriteFile(manifest, []byte(string(text)[:i]+fmt.Sprintf("greeting: %q ", name)+string(text)[j:]), 0o600))
+	r.commit()
+}
+
+// flag has everybody get a variant of the flag.
+func (r *repo) flag(variant string) {
+	r.t.Helper()
+	path := filepath.Join(r.dir, "deploy", "api", "api.yaml")
+	text, err := os.ReadFile(path)
+	must(r.t, err)
+	must(r.t, os.WriteFile(path, bytes.Replace(text, []byte(`"defaultVariant": "off"`), fmt.Appendf(nil, `"defaultVariant": %q`, variant), 1), 0o600))
 	r.commit()
 }
 

@@ -58,7 +58,7 @@ func TestCanaries(t *testing.T) {
 		show(t, first)
 		t.Fatal("the first release did not get there")
 	}
-	stop := w.traffic(t, "both", "waves")
+	h, stop := w.traffic(t, "both", "waves", "green", "flags")
 	defer stop()
 
 	r.version("v2", 0)
@@ -69,7 +69,7 @@ func TestCanaries(t *testing.T) {
 		t.Fatal("a good canary was not promoted")
 	}
 	t.Logf("a good canary took %s", time.Since(began).Round(time.Second))
-	for _, namespace := range []string{"both", "waves"} {
+	for _, namespace := range []string{"both", "waves", "green"} {
 		if got := w.serves(t, namespace); !all(got, image(t, good)) {
 			t.Errorf("in %s serves %v, want %s", namespace, got, image(t, good))
 		}
@@ -81,6 +81,8 @@ func TestCanaries(t *testing.T) {
 		}
 	}
 
+	w.switched(t, h, "v1", "v2")
+
 	r.version("v3", 20) // five in a hundred
 	began = time.Now()
 	bad := w.ended(t, r.submit())
@@ -90,13 +92,22 @@ func TestCanaries(t *testing.T) {
 		t.Fatal("a bad canary was not aborted by its analysis")
 	}
 	show(t, bad)
-	for _, namespace := range []string{"both", "waves"} {
+	for _, namespace := range []string{"both", "waves", "green"} {
 		if got := w.serves(t, namespace); !all(got, image(t, good)) {
 			t.Errorf("in %s serves %v after the rollback, want %s", namespace, got, image(t, good))
 		}
 	}
 	for _, c := range []string{"eu", "us"} {
 		if back := find(t, bad, "rollback/api@both/"+c); back.GetState() != pb.TaskState_TASK_STATE_SUCCEEDED {
+			t.Errorf("%s is %s: %s", back.GetId(), back.GetState(), back.GetMessage())
+		}
+	}
+	w.switched(t, h, "v1", "v2", "v3", "v2")
+	for _, c := range []string{"eu", "us"} {
+		if apply := find(t, bad, "apply/api@green/"+c); apply.GetState() != pb.TaskState_TASK_STATE_SKIPPED {
+			t.Errorf("%s is %s: what served before the switch was written", apply.GetId(), apply.GetState())
+		}
+		if back := find(t, bad, "rollback/api@green/"+c); back.GetState() != pb.TaskState_TASK_STATE_SUCCEEDED {
 			t.Errorf("%s is %s: %s", back.GetId(), back.GetState(), back.GetMessage())
 		}
 	}
@@ -140,6 +151,40 @@ func TestCanaries(t *testing.T) {
 	for _, id := range pushes[:2] {
 		if run := w.ended(t, id); run.GetState() != pb.RunState_RUN_STATE_CANCELED || !strings.Contains(run.GetMessage(), "superseded") {
 			t.Errorf("an older push is %s: %s", run.GetState(), run.GetMessage())
+		}
+	}
+
+	r.flag("on")
+	moved := w.ended(t, r.submit())
+	show(t, moved)
+	for _, c := range []string{"eu", "us"} {
+		if a := find(t, moved, "analyze/api@flags/"+c+":50"); a.GetState() == pb.TaskState_TASK_STATE_SUCCEEDED {
+			t.Errorf("%s: %s", a.GetId(), a.GetMessage())
+		}
+		if back := find(t, moved, "rollback/api@flags/"+c); back.GetState() != pb.TaskState_TASK_STATE_SUCCEEDED {
+			t.Errorf("%s is %s: %s", back.GetId(), back.GetState(), back.GetMessage())
+		}
+		flags, err := w.client(t, c).CoreV1().ConfigMaps("flags").Get(t.Context(), "flags", metav1.GetOptions{})
+		must(t, err)
+		if text := flags.Data["flags.json"]; strings.Contains(text, "fractional") || !strings.Contains(text, `"defaultVariant": "off"`) {
+			t.Errorf("the flag in %s is not what it was:\n%s", c, text)
+		}
+	}
+	if !slices.ContainsFunc([]string{"eu", "us"}, func(c string) bool {
+		a := find(t, moved, "analyze/api@flags/"+c+":50")
+		return a.GetState() == pb.TaskState_TASK_STATE_FAILED && strings.Contains(a.GetMessage(), "errors")
+	}) {
+		t.Error("no analysis of the flag says no")
+	}
+}
+
+// switched says that every request in green was answered by these versions, one after the other: never by two at a time.
+func (w *world) switched(t *testing.T, h *heard, want ...string) {
+	t.Helper()
+	for _, c := range w.clusters {
+		w.until(t, "requests are answered as last", func() bool { list := h.versions(c.Name, "green"); return list[len(list)-1] == want[len(want)-1] })
+		if got := h.versions(c.Name, "green"); !slices.Equal(got, want) {
+			t.Errorf("in green of %s requests were answered by %v, want %v", c.Name, got, want)
 		}
 	}
 }

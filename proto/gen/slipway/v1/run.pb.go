@@ -2368,7 +2368,7 @@ type Task struct {
 	FinishedAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
 	// Whose share of the workers it takes: the owner of its service, if it has one.
 	Team string `protobuf:"bytes,16,opt,name=team,proto3" json:"team,omitempty"`
-	// Of a step of a strategy: percent that the candidate is given, and by what: "service", or nothing for the number of pods.
+	// Of a step of a strategy: percent that the candidate is given, and by what: "service", "flag", or nothing for the number of pods.
 	Weight int32  `protobuf:"varint,17,opt,name=weight,proto3" json:"weight,omitempty"`
 	Router string `protobuf:"bytes,19,opt,name=router,proto3" json:"router,omitempty"`
 	// Of a task that waits for them, in the order in which they came.

@@ -34,6 +34,8 @@ const (
 	Router_ROUTER_REPLICAS Router = 1
 	// The Services, which select the pods of one or of the other.
 	Router_ROUTER_SERVICE Router = 2
+	// A feature flag of the release, which gives what is new to a part of the evaluations.
+	Router_ROUTER_FLAG Router = 3
 )
 
 // Enum value maps for Router.
@@ -42,11 +44,13 @@ var (
 		0: "ROUTER_UNSPECIFIED",
 		1: "ROUTER_REPLICAS",
 		2: "ROUTER_SERVICE",
+		3: "ROUTER_FLAG",
 	}
 	Router_value = map[string]int32{
 		"ROUTER_UNSPECIFIED": 0,
 		"ROUTER_REPLICAS":    1,
 		"ROUTER_SERVICE":     2,
+		"ROUTER_FLAG":        3,
 	}
 )
 
@@ -2985,11 +2989,13 @@ type ShiftWork struct {
 	Manifests string       `protobuf:"bytes,2,opt,name=manifests,proto3" json:"manifests,omitempty"`
 	Release   string       `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
 	Health    *HealthCheck `protobuf:"bytes,4,opt,name=health,proto3" json:"health,omitempty"`
-	// How much, in percent. By replicas 1 to 50; by service 0, which brings it beside what serves, or 100, which switches to it.
+	// How much, in percent. By replicas 1 to 50; by service 0, which brings it beside what serves, or 100, which switches to it; by flag 1 to 99.
 	Weight int32 `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"`
 	// The last step may take over what others made or hold. A shift itself takes nothing.
-	Adopt         bool   `protobuf:"varint,6,opt,name=adopt,proto3" json:"adopt,omitempty"`
-	Router        Router `protobuf:"varint,7,opt,name=router,proto3,enum=slipway.v1.Router" json:"router,omitempty"`
+	Adopt  bool   `protobuf:"varint,6,opt,name=adopt,proto3" json:"adopt,omitempty"`
+	Router Router `protobuf:"varint,7,opt,name=router,proto3,enum=slipway.v1.Router" json:"router,omitempty"`
+	// By flag: its name.
+	Flag          string `protobuf:"bytes,8,opt,name=flag,proto3" json:"flag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3073,6 +3079,13 @@ func (x *ShiftWork) GetRouter() Router {
 	return Router_ROUTER_UNSPECIFIED
 }
 
+func (x *ShiftWork) GetFlag() string {
+	if x != nil {
+		return x.Flag
+	}
+	return ""
+}
+
 // AnalyzeWork watches the candidate for a while, and says whether it may have more.
 type AnalyzeWork struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -3088,6 +3101,7 @@ type AnalyzeWork struct {
 	// What is measured meanwhile.
 	Metrics       []*Analysis `protobuf:"bytes,7,rep,name=metrics,proto3" json:"metrics,omitempty"`
 	Router        Router      `protobuf:"varint,8,opt,name=router,proto3,enum=slipway.v1.Router" json:"router,omitempty"`
+	Flag          string      `protobuf:"bytes,9,opt,name=flag,proto3" json:"flag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3176,6 +3190,13 @@ func (x *AnalyzeWork) GetRouter() Router {
 		return x.Router
 	}
 	return Router_ROUTER_UNSPECIFIED
+}
+
+func (x *AnalyzeWork) GetFlag() string {
+	if x != nil {
+		return x.Flag
+	}
+	return ""
 }
 
 // Analysis is a set of metrics that one provider measures.
@@ -4782,7 +4803,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\arelease\x18\x03 \x01(\tR\arelease\x12/\n" +
 	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x121\n" +
 	"\x06beside\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06beside\x12\x14\n" +
-	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"\x80\x02\n" +
+	"\x05adopt\x18\x06 \x01(\bR\x05adopt\"\x94\x02\n" +
 	"\tShiftWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
@@ -4790,7 +4811,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x06health\x18\x04 \x01(\v2\x17.slipway.v1.HealthCheckR\x06health\x12\x16\n" +
 	"\x06weight\x18\x05 \x01(\x05R\x06weight\x12\x14\n" +
 	"\x05adopt\x18\x06 \x01(\bR\x05adopt\x12*\n" +
-	"\x06router\x18\a \x01(\x0e2\x12.slipway.v1.RouterR\x06router\"\xcd\x02\n" +
+	"\x06router\x18\a \x01(\x0e2\x12.slipway.v1.RouterR\x06router\x12\x12\n" +
+	"\x04flag\x18\b \x01(\tR\x04flag\"\xe1\x02\n" +
 	"\vAnalyzeWork\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
@@ -4799,7 +4821,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x06weight\x18\x05 \x01(\x05R\x06weight\x12/\n" +
 	"\x05pause\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05pause\x12.\n" +
 	"\ametrics\x18\a \x03(\v2\x14.slipway.v1.AnalysisR\ametrics\x12*\n" +
-	"\x06router\x18\b \x01(\x0e2\x12.slipway.v1.RouterR\x06router\"\xfd\x01\n" +
+	"\x06router\x18\b \x01(\x0e2\x12.slipway.v1.RouterR\x06router\x12\x12\n" +
+	"\x04flag\x18\t \x01(\tR\x04flag\"\xfd\x01\n" +
 	"\bAnalysis\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x125\n" +
@@ -4902,11 +4925,12 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x12GetArtifactRequest\x124\n" +
 	"\x06digest\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^sha256:[0-9a-f]{64}$R\x06digest\")\n" +
 	"\x13GetArtifactResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data*I\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data*Z\n" +
 	"\x06Router\x12\x16\n" +
 	"\x12ROUTER_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fROUTER_REPLICAS\x10\x01\x12\x12\n" +
-	"\x0eROUTER_SERVICE\x10\x022\xa7\x05\n" +
+	"\x0eROUTER_SERVICE\x10\x02\x12\x0f\n" +
+	"\vROUTER_FLAG\x10\x032\xa7\x05\n" +
 	"\rWorkerService\x12L\n" +
 	"\aSession\x12\x1a.slipway.v1.SessionRequest\x1a\x1b.slipway.v1.SessionResponse\"\x04\xb0\xe3\x18\x05(\x010\x01\x12S\n" +
 	"\n" +
