@@ -52,8 +52,10 @@ func (p Part) valid() bool {
 		return p.Weight == 0 || p.Weight == 100
 	case Flag:
 		return p.Weight > 0 && p.Weight < 100 && p.Flag != ""
+	case Replicas:
+		return p.Weight >= 1 && p.Weight <= MaxWeight
 	}
-	return p.Weight >= 1 && p.Weight <= MaxWeight
+	return false
 }
 
 // Request is what Derive makes copies of.

@@ -98,7 +98,7 @@ func blended(objs []*unstructured.Unstructured, files []flagged, name string, pe
 			err = unstructured.SetNestedField(obj.Object, string(data), "data", f.key)
 		}
 		if err != nil {
-			return nil, []manifest.Refusal{{Object: manifest.RefOf(obj).String(), Field: "data." + f.key, Reason: err.Error()}}, nil
+			return nil, []manifest.Refusal{{Object: manifest.RefOf(obj).String(), Field: "data." + f.key, Reason: err.Error()}}, nil //nolint:nilerr // a refusal is data
 		}
 		annotations := obj.GetAnnotations()
 		if annotations == nil {
