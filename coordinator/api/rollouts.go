@@ -4,12 +4,15 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/coordinator/project"
 	"github.com/slipway-build/slipway/coordinator/run"
+	"github.com/slipway-build/slipway/coordinator/submit"
 	"github.com/slipway-build/slipway/coordinator/wire"
 	"github.com/slipway-build/slipway/internal/rpc"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
@@ -95,4 +98,41 @@ func (s *rollouts) Approve(ctx context.Context, req *pb.ApproveRequest) (out *pb
 		return err //nolint:wrapcheck // the owner's answer, as it is
 	})
 	return out, err
+}
+
+func (s *rollouts) Rollback(ctx context.Context, req *pb.RollbackRequest) (out *pb.RollbackResponse, err error) {
+	find := func(tx *partition.Tx) (*run.Run, error) {
+		old, err := tx.Good(req.GetProject(), req.GetEnvironment(), req.GetRun())
+		if err != nil {
+			return nil, err
+		}
+		reason := "rolled back to the release of run " + old.ID
+		if req.GetReason() != "" {
+			reason += ": " + req.GetReason()
+		}
+		return old, tx.Hold(req.GetProject(), req.GetEnvironment(), caller(ctx), reason, false)
+	}
+	err = s.of(ctx, req.GetProject(), func(*partition.Tx) error { return nil }, func(ctx context.Context, c pb.RolloutServiceClient) (err error) {
+		out, err = c.Rollback(ctx, req)
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+	if err != nil || out != nil {
+		return out, err
+	}
+	id, err := s.cfg.Submitter.Back(ctx, submit.BackRequest{
+		Project: req.GetProject(), Environment: req.GetEnvironment(), Run: req.GetRun(), Key: req.GetIdempotencyKey(), By: caller(ctx),
+	}, func() (old *run.Run, err error) {
+		err = s.of(ctx, req.GetProject(), func(tx *partition.Tx) (err error) { old, err = find(tx); return err }, func(context.Context, pb.RolloutServiceClient) error {
+			return status.Error(codes.Unavailable, "the project has another owner since a moment ago: ask again")
+		})
+		return old, err
+	})
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	r, err := (&runs{cfg: s.cfg, codec: wire.NewCodec()}).Get(ctx, &pb.GetRequest{Run: id})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RollbackResponse{Run: r.GetRun()}, nil
 }

@@ -82,6 +82,49 @@ func (tx *Tx) Abort(name, environment, message string) (*run.Run, error) {
 	return nil, fmt.Errorf("no run of project %q rolls out to %q: %w", name, environment, ErrNothing)
 }
 
+// Good is a run whose release was good in an environment, to go back to: the one that is named, or the newest before the one
+// that serves there with another release. ErrNothing: there is none, or a rollout goes on.
+func (tx *Tx) Good(name, environment, id string) (*run.Run, error) {
+	if !tx.known(name, environment) {
+		return nil, fmt.Errorf("environment %q of project %q: %w: no run that is known rolls out to it", environment, name, ErrNotFound)
+	}
+	for _, e := range tx.Environments(name) {
+		if e.Name == environment && e.Holder != "" {
+			return nil, fmt.Errorf("run %s rolls out to %q: abort that, and it goes back by itself: %w", e.Holder, environment, ErrNothing)
+		}
+	}
+	good := func(r *run.Run) bool {
+		t, ok := r.Find(plan.VerifiedID(environment))
+		return ok && t.State.Good()
+	}
+	runs := tx.o.st.Runs(name, 1<<20)
+	if id != "" {
+		i := slices.IndexFunc(runs, func(r *run.Run) bool { return r.ID == id })
+		switch {
+		case i < 0:
+			return nil, fmt.Errorf("run %q of project %q: %w", id, name, ErrNotFound)
+		case !good(runs[i]):
+			return nil, fmt.Errorf("the release of run %s never was good in all of %q: %w", id, environment, ErrNothing)
+		}
+		return runs[i].Snapshot(), nil
+	}
+	slices.SortFunc(runs, func(a, b *run.Run) int { return cmp.Compare(b.Number, a.Number) })
+	var serves *run.Run // or what it went back to
+	for _, r := range runs {
+		switch {
+		case !good(r):
+		case serves == nil:
+			serves = r
+		case serves.Plan.Back != "" && r.ID != serves.Plan.Back: // what it went back from, and to where
+		case serves.Plan.Back != "":
+			serves = r
+		case r.Release != serves.Release:
+			return r.Snapshot(), nil
+		}
+	}
+	return nil, fmt.Errorf("no other release is known that was good in all of %q: name a run: %w", environment, ErrNothing)
+}
+
 // known: a run that is in the state has the environment in its plan, or one has rolled out to it.
 func (tx *Tx) known(name, environment string) bool {
 	if slices.ContainsFunc(tx.Environments(name), func(e project.Environment) bool { return e.Name == environment }) {
@@ -96,6 +139,9 @@ func (tx *Tx) known(name, environment string) bool {
 // paused says that a task is not to begin, for somebody paused its environment. What takes back is never paused, nor is
 // what only notes that something was done.
 func (o *owner) paused(r *run.Run, t *run.Task) bool {
+	if r.Plan.Back != "" {
+		return false
+	}
 	switch t.Spec.Kind {
 	case plan.KindApply, plan.KindShift, plan.KindStep, plan.KindWave:
 		h := o.st.Look(r.Project).HoldOf(t.Spec.Target.Environment)

@@ -104,6 +104,7 @@ type Plan struct {
 	Tasks      []Task    `json:"tasks"`               //
 	Line       string    `json:"line,omitempty"`      // the branch or pull request whose event began it: of its runs the newest counts
 	Supersede  string    `json:"supersede,omitempty"` // which older runs of the line it ends; empty: none
+	Back       string    `json:"back,omitempty"`      // the run whose release it brings back to an environment, which may be held; empty: none
 	Timeout    int       `json:"timeout_seconds,omitempty"`
 	Class      string    `json:"class,omitempty"`    // urgent or low, as the platform decided; empty: normal
 	Teams      []Team    `json:"teams,omitempty"`    // quotas of those that have tasks here, sorted by name; who has none is not there
@@ -134,7 +135,7 @@ const (
 
 // ClassOf is the class of a task: its run's, but what undoes is always urgent.
 func (p *Plan) ClassOf(t *Task) string {
-	if t.Kind == KindRollback {
+	if t.Kind == KindRollback || p.Back != "" {
 		return ClassUrgent
 	}
 	return p.Class

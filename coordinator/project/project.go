@@ -209,7 +209,7 @@ func (p *Project) MayEnter(r *run.Run, name string) (e Enter, by string) {
 		return EnterNow, ""
 	case env.newest > r.Number:
 		return EnterSuperseded, env.by
-	case env.hold != nil:
+	case env.hold != nil && r.Plan.Back == "":
 		return EnterHeld, ""
 	case env.holder != "" && env.holder != r.ID && !planted.LockIgnored.On():
 		return EnterWait, env.holder
@@ -266,7 +266,7 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 			s.owing[r.ID] = true
 		}
 		p.leaveLine(r)
-		if e.State == run.Succeeded && !compares(r) {
+		if e.State == run.Succeeded && !compares(r) && r.Plan.Back == "" {
 			g := green{r.Commit, at}
 			p.green[r.Ref], p.green[""] = g, g
 			p.noteFindings(r, at)

@@ -108,3 +108,93 @@ func (f *farm) unapproved(t *testing.T, id string) {
 		}
 	}
 }
+
+// TestRollback: an environment goes back to the release before, past its steps and its approval, and is held; then further back, by name.
+func TestRollback(t *testing.T) {
+	f := start(t)
+	rollout := pb.NewRolloutServiceClient(f.dial(t, f.admin))
+	ask := func(key, run string) (*pb.Run, error) {
+		res, err := rollout.Rollback(t.Context(), &pb.RollbackRequest{Project: "shop", Environment: "prod", Run: run, Reason: "it is slow", IdempotencyKey: key})
+		return res.GetRun(), err
+	}
+	serves := func() string {
+		t.Helper()
+		list, err := rollout.ListEnvironments(t.Context(), &pb.ListEnvironmentsRequest{Project: "shop"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		release := ""
+		for _, e := range list.GetEnvironments() {
+			for _, s := range e.GetServing() {
+				if e.GetName() == "prod" {
+					if release != "" && release != s.GetRelease() {
+						t.Errorf("two releases serve in prod: %s and %s", release, s.GetRelease())
+					}
+					release = s.GetRelease()
+				}
+			}
+		}
+		return release
+	}
+	stop := f.work(t, good)
+	defer stop()
+	if _, err := ask("k0", ""); status.Code(err) != codes.NotFound {
+		t.Errorf("a rollback of nothing: %v", err)
+	}
+	one := f.end(t, f.submit(t, "k1").GetId())
+	if _, err := ask("k0", ""); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "no other release is known") {
+		t.Errorf("a rollback to nothing: %v", err)
+	}
+	var all []*pb.Run
+	for _, name := range []string{"two", "three"} {
+		write(t, f.repo, "web/main.go", "// "+name+"\n")
+		f.commit(t, name)
+		all = append(all, f.end(t, f.submit(t, name).GetId()))
+	}
+	two, three := all[0], all[1]
+	if one.GetRelease() == two.GetRelease() || three.GetState() != pb.RunState_RUN_STATE_SUCCEEDED || serves() != three.GetRelease() {
+		t.Fatalf("releases %s, %s, %s; %s serves", one.GetRelease(), two.GetRelease(), three.GetRelease(), serves())
+	}
+
+	back, err := ask("k2", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := ask("k2", "")
+	if err != nil || again.GetId() != back.GetId() || back.GetBack() != two.GetId() {
+		t.Errorf("the same key: %s and %s, %v; back to %s", back.GetId(), again.GetId(), err, back.GetBack())
+	}
+	if r := f.end(t, back.GetId()); r.GetState() != pb.RunState_RUN_STATE_SUCCEEDED || r.GetRelease() != two.GetRelease() || serves() != two.GetRelease() {
+		t.Errorf("%s: %s; release %s serves, want %s", r.GetState(), r.GetMessage(), serves(), two.GetRelease())
+	}
+	next := f.submitAnew(t, "k3").GetId()
+	f.explained(t, next, "rollout/prod", pb.WaitReason_WAIT_REASON_HELD)
+	if serves() != two.GetRelease() {
+		t.Error("a push brought back what was gone back from")
+	}
+
+	if back, err = ask("k4", ""); err != nil { // not to what it went back from
+		t.Fatal(err)
+	}
+	if f.end(t, back.GetId()); back.GetBack() != one.GetId() || serves() != one.GetRelease() {
+		t.Errorf("back to %s: release %s serves, want %s", back.GetBack(), serves(), one.GetRelease())
+	}
+	if back, err = ask("k5", three.GetId()); err != nil {
+		t.Fatal(err)
+	}
+	if f.end(t, back.GetId()); serves() != three.GetRelease() {
+		t.Errorf("release %s serves, want %s", serves(), three.GetRelease())
+	}
+	if _, err := ask("k6", next); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "never was good in all of") {
+		t.Errorf("back to what never was there: %v", err)
+	}
+	if _, err := ask("k7", "shop-99-x"); status.Code(err) != codes.NotFound {
+		t.Errorf("back to nobody: %v", err)
+	}
+	if _, err := rollout.Resume(t.Context(), &pb.ResumeRequest{Project: "shop", Environment: "prod"}); err != nil {
+		t.Fatal(err)
+	}
+	if r := f.end(t, next); r.GetState() != pb.RunState_RUN_STATE_CANCELED || !strings.Contains(r.GetMessage(), "superseded") {
+		t.Errorf("the push that waited is %s: %s", r.GetState(), r.GetMessage())
+	}
+}

@@ -47,10 +47,15 @@ func (s *Submitter) Retry(ctx context.Context, old *run.Run, refuse error, key, 
 	case refuse != nil:
 		return "", false, refuse
 	}
-	p, err := s.again(ctx, home, old)
+	p, err := s.revive(ctx, home, Again(old), old)
 	if err != nil {
 		return "", false, err
 	}
+	return s.accept(ctx, home, p, Acceptance{SubmittedBy: by, Origin: old.Origin, Key: key, RequestHash: request, Retries: old.ID})
+}
+
+// accept has a plan become a run.
+func (s *Submitter) accept(ctx context.Context, home Home, p plan.Plan, a Acceptance) (id string, replayed bool, err error) {
 	data, err := plan.Encode(p)
 	if err != nil {
 		return "", false, err
@@ -59,9 +64,8 @@ func (s *Submitter) Retry(ctx context.Context, old *run.Run, refuse error, key, 
 	if err != nil {
 		return "", false, err
 	}
-	return home.Accept(ctx, Acceptance{
-		Project: p.Project, PlanHash: hash, SubmittedBy: by, Origin: old.Origin, Key: key, RequestHash: request, Retries: old.ID,
-	})
+	a.Project, a.PlanHash = p.Project, hash
+	return home.Accept(ctx, a)
 }
 
 // forgotten is why what tasks of a plan made stands for nothing, by their ids: it was forgotten since. Where that is
@@ -118,10 +122,9 @@ func Overtaken(old, newer, environment string) error {
 	return fmt.Errorf("%w: the newer run %s has begun a rollout to %s, and a retry of %s would bring older code back there; run its commit anew if that is wanted", ErrNoRetry, newer, environment, old)
 }
 
-// again is the plan of a run with what succeeded there in place, as far as it is still
-// there. What rests on something that is gone is made anew too.
-func (s *Submitter) again(ctx context.Context, home Home, old *run.Run) (plan.Plan, error) {
-	p := Again(old)
+// revive is a plan that reuses what succeeded in a run, as far as that is still there. What
+// rests on something that is gone is made anew too.
+func (s *Submitter) revive(ctx context.Context, home Home, p plan.Plan, old *run.Run) (plan.Plan, error) {
 	forgotten, err := s.forgotten(ctx, home, p, old.AcceptedAt)
 	if err != nil {
 		return plan.Plan{}, err

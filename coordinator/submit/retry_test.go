@@ -48,3 +48,75 @@ func TestAgain(t *testing.T) {
 		t.Error("the plan of the run itself was changed")
 	}
 }
+
+// TestGoingBack: to one environment, with what was made and without what takes time; a task's needs come before it.
+func TestGoingBack(t *testing.T) {
+	p := plantest.Canary(plantest.Shop("shop", 2, 1, [][]string{{"c"}, {"eu", "us"}}), 10, 50)
+	p.Line, p.Supersede = "branch main", plan.SupersedeRunning
+	r, err := run.New(run.Accepted{Run: "shop-1", Project: "shop"}, p, time.Unix(1, 0), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range r.Tasks {
+		if task.Spec.Kind == plan.KindRollout {
+			task.Spec.Wait, task.Spec.Hold, task.Spec.Windows = 60, true, []plan.Window{{Name: "office"}}
+		}
+		if err := r.Apply(run.TaskFinished{Run: r.ID, Task: task.Spec.ID, State: run.TaskSucceeded, Result: plan.Result{Image: "of " + task.Spec.ID}}, time.Unix(2, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	environments := map[string]bool{}
+	for _, task := range p.Tasks {
+		if task.Kind == plan.KindVerified {
+			environments[task.Target.Environment] = true
+		}
+	}
+	if len(environments) != 2 {
+		t.Fatalf("environments %v", environments)
+	}
+	for env := range environments {
+		back := submit.GoingBack(r, env)
+		if back.Back != "shop-1" || back.Line != "" || back.Supersede != "" || back.ClassOf(&back.Tasks[0]) != plan.ClassUrgent {
+			t.Errorf("%s: back %q, line %q, supersede %q", env, back.Back, back.Line, back.Supersede)
+		}
+		seen := map[string]bool{}
+		kinds := map[plan.Kind]int{}
+		for _, task := range back.Tasks {
+			kinds[task.Kind]++
+			seen[task.ID] = true
+			for _, need := range task.Needs {
+				if !seen[need] {
+					t.Errorf("%s: %s needs %s, which does not come before it", env, task.ID, need)
+				}
+			}
+			made := task.Kind == plan.KindBuild || task.Kind == plan.KindTest || task.Kind == plan.KindRender
+			switch {
+			case task.Target != nil && task.Target.Environment != env:
+				t.Errorf("%s: %s is of another environment", env, task.ID)
+			case made != (task.Reuse != nil):
+				t.Errorf("%s: %s: reuse %v", env, task.ID, task.Reuse)
+			case task.Wait != 0 || task.Hold || len(task.Windows) > 0:
+				t.Errorf("%s: %s waits", env, task.ID)
+			}
+		}
+		if kinds[plan.KindShift]+kinds[plan.KindAnalyze]+kinds[plan.KindStep]+kinds[plan.KindApprove] > 0 || kinds[plan.KindApply] == 0 || kinds[plan.KindPromote] != 2 || kinds[plan.KindVerified] != 1 {
+			t.Errorf("%s: %v", env, kinds)
+		}
+		for _, task := range back.Rollbacks {
+			if task.Target.Environment != env {
+				t.Errorf("%s: %s", env, task.ID)
+			}
+		}
+		if _, err := plan.Encode(back); err != nil {
+			t.Error(err)
+		}
+		if _, err := run.New(run.Accepted{Run: "shop-2", Project: "shop"}, &back, time.Unix(1, 0), nil); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, task := range p.Tasks {
+		if task.Kind == plan.KindRollout && task.Wait != 60 || task.Reuse != nil {
+			t.Errorf("%s of the run itself was changed", task.ID)
+		}
+	}
+}

@@ -11,7 +11,7 @@ func (c *Codec) Run(r *run.Run) *pb.Run {
 		Id: r.ID, Number: r.Number, Project: r.Project, Repository: r.Repository, Ref: r.Ref, Commit: r.Commit, Dirty: r.Dirty,
 		State: c.runState.to[r.State], Message: r.Message, PlanHash: r.PlanHash, TraceId: r.TraceID, SubmittedBy: r.SubmittedBy,
 		AcceptedAt: Time(r.AcceptedAt), FinishedAt: Time(r.FinishedAt), Release: r.Release,
-		Class: class(r),
+		Class: class(r), Back: back(r),
 	}
 }
 
@@ -21,6 +21,14 @@ func class(r *run.Run) string {
 		return ""
 	}
 	return r.Plan.Class
+}
+
+// back is the run whose release it brings back.
+func back(r *run.Run) string {
+	if r.Plan == nil {
+		return ""
+	}
+	return r.Plan.Back
 }
 
 // FullRun is Run with tasks and services.

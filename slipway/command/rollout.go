@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"crypto/rand"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ func (a *app) rollout() *cobra.Command {
 	var project string
 	c := &cobra.Command{
 		Use:   "rollout",
-		Short: "Show environments, and hold, pause, resume or abort what rolls out to them",
+		Short: "Show environments, and hold, pause, resume, abort or roll back what is there",
 		Long: `Rollout lists the environments of a project to which a run has rolled out: whether one does now,
 whether the environment is held or paused, by whom and why, and how many services serve there.`,
 		Args: exactly(),
@@ -45,7 +46,7 @@ that goes on there goes on; slipway rollout pause stops it, too.`, false),
 		a.hold(&project, "pause", "Begin nothing more of the rollout to an environment", `Pause holds an environment, and has the rollout that goes on there begin nothing more, until slipway
 rollout resume. What was begun is brought to its end, the candidate keeps what it has, and what fails is
 rolled back nevertheless.`, true),
-		a.resume(&project), a.abort(&project),
+		a.resume(&project), a.abort(&project), a.rollback(&project),
 		a.approve("approve", "Approve the release of a run for an environment", `Approve says yes to the release of a run that waits for approvals before its rollout to an environment, as
 targets.yaml asks for. It counts when the token that slipway uses is of the group that is asked. With --release it
 counts only for that release, as slipway get shows it.`, false),
@@ -134,6 +135,42 @@ last good release in every cluster. The run goes on elsewhere; slipway cancel st
 				return a.message(*out, res)
 			}
 			return a.printf("the rollout of run %s to %s ends, and is rolled back; slipway rollout watch %s shows how far it is\n", render.Line(res.GetRun()), render.Line(args[0]), render.Line(res.GetRun()))
+		})
+	}
+	return c
+}
+
+func (a *app) rollback(project *string) *cobra.Command {
+	var reason, to string
+	var detach bool
+	c := &cobra.Command{
+		Use:   "rollback ENVIRONMENT",
+		Short: "Bring an earlier release back to an environment, and hold it",
+		Long: `Rollback begins a run that brings the release before the one that serves in an environment, or with --to
+that of another run, back there, and follows it as run does. Nothing is built again, and nothing that takes time is waited
+for: no steps, soaks, windows and approvals. The environment is held, so that the next push does not bring back what you went back
+from: slipway rollout resume lets it go on. A rollout that goes on is refused: slipway rollout abort takes it back.`,
+		Args: exactly("ENVIRONMENT"),
+	}
+	c.ValidArgsFunction = a.completeEnvironment(project)
+	c.Flags().StringVar(&to, "to", "", "the run whose release is wanted; it was good there")
+	c.Flags().StringVar(&reason, "reason", "", "shown to people")
+	c.Flags().BoolVar(&detach, "detach", false, "print the id of the run and do not follow it")
+	out := outputFlag(c, "table", "json", "yaml")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		ctx, key := c.Context(), rand.Text()
+		return a.ofProject(ctx, *project, func(cl *client.Client, project string) error {
+			run, err := a.insist(ctx, func() (*pb.Run, error) {
+				res, err := cl.Rollout.Rollback(ctx, &pb.RollbackRequest{Project: project, Environment: args[0], Run: to, Reason: reason, IdempotencyKey: key})
+				if err == nil && *out == "table" {
+					a.note("%s goes back to the release of run %s, and is held until slipway rollout resume %s", render.Line(args[0]), render.Line(res.GetRun().GetBack()), render.Line(args[0]))
+				}
+				return res.GetRun(), err
+			})
+			if err != nil {
+				return err
+			}
+			return a.begun(ctx, cl, run, detach, *out)
 		})
 	}
 	return c

@@ -198,6 +198,9 @@ func (s Style) Tasks(r *pb.Run, now time.Time) string {
 	if r.GetRelease() != "" {
 		fmt.Fprintf(&b, "release     %s\n", Short(r.GetRelease()))
 	}
+	if r.GetBack() != "" {
+		fmt.Fprintf(&b, "back to     the release of run %s\n", Line(r.GetBack()))
+	}
 	if r.GetClass() != "" {
 		fmt.Fprintf(&b, "class       %s\n", Line(r.GetClass()))
 	}

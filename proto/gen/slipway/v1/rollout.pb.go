@@ -535,6 +535,130 @@ func (*ResumeResponse) Descriptor() ([]byte, []int) {
 	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{8}
 }
 
+type RollbackRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Project     string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Environment string                 `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	// Whose release; empty: of the newest run before the one that serves there, with another release.
+	Run string `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	// For people.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// A repeat with the same key answers the run that it began.
+	IdempotencyKey string `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RollbackRequest) Reset() {
+	*x = RollbackRequest{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackRequest) ProtoMessage() {}
+
+func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
+func (*RollbackRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RollbackRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type RollbackResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The run that goes back.
+	Run           *Run `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackResponse) Reset() {
+	*x = RollbackResponse{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackResponse) ProtoMessage() {}
+
+func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
+func (*RollbackResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RollbackResponse) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
 type AbortRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Project     string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
@@ -547,7 +671,7 @@ type AbortRequest struct {
 
 func (x *AbortRequest) Reset() {
 	*x = AbortRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[9]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -559,7 +683,7 @@ func (x *AbortRequest) String() string {
 func (*AbortRequest) ProtoMessage() {}
 
 func (x *AbortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[9]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -572,7 +696,7 @@ func (x *AbortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRequest.ProtoReflect.Descriptor instead.
 func (*AbortRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AbortRequest) GetProject() string {
@@ -606,7 +730,7 @@ type AbortResponse struct {
 
 func (x *AbortResponse) Reset() {
 	*x = AbortResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[10]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -618,7 +742,7 @@ func (x *AbortResponse) String() string {
 func (*AbortResponse) ProtoMessage() {}
 
 func (x *AbortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[10]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -631,7 +755,7 @@ func (x *AbortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortResponse.ProtoReflect.Descriptor instead.
 func (*AbortResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AbortResponse) GetRun() string {
@@ -657,7 +781,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +793,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +806,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApproveRequest) GetRun() string {
@@ -735,7 +859,7 @@ type ApproveResponse struct {
 
 func (x *ApproveResponse) Reset() {
 	*x = ApproveResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +871,7 @@ func (x *ApproveResponse) String() string {
 func (*ApproveResponse) ProtoMessage() {}
 
 func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +884,7 @@ func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
 func (*ApproveResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ApproveResponse) GetRun() string {
@@ -834,7 +958,16 @@ const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\aproject\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\aproject\x12+\n" +
 	"\venvironment\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\venvironment\x12 \n" +
 	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\"\x10\n" +
-	"\x0eResumeResponse\"\x82\x01\n" +
+	"\x0eResumeResponse\"\xd6\x01\n" +
+	"\x0fRollbackRequest\x12#\n" +
+	"\aproject\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\aproject\x12+\n" +
+	"\venvironment\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\venvironment\x12\x1a\n" +
+	"\x03run\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x03run\x12 \n" +
+	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\x123\n" +
+	"\x0fidempotency_key\x18\x05 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x0eidempotencyKey\"5\n" +
+	"\x10RollbackResponse\x12!\n" +
+	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\"\x82\x01\n" +
 	"\fAbortRequest\x12#\n" +
 	"\aproject\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\aproject\x12+\n" +
 	"\venvironment\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\venvironment\x12 \n" +
@@ -853,12 +986,13 @@ const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\arelease\x18\x02 \x01(\tR\arelease\x122\n" +
 	"\tapprovals\x18\x03 \x03(\v2\x14.slipway.v1.ApprovalR\tapprovals\x12\x10\n" +
 	"\x03min\x18\x04 \x01(\x05R\x03min\x12\x12\n" +
-	"\x04done\x18\x05 \x01(\bR\x04done2\x8b\x03\n" +
+	"\x04done\x18\x05 \x01(\bR\x04done2\xd8\x03\n" +
 	"\x0eRolloutService\x12c\n" +
 	"\x10ListEnvironments\x12#.slipway.v1.ListEnvironmentsRequest\x1a$.slipway.v1.ListEnvironmentsResponse\"\x04\xb0\xe3\x18\x01\x12?\n" +
 	"\x04Hold\x12\x17.slipway.v1.HoldRequest\x1a\x18.slipway.v1.HoldResponse\"\x04\xb0\xe3\x18\x03\x12E\n" +
 	"\x06Resume\x12\x19.slipway.v1.ResumeRequest\x1a\x1a.slipway.v1.ResumeResponse\"\x04\xb0\xe3\x18\x03\x12H\n" +
-	"\aApprove\x12\x1a.slipway.v1.ApproveRequest\x1a\x1b.slipway.v1.ApproveResponse\"\x04\xb0\xe3\x18\x03\x12B\n" +
+	"\aApprove\x12\x1a.slipway.v1.ApproveRequest\x1a\x1b.slipway.v1.ApproveResponse\"\x04\xb0\xe3\x18\x03\x12K\n" +
+	"\bRollback\x12\x1b.slipway.v1.RollbackRequest\x1a\x1c.slipway.v1.RollbackResponse\"\x04\xb0\xe3\x18\x03\x12B\n" +
 	"\x05Abort\x12\x18.slipway.v1.AbortRequest\x1a\x19.slipway.v1.AbortResponse\"\x04\xb0\xe3\x18\x03BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
@@ -873,7 +1007,7 @@ func file_slipway_v1_rollout_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_rollout_proto_rawDescData
 }
 
-var file_slipway_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_slipway_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_slipway_v1_rollout_proto_goTypes = []any{
 	(*ListEnvironmentsRequest)(nil),  // 0: slipway.v1.ListEnvironmentsRequest
 	(*ListEnvironmentsResponse)(nil), // 1: slipway.v1.ListEnvironmentsResponse
@@ -884,34 +1018,40 @@ var file_slipway_v1_rollout_proto_goTypes = []any{
 	(*HoldResponse)(nil),             // 6: slipway.v1.HoldResponse
 	(*ResumeRequest)(nil),            // 7: slipway.v1.ResumeRequest
 	(*ResumeResponse)(nil),           // 8: slipway.v1.ResumeResponse
-	(*AbortRequest)(nil),             // 9: slipway.v1.AbortRequest
-	(*AbortResponse)(nil),            // 10: slipway.v1.AbortResponse
-	(*ApproveRequest)(nil),           // 11: slipway.v1.ApproveRequest
-	(*ApproveResponse)(nil),          // 12: slipway.v1.ApproveResponse
-	(*timestamppb.Timestamp)(nil),    // 13: google.protobuf.Timestamp
-	(*Approval)(nil),                 // 14: slipway.v1.Approval
+	(*RollbackRequest)(nil),          // 9: slipway.v1.RollbackRequest
+	(*RollbackResponse)(nil),         // 10: slipway.v1.RollbackResponse
+	(*AbortRequest)(nil),             // 11: slipway.v1.AbortRequest
+	(*AbortResponse)(nil),            // 12: slipway.v1.AbortResponse
+	(*ApproveRequest)(nil),           // 13: slipway.v1.ApproveRequest
+	(*ApproveResponse)(nil),          // 14: slipway.v1.ApproveResponse
+	(*timestamppb.Timestamp)(nil),    // 15: google.protobuf.Timestamp
+	(*Run)(nil),                      // 16: slipway.v1.Run
+	(*Approval)(nil),                 // 17: slipway.v1.Approval
 }
 var file_slipway_v1_rollout_proto_depIdxs = []int32{
 	2,  // 0: slipway.v1.ListEnvironmentsResponse.environments:type_name -> slipway.v1.Environment
 	3,  // 1: slipway.v1.Environment.hold:type_name -> slipway.v1.EnvironmentHold
 	4,  // 2: slipway.v1.Environment.serving:type_name -> slipway.v1.Serving
-	13, // 3: slipway.v1.EnvironmentHold.at:type_name -> google.protobuf.Timestamp
-	14, // 4: slipway.v1.ApproveResponse.approvals:type_name -> slipway.v1.Approval
-	0,  // 5: slipway.v1.RolloutService.ListEnvironments:input_type -> slipway.v1.ListEnvironmentsRequest
-	5,  // 6: slipway.v1.RolloutService.Hold:input_type -> slipway.v1.HoldRequest
-	7,  // 7: slipway.v1.RolloutService.Resume:input_type -> slipway.v1.ResumeRequest
-	11, // 8: slipway.v1.RolloutService.Approve:input_type -> slipway.v1.ApproveRequest
-	9,  // 9: slipway.v1.RolloutService.Abort:input_type -> slipway.v1.AbortRequest
-	1,  // 10: slipway.v1.RolloutService.ListEnvironments:output_type -> slipway.v1.ListEnvironmentsResponse
-	6,  // 11: slipway.v1.RolloutService.Hold:output_type -> slipway.v1.HoldResponse
-	8,  // 12: slipway.v1.RolloutService.Resume:output_type -> slipway.v1.ResumeResponse
-	12, // 13: slipway.v1.RolloutService.Approve:output_type -> slipway.v1.ApproveResponse
-	10, // 14: slipway.v1.RolloutService.Abort:output_type -> slipway.v1.AbortResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	15, // 3: slipway.v1.EnvironmentHold.at:type_name -> google.protobuf.Timestamp
+	16, // 4: slipway.v1.RollbackResponse.run:type_name -> slipway.v1.Run
+	17, // 5: slipway.v1.ApproveResponse.approvals:type_name -> slipway.v1.Approval
+	0,  // 6: slipway.v1.RolloutService.ListEnvironments:input_type -> slipway.v1.ListEnvironmentsRequest
+	5,  // 7: slipway.v1.RolloutService.Hold:input_type -> slipway.v1.HoldRequest
+	7,  // 8: slipway.v1.RolloutService.Resume:input_type -> slipway.v1.ResumeRequest
+	13, // 9: slipway.v1.RolloutService.Approve:input_type -> slipway.v1.ApproveRequest
+	9,  // 10: slipway.v1.RolloutService.Rollback:input_type -> slipway.v1.RollbackRequest
+	11, // 11: slipway.v1.RolloutService.Abort:input_type -> slipway.v1.AbortRequest
+	1,  // 12: slipway.v1.RolloutService.ListEnvironments:output_type -> slipway.v1.ListEnvironmentsResponse
+	6,  // 13: slipway.v1.RolloutService.Hold:output_type -> slipway.v1.HoldResponse
+	8,  // 14: slipway.v1.RolloutService.Resume:output_type -> slipway.v1.ResumeResponse
+	14, // 15: slipway.v1.RolloutService.Approve:output_type -> slipway.v1.ApproveResponse
+	10, // 16: slipway.v1.RolloutService.Rollback:output_type -> slipway.v1.RollbackResponse
+	12, // 17: slipway.v1.RolloutService.Abort:output_type -> slipway.v1.AbortResponse
+	12, // [12:18] is the sub-list for method output_type
+	6,  // [6:12] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_rollout_proto_init() }
@@ -927,7 +1067,7 @@ func file_slipway_v1_rollout_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_rollout_proto_rawDesc), len(file_slipway_v1_rollout_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

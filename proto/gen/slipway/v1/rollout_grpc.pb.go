@@ -23,6 +23,7 @@ const (
 	RolloutService_Hold_FullMethodName             = "/slipway.v1.RolloutService/Hold"
 	RolloutService_Resume_FullMethodName           = "/slipway.v1.RolloutService/Resume"
 	RolloutService_Approve_FullMethodName          = "/slipway.v1.RolloutService/Approve"
+	RolloutService_Rollback_FullMethodName         = "/slipway.v1.RolloutService/Rollback"
 	RolloutService_Abort_FullMethodName            = "/slipway.v1.RolloutService/Abort"
 )
 
@@ -49,6 +50,11 @@ type RolloutServiceClient interface {
 	// changes nothing. NOT_FOUND: no such run, or it asks for no approval there. FAILED_PRECONDITION: it does not ask now,
 	// another release was looked at, or the caller is none of those whose approval counts.
 	Approve(ctx context.Context, in *ApproveRequest, opts ...grpc.CallOption) (*ApproveResponse, error)
+	// Rollback begins a run that brings an earlier release, which was good there, back to an environment, at once: without
+	// steps, soaks, windows and approvals, and past a hold. The environment is held from then on, so that automation does not bring back what it went
+	// back from. It answers when that is durable, not when it is done. FAILED_PRECONDITION: no such release is known, or a
+	// run rolls out there, which Abort ends.
+	Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*RollbackResponse, error)
 	// Abort ends the rollout that goes on: services that are not promoted go back to their last good release in every
 	// cluster of the environment. It answers when that is durable, not when it is done.
 	// FAILED_PRECONDITION: no run rolls out there.
@@ -103,6 +109,16 @@ func (c *rolloutServiceClient) Approve(ctx context.Context, in *ApproveRequest, 
 	return out, nil
 }
 
+func (c *rolloutServiceClient) Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*RollbackResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RollbackResponse)
+	err := c.cc.Invoke(ctx, RolloutService_Rollback_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *rolloutServiceClient) Abort(ctx context.Context, in *AbortRequest, opts ...grpc.CallOption) (*AbortResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AbortResponse)
@@ -136,6 +152,11 @@ type RolloutServiceServer interface {
 	// changes nothing. NOT_FOUND: no such run, or it asks for no approval there. FAILED_PRECONDITION: it does not ask now,
 	// another release was looked at, or the caller is none of those whose approval counts.
 	Approve(context.Context, *ApproveRequest) (*ApproveResponse, error)
+	// Rollback begins a run that brings an earlier release, which was good there, back to an environment, at once: without
+	// steps, soaks, windows and approvals, and past a hold. The environment is held from then on, so that automation does not bring back what it went
+	// back from. It answers when that is durable, not when it is done. FAILED_PRECONDITION: no such release is known, or a
+	// run rolls out there, which Abort ends.
+	Rollback(context.Context, *RollbackRequest) (*RollbackResponse, error)
 	// Abort ends the rollout that goes on: services that are not promoted go back to their last good release in every
 	// cluster of the environment. It answers when that is durable, not when it is done.
 	// FAILED_PRECONDITION: no run rolls out there.
@@ -161,6 +182,9 @@ func (UnimplementedRolloutServiceServer) Resume(context.Context, *ResumeRequest)
 }
 func (UnimplementedRolloutServiceServer) Approve(context.Context, *ApproveRequest) (*ApproveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Approve not implemented")
+}
+func (UnimplementedRolloutServiceServer) Rollback(context.Context, *RollbackRequest) (*RollbackResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rollback not implemented")
 }
 func (UnimplementedRolloutServiceServer) Abort(context.Context, *AbortRequest) (*AbortResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Abort not implemented")
@@ -258,6 +282,24 @@ func _RolloutService_Approve_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RolloutService_Rollback_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RollbackRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RolloutServiceServer).Rollback(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RolloutService_Rollback_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RolloutServiceServer).Rollback(ctx, req.(*RollbackRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RolloutService_Abort_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AbortRequest)
 	if err := dec(in); err != nil {
@@ -298,6 +340,10 @@ var RolloutService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Approve",
 			Handler:    _RolloutService_Approve_Handler,
+		},
+		{
+			MethodName: "Rollback",
+			Handler:    _RolloutService_Rollback_Handler,
 		},
 		{
 			MethodName: "Abort",

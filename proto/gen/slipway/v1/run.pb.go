@@ -2110,7 +2110,9 @@ type Run struct {
 	// The run does not fit into one answer: details of its tasks (steps, what failed tests
 	// wrote, the ends of messages) were left out, first those of tasks that succeeded. All
 	// tasks are there.
-	Shortened     bool `protobuf:"varint,18,opt,name=shortened,proto3" json:"shortened,omitempty"`
+	Shortened bool `protobuf:"varint,18,opt,name=shortened,proto3" json:"shortened,omitempty"`
+	// The run whose release this one brings back; empty: none.
+	Back          string `protobuf:"bytes,20,opt,name=back,proto3" json:"back,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2276,6 +2278,13 @@ func (x *Run) GetShortened() bool {
 		return x.Shortened
 	}
 	return false
+}
+
+func (x *Run) GetBack() string {
+	if x != nil {
+		return x.Back
+	}
+	return ""
 }
 
 type Service struct {
@@ -4629,7 +4638,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\bposition\x18\x06 \x01(\x05R\bposition\x12\x14\n" +
 	"\x05slots\x18\a \x01(\x05R\x05slots\x125\n" +
 	"\bready_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\areadyAt\x12'\n" +
-	"\x0festimate_millis\x18\t \x01(\x03R\x0eestimateMillis\"\xe9\x04\n" +
+	"\x0festimate_millis\x18\t \x01(\x03R\x0eestimateMillis\"\xfd\x04\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -4654,7 +4663,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x05tasks\x18\x10 \x03(\v2\x10.slipway.v1.TaskR\x05tasks\x12/\n" +
 	"\bservices\x18\x11 \x03(\v2\x13.slipway.v1.ServiceR\bservices\x12\x14\n" +
 	"\x05class\x18\x13 \x01(\tR\x05class\x12\x1c\n" +
-	"\tshortened\x18\x12 \x01(\bR\tshortened\"i\n" +
+	"\tshortened\x18\x12 \x01(\bR\tshortened\x12\x12\n" +
+	"\x04back\x18\x14 \x01(\tR\x04back\"i\n" +
 	"\aService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
