@@ -242,7 +242,7 @@ func opening(at time.Time) string {
 // held says that somebody keeps a task from beginning.
 func (f Facts) held(t *run.Task) (*project.Hold, bool) {
 	switch t.Spec.Kind {
-	case plan.KindRollout, plan.KindApply, plan.KindShift, plan.KindStep, plan.KindWave:
+	case plan.KindRollout, plan.KindApply, plan.KindShift, plan.KindStep, plan.KindWave, plan.KindCatchUp:
 		h := f.Held[t.Spec.Target.Environment]
 		return h, h != nil && (h.Pause || t.Spec.Kind == plan.KindRollout)
 	default:

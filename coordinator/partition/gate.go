@@ -143,7 +143,7 @@ func (o *owner) paused(r *run.Run, t *run.Task) bool {
 		return false
 	}
 	switch t.Spec.Kind {
-	case plan.KindApply, plan.KindShift, plan.KindStep, plan.KindWave:
+	case plan.KindApply, plan.KindShift, plan.KindStep, plan.KindWave, plan.KindCatchUp:
 		h := o.st.Look(r.Project).HoldOf(t.Spec.Target.Environment)
 		return h != nil && h.Pause
 	default:
@@ -268,4 +268,27 @@ func (o *owner) letIn(name, environment string) {
 			o.enter(w, t)
 		}
 	}
+}
+
+// caughtUp makes stable what was brought to a cluster that was away. Its run may end with it, so that it is said at once.
+func (o *owner) caughtUp(r *run.Run, t *run.Task) {
+	env := t.Spec.Target.Environment
+	if e, _ := o.st.Look(r.Project).MayEnter(r, env); t.State == run.TaskSucceeded && e != project.EnterSuperseded {
+		o.promoted(r, t)
+	}
+}
+
+// overtake has a run that is to begin a rollout take the place of what catches up there for older ones. What goes on is told to stop, and
+// waited for: one task at a time changes a target.
+func (o *owner) overtake(by *run.Run, environment string) (wait bool) {
+	for _, r := range o.st.Runs(by.Project, 1<<20) {
+		if r.ID == by.ID || r.State.Ended() {
+			continue
+		}
+		events, goesOn := r.Overtake(environment, by.ID)
+		o.emit(events...)
+		o.dirty[r.ID] = o.dirty[r.ID] || goesOn
+		wait = wait || goesOn
+	}
+	return wait
 }

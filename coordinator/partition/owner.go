@@ -76,6 +76,7 @@ type owner struct {
 	left    []run.RolloutLeft // locks that became free
 	ended   []*waiting        // tests whose meaning for test cases was not said yet
 	over    []*execution      // that have ended and that somebody waited for
+	caught  []*waiting        // catch-ups that have ended
 	broken  error             // state and event do not fit: a defect
 	patient int               // commands whose answers nobody waits for
 }

@@ -79,6 +79,11 @@ func (o *owner) settle() {
 			o.keepOut(l)
 			o.unblock(l)
 		}
+		caught := o.caught
+		o.caught = nil
+		for _, w := range caught {
+			o.letIn(w.r.Project, w.t.Spec.Target.Environment)
+		}
 		ended := o.ended
 		o.ended = nil
 		for _, w := range ended {
@@ -91,7 +96,7 @@ func (o *owner) settle() {
 			o.conclude(x)
 		}
 		o.unkeep()
-		again = len(o.dirty) > 0 || len(o.left) > 0 || len(o.over) > 0
+		again = len(o.dirty) > 0 || len(o.left) > 0 || len(o.over) > 0 || len(o.caught) > 0
 	}
 	o.regrouped()
 }
@@ -201,6 +206,10 @@ func (o *owner) finished(id, task string) {
 		if t.Spec.Kind == plan.KindTest || t.Spec.Kind == plan.KindGather {
 			o.ended = append(o.ended, &waiting{r, t})
 		}
+		if t.Spec.Kind == plan.KindCatchUp {
+			o.caughtUp(r, t)
+			o.caught = append(o.caught, &waiting{r, t})
+		}
 	}
 }
 
@@ -252,7 +261,7 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 		})
 	case plan.KindStep, plan.KindWave, plan.KindVerified:
 		o.pass(r, t)
-	case plan.KindBuild, plan.KindTest, plan.KindScan, plan.KindRender, plan.KindDiff, plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindRollback:
+	case plan.KindBuild, plan.KindTest, plan.KindScan, plan.KindRender, plan.KindDiff, plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindRollback, plan.KindCatchUp:
 		o.emit(r.Complete(t, run.TaskErrored, "no program can carry out "+string(t.Spec.Kind)+" without a capability", run.ClassInfra, plan.Result{})...)
 	}
 }
@@ -265,6 +274,9 @@ func (o *owner) enter(r *run.Run, t *run.Task) {
 	env := t.Spec.Target.Environment
 	switch e, by := o.st.Project(r.Project).MayEnter(r, env); e {
 	case project.EnterNow:
+		if o.overtake(r, env) {
+			return // the end of what catches up asks again
+		}
 		o.emit(run.RolloutEntered{Run: r.ID, Environment: env})
 		o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
 	case project.EnterSuperseded:
@@ -277,16 +289,20 @@ func (o *owner) enter(r *run.Run, t *run.Task) {
 func (o *owner) promote(r *run.Run, t *run.Task) {
 	for _, need := range t.Spec.Needs {
 		a, ok := r.Find(need)
-		if !ok || a.Spec.Kind != plan.KindApply {
-			continue
+		if ok && a.Spec.Kind == plan.KindApply && a.State != run.TaskUnreachable {
+			o.promoted(r, a)
 		}
-		w := o.work(r, a)
-		o.emit(run.Promoted{
-			Run: r.ID, Environment: a.Spec.Target.Environment, Cluster: a.Spec.Target.Cluster, Service: a.Spec.Service,
-			Manifests: w.Manifests, Release: w.Release,
-		})
 	}
 	o.emit(r.Complete(t, run.TaskSucceeded, "", run.ClassNone, plan.Result{})...)
+}
+
+// promoted says that what a task applied is stable on its target.
+func (o *owner) promoted(r *run.Run, t *run.Task) {
+	w := o.work(r, t)
+	o.emit(run.Promoted{
+		Run: r.ID, Environment: t.Spec.Target.Environment, Cluster: t.Spec.Target.Cluster, Service: t.Spec.Service,
+		Manifests: w.Manifests, Release: w.Release,
+	})
 }
 
 // release is the canonical document whose digest is the release's hash.

@@ -50,6 +50,7 @@ func TestReferencesHaveEveryKey(t *testing.T) {
 		{1, "## An environment", false, "environments:\n  e:\n    KEY", []string{"$defs", "environment"}},
 		{1, "## An environment", true, "environments:\n  e:\n    after:\n      KEY", []string{"$defs", "environment", "properties", "after"}},
 		{1, "## An environment", true, "environments:\n  e:\n    on_failure:\n      KEY", []string{"$defs", "environment", "properties", "on_failure"}},
+		{1, "## Clusters that are away", true, "environments:\n  e:\n    tolerate:\n      KEY", []string{"$defs", "environment", "properties", "tolerate"}},
 		{1, "## Waves", true, "environments:\n  e:\n    waves:\n      - x-a: 1\n        KEY", []string{"$defs", "environment", "properties", "waves", "items"}},
 		{1, "## A canary", false, "environments:\n  e:\n    strategy:\n      KEY", []string{"$defs", "canary"}},
 		{1, "## Blue-green", false, "environments:\n  e:\n    strategy:\n      blue-green:\n        KEY", []string{"$defs", "blue_green", "properties", "blue-green"}},

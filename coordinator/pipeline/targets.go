@@ -41,12 +41,13 @@ type Environment struct {
 	Canary    *Canary           `json:"canary,omitempty"`
 	BlueGreen *BlueGreen        `json:"blue_green,omitempty"`
 	Flag      *Flag             `json:"flag,omitempty"`
-	Rollback  string            `json:"rollback"`          // every-wave, none
-	Hold      bool              `json:"hold,omitempty"`    // after a failure no run begins a rollout, until somebody frees the environment
-	Approve   *Approve          `json:"approve,omitempty"` // nil: nobody is asked
-	Windows   []plan.Window     `json:"windows,omitempty"` // sorted by name; outside them no rollout and no wave begins
-	Drift     string            `json:"drift"`             // none
-	Pos       Pos               `json:"-"`                 // of its name
+	Rollback  string            `json:"rollback"`           // every-wave, none
+	Hold      bool              `json:"hold,omitempty"`     // after a failure no run begins a rollout, until somebody frees the environment
+	Approve   *Approve          `json:"approve,omitempty"`  // nil: nobody is asked
+	Windows   []plan.Window     `json:"windows,omitempty"`  // sorted by name; outside them no rollout and no wave begins
+	Tolerate  int               `json:"tolerate,omitempty"` // clusters that may be unreachable, and are caught up later
+	Drift     string            `json:"drift"`              // none
+	Pos       Pos               `json:"-"`                  // of its name
 }
 
 // Canary gives the candidate of a service more and more of the pods, in all clusters of a wave

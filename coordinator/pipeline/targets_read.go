@@ -137,11 +137,14 @@ func (d *decoder) environmentFields(e *Environment) strictyaml.Fields {
 				n.KeyProblem("write none", "%s is not supported yet", s)
 			}
 		},
+		"tolerate": func(n strictyaml.Node) {
+			n.Fields("tolerate", strictyaml.Fields{"unreachable": func(n strictyaml.Node) { e.Tolerate = n.Int(0, 1000) }}, "unreachable")
+		},
 		"waves":   func(n strictyaml.Node) { e.Waves = d.waves(n) },
 		"approve": func(n strictyaml.Node) { e.Approve = d.approve(n) },
 		"windows": func(n strictyaml.Node) { d.windowNames(n, e) },
 		"verify":  later, "soak": later,
-		"analyze": later, "analysis": later, "tolerate": later, "freeze": later,
+		"analyze": later, "analysis": later, "freeze": later,
 	}
 }
 

@@ -60,6 +60,9 @@ func DiffID(service string, t Target) string { return "diff/" + service + "@" + 
 // RollbackID is the id of the compensation of ApplyID.
 func RollbackID(service string, t Target) string { return "rollback/" + service + "@" + t.String() }
 
+// CatchUpID is the id of what brings a release to a target that could not be reached.
+func CatchUpID(service string, t Target) string { return "catchup/" + service + "@" + t.String() }
+
 // ApproveID is the id of the task that waits for approvals before the rollout to an environment.
 func ApproveID(environment string) string { return "approve/" + environment }
 

@@ -73,10 +73,15 @@ const (
 	// KindRollback brings one service on one target back to its last good release.
 	// Only in Plan.Compensation, instantiated when an apply did not succeed. Deployer.
 	KindRollback Kind = "rollback"
+	// KindCatchUp brings one service to one target whose cluster could not be reached while the release was
+	// rolled out. Only in Plan.Compensation, instantiated when the release is promoted without it. Deployer.
+	KindCatchUp Kind = "catchup"
 )
 
-// Changes says that a task of the kind writes to a cluster, under the lock of its environment.
-func (k Kind) Changes() bool { return k == KindApply || k == KindShift || k == KindRollback }
+// Changes says that a task of the kind writes to a cluster; but for a catch-up, under the lock of its environment.
+func (k Kind) Changes() bool {
+	return k == KindApply || k == KindShift || k == KindRollback || k == KindCatchUp
+}
 
 // Capabilities name who may lease a task; the empty one is the coordinator itself.
 const (
@@ -111,7 +116,7 @@ type Plan struct {
 	Groups     []Group   `json:"groups,omitempty"`   // of those that tasks here are in, the ones with room for more than one, sorted by name
 	Timings    []Timing  `json:"timings,omitempty"`  // of tests that are split by them, sorted by test
 	Findings   *Findings `json:"findings,omitempty"` // of the tasks that judge; nil: there are none
-	Rollbacks  []Task    `json:"compensation"`       // templates, KindRollback; ids "rollback/<service>@<environment>/<cluster>"
+	Rollbacks  []Task    `json:"compensation"`       // templates, KindRollback and KindCatchUp; ids "rollback/<service>@<environment>/<cluster>"
 }
 
 // Source says how the sources of tasks differ from what git has.
@@ -245,11 +250,12 @@ type Task struct {
 	Render *Render `json:"render,omitempty"`
 	Apply  *Apply  `json:"apply,omitempty"` // also of KindShift, KindRollback and KindDiff
 
-	Analyze *Analyze `json:"analyze,omitempty"`
-	Wait    int      `json:"wait_seconds,omitempty"`    // of a barrier: how long it takes once nothing stands before it
-	Windows []Window `json:"windows,omitempty"`         // of KindRollout and KindWave: outside them what is behind does not begin
-	Approve *Approve `json:"approve,omitempty"`         //
-	Hold    bool     `json:"hold_on_failure,omitempty"` // of KindRollout: when something fails, later runs do not begin one
+	Analyze  *Analyze `json:"analyze,omitempty"`
+	Wait     int      `json:"wait_seconds,omitempty"`    // of a barrier: how long it takes once nothing stands before it
+	Windows  []Window `json:"windows,omitempty"`         // of KindRollout and KindWave: outside them what is behind does not begin
+	Approve  *Approve `json:"approve,omitempty"`         //
+	Hold     bool     `json:"hold_on_failure,omitempty"` // of KindRollout: when something fails, later runs do not begin one
+	Tolerate int      `json:"tolerate,omitempty"`        // of KindRollout: how many clusters may be unreachable
 }
 
 // Window is when a rollout may begin: at some hours of some days, or but for a span of time.

@@ -128,7 +128,7 @@ func (p *Part) begin(e *pipeline.Environment) {
 	p.Tasks = append(p.Tasks, plan.Task{
 		ID: plan.RolloutID(e.Name), Kind: plan.KindRollout,
 		Target: &plan.Target{Environment: e.Name, Namespace: e.Namespace},
-		Needs:  sortedIDs(needs), Reason: reason, Wait: wait, Hold: e.Hold, Windows: e.Windows,
+		Needs:  sortedIDs(needs), Reason: reason, Wait: wait, Hold: e.Hold, Tolerate: e.Tolerate, Windows: e.Windows,
 	})
 }
 
@@ -172,6 +172,13 @@ func (p *Part) applies(s Service, e *pipeline.Environment, deployed map[string]b
 		}
 		p.Tasks = append(p.Tasks, apply)
 		ids = append(ids, apply.ID)
+		if e.Tolerate > 0 {
+			p.Rollbacks = append(p.Rollbacks, plan.Task{
+				ID: plan.CatchUpID(s.Name, target), Kind: plan.KindCatchUp, Service: s.Name, Target: &target, Needs: []string{apply.ID}, Can: apply.Can,
+				Reason:  "brings the release once the cluster can be reached, if it cannot while it is rolled out",
+				Timeout: apply.Timeout, Apply: apply.Apply,
+			})
+		}
 		if e.Rollback == pipeline.RollbackNone {
 			continue
 		}

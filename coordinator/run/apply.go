@@ -62,12 +62,12 @@ func (r *Run) add(spec *plan.Task) error {
 	return nil
 }
 
-// environment of a task that changes one; renders come before the rollout.
+// environment of a task that changes one under its lock; renders come before the rollout, and what catches up after it.
 func environment(t *Task) string {
 	switch t.Spec.Kind {
 	case plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified, plan.KindRollback:
 		return t.Spec.Target.Environment
-	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindApprove, plan.KindRollout:
+	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindApprove, plan.KindRollout, plan.KindCatchUp:
 	}
 	return ""
 }
@@ -212,7 +212,7 @@ func (r *Run) compensation(id string) error {
 	}
 	t := r.Tasks[len(r.Tasks)-1]
 	t.bottom = usual(spec) // nothing needs it
-	t.waiting = 0          // its apply has ended, well or not
+	t.waiting = 0          // its apply has ended, in whatever way
 	return nil
 }
 

@@ -45,7 +45,7 @@ func usual(t *plan.Task) time.Duration {
 		return time.Minute
 	case plan.KindAnalyze:
 		return time.Duration(t.Analyze.Pause) * time.Second
-	case plan.KindApply, plan.KindShift, plan.KindRollback:
+	case plan.KindApply, plan.KindShift, plan.KindRollback, plan.KindCatchUp:
 		return 30 * time.Second
 	case plan.KindRender, plan.KindDiff, plan.KindScan:
 		return 2 * time.Second

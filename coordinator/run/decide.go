@@ -20,6 +20,8 @@ const (
 	InfraBudget = 2
 	// RollbackBudget replaces InfraBudget for rollbacks: what was begun must be undone.
 	RollbackBudget = 20
+	// CatchUpBudget replaces it for what catches up: about a week.
+	CatchUpBudget = 2000
 )
 
 // Report is the end of an attempt as its worker tells it, or as the owner finds it
@@ -64,24 +66,35 @@ func (r *Run) Finish(t *Task, rep Report, now time.Time) []Event {
 			done.Message = fmt.Sprintf("%s\n(gave up after %d attempts)", a.Message, len(t.Attempts))
 		}
 	case OutcomeCanceled:
-		done.State = TaskCanceled
+		done.State = r.revoked(t)
 	case OutcomeErrored, OutcomeLost:
 		used, budget := r.tries(t, a)
 		switch {
 		case t.Revoked:
-			done.State = TaskCanceled
+			done.State = r.revoked(t)
 		case a.Doubted:
 			return append(events, TaskRetried{Run: r.ID, Task: t.Spec.ID, At: now, Reason: a.Message})
+		case r.goesOn(t, a, used > budget):
+			done.State, done.Class = TaskUnreachable, ClassInfra
+			done.Message = fmt.Sprintf("goes on without %s, which is caught up later: %s", t.Spec.Target.Cluster, a.Message)
 		case used > budget:
 			done.State = TaskErrored
 			done.Message = fmt.Sprintf("%s\n(gave up after %d attempts)", a.Message, len(t.Attempts))
 		default:
-			return append(events, TaskRetried{Run: r.ID, Task: t.Spec.ID, At: now.Add(backoff(a, used)), Reason: a.Message})
+			return append(events, TaskRetried{Run: r.ID, Task: t.Spec.ID, At: now.Add(r.backoff(t, a, used)), Reason: a.Message})
 		}
 	default:
 		done.State, done.Class, done.Message = TaskErrored, ClassInfra, fmt.Sprintf("unknown outcome %q", a.Outcome)
 	}
 	return append(events, done)
+}
+
+// revoked is how a task ends that was told to stop. What catches up is told so by a newer run, and nothing went wrong.
+func (r *Run) revoked(t *Task) TaskState {
+	if t.Spec.Kind == plan.KindCatchUp && !r.canceled {
+		return TaskUnreachable
+	}
+	return TaskCanceled
 }
 
 // failedBefore says how the last attempt that failed did; empty: none has.
@@ -114,6 +127,8 @@ func (r *Run) tries(t *Task, now Attempt) (used, budget int) {
 		budget = LostBudget
 	case t.Spec.Kind == plan.KindRollback:
 		budget = RollbackBudget
+	case t.Spec.Kind == plan.KindCatchUp:
+		budget = CatchUpBudget
 	case t.Spec.Infra > 0:
 		budget = t.Spec.Infra
 	default:
@@ -142,6 +157,15 @@ func backoff(a Attempt, used int) time.Duration {
 		d *= 2
 	}
 	return min(d, 30*time.Second)
+}
+
+// backoff is longer for a cluster that is away.
+func (r *Run) backoff(t *Task, a Attempt, used int) time.Duration {
+	d := backoff(a, used)
+	if t.Spec.Kind == plan.KindCatchUp && used > 6 {
+		d = min(time.Duration(used-5)*d, 5*time.Minute)
+	}
+	return d
 }
 
 // Complete decides the end of a task that the coordinator itself carries out, or that
@@ -222,16 +246,21 @@ func (r *Run) follows(t *Task) []Event {
 			}
 		}
 	}
+	if t.State == TaskUnreachable {
+		return append(events, r.leaveOut(t)...)
+	}
 	switch t.Spec.Kind {
 	case plan.KindPromote:
-		if !t.State.Good() {
+		if t.State.Good() {
+			events = append(events, r.catchUp(t)...)
+		} else {
 			events = append(events, r.undo(t)...)
 		}
 	case plan.KindApply, plan.KindShift, plan.KindAnalyze:
 		if p, ok := r.Find(plan.PromoteID(t.Spec.Service, t.Spec.Target.Environment)); ok && p.State.Ended() && !p.State.Good() {
 			events = append(events, r.rollback(t.Spec.Service, *t.Spec.Target)...)
 		}
-	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindApprove, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindVerified, plan.KindRollback:
+	case plan.KindCheckout, plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings, plan.KindSign, plan.KindRender, plan.KindDiff, plan.KindRelease, plan.KindApprove, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindVerified, plan.KindRollback, plan.KindCatchUp:
 	}
 	return events
 }

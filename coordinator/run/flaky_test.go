@@ -34,7 +34,7 @@ func underTest(t *testing.T, budgets ...int) (w *world, test *run.Task, must fun
 		task, _ := w.r.Find(id)
 		must(w.start(task))
 		if task.Current() != nil {
-			must(w.finish(task, run.OutcomeSucceeded, false))
+			must(w.finish(task, run.OutcomeSucceeded, false, false))
 		}
 		must(w.settle())
 	}
@@ -93,7 +93,7 @@ func TestARevokedTestIsNotTriedAgain(t *testing.T) {
 	must(w.start(test))
 	must(w.emit(w.r.Cancel("canceled")...))
 	must(w.settle())
-	must(w.finish(test, run.OutcomeFailed, false))
+	must(w.finish(test, run.OutcomeFailed, false, false))
 	if test.State != run.TaskFailed {
 		t.Errorf("%s: %s", test.State, test.Message)
 	}

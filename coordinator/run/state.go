@@ -36,12 +36,14 @@ const (
 	TaskErrored   TaskState = "errored"
 	TaskCanceled  TaskState = "canceled"
 	TaskSkipped   TaskState = "skipped"
+	// TaskUnreachable: the cluster could not be reached, and the release goes on without it.
+	TaskUnreachable TaskState = "unreachable"
 )
 
 // Ended reports that the state is terminal.
 func (s TaskState) Ended() bool {
 	switch s {
-	case TaskSucceeded, TaskReused, TaskFailed, TaskErrored, TaskCanceled, TaskSkipped:
+	case TaskSucceeded, TaskReused, TaskFailed, TaskErrored, TaskCanceled, TaskSkipped, TaskUnreachable:
 		return true
 	case TaskPending, TaskReady, TaskLeased, TaskRunning:
 	}
@@ -49,7 +51,9 @@ func (s TaskState) Ended() bool {
 }
 
 // Good reports that what needs the task may start.
-func (s TaskState) Good() bool { return s == TaskSucceeded || s == TaskReused }
+func (s TaskState) Good() bool {
+	return s == TaskSucceeded || s == TaskReused || s == TaskUnreachable
+}
 
 // Outcome is how an attempt ended.
 type Outcome string
@@ -113,6 +117,8 @@ type Attempt struct {
 	Steps      []Step
 	LogSize    int64 // bytes of its log
 	Untouched  bool  // an apply that changed nothing at its target
+
+	Unreachable bool `json:",omitempty"` // it ended since its cluster did not answer
 
 	Doubted bool `json:",omitempty"` // a test failed, and the machine may be to blame: it counts for nothing
 

@@ -40,7 +40,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 			Path: t.Render.Path, Paths: t.Render.Paths, Using: t.Render.Using, Values: t.Render.Values, HelmRelease: t.Render.HelmRelease,
 			Jobs: jobs(t.Render.Jobs), Images: w.Images, Target: target(t.Target),
 		}}
-	case plan.KindApply:
+	case plan.KindApply, plan.KindCatchUp:
 		g.Work = &pb.Grant_Apply{Apply: &pb.ApplyWork{
 			Target: target(t.Target), Manifests: w.Manifests, Release: w.Release, Health: health(t.Apply.Health), Adopt: t.Apply.Adopt,
 			Beside: durationpb.New(time.Duration(t.Apply.Beside) * time.Second),

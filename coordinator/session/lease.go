@@ -77,7 +77,7 @@ func (st *stream) report(c *pb.Completion) run.Report {
 		Attempt: run.Attempt{
 			Outcome: outcome, Class: class, Message: clip(c.GetMessage()), StartedAt: wire.FromTime(c.GetStartedAt()), FinishedAt: wire.FromTime(c.GetFinishedAt()),
 			Steps: wire.FromSteps(c.GetSteps()[:min(len(c.GetSteps()), maxSteps)]), LogSize: c.GetLogSize(),
-			Untouched: c.GetUntouched(),
+			Untouched: c.GetUntouched(), Unreachable: c.GetUnreachable(),
 		},
 		Result: wire.FromResult(c.GetResult()),
 	}

@@ -55,6 +55,9 @@ func (w *world) act() {
 		w.drain(w.now)
 	case n < 90:
 		w.steer()
+	case n < 92:
+		w.cut = []string{"", "a", "b", "b"}[w.rng.IntN(4)]
+		w.say("cluster %q is away", w.cut)
 	}
 }
 
@@ -82,12 +85,18 @@ func (w *world) steer() {
 func (w *world) submit() {
 	name := []string{"shop", "bank"}[w.rng.IntN(2)]
 	envs := [][]string{{"a"}, {"a", "b"}}[:w.rng.IntN(3)]
+	if w.chance(40) {
+		envs = [][]string{{"a", "b"}}
+	}
 	p := plantest.Shop(name, 1+w.rng.IntN(2), w.rng.IntN(3), envs)
 	switch n := w.rng.IntN(100); {
 	case n < 30:
 		p = plantest.OneByOne(p)
 	case n < 60:
 		p = plantest.Canary(p, []int{10, 50}[:1+w.rng.IntN(2)]...)
+	}
+	if w.chance(50) {
+		p = plantest.Tolerate(p, 1)
 	}
 	for i := range p.Tasks {
 		switch p.Tasks[i].Kind { //nolint:exhaustive // barriers
@@ -254,7 +263,7 @@ func (w *world) read(m *journaltest.Memory) (*project.State, []journal.Record, e
 	return st, records, err
 }
 
-// calm ends the faults. I2: everything ends then.
+// calm ends the faults, and a while later brings the cluster that is away back. I2: everything ends then.
 func (w *world) calm() {
 	w.mu.Lock()
 	w.say("no more faults")
@@ -263,10 +272,13 @@ func (w *world) calm() {
 		k.stopped = false
 	}
 	w.mu.Unlock()
-	for range 300 {
+	for i := range 300 {
 		w.pass(4 * ttl) // what is under way arrives, perhaps with another run
 		w.mu.Lock()
-		open := len(w.wrong) == 0 && w.open() != ""
+		if i == 5 {
+			w.cut = ""
+		}
+		open := len(w.wrong) == 0 && (w.open() != "" || w.cut != "")
 		w.ask(func(tx *partition.Tx) error {
 			for _, name := range []string{"shop", "bank"} {
 				for _, e := range tx.Environments(name) {

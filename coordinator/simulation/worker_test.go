@@ -178,9 +178,14 @@ func (k *worker) finish(j *job) {
 	if w.faults {
 		outcome = []run.Outcome{run.OutcomeFailed, run.OutcomeErrored, run.OutcomeCanceled, run.OutcomeSucceeded, run.OutcomeSucceeded, run.OutcomeSucceeded, run.OutcomeSucceeded, run.OutcomeSucceeded, run.OutcomeSucceeded, run.OutcomeSucceeded, run.OutcomeSucceeded}[w.rng.IntN(11)]
 	}
-	w.write(j)
+	away := w.cut != "" && j.task.Can == plan.CapabilityDeployPrefix+w.cut
+	if away {
+		outcome = run.OutcomeErrored
+	} else {
+		w.write(j)
+	}
 	j.over = true
-	j.report = &run.Report{Attempt: run.Attempt{Outcome: outcome, Message: "so it ended", LogSize: logSize}}
+	j.report = &run.Report{Attempt: run.Attempt{Outcome: outcome, Message: "so it ended", LogSize: logSize, Unreachable: away}}
 	if outcome == run.OutcomeSucceeded {
 		j.report.Result = plan.Result{Image: "image of " + j.task.ID, Manifests: "manifests of " + j.ref.Token}
 	}

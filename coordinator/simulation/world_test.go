@@ -30,7 +30,8 @@ var errGone = errors.New("nobody answers")
 type world struct {
 	mu       sync.Mutex
 	rng      *rand.Rand
-	faults   bool // the network, the disk and the workers may fail
+	faults   bool   // the network, the disk and the workers may fail
+	cut      string // cluster that does not answer; empty: all do
 	began    time.Time
 	disk     *journaltest.Memory
 	blobs    *snapshottest.Blobs
@@ -93,6 +94,7 @@ func newWorld(seed uint64) *world {
 	}
 	w.disk.Fault = w.disturb
 	w.every = 10 + w.rng.Uint64N(60)
+	w.cut = []string{"", "", "", "b"}[w.rng.IntN(4)]
 	for i := range 3 {
 		w.workers = append(w.workers, newWorker(w, fmt.Sprint("w", i)))
 	}

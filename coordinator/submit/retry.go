@@ -200,7 +200,7 @@ func Again(old *run.Run) plan.Plan {
 		switch spec.Kind {
 		case plan.KindBuild, plan.KindTest, plan.KindGather, plan.KindScan, plan.KindSign, plan.KindRender:
 			spec.Reuse, spec.Reason = &plan.Reuse{Run: old.ID, Result: t.Result}, "succeeded in run "+old.ID+", which this one tries again"
-		case plan.KindCheckout, plan.KindFindings, plan.KindDiff, plan.KindRelease, plan.KindApprove, plan.KindRollout, plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified, plan.KindRollback:
+		case plan.KindCheckout, plan.KindFindings, plan.KindDiff, plan.KindRelease, plan.KindApprove, plan.KindRollout, plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified, plan.KindRollback, plan.KindCatchUp:
 		}
 	}
 	return p

@@ -194,7 +194,7 @@ func taskType(k plan.Kind) string {
 		return "build"
 	case plan.KindTest, plan.KindGather, plan.KindScan, plan.KindFindings:
 		return "test"
-	case plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindRollback, plan.KindDiff, plan.KindPromote, plan.KindApprove, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindVerified:
+	case plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindRollback, plan.KindCatchUp, plan.KindDiff, plan.KindPromote, plan.KindApprove, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindVerified:
 		return "deploy"
 	case plan.KindCheckout, plan.KindSign, plan.KindRender, plan.KindRelease:
 	}
@@ -211,7 +211,7 @@ func taskResult(t *run.Task) string {
 		return "error"
 	case run.TaskCanceled:
 		return "cancellation"
-	case run.TaskSkipped:
+	case run.TaskSkipped, run.TaskUnreachable:
 		return "skip"
 	case run.TaskPending, run.TaskReady, run.TaskLeased, run.TaskRunning:
 	}

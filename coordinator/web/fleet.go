@@ -63,7 +63,7 @@ func makeFleet(runs []*pb.Run, now time.Time) fleet {
 		for _, t := range slices.Backward(r.GetTasks()) { // a rollback stands behind its apply
 			kind := t.GetKind()
 			step := (kind == "shift" || kind == "analyze") && r.GetFinishedAt() == nil // of a run that has ended nothing is left of it
-			if !step && kind != "apply" && kind != "rollback" || len(t.GetAttempts()) == 0 {
+			if !step && kind != "apply" && kind != "rollback" && kind != "catchup" || len(t.GetAttempts()) == 0 {
 				continue
 			}
 			if cells[r.GetProject()] == nil {
@@ -87,6 +87,8 @@ func makeFleet(runs []*pb.Run, now time.Time) fleet {
 				c.Mark.Word = map[string]string{"rolled_back": "rolled back", "removed": "taken away", "superseded": "overtaken"}[d.GetState()]
 				c.Mark.Word = cmp.Or(c.Mark.Word, d.GetState())
 				c.Image = ""
+			case kind == "catchup" && c.Mark.Class == "busy":
+				c.Mark.Word = "catches up"
 			case kind == "apply" && c.Mark.Class == "busy":
 				c.Mark.Word = "rolling out"
 			}

@@ -42,6 +42,8 @@ func taskMark(s pb.TaskState) mark {
 		return mark{word, "✗", "bad"}
 	case pb.TaskState_TASK_STATE_RUNNING, pb.TaskState_TASK_STATE_LEASED:
 		return mark{word, "▶", "busy"}
+	case pb.TaskState_TASK_STATE_UNREACHABLE:
+		return mark{word, "⚠", "bad"}
 	case pb.TaskState_TASK_STATE_READY:
 		return mark{"waits for a worker", "…", "busy"}
 	default:

@@ -18,7 +18,7 @@ func (c *Codec) Event(e run.Event) (*pb.Event, error) {
 		}}}, nil
 	case run.AttemptFinished:
 		return &pb.Event{Kind: &pb.Event_AttemptFinished{AttemptFinished: &pb.AttemptFinished{
-			Run: e.Run, Task: e.Task, Attempt: c.Attempt(e.Attempt), LogSize: e.Attempt.LogSize, Untouched: e.Attempt.Untouched,
+			Run: e.Run, Task: e.Task, Attempt: c.Attempt(e.Attempt), LogSize: e.Attempt.LogSize, Untouched: e.Attempt.Untouched, Unreachable: e.Attempt.Unreachable,
 		}}}, nil
 	case run.TaskFinished:
 		return &pb.Event{Kind: &pb.Event_TaskFinished{TaskFinished: &pb.TaskFinished{
@@ -80,7 +80,7 @@ func (c *Codec) FromEvent(m *pb.Event) (run.Event, error) {
 	case *pb.Event_AttemptFinished:
 		e := k.AttemptFinished
 		a := c.FromAttempt(e.GetAttempt())
-		a.LogSize, a.Untouched = e.GetLogSize(), e.GetUntouched()
+		a.LogSize, a.Untouched, a.Unreachable = e.GetLogSize(), e.GetUntouched(), e.GetUnreachable()
 		return run.AttemptFinished{Run: e.GetRun(), Task: e.GetTask(), Attempt: a}, nil
 	case *pb.Event_TaskFinished:
 		e := k.TaskFinished

@@ -42,7 +42,7 @@ func (c *Codec) SavedTask(s run.SavedTask) *pb.SavedTask {
 		Message: s.Message, FailureClass: c.class.to[s.Class], Result: Result(s.Result), Revoked: s.Revoked, Longest: durationpb.New(s.Longest),
 	}
 	for _, a := range s.Attempts {
-		out.Attempts = append(out.Attempts, &pb.SavedAttempt{Attempt: c.Attempt(a), LogSize: a.LogSize, Untouched: a.Untouched})
+		out.Attempts = append(out.Attempts, &pb.SavedAttempt{Attempt: c.Attempt(a), LogSize: a.LogSize, Untouched: a.Untouched, Unreachable: a.Unreachable})
 	}
 	out.Approvals = Approvals(s.Approvals)
 	return out
@@ -56,7 +56,7 @@ func (c *Codec) FromSavedTask(m *pb.SavedTask) run.SavedTask {
 	}
 	for _, s := range m.GetAttempts() {
 		a := c.FromAttempt(s.GetAttempt())
-		a.LogSize, a.Untouched = s.GetLogSize(), s.GetUntouched()
+		a.LogSize, a.Untouched, a.Unreachable = s.GetLogSize(), s.GetUntouched(), s.GetUnreachable()
 		out.Attempts = append(out.Attempts, a)
 	}
 	for _, a := range m.GetApprovals() {

@@ -54,7 +54,7 @@ func taskStates() names[run.TaskState, pb.TaskState] {
 		run.TaskPending: pb.TaskState_TASK_STATE_PENDING, run.TaskReady: pb.TaskState_TASK_STATE_READY, run.TaskLeased: pb.TaskState_TASK_STATE_LEASED,
 		run.TaskRunning: pb.TaskState_TASK_STATE_RUNNING, run.TaskSucceeded: pb.TaskState_TASK_STATE_SUCCEEDED, run.TaskReused: pb.TaskState_TASK_STATE_REUSED,
 		run.TaskFailed: pb.TaskState_TASK_STATE_FAILED, run.TaskErrored: pb.TaskState_TASK_STATE_ERRORED, run.TaskCanceled: pb.TaskState_TASK_STATE_CANCELED,
-		run.TaskSkipped: pb.TaskState_TASK_STATE_SKIPPED,
+		run.TaskSkipped: pb.TaskState_TASK_STATE_SKIPPED, run.TaskUnreachable: pb.TaskState_TASK_STATE_UNREACHABLE,
 	})
 }
 

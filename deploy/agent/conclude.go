@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/slipway-build/slipway/deploy/apply"
+	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/health"
 	"github.com/slipway-build/slipway/deploy/rolling"
 	"github.com/slipway-build/slipway/internal/session"
@@ -42,6 +43,7 @@ func conclude(ctx context.Context, g *pb.Grant, r rolling.Result, err error) *pb
 		c.Message = fmt.Sprintf("the task used up its %s: %v", g.GetTimeout().AsDuration(), err)
 	default:
 		errored(c, err.Error())
+		c.Unreachable = cluster.IsUnreachable(err)
 	}
 	if len(c.GetMessage()) > maxMessage {
 		c.Message = strings.ToValidUTF8(c.GetMessage()[:maxMessage-4], "") + " …"

@@ -52,7 +52,7 @@ func capability(t *pb.Task) string {
 		return plan.CapabilityBuild
 	case plan.KindRender, plan.KindScan: // one with a tool of the user's takes a slot for builds, which is not told
 		return plan.CapabilityRender
-	case plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindRollback, plan.KindDiff:
+	case plan.KindApply, plan.KindShift, plan.KindAnalyze, plan.KindRollback, plan.KindCatchUp, plan.KindDiff:
 		return plan.CapabilityDeployPrefix + t.GetCluster()
 	case plan.KindCheckout, plan.KindGather, plan.KindFindings, plan.KindSign, plan.KindRelease, plan.KindApprove, plan.KindRollout, plan.KindStep, plan.KindWave, plan.KindPromote, plan.KindVerified:
 	}

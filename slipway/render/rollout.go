@@ -28,8 +28,8 @@ func heading(percent int32, router string) string {
 
 // stage is one column of a rollout: a step of a strategy, or all of it.
 type stage struct {
-	all, done, busy, stopped int
-	failed                   []string // services
+	all, done, busy, stopped, away int
+	failed                         []string // services
 }
 
 func (s *stage) add(t *pb.Task) {
@@ -50,6 +50,10 @@ func (s *stage) add(t *pb.Task) {
 		s.busy++
 	case pb.TaskState_TASK_STATE_CANCELED, pb.TaskState_TASK_STATE_SKIPPED:
 		s.stopped++
+	case pb.TaskState_TASK_STATE_UNREACHABLE:
+		if ends {
+			s.away++
+		}
 	default:
 	}
 }
@@ -62,6 +66,8 @@ func (s *stage) cell() Cell {
 		return Cell{"✗ " + Line(strings.Join(slices.Compact(slices.Sorted(slices.Values(s.failed))), ", ")), Red}
 	case s.done == s.all:
 		return Cell{"✓", Green}
+	case s.away > 0 && s.away+s.done == s.all:
+		return Cell{"⚠ away", Yellow}
 	case s.stopped > 0 && s.done+s.stopped >= s.all:
 		return Cell{"–", Dim}
 	case s.done > 0 || s.busy > 0:
@@ -78,6 +84,7 @@ type targets struct {
 	router   string   // of the steps
 	at       map[string]map[int32]*stage
 	back     map[string]*stage // rollbacks, by cluster
+	later    map[string]*stage // what catches up, by cluster
 	state    Cell
 }
 
@@ -88,11 +95,15 @@ func (e *targets) add(t *pb.Task) {
 		percent = whole
 	case "shift", "analyze":
 		e.router = t.GetRouter()
-	case "rollback":
-		if e.back[t.GetCluster()] == nil {
-			e.back[t.GetCluster()] = &stage{}
+	case "rollback", "catchup":
+		of := e.back
+		if t.GetKind() == "catchup" {
+			of = e.later
 		}
-		e.back[t.GetCluster()].add(t)
+		if of[t.GetCluster()] == nil {
+			of[t.GetCluster()] = &stage{}
+		}
+		of[t.GetCluster()].add(t)
 		return
 	default:
 		return
@@ -121,13 +132,23 @@ func (e *targets) row(cluster string) []Cell {
 		row = append(row, s.cell())
 	}
 	all := e.at[cluster][whole]
-	switch back := e.back[cluster]; {
+	switch back, later := e.back[cluster], e.later[cluster]; {
 	case back != nil && back.done == back.all:
 		return append(row, Cell{"rolled back", Yellow})
 	case back != nil && len(back.failed) > 0:
 		return append(row, Cell{"rollback failed: " + Line(strings.Join(back.failed, ", ")), Red})
 	case back != nil:
 		return append(row, Cell{fmt.Sprintf("rolling back, %d of %d", back.done, back.all), Yellow})
+	case later != nil && later.done == later.all:
+		return append(row, Cell{"caught up", Green})
+	case later != nil && len(later.failed) > 0:
+		return append(row, Cell{"not caught up: " + Line(strings.Join(later.failed, ", ")), Red})
+	case later != nil && later.stopped == later.all:
+		return append(row, Cell{"left behind", Yellow})
+	case later != nil:
+		return append(row, Cell{fmt.Sprintf("unreachable, catches up, %d of %d", later.done, later.all), Yellow})
+	case all != nil && all.away > 0:
+		return append(row, Cell{"unreachable", Yellow})
 	case all != nil && all.done == all.all:
 		return append(row, Cell{"healthy", Green})
 	default:
@@ -146,7 +167,7 @@ func (s Style) Rollouts(r *pb.Run) string {
 		}
 		e := envs[name]
 		if e == nil {
-			e = &targets{at: map[string]map[int32]*stage{}, back: map[string]*stage{}, state: Cell{"waits", Dim}}
+			e = &targets{at: map[string]map[int32]*stage{}, back: map[string]*stage{}, later: map[string]*stage{}, state: Cell{"waits", Dim}}
 			envs[name] = e
 			order = append(order, name)
 		}

@@ -43,7 +43,7 @@ func TaskColor(s pb.TaskState) Color {
 		return Green
 	case pb.TaskState_TASK_STATE_FAILED, pb.TaskState_TASK_STATE_ERRORED:
 		return Red
-	case pb.TaskState_TASK_STATE_CANCELED:
+	case pb.TaskState_TASK_STATE_CANCELED, pb.TaskState_TASK_STATE_UNREACHABLE:
 		return Yellow
 	case pb.TaskState_TASK_STATE_LEASED, pb.TaskState_TASK_STATE_RUNNING:
 		return Blue
@@ -107,7 +107,7 @@ func What(t *pb.Task) string {
 		return Line(t.GetMessage())
 	case pb.TaskState_TASK_STATE_REUSED, pb.TaskState_TASK_STATE_SKIPPED:
 		return join(Line(cmp.Or(t.GetMessage(), t.GetReason())), Coverage(res.GetCoverage()))
-	case pb.TaskState_TASK_STATE_FAILED, pb.TaskState_TASK_STATE_ERRORED, pb.TaskState_TASK_STATE_CANCELED:
+	case pb.TaskState_TASK_STATE_FAILED, pb.TaskState_TASK_STATE_ERRORED, pb.TaskState_TASK_STATE_CANCELED, pb.TaskState_TASK_STATE_UNREACHABLE:
 		return Line(t.GetMessage())
 	case pb.TaskState_TASK_STATE_UNSPECIFIED, pb.TaskState_TASK_STATE_PENDING, pb.TaskState_TASK_STATE_READY, pb.TaskState_TASK_STATE_LEASED, pb.TaskState_TASK_STATE_RUNNING:
 	}

@@ -130,7 +130,14 @@ func (h *History) event(e run.Event) {
 		h.left(p, e)
 	case run.Promoted:
 		id := plan.ApplyID(e.Service, plan.Target{Environment: e.Environment, Cluster: e.Cluster})
-		if h.holder[p.accepted.Project+" "+e.Environment] != e.Run || !p.state[id].Good() {
+		where := p.accepted.Project + " " + e.Environment
+		later := plan.CatchUpID(e.Service, plan.Target{Environment: e.Environment, Cluster: e.Cluster})
+		switch {
+		case p.state[id] == run.TaskUnreachable:
+			if p.state[later] != run.TaskSucceeded || h.newest[where] != p.accepted.Number {
+				h.bad("%s promotes %s, which is %q, and its newest run is %d", e.Run, later, p.state[later], h.newest[where])
+			}
+		case h.holder[where] != e.Run || !p.state[id].Good():
 			h.bad("%s promotes %s, which is %q, in an environment held by %q", e.Run, id, p.state[id], h.holder[p.accepted.Project+" "+e.Environment])
 		}
 	case run.Finished:
@@ -170,7 +177,7 @@ func (h *History) started(p *Past, e run.AttemptStarted) {
 		h.bad("%s %s starts and is %q, in a run that must stop: %t", e.Run, e.Task, s, p.stopping)
 	}
 	for _, need := range spec.Needs {
-		undoes := spec.Kind == plan.KindRollback && p.state[need].Ended()
+		undoes := spec.Kind == plan.KindRollback && p.state[need].Ended() || spec.Kind == plan.KindCatchUp && p.state[need] == run.TaskUnreachable
 		if !p.state[need].Good() && !undoes {
 			h.bad("%s %s starts before %s, which is %q", e.Run, e.Task, need, p.state[need])
 		}
@@ -188,6 +195,10 @@ func (h *History) started(p *Past, e run.AttemptStarted) {
 		h.changes(p, e.Run, spec)
 	case plan.KindApply, plan.KindShift:
 		h.changes(p, e.Run, spec)
+	case plan.KindCatchUp:
+		if where := p.accepted.Project + " " + spec.Target.Environment; !p.added[e.Task] || h.newest[where] != p.accepted.Number || h.held[where] {
+			h.bad("%s %s starts and was asked for: %t, and its newest run is %d", e.Run, e.Task, p.added[e.Task], h.newest[where])
+		}
 	default:
 	}
 }
@@ -224,7 +235,29 @@ func (h *History) over(p *Past, e run.TaskFinished) {
 		h.bad("%s %s is %s while attempt %d goes on", e.Run, e.Task, e.State, len(list))
 	}
 	p.state[e.Task] = e.State
+	if e.State == run.TaskUnreachable {
+		h.tolerated(p, e)
+	}
 	h.made(p, e)
+}
+
+// tolerated: no more clusters are left out than the environment says, and never all.
+func (h *History) tolerated(p *Past, e run.TaskFinished) {
+	spec, _ := p.plan.Find(e.Task)
+	begin, _ := p.plan.Find(plan.RolloutID(spec.Target.Environment))
+	away, all := map[string]bool{}, map[string]bool{}
+	for _, t := range p.plan.Tasks {
+		if t.Target == nil || t.Target.Environment != spec.Target.Environment || t.Target.Cluster == "" {
+			continue
+		}
+		all[t.Target.Cluster] = true
+		if p.state[t.ID] == run.TaskUnreachable {
+			away[t.Target.Cluster] = true
+		}
+	}
+	if len(away) > begin.Tolerate || len(away) >= len(all) {
+		h.bad("%s goes on without %d of %d clusters of %s, and tolerates %d", e.Run, len(away), len(all), spec.Target.Environment, begin.Tolerate)
+	}
 }
 
 // made: what a task takes over from another run was made there, by a task with its digest.

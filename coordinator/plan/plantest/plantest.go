@@ -56,6 +56,21 @@ func Shop(name string, services, tests int, environments [][]string) *plan.Plan 
 	return p
 }
 
+// Tolerate has the environments of a plan go on without so many clusters, and catch them up.
+func Tolerate(p *plan.Plan, clusters int) *plan.Plan {
+	for i := range p.Tasks {
+		switch t := &p.Tasks[i]; t.Kind { //nolint:exhaustive // what tolerates, and what is caught up
+		case plan.KindRollout:
+			t.Tolerate = clusters
+		case plan.KindApply:
+			p.Rollbacks = append(p.Rollbacks, plan.Task{
+				ID: plan.CatchUpID(t.Service, *t.Target), Kind: plan.KindCatchUp, Service: t.Service, Target: t.Target, Needs: []string{t.ID}, Can: t.Can, Apply: t.Apply,
+			})
+		}
+	}
+	return p
+}
+
 // OneByOne makes each cluster of a plan's environments a wave of its own, in the order of names.
 func OneByOne(p *plan.Plan) *plan.Plan {
 	applies := map[plan.Target][]string{} // of each target

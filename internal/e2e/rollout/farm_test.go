@@ -46,6 +46,7 @@ environments:
     clusters: { tier: prod }
     namespace: both
     strategy: { canary: [50, 100], pause: 12s, analyze: [errors] }
+    tolerate: { unreachable: 1 }
   waves:
     clusters: { tier: prod }
     namespace: waves
@@ -79,6 +80,7 @@ const nodeIndex = 27
 type world struct {
 	dir      string
 	clusters []*devclusters.Cluster
+	us       *door // between the deployer and that cluster
 	kube     map[string]*rest.Config
 	farm     clientfile.File
 	runs     pb.RunServiceClient
@@ -154,7 +156,11 @@ func (w *world) startFarm(t *testing.T, bin, state string, registry int, prometh
 		BuildKitRoot: os.Getenv("SLIPWAY_TEST_BUILDKIT_ROOT"), Prometheus: "http://" + prometheus,
 	}
 	for _, c := range w.clusters {
-		cfg.Clusters[c.Name] = devfarm.Cluster{Kubeconfig: c.Ready.Kubeconfig}
+		kubeconfig := c.Ready.Kubeconfig
+		if c.Name == "us" {
+			w.us, kubeconfig = w.behind(t, kubeconfig, "us")
+		}
+		cfg.Clusters[c.Name] = devfarm.Cluster{Kubeconfig: kubeconfig}
 		cfg.RegistryHosts = append(cfg.RegistryHosts, fmt.Sprintf("%s:%d", c.Ready.HostIP, registry))
 	}
 	ready, ended := make(chan clientfile.File, 1), make(chan error, 1)

@@ -154,6 +154,8 @@ func TestCanaries(t *testing.T) {
 		}
 	}
 
+	w.cutOff(t, r)
+
 	r.flag("on")
 	moved := w.ended(t, r.submit())
 	show(t, moved)
@@ -175,6 +177,51 @@ func TestCanaries(t *testing.T) {
 		return a.GetState() == pb.TaskState_TASK_STATE_FAILED && strings.Contains(a.GetMessage(), "errors")
 	}) {
 		t.Error("no analysis of the flag says no")
+	}
+}
+
+// cutOff has a cluster go away in the middle of a rollout. The environment that tolerates that goes on without it, and the one that does
+// not goes back; what was left out is caught up.
+func (w *world) cutOff(t *testing.T, r *repo) {
+	t.Helper()
+	before := w.serves(t, "green")
+	r.version("v7", 0)
+	id := r.submit()
+	w.until(t, "the candidate stands in us", func() bool {
+		run := w.get(t, id)
+		return over(find(t, run, "shift/api@both/us:50")) && over(find(t, run, "shift/api@green/us:0"))
+	})
+	w.us.open(false)
+	w.until(t, "the rollouts are over", func() bool {
+		run := w.get(t, id)
+		return over(find(t, run, "verified/both")) && over(find(t, run, "verified/green"))
+	})
+	run := w.get(t, id)
+	show(t, run)
+	if verified := find(t, run, "verified/both"); verified.GetState() != pb.TaskState_TASK_STATE_SUCCEEDED {
+		t.Errorf("without us the rollout to both is %s: %s", verified.GetState(), verified.GetMessage())
+	}
+	for _, task := range []string{"analyze/api@both/us:50", "apply/api@both/us"} {
+		if got := find(t, run, task); got.GetState() != pb.TaskState_TASK_STATE_UNREACHABLE {
+			t.Errorf("%s is %s: %s", task, got.GetState(), got.GetMessage())
+		}
+	}
+	if verified := find(t, run, "verified/green"); verified.GetState() == pb.TaskState_TASK_STATE_SUCCEEDED {
+		t.Error("green tolerates nobody who is away, and is verified")
+	}
+	if state := run.GetState(); state != pb.RunState_RUN_STATE_RUNNING {
+		t.Errorf("the run is %s, and us is not caught up", state)
+	}
+	w.us.open(true)
+	run = w.ended(t, id)
+	if later := find(t, run, "catchup/api@both/us"); later.GetState() != pb.TaskState_TASK_STATE_SUCCEEDED || len(later.GetAttempts()) < 2 {
+		t.Errorf("%s is %s after %d attempts: %s", later.GetId(), later.GetState(), len(later.GetAttempts()), later.GetMessage())
+	}
+	if got := w.serves(t, "both"); !all(got, image(t, run)) {
+		t.Errorf("in both serves %v, want %s", got, image(t, run))
+	}
+	if got := w.serves(t, "green"); got["eu"] != before["eu"] || got["us"] != before["us"] {
+		t.Errorf("in green serves %v, want %v as before", got, before)
 	}
 }
 

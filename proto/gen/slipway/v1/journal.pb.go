@@ -1614,6 +1614,7 @@ type AttemptFinished struct {
 	LogSize int64 `protobuf:"varint,4,opt,name=log_size,json=logSize,proto3" json:"log_size,omitempty"`
 	// As in Completion.
 	Untouched     bool `protobuf:"varint,5,opt,name=untouched,proto3" json:"untouched,omitempty"`
+	Unreachable   bool `protobuf:"varint,6,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1679,6 +1680,13 @@ func (x *AttemptFinished) GetLogSize() int64 {
 func (x *AttemptFinished) GetUntouched() bool {
 	if x != nil {
 		return x.Untouched
+	}
+	return false
+}
+
+func (x *AttemptFinished) GetUnreachable() bool {
+	if x != nil {
+		return x.Unreachable
 	}
 	return false
 }
@@ -2351,13 +2359,14 @@ const file_slipway_v1_journal_proto_rawDesc = "" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12\x16\n" +
 	"\x06worker\x18\x04 \x01(\tR\x06worker\x12'\n" +
 	"\x05fence\x18\x05 \x01(\v2\x11.slipway.v1.FenceR\x05fence\x127\n" +
-	"\tleased_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bleasedAt\"\x9f\x01\n" +
+	"\tleased_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bleasedAt\"\xc1\x01\n" +
 	"\x0fAttemptFinished\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x12\n" +
 	"\x04task\x18\x02 \x01(\tR\x04task\x12-\n" +
 	"\aattempt\x18\x03 \x01(\v2\x13.slipway.v1.AttemptR\aattempt\x12\x19\n" +
 	"\blog_size\x18\x04 \x01(\x03R\alogSize\x12\x1c\n" +
-	"\tuntouched\x18\x05 \x01(\bR\tuntouched\"\xfe\x01\n" +
+	"\tuntouched\x18\x05 \x01(\bR\tuntouched\x12 \n" +
+	"\vunreachable\x18\x06 \x01(\bR\vunreachable\"\xfe\x01\n" +
 	"\fTaskFinished\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x12\n" +
 	"\x04task\x18\x02 \x01(\tR\x04task\x12+\n" +

@@ -209,6 +209,8 @@ const (
 	TaskState_TASK_STATE_ERRORED     TaskState = 8
 	TaskState_TASK_STATE_CANCELED    TaskState = 9
 	TaskState_TASK_STATE_SKIPPED     TaskState = 10
+	// The cluster did not answer, and the release goes on without it: it is caught up later.
+	TaskState_TASK_STATE_UNREACHABLE TaskState = 11
 )
 
 // Enum value maps for TaskState.
@@ -225,6 +227,7 @@ var (
 		8:  "TASK_STATE_ERRORED",
 		9:  "TASK_STATE_CANCELED",
 		10: "TASK_STATE_SKIPPED",
+		11: "TASK_STATE_UNREACHABLE",
 	}
 	TaskState_value = map[string]int32{
 		"TASK_STATE_UNSPECIFIED": 0,
@@ -238,6 +241,7 @@ var (
 		"TASK_STATE_ERRORED":     8,
 		"TASK_STATE_CANCELED":    9,
 		"TASK_STATE_SKIPPED":     10,
+		"TASK_STATE_UNREACHABLE": 11,
 	}
 )
 
@@ -4893,7 +4897,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x12RUN_STATE_STOPPING\x10\x02\x12\x17\n" +
 	"\x13RUN_STATE_SUCCEEDED\x10\x03\x12\x14\n" +
 	"\x10RUN_STATE_FAILED\x10\x04\x12\x16\n" +
-	"\x12RUN_STATE_CANCELED\x10\x05*\x95\x02\n" +
+	"\x12RUN_STATE_CANCELED\x10\x05*\xb1\x02\n" +
 	"\tTaskState\x12\x1a\n" +
 	"\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12TASK_STATE_PENDING\x10\x01\x12\x14\n" +
@@ -4906,7 +4910,8 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x12TASK_STATE_ERRORED\x10\b\x12\x17\n" +
 	"\x13TASK_STATE_CANCELED\x10\t\x12\x16\n" +
 	"\x12TASK_STATE_SKIPPED\x10\n" +
-	"*\xa9\x01\n" +
+	"\x12\x1a\n" +
+	"\x16TASK_STATE_UNREACHABLE\x10\v*\xa9\x01\n" +
 	"\fFailureClass\x12\x1d\n" +
 	"\x19FAILURE_CLASS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12FAILURE_CLASS_USER\x10\x01\x12\x17\n" +

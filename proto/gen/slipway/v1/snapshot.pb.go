@@ -1538,6 +1538,7 @@ type SavedAttempt struct {
 	// As in AttemptFinished.
 	LogSize       int64 `protobuf:"varint,2,opt,name=log_size,json=logSize,proto3" json:"log_size,omitempty"`
 	Untouched     bool  `protobuf:"varint,3,opt,name=untouched,proto3" json:"untouched,omitempty"`
+	Unreachable   bool  `protobuf:"varint,4,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1589,6 +1590,13 @@ func (x *SavedAttempt) GetLogSize() int64 {
 func (x *SavedAttempt) GetUntouched() bool {
 	if x != nil {
 		return x.Untouched
+	}
+	return false
+}
+
+func (x *SavedAttempt) GetUnreachable() bool {
+	if x != nil {
+		return x.Unreachable
 	}
 	return false
 }
@@ -2020,11 +2028,12 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\arevoked\x18\n" +
 	" \x01(\bR\arevoked\x123\n" +
 	"\alongest\x18\v \x01(\v2\x19.google.protobuf.DurationR\alongest\x122\n" +
-	"\tapprovals\x18\f \x03(\v2\x14.slipway.v1.ApprovalR\tapprovals\"v\n" +
+	"\tapprovals\x18\f \x03(\v2\x14.slipway.v1.ApprovalR\tapprovals\"\x98\x01\n" +
 	"\fSavedAttempt\x12-\n" +
 	"\aattempt\x18\x01 \x01(\v2\x13.slipway.v1.AttemptR\aattempt\x12\x19\n" +
 	"\blog_size\x18\x02 \x01(\x03R\alogSize\x12\x1c\n" +
-	"\tuntouched\x18\x03 \x01(\bR\tuntouched\"\x9c\x01\n" +
+	"\tuntouched\x18\x03 \x01(\bR\tuntouched\x12 \n" +
+	"\vunreachable\x18\x04 \x01(\bR\vunreachable\"\x9c\x01\n" +
 	"\n" +
 	"RunArchive\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\x05R\x06schema\x12!\n" +

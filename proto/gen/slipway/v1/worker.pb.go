@@ -1415,7 +1415,9 @@ type Completion struct {
 	// The capability whose slot the attempt had, when that slot waits for another task: the
 	// answer is a Grant with that capability, or that it was passed. Empty: the slot is free
 	// already. Only where Welcome.next is set.
-	Next          string `protobuf:"bytes,11,opt,name=next,proto3" json:"next,omitempty"`
+	Next string `protobuf:"bytes,11,opt,name=next,proto3" json:"next,omitempty"`
+	// Of an attempt that errored: its cluster did not answer.
+	Unreachable   bool `protobuf:"varint,12,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1525,6 +1527,13 @@ func (x *Completion) GetNext() string {
 		return x.Next
 	}
 	return ""
+}
+
+func (x *Completion) GetUnreachable() bool {
+	if x != nil {
+		return x.Unreachable
+	}
+	return false
 }
 
 type CompletionAck struct {
@@ -4632,7 +4641,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"capability\x18\x02 \x01(\tR\n" +
 	"capability\x12\x1a\n" +
-	"\bdirected\x18\x03 \x01(\bR\bdirected\"\xe2\x03\n" +
+	"\bdirected\x18\x03 \x01(\bR\bdirected\"\x84\x04\n" +
 	"\n" +
 	"Completion\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12-\n" +
@@ -4648,7 +4657,8 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\blog_size\x18\t \x01(\x03R\alogSize\x12\x1c\n" +
 	"\tuntouched\x18\n" +
 	" \x01(\bR\tuntouched\x12\x1b\n" +
-	"\x04next\x18\v \x01(\tB\a\xbaH\x04r\x02\x18dR\x04next\"U\n" +
+	"\x04next\x18\v \x01(\tB\a\xbaH\x04r\x02\x18dR\x04next\x12 \n" +
+	"\vunreachable\x18\f \x01(\bR\vunreachable\"U\n" +
 	"\rCompletionAck\x12*\n" +
 	"\x05lease\x18\x01 \x01(\v2\x14.slipway.v1.LeaseRefR\x05lease\x12\x18\n" +
 	"\aaborted\x18\x02 \x01(\bR\aaborted\"\xd0\x06\n" +
