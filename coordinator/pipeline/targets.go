@@ -101,6 +101,7 @@ type Wave struct {
 	Name     string            `json:"name"`
 	Selector map[string]string `json:"selector,omitempty"` // labels of its clusters; none: those of no other wave
 	Clusters []string          `json:"clusters"`           // sorted, at least one, in no wave before
+	Parallel int               `json:"parallel,omitempty"` // how many of them at a time, in their order; 0: all
 	Soak     time.Duration     `json:"soak,omitempty"`     // between the end of the wave and the next one
 	Pos      Pos               `json:"-"`
 }

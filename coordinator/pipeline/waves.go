@@ -38,7 +38,7 @@ func (d *decoder) waves(n strictyaml.Node) []*Wave {
 				}
 			},
 			"soak":     func(n strictyaml.Node) { w.Soak = d.soak(n) },
-			"parallel": later,
+			"parallel": func(n strictyaml.Node) { w.Parallel = n.Int(1, maxClusters) },
 		}, "name")
 		if d.report.Count() == before && rest == (len(w.Selector) > 0) {
 			d.report.Add(w.Pos, "write clusters: with labels, or rest: true", "wave %s needs one of clusters and rest", strictyaml.Quote(w.Name))

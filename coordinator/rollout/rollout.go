@@ -83,7 +83,8 @@ func Make(services []Service, environments []*pipeline.Environment) Part {
 	for _, s := range sorted {
 		deployed[s.Name] = true
 	}
-	for _, e := range environments {
+	for _, whole := range environments {
+		e := inParts(whole)
 		p.begin(e)
 		p.waves(e, sorted)
 		promotions := make([]string, 0, len(sorted))
@@ -104,6 +105,27 @@ func Make(services []Service, environments []*pipeline.Environment) Part {
 		})
 	}
 	return p
+}
+
+// inParts is an environment whose waves that go so many clusters at a time are waves of that many, one after the other. The soak comes behind the last.
+func inParts(e *pipeline.Environment) *pipeline.Environment {
+	out := *e
+	out.Waves = nil
+	for _, w := range e.Waves {
+		if w.Parallel == 0 || w.Parallel >= len(w.Clusters) {
+			out.Waves = append(out.Waves, w)
+			continue
+		}
+		n := 0
+		for clusters := range slices.Chunk(w.Clusters, w.Parallel) {
+			n++
+			part := *w
+			part.Name, part.Clusters, part.Soak = fmt.Sprintf("%s.%d", w.Name, n), clusters, 0 // no name that is given has a dot
+			out.Waves = append(out.Waves, &part)
+		}
+		out.Waves[len(out.Waves)-1].Soak = w.Soak
+	}
+	return &out
 }
 
 // begin adds the task that takes the environment's lock.

@@ -223,3 +223,35 @@ verified/dev [] promote/web@dev`
 		t.Error(diff)
 	}
 }
+
+// TestSoManyClustersAtATime: a wave of three goes two at a time, and its soak comes behind the last of them.
+func TestSoManyClustersAtATime(t *testing.T) {
+	prod := &pipeline.Environment{
+		Name: "prod", Clusters: []string{"ap", "eu", "uk", "us"}, Namespace: "shop", Rollback: pipeline.RollbackNone, Tolerate: 2,
+		Waves: []*pipeline.Wave{{Name: "first", Clusters: []string{"eu", "uk", "us"}, Parallel: 2, Soak: time.Hour}, {Name: "last", Clusters: []string{"ap"}, Parallel: 5}},
+	}
+	part := rollout.Make([]rollout.Service{{Name: "web"}}, []*pipeline.Environment{prod})
+	want := `apply/web@prod/ap [deploy_ap] render/web@prod/ap wave/prod/first.2
+apply/web@prod/eu [deploy_eu] render/web@prod/eu rollout/prod
+apply/web@prod/uk [deploy_uk] render/web@prod/uk rollout/prod
+apply/web@prod/us [deploy_us] render/web@prod/us wave/prod/first.1
+promote/web@prod [] apply/web@prod/ap apply/web@prod/eu apply/web@prod/uk apply/web@prod/us
+rollout/prod [] release
+verified/prod [] promote/web@prod
+wave/prod/first.1 [] apply/web@prod/eu apply/web@prod/uk
+wave/prod/first.2 [] apply/web@prod/us`
+	if diff := cmp.Diff(want, show(part.Tasks)); diff != "" {
+		t.Error(diff)
+	}
+	for _, task := range part.Tasks {
+		if wait := map[string]int{"wave/prod/first.2": 3600}[task.ID]; task.Wait != wait || task.Kind == plan.KindRollout && task.Tolerate != 2 {
+			t.Errorf("%s waits %d s, and tolerates %d", task.ID, task.Wait, task.Tolerate)
+		}
+	}
+	if len(part.Rollbacks) != 4 || part.Rollbacks[0].Kind != plan.KindCatchUp || part.Rollbacks[0].ID != "catchup/web@prod/ap" {
+		t.Errorf("%v", part.Rollbacks)
+	}
+	if prod.Waves[0].Soak != time.Hour || len(prod.Waves) != 2 {
+		t.Error("the environment was changed")
+	}
+}

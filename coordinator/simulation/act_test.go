@@ -95,6 +95,9 @@ func (w *world) submit() {
 	case n < 60:
 		p = plantest.Canary(p, []int{10, 50}[:1+w.rng.IntN(2)]...)
 	}
+	if w.chance(10) {
+		p.Back = "the run before"
+	}
 	if w.chance(50) {
 		p = plantest.Tolerate(p, 1)
 	}

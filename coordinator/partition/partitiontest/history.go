@@ -196,7 +196,7 @@ func (h *History) started(p *Past, e run.AttemptStarted) {
 	case plan.KindApply, plan.KindShift:
 		h.changes(p, e.Run, spec)
 	case plan.KindCatchUp:
-		if where := p.accepted.Project + " " + spec.Target.Environment; !p.added[e.Task] || h.newest[where] != p.accepted.Number || h.held[where] {
+		if where := p.accepted.Project + " " + spec.Target.Environment; !p.added[e.Task] || h.newest[where] != p.accepted.Number || h.held[where] && p.plan.Back == "" {
 			h.bad("%s %s starts and was asked for: %t, and its newest run is %d", e.Run, e.Task, p.added[e.Task], h.newest[where])
 		}
 	default:
@@ -212,7 +212,7 @@ func (h *History) entered(p *Past, e run.RolloutEntered) {
 	if h.newest[where] > p.accepted.Number {
 		h.bad("%s enters %s after the newer run %d", e.Run, where, h.newest[where])
 	}
-	if _, ok := h.held[where]; ok {
+	if _, ok := h.held[where]; ok && p.plan.Back == "" {
 		h.bad("%s enters %s, which is held", e.Run, where)
 	}
 	h.holder[where], h.newest[where] = e.Run, p.accepted.Number
@@ -222,7 +222,7 @@ func (h *History) changes(p *Past, id string, spec *plan.Task) {
 	if by := h.holder[p.accepted.Project+" "+spec.Target.Environment]; by != id {
 		h.bad("%s %s starts in an environment held by %q", id, spec.ID, by)
 	}
-	if h.held[p.accepted.Project+" "+spec.Target.Environment] && spec.Kind != plan.KindRollback {
+	if h.held[p.accepted.Project+" "+spec.Target.Environment] && spec.Kind != plan.KindRollback && p.plan.Back == "" {
 		h.bad("%s %s starts in an environment that is paused", id, spec.ID)
 	}
 }
