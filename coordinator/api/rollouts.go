@@ -101,7 +101,8 @@ func (s *rollouts) Approve(ctx context.Context, req *pb.ApproveRequest) (out *pb
 }
 
 func (s *rollouts) Rollback(ctx context.Context, req *pb.RollbackRequest) (out *pb.RollbackResponse, err error) {
-	find := func(tx *partition.Tx) (*run.Run, error) {
+	b := back{submit.BackRequest{Project: req.GetProject(), Environment: req.GetEnvironment(), What: "back to", Run: req.GetRun(), Key: req.GetIdempotencyKey()}, submit.GoingBack}
+	r, err := s.back(ctx, b, func(tx *partition.Tx) (*run.Run, error) {
 		old, err := tx.Good(req.GetProject(), req.GetEnvironment(), req.GetRun())
 		if err != nil {
 			return nil, err
@@ -111,18 +112,56 @@ func (s *rollouts) Rollback(ctx context.Context, req *pb.RollbackRequest) (out *
 			reason += ": " + req.GetReason()
 		}
 		return old, tx.Hold(req.GetProject(), req.GetEnvironment(), caller(ctx), reason, false)
-	}
-	err = s.of(ctx, req.GetProject(), func(*partition.Tx) error { return nil }, func(ctx context.Context, c pb.RolloutServiceClient) (err error) {
+	}, func(ctx context.Context, c pb.RolloutServiceClient) (err error) {
 		out, err = c.Rollback(ctx, req)
 		return err //nolint:wrapcheck // the owner's answer, as it is
 	})
 	if err != nil || out != nil {
 		return out, err
 	}
-	id, err := s.cfg.Submitter.Back(ctx, submit.BackRequest{
-		Project: req.GetProject(), Environment: req.GetEnvironment(), Run: req.GetRun(), Key: req.GetIdempotencyKey(), By: caller(ctx),
-	}, func() (old *run.Run, err error) {
-		err = s.of(ctx, req.GetProject(), func(tx *partition.Tx) (err error) { old, err = find(tx); return err }, func(context.Context, pb.RolloutServiceClient) error {
+	return &pb.RollbackResponse{Run: r}, nil
+}
+
+func (s *rollouts) Compare(ctx context.Context, req *pb.CompareRequest) (out *pb.CompareResponse, err error) {
+	b := back{submit.BackRequest{Project: req.GetProject(), Environment: req.GetEnvironment(), What: "compare", Key: req.GetIdempotencyKey()}, submit.Comparing}
+	r, err := s.back(ctx, b, func(tx *partition.Tx) (*run.Run, error) { return tx.Serving(req.GetProject(), req.GetEnvironment()) }, func(ctx context.Context, c pb.RolloutServiceClient) (err error) {
+		out, err = c.Compare(ctx, req)
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+	if err != nil || out != nil {
+		return out, err
+	}
+	return &pb.CompareResponse{Run: r}, nil
+}
+
+func (s *rollouts) Restore(ctx context.Context, req *pb.RestoreRequest) (out *pb.RestoreResponse, err error) {
+	b := back{submit.BackRequest{Project: req.GetProject(), Environment: req.GetEnvironment(), What: "restore", Key: req.GetIdempotencyKey()}, submit.Restoring}
+	r, err := s.back(ctx, b, func(tx *partition.Tx) (*run.Run, error) { return tx.Serving(req.GetProject(), req.GetEnvironment()) }, func(ctx context.Context, c pb.RolloutServiceClient) (err error) {
+		out, err = c.Restore(ctx, req)
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+	if err != nil || out != nil {
+		return out, err
+	}
+	return &pb.RestoreResponse{Run: r}, nil
+}
+
+// back is a run that is made of an earlier one.
+type back struct {
+	submit.BackRequest
+	what submit.Of
+}
+
+// back begins one where the project is, with what the owner finds; nil: it was begun by another coordinator, which there answered.
+func (s *rollouts) back(ctx context.Context, b back, find func(*partition.Tx) (*run.Run, error), there func(context.Context, pb.RolloutServiceClient) error) (*pb.Run, error) {
+	here := false
+	err := s.of(ctx, b.Project, func(*partition.Tx) error { here = true; return nil }, there)
+	if err != nil || !here {
+		return nil, err
+	}
+	b.By = caller(ctx)
+	id, err := s.cfg.Submitter.Back(ctx, b.BackRequest, b.what, func() (old *run.Run, err error) {
+		err = s.of(ctx, b.Project, func(tx *partition.Tx) (err error) { old, err = find(tx); return err }, func(context.Context, pb.RolloutServiceClient) error {
 			return status.Error(codes.Unavailable, "the project has another owner since a moment ago: ask again")
 		})
 		return old, err
@@ -131,8 +170,5 @@ func (s *rollouts) Rollback(ctx context.Context, req *pb.RollbackRequest) (out *
 		return nil, toStatus(err)
 	}
 	r, err := (&runs{cfg: s.cfg, codec: wire.NewCodec()}).Get(ctx, &pb.GetRequest{Run: id})
-	if err != nil {
-		return nil, err
-	}
-	return &pb.RollbackResponse{Run: r.GetRun()}, nil
+	return r.GetRun(), err
 }

@@ -82,6 +82,28 @@ func (tx *Tx) Abort(name, environment, message string) (*run.Run, error) {
 	return nil, fmt.Errorf("no run of project %q rolls out to %q: %w", name, environment, ErrNothing)
 }
 
+// Serving is the newest run whose release is good in an environment. ErrNothing: there is none.
+func (tx *Tx) Serving(name, environment string) (*run.Run, error) {
+	if !tx.known(name, environment) {
+		return nil, fmt.Errorf("environment %q of project %q: %w: no run that is known rolls out to it", environment, name, ErrNotFound)
+	}
+	var found *run.Run
+	for _, r := range tx.o.st.Runs(name, 1<<20) {
+		if good(r, environment) && (found == nil || r.Number > found.Number) {
+			found = r
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("no release is known that was good in all of %q: %w", environment, ErrNothing)
+	}
+	return found.Snapshot(), nil
+}
+
+func good(r *run.Run, environment string) bool {
+	t, ok := r.Find(plan.VerifiedID(environment))
+	return ok && t.State.Good()
+}
+
 // Good is a run whose release was good in an environment, to go back to: the one that is named, or the newest before the one
 // that serves there with another release. ErrNothing: there is none, or a rollout goes on.
 func (tx *Tx) Good(name, environment, id string) (*run.Run, error) {
@@ -93,17 +115,13 @@ func (tx *Tx) Good(name, environment, id string) (*run.Run, error) {
 			return nil, fmt.Errorf("run %s rolls out to %q: abort that, and it goes back by itself: %w", e.Holder, environment, ErrNothing)
 		}
 	}
-	good := func(r *run.Run) bool {
-		t, ok := r.Find(plan.VerifiedID(environment))
-		return ok && t.State.Good()
-	}
 	runs := tx.o.st.Runs(name, 1<<20)
 	if id != "" {
 		i := slices.IndexFunc(runs, func(r *run.Run) bool { return r.ID == id })
 		switch {
 		case i < 0:
 			return nil, fmt.Errorf("run %q of project %q: %w", id, name, ErrNotFound)
-		case !good(runs[i]):
+		case !good(runs[i], environment):
 			return nil, fmt.Errorf("the release of run %s never was good in all of %q: %w", id, environment, ErrNothing)
 		}
 		return runs[i].Snapshot(), nil
@@ -112,7 +130,7 @@ func (tx *Tx) Good(name, environment, id string) (*run.Run, error) {
 	var serves *run.Run // or what it went back to
 	for _, r := range runs {
 		switch {
-		case !good(r):
+		case !good(r, environment):
 		case serves == nil:
 			serves = r
 		case serves.Plan.Back != "" && r.ID != serves.Plan.Back: // what it went back from, and to where

@@ -156,6 +156,25 @@ func TestRollback(t *testing.T) {
 		t.Fatalf("releases %s, %s, %s; %s serves", one.GetRelease(), two.GetRelease(), three.GetRelease(), serves())
 	}
 
+	compared, err := rollout.Compare(t.Context(), &pb.CompareRequest{Project: "shop", Environment: "prod", IdempotencyKey: "c1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]int{}
+	for _, task := range f.end(t, compared.GetRun().GetId()).GetTasks() {
+		kinds[task.GetKind()]++
+	}
+	if kinds["diff"] != 4 || kinds["apply"]+kinds["rollout"]+kinds["release"] > 0 {
+		t.Errorf("a comparison is of %v", kinds)
+	}
+	restored, err := rollout.Restore(t.Context(), &pb.RestoreRequest{Project: "shop", Environment: "prod", IdempotencyKey: "c2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := f.end(t, restored.GetRun().GetId()); r.GetBack() != three.GetId() || r.GetRelease() != three.GetRelease() {
+		t.Errorf("what is restored is release %s, of %s: %s", r.GetRelease(), r.GetBack(), r.GetMessage())
+	}
+
 	back, err := ask("k2", "")
 	if err != nil {
 		t.Fatal(err)

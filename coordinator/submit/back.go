@@ -14,18 +14,22 @@ import (
 // BackRequest asks that an earlier release be brought back to an environment.
 type BackRequest struct {
 	Project, Environment string
-	Run                  string // whose release; empty: the one before
+	What                 string // is asked for; a key is of one of them
+	Run                  string // whose release; empty: the one before, or that serves
 	Key                  string // idempotency key
 	By                   string // who asks
 }
 
-// Back accepts a run that does. find is asked for the run whose release it brings, unless the key began it before.
-func (s *Submitter) Back(ctx context.Context, req BackRequest, find func() (*run.Run, error)) (id string, err error) {
+// Of is a plan that is made of that of a run whose release was good in an environment: GoingBack, Comparing or Restoring.
+type Of func(old *run.Run, environment string) plan.Plan
+
+// Back accepts a run of a plan of an earlier one. find is asked for that, unless the key began it before.
+func (s *Submitter) Back(ctx context.Context, req BackRequest, what Of, find func() (*run.Run, error)) (id string, err error) {
 	home, err := s.cfg.Home(ctx, req.Project)
 	if err != nil {
 		return "", err
 	}
-	request := fmt.Sprintf("back to %q in %q by %q", req.Run, req.Environment, req.By)
+	request := fmt.Sprintf("%s %q in %q by %q", req.What, req.Run, req.Environment, req.By)
 	if id, err = home.Replayed(ctx, req.Project, req.Key, request); !errors.Is(err, partition.ErrNotFound) {
 		return id, err
 	}
@@ -33,7 +37,7 @@ func (s *Submitter) Back(ctx context.Context, req BackRequest, find func() (*run
 	if err != nil {
 		return "", err
 	}
-	p, err := s.revive(ctx, home, GoingBack(old, req.Environment), old)
+	p, err := s.revive(ctx, home, what(old, req.Environment), old)
 	if err != nil {
 		return "", err
 	}
@@ -44,8 +48,63 @@ func (s *Submitter) Back(ctx context.Context, req BackRequest, find func() (*run
 // GoingBack is the plan that brings the release of a run back to an environment: what made the release, reused, and its rollout there
 // without what takes time: steps, soaks, windows and approvals. What was judged of the commit then is not judged again.
 func GoingBack(old *run.Run, environment string) plan.Plan {
+	p := reaching(old, environment, func(t *plan.Task) bool { return t.Kind == plan.KindVerified && t.Target.Environment == environment })
+	p.Back = old.ID
+	for i := range p.Tasks {
+		t := &p.Tasks[i]
+		switch t.Kind {
+		case plan.KindRollout:
+			t.Wait, t.Windows, t.Hold = 0, nil, false
+			t.Reason = "goes back to the release of run " + old.ID
+		case plan.KindWave:
+			t.Wait, t.Windows = 0, nil
+		default:
+		}
+	}
+	return p
+}
+
+// Restoring is GoingBack to what serves: what somebody changed in the clusters is taken back.
+func Restoring(old *run.Run, environment string) plan.Plan {
+	p := GoingBack(old, environment)
+	for i := range p.Tasks {
+		switch t := &p.Tasks[i]; t.Kind {
+		case plan.KindApply:
+			a := *t.Apply
+			a.Adopt = true
+			t.Apply, t.Reason = &a, "restores what run "+old.ID+" released; what others hold there is taken over"
+		case plan.KindRollout:
+			t.Reason = "restores what run " + old.ID + " released"
+		default:
+		}
+	}
+	return p
+}
+
+// Comparing is the plan that compares what a run released to an environment with what is there now, and changes nothing.
+func Comparing(old *run.Run, environment string) plan.Plan {
+	p := reaching(old, environment, func(t *plan.Task) bool { return t.Kind == plan.KindRender && t.Target.Environment == environment })
+	for _, t := range old.Plan.Tasks {
+		if t.Kind != plan.KindApply || t.Target.Environment != environment {
+			continue
+		}
+		p.Tasks = append(p.Tasks, plan.Task{
+			ID: plan.DiffID(t.Service, *t.Target), Kind: plan.KindDiff, Service: t.Service, Target: t.Target, Needs: []string{t.Apply.Manifests}, Can: t.Can,
+			Timeout: compareTimeout, Infra: t.Infra, Reason: "compares what run " + old.ID + " released with what is there, and changes nothing",
+			Apply: &plan.Apply{Manifests: t.Apply.Manifests, Adopt: true},
+		})
+	}
+	p.Rollbacks = []plan.Task{}
+	return p
+}
+
+// compareTimeout is for one service in one cluster, in seconds.
+const compareTimeout = 300
+
+// reaching is the plan of a run as far as some of its tasks need it, with everything reused that was made, and without what takes time.
+func reaching(old *run.Run, environment string, wanted func(*plan.Task) bool) plan.Plan {
 	p := Again(old)
-	p.Back, p.Line, p.Findings = old.ID, "", nil
+	p.Line, p.Findings = "", nil
 	tasks := make(map[string]*plan.Task, len(p.Tasks))
 	for i := range p.Tasks {
 		tasks[p.Tasks[i].ID] = &p.Tasks[i]
@@ -63,20 +122,15 @@ func GoingBack(old *run.Run, environment string) plan.Plan {
 			need(n)
 		}
 	}
-	need(plan.VerifiedID(environment))
+	for id, t := range tasks {
+		if wanted(t) {
+			need(id)
+		}
+	}
 	p.Tasks = slices.DeleteFunc(p.Tasks, func(t plan.Task) bool { return !needed[t.ID] })
 	for i := range p.Tasks {
-		t := &p.Tasks[i]
-		switch t.Kind {
-		case plan.KindRollout:
-			t.Wait, t.Windows, t.Hold = 0, nil, false
-			t.Reason = "goes back to the release of run " + old.ID
-		case plan.KindWave:
-			t.Wait, t.Windows = 0, nil
-		default:
-			if t.Reuse != nil {
-				t.Reason = "was made in run " + old.ID + ", to whose release this one goes back"
-			}
+		if t := &p.Tasks[i]; t.Reuse != nil {
+			t.Reason = "was made in run " + old.ID
 		}
 	}
 	p.Rollbacks = slices.DeleteFunc(slices.Clone(p.Rollbacks), func(t plan.Task) bool { return t.Target.Environment != environment })

@@ -120,3 +120,58 @@ func TestGoingBack(t *testing.T) {
 		}
 	}
 }
+
+// TestComparingAndRestoring: what was rendered for one environment is compared there, or applied again and takes over what others hold.
+func TestComparingAndRestoring(t *testing.T) {
+	p := plantest.Canary(plantest.Shop("shop", 2, 1, [][]string{{"c"}, {"eu", "us"}}), 10)
+	r, err := run.New(run.Accepted{Run: "shop-1", Project: "shop"}, p, time.Unix(1, 0), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range r.Tasks {
+		if err := r.Apply(run.TaskFinished{Run: r.ID, Task: task.Spec.ID, State: run.TaskSucceeded, Result: plan.Result{Image: "of " + task.Spec.ID}}, time.Unix(2, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compared := submit.Comparing(r, "e1")
+	diffs := 0
+	for _, task := range compared.Tasks {
+		switch {
+		case task.Kind == plan.KindDiff:
+			diffs++
+			if render, ok := compared.Find(task.Apply.Manifests); !ok || render.Reuse == nil || !task.Apply.Adopt {
+				t.Errorf("%s compares %+v", task.ID, task.Apply)
+			}
+		case task.Kind.Changes() || task.Kind == plan.KindRelease || task.Kind == plan.KindRollout:
+			t.Errorf("%s is more than to compare", task.ID)
+		}
+	}
+	if diffs != 4 || compared.Back != "" || len(compared.Rollbacks) > 0 {
+		t.Errorf("%d comparisons, back to %q, %d rollbacks", diffs, compared.Back, len(compared.Rollbacks))
+	}
+	restored, applies := submit.Restoring(r, "e1"), 0
+	for _, task := range restored.Tasks {
+		if task.Kind == plan.KindApply {
+			applies++
+			if !task.Apply.Adopt {
+				t.Errorf("%s leaves to others what they hold", task.ID)
+			}
+		}
+	}
+	if applies != 4 || restored.Back != "shop-1" {
+		t.Errorf("%d applies, back to %q", applies, restored.Back)
+	}
+	for _, plans := range []plan.Plan{compared, restored} {
+		if _, err := plan.Encode(plans); err != nil {
+			t.Error(err)
+		}
+		if _, err := run.New(run.Accepted{Run: "shop-2", Project: "shop"}, &plans, time.Unix(1, 0), nil); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, task := range p.Tasks {
+		if task.Apply != nil && task.Apply.Adopt {
+			t.Errorf("%s of the run itself was changed", task.ID)
+		}
+	}
+}

@@ -3,6 +3,7 @@
 package rollout_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -154,6 +156,7 @@ func TestCanaries(t *testing.T) {
 		}
 	}
 
+	w.drift(t)
 	w.cutOff(t, r)
 
 	r.flag("on")
@@ -177,6 +180,59 @@ func TestCanaries(t *testing.T) {
 		return a.GetState() == pb.TaskState_TASK_STATE_FAILED && strings.Contains(a.GetMessage(), "errors")
 	}) {
 		t.Error("no analysis of the flag says no")
+	}
+}
+
+// drift is what somebody changed and deleted by hand: seen with who holds it, and restored.
+func (w *world) drift(t *testing.T) {
+	t.Helper()
+	eu, us := w.client(t, "eu").CoreV1(), w.client(t, "us").CoreV1()
+	greeting := func() string {
+		t.Helper()
+		c, err := eu.ConfigMaps("both").Get(t.Context(), "api", metav1.GetOptions{})
+		must(t, err)
+		return c.Data["greeting"]
+	}
+	was := greeting()
+	_, err := eu.ConfigMaps("both").Patch(t.Context(), "api", types.MergePatchType, []byte(`{"data": {"greeting": "by hand"}}`), metav1.PatchOptions{FieldManager: "kubectl-edit"})
+	must(t, err)
+	must(t, us.Services("both").Delete(t.Context(), "api", metav1.DeleteOptions{}))
+	compare := func(key string) (found []string) {
+		t.Helper()
+		res, err := w.rollout.Compare(t.Context(), &pb.CompareRequest{Project: "canary", Environment: "both", IdempotencyKey: key})
+		must(t, err)
+		for _, task := range w.ended(t, res.GetRun().GetId()).GetTasks() {
+			for _, o := range task.GetResult().GetDiff().GetObjects() {
+				text := fmt.Sprint(task.GetCluster(), " ", o.GetAction(), " ", o.GetObject(), " ", o.GetReason())
+				for _, f := range o.GetFields() {
+					text += fmt.Sprintf(" %s: %s → %s", f.GetPath(), f.GetFrom(), f.GetTo())
+				}
+				found = append(found, text)
+			}
+		}
+		return found
+	}
+	found := strings.Join(compare("drift-1"), "\n")
+	t.Logf("what drifted:\n%s", found)
+	for _, want := range []string{"eu taken over ConfigMap/api", "kubectl-edit", "by hand", "us created Service/api"} {
+		if !strings.Contains(found, want) {
+			t.Errorf("what drifted does not say %q", want)
+		}
+	}
+	if got := greeting(); got != "by hand" {
+		t.Errorf("a comparison made %q of it", got)
+	}
+	res, err := w.rollout.Restore(t.Context(), &pb.RestoreRequest{Project: "canary", Environment: "both", IdempotencyKey: "drift-2"})
+	must(t, err)
+	if run := w.ended(t, res.GetRun().GetId()); run.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
+		show(t, run)
+		t.Error("what drifted was not restored")
+	}
+	if got := greeting(); got != was {
+		t.Errorf("the greeting is %q, want %q", got, was)
+	}
+	if again := compare("drift-3"); len(again) > 0 {
+		t.Errorf("after it was restored differs %v", again)
 	}
 }
 
@@ -243,7 +299,7 @@ func (w *world) until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.NewTimer(4 * time.Minute)
+	deadline := time.NewTimer(8 * time.Minute) // three builds at once take theirs on a machine that has other work
 	defer deadline.Stop()
 	for !holds() {
 		select {

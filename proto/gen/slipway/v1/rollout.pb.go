@@ -659,6 +659,216 @@ func (x *RollbackResponse) GetRun() *Run {
 	return nil
 }
 
+type CompareRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Project     string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Environment string                 `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	// A repeat with the same key answers the run that it began.
+	IdempotencyKey string `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *CompareRequest) Reset() {
+	*x = CompareRequest{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareRequest) ProtoMessage() {}
+
+func (x *CompareRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
+func (*CompareRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CompareRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *CompareRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *CompareRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type CompareResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareResponse) Reset() {
+	*x = CompareResponse{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareResponse) ProtoMessage() {}
+
+func (x *CompareResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareResponse.ProtoReflect.Descriptor instead.
+func (*CompareResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *CompareResponse) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+type RestoreRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Project     string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Environment string                 `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	// A repeat with the same key answers the run that it began.
+	IdempotencyKey string `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RestoreRequest) Reset() {
+	*x = RestoreRequest{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreRequest) ProtoMessage() {}
+
+func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
+func (*RestoreRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RestoreRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *RestoreRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *RestoreRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type RestoreResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreResponse) Reset() {
+	*x = RestoreResponse{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreResponse) ProtoMessage() {}
+
+func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
+func (*RestoreResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RestoreResponse) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
 type AbortRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Project     string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
@@ -671,7 +881,7 @@ type AbortRequest struct {
 
 func (x *AbortRequest) Reset() {
 	*x = AbortRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +893,7 @@ func (x *AbortRequest) String() string {
 func (*AbortRequest) ProtoMessage() {}
 
 func (x *AbortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +906,7 @@ func (x *AbortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRequest.ProtoReflect.Descriptor instead.
 func (*AbortRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AbortRequest) GetProject() string {
@@ -730,7 +940,7 @@ type AbortResponse struct {
 
 func (x *AbortResponse) Reset() {
 	*x = AbortResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +952,7 @@ func (x *AbortResponse) String() string {
 func (*AbortResponse) ProtoMessage() {}
 
 func (x *AbortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +965,7 @@ func (x *AbortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortResponse.ProtoReflect.Descriptor instead.
 func (*AbortResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AbortResponse) GetRun() string {
@@ -781,7 +991,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[13]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +1003,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[13]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +1016,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ApproveRequest) GetRun() string {
@@ -859,7 +1069,7 @@ type ApproveResponse struct {
 
 func (x *ApproveResponse) Reset() {
 	*x = ApproveResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[14]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +1081,7 @@ func (x *ApproveResponse) String() string {
 func (*ApproveResponse) ProtoMessage() {}
 
 func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[14]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +1094,7 @@ func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
 func (*ApproveResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ApproveResponse) GetRun() string {
@@ -967,6 +1177,20 @@ const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\x05 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x0eidempotencyKey\"5\n" +
 	"\x10RollbackResponse\x12!\n" +
+	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\"\x97\x01\n" +
+	"\x0eCompareRequest\x12#\n" +
+	"\aproject\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\aproject\x12+\n" +
+	"\venvironment\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\venvironment\x123\n" +
+	"\x0fidempotency_key\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x0eidempotencyKey\"4\n" +
+	"\x0fCompareResponse\x12!\n" +
+	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\"\x97\x01\n" +
+	"\x0eRestoreRequest\x12#\n" +
+	"\aproject\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\aproject\x12+\n" +
+	"\venvironment\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\venvironment\x123\n" +
+	"\x0fidempotency_key\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x0eidempotencyKey\"4\n" +
+	"\x0fRestoreResponse\x12!\n" +
 	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\"\x82\x01\n" +
 	"\fAbortRequest\x12#\n" +
 	"\aproject\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\aproject\x12+\n" +
@@ -986,13 +1210,15 @@ const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\arelease\x18\x02 \x01(\tR\arelease\x122\n" +
 	"\tapprovals\x18\x03 \x03(\v2\x14.slipway.v1.ApprovalR\tapprovals\x12\x10\n" +
 	"\x03min\x18\x04 \x01(\x05R\x03min\x12\x12\n" +
-	"\x04done\x18\x05 \x01(\bR\x04done2\xd8\x03\n" +
+	"\x04done\x18\x05 \x01(\bR\x04done2\xec\x04\n" +
 	"\x0eRolloutService\x12c\n" +
 	"\x10ListEnvironments\x12#.slipway.v1.ListEnvironmentsRequest\x1a$.slipway.v1.ListEnvironmentsResponse\"\x04\xb0\xe3\x18\x01\x12?\n" +
 	"\x04Hold\x12\x17.slipway.v1.HoldRequest\x1a\x18.slipway.v1.HoldResponse\"\x04\xb0\xe3\x18\x03\x12E\n" +
 	"\x06Resume\x12\x19.slipway.v1.ResumeRequest\x1a\x1a.slipway.v1.ResumeResponse\"\x04\xb0\xe3\x18\x03\x12H\n" +
 	"\aApprove\x12\x1a.slipway.v1.ApproveRequest\x1a\x1b.slipway.v1.ApproveResponse\"\x04\xb0\xe3\x18\x03\x12K\n" +
-	"\bRollback\x12\x1b.slipway.v1.RollbackRequest\x1a\x1c.slipway.v1.RollbackResponse\"\x04\xb0\xe3\x18\x03\x12B\n" +
+	"\bRollback\x12\x1b.slipway.v1.RollbackRequest\x1a\x1c.slipway.v1.RollbackResponse\"\x04\xb0\xe3\x18\x03\x12H\n" +
+	"\aCompare\x12\x1a.slipway.v1.CompareRequest\x1a\x1b.slipway.v1.CompareResponse\"\x04\xb0\xe3\x18\x02\x12H\n" +
+	"\aRestore\x12\x1a.slipway.v1.RestoreRequest\x1a\x1b.slipway.v1.RestoreResponse\"\x04\xb0\xe3\x18\x03\x12B\n" +
 	"\x05Abort\x12\x18.slipway.v1.AbortRequest\x1a\x19.slipway.v1.AbortResponse\"\x04\xb0\xe3\x18\x03BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
@@ -1007,7 +1233,7 @@ func file_slipway_v1_rollout_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_rollout_proto_rawDescData
 }
 
-var file_slipway_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_slipway_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_slipway_v1_rollout_proto_goTypes = []any{
 	(*ListEnvironmentsRequest)(nil),  // 0: slipway.v1.ListEnvironmentsRequest
 	(*ListEnvironmentsResponse)(nil), // 1: slipway.v1.ListEnvironmentsResponse
@@ -1020,38 +1246,48 @@ var file_slipway_v1_rollout_proto_goTypes = []any{
 	(*ResumeResponse)(nil),           // 8: slipway.v1.ResumeResponse
 	(*RollbackRequest)(nil),          // 9: slipway.v1.RollbackRequest
 	(*RollbackResponse)(nil),         // 10: slipway.v1.RollbackResponse
-	(*AbortRequest)(nil),             // 11: slipway.v1.AbortRequest
-	(*AbortResponse)(nil),            // 12: slipway.v1.AbortResponse
-	(*ApproveRequest)(nil),           // 13: slipway.v1.ApproveRequest
-	(*ApproveResponse)(nil),          // 14: slipway.v1.ApproveResponse
-	(*timestamppb.Timestamp)(nil),    // 15: google.protobuf.Timestamp
-	(*Run)(nil),                      // 16: slipway.v1.Run
-	(*Approval)(nil),                 // 17: slipway.v1.Approval
+	(*CompareRequest)(nil),           // 11: slipway.v1.CompareRequest
+	(*CompareResponse)(nil),          // 12: slipway.v1.CompareResponse
+	(*RestoreRequest)(nil),           // 13: slipway.v1.RestoreRequest
+	(*RestoreResponse)(nil),          // 14: slipway.v1.RestoreResponse
+	(*AbortRequest)(nil),             // 15: slipway.v1.AbortRequest
+	(*AbortResponse)(nil),            // 16: slipway.v1.AbortResponse
+	(*ApproveRequest)(nil),           // 17: slipway.v1.ApproveRequest
+	(*ApproveResponse)(nil),          // 18: slipway.v1.ApproveResponse
+	(*timestamppb.Timestamp)(nil),    // 19: google.protobuf.Timestamp
+	(*Run)(nil),                      // 20: slipway.v1.Run
+	(*Approval)(nil),                 // 21: slipway.v1.Approval
 }
 var file_slipway_v1_rollout_proto_depIdxs = []int32{
 	2,  // 0: slipway.v1.ListEnvironmentsResponse.environments:type_name -> slipway.v1.Environment
 	3,  // 1: slipway.v1.Environment.hold:type_name -> slipway.v1.EnvironmentHold
 	4,  // 2: slipway.v1.Environment.serving:type_name -> slipway.v1.Serving
-	15, // 3: slipway.v1.EnvironmentHold.at:type_name -> google.protobuf.Timestamp
-	16, // 4: slipway.v1.RollbackResponse.run:type_name -> slipway.v1.Run
-	17, // 5: slipway.v1.ApproveResponse.approvals:type_name -> slipway.v1.Approval
-	0,  // 6: slipway.v1.RolloutService.ListEnvironments:input_type -> slipway.v1.ListEnvironmentsRequest
-	5,  // 7: slipway.v1.RolloutService.Hold:input_type -> slipway.v1.HoldRequest
-	7,  // 8: slipway.v1.RolloutService.Resume:input_type -> slipway.v1.ResumeRequest
-	13, // 9: slipway.v1.RolloutService.Approve:input_type -> slipway.v1.ApproveRequest
-	9,  // 10: slipway.v1.RolloutService.Rollback:input_type -> slipway.v1.RollbackRequest
-	11, // 11: slipway.v1.RolloutService.Abort:input_type -> slipway.v1.AbortRequest
-	1,  // 12: slipway.v1.RolloutService.ListEnvironments:output_type -> slipway.v1.ListEnvironmentsResponse
-	6,  // 13: slipway.v1.RolloutService.Hold:output_type -> slipway.v1.HoldResponse
-	8,  // 14: slipway.v1.RolloutService.Resume:output_type -> slipway.v1.ResumeResponse
-	14, // 15: slipway.v1.RolloutService.Approve:output_type -> slipway.v1.ApproveResponse
-	10, // 16: slipway.v1.RolloutService.Rollback:output_type -> slipway.v1.RollbackResponse
-	12, // 17: slipway.v1.RolloutService.Abort:output_type -> slipway.v1.AbortResponse
-	12, // [12:18] is the sub-list for method output_type
-	6,  // [6:12] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	19, // 3: slipway.v1.EnvironmentHold.at:type_name -> google.protobuf.Timestamp
+	20, // 4: slipway.v1.RollbackResponse.run:type_name -> slipway.v1.Run
+	20, // 5: slipway.v1.CompareResponse.run:type_name -> slipway.v1.Run
+	20, // 6: slipway.v1.RestoreResponse.run:type_name -> slipway.v1.Run
+	21, // 7: slipway.v1.ApproveResponse.approvals:type_name -> slipway.v1.Approval
+	0,  // 8: slipway.v1.RolloutService.ListEnvironments:input_type -> slipway.v1.ListEnvironmentsRequest
+	5,  // 9: slipway.v1.RolloutService.Hold:input_type -> slipway.v1.HoldRequest
+	7,  // 10: slipway.v1.RolloutService.Resume:input_type -> slipway.v1.ResumeRequest
+	17, // 11: slipway.v1.RolloutService.Approve:input_type -> slipway.v1.ApproveRequest
+	9,  // 12: slipway.v1.RolloutService.Rollback:input_type -> slipway.v1.RollbackRequest
+	11, // 13: slipway.v1.RolloutService.Compare:input_type -> slipway.v1.CompareRequest
+	13, // 14: slipway.v1.RolloutService.Restore:input_type -> slipway.v1.RestoreRequest
+	15, // 15: slipway.v1.RolloutService.Abort:input_type -> slipway.v1.AbortRequest
+	1,  // 16: slipway.v1.RolloutService.ListEnvironments:output_type -> slipway.v1.ListEnvironmentsResponse
+	6,  // 17: slipway.v1.RolloutService.Hold:output_type -> slipway.v1.HoldResponse
+	8,  // 18: slipway.v1.RolloutService.Resume:output_type -> slipway.v1.ResumeResponse
+	18, // 19: slipway.v1.RolloutService.Approve:output_type -> slipway.v1.ApproveResponse
+	10, // 20: slipway.v1.RolloutService.Rollback:output_type -> slipway.v1.RollbackResponse
+	12, // 21: slipway.v1.RolloutService.Compare:output_type -> slipway.v1.CompareResponse
+	14, // 22: slipway.v1.RolloutService.Restore:output_type -> slipway.v1.RestoreResponse
+	16, // 23: slipway.v1.RolloutService.Abort:output_type -> slipway.v1.AbortResponse
+	16, // [16:24] is the sub-list for method output_type
+	8,  // [8:16] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_rollout_proto_init() }
@@ -1067,7 +1303,7 @@ func file_slipway_v1_rollout_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_rollout_proto_rawDesc), len(file_slipway_v1_rollout_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,8 @@ const (
 	RolloutService_Resume_FullMethodName           = "/slipway.v1.RolloutService/Resume"
 	RolloutService_Approve_FullMethodName          = "/slipway.v1.RolloutService/Approve"
 	RolloutService_Rollback_FullMethodName         = "/slipway.v1.RolloutService/Rollback"
+	RolloutService_Compare_FullMethodName          = "/slipway.v1.RolloutService/Compare"
+	RolloutService_Restore_FullMethodName          = "/slipway.v1.RolloutService/Restore"
 	RolloutService_Abort_FullMethodName            = "/slipway.v1.RolloutService/Abort"
 )
 
@@ -55,6 +57,13 @@ type RolloutServiceClient interface {
 	// back from. It answers when that is durable, not when it is done. FAILED_PRECONDITION: no such release is known, or a
 	// run rolls out there, which Abort ends.
 	Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*RollbackResponse, error)
+	// Compare begins a run that compares what serves in an environment with what was released there, cluster by cluster, and changes
+	// nothing: its tasks of kind diff say what a restore would change, and who holds it. FAILED_PRECONDITION: no release is known
+	// that was good there.
+	Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error)
+	// Restore begins a run that brings what was released in an environment back where somebody changed it, and takes over what
+	// others hold there. It passes a hold, and waits for a rollout that goes on. FAILED_PRECONDITION: as Compare.
+	Restore(ctx context.Context, in *RestoreRequest, opts ...grpc.CallOption) (*RestoreResponse, error)
 	// Abort ends the rollout that goes on: services that are not promoted go back to their last good release in every
 	// cluster of the environment. It answers when that is durable, not when it is done.
 	// FAILED_PRECONDITION: no run rolls out there.
@@ -119,6 +128,26 @@ func (c *rolloutServiceClient) Rollback(ctx context.Context, in *RollbackRequest
 	return out, nil
 }
 
+func (c *rolloutServiceClient) Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompareResponse)
+	err := c.cc.Invoke(ctx, RolloutService_Compare_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rolloutServiceClient) Restore(ctx context.Context, in *RestoreRequest, opts ...grpc.CallOption) (*RestoreResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RestoreResponse)
+	err := c.cc.Invoke(ctx, RolloutService_Restore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *rolloutServiceClient) Abort(ctx context.Context, in *AbortRequest, opts ...grpc.CallOption) (*AbortResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AbortResponse)
@@ -157,6 +186,13 @@ type RolloutServiceServer interface {
 	// back from. It answers when that is durable, not when it is done. FAILED_PRECONDITION: no such release is known, or a
 	// run rolls out there, which Abort ends.
 	Rollback(context.Context, *RollbackRequest) (*RollbackResponse, error)
+	// Compare begins a run that compares what serves in an environment with what was released there, cluster by cluster, and changes
+	// nothing: its tasks of kind diff say what a restore would change, and who holds it. FAILED_PRECONDITION: no release is known
+	// that was good there.
+	Compare(context.Context, *CompareRequest) (*CompareResponse, error)
+	// Restore begins a run that brings what was released in an environment back where somebody changed it, and takes over what
+	// others hold there. It passes a hold, and waits for a rollout that goes on. FAILED_PRECONDITION: as Compare.
+	Restore(context.Context, *RestoreRequest) (*RestoreResponse, error)
 	// Abort ends the rollout that goes on: services that are not promoted go back to their last good release in every
 	// cluster of the environment. It answers when that is durable, not when it is done.
 	// FAILED_PRECONDITION: no run rolls out there.
@@ -185,6 +221,12 @@ func (UnimplementedRolloutServiceServer) Approve(context.Context, *ApproveReques
 }
 func (UnimplementedRolloutServiceServer) Rollback(context.Context, *RollbackRequest) (*RollbackResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Rollback not implemented")
+}
+func (UnimplementedRolloutServiceServer) Compare(context.Context, *CompareRequest) (*CompareResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Compare not implemented")
+}
+func (UnimplementedRolloutServiceServer) Restore(context.Context, *RestoreRequest) (*RestoreResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Restore not implemented")
 }
 func (UnimplementedRolloutServiceServer) Abort(context.Context, *AbortRequest) (*AbortResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Abort not implemented")
@@ -300,6 +342,42 @@ func _RolloutService_Rollback_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RolloutService_Compare_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompareRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RolloutServiceServer).Compare(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RolloutService_Compare_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RolloutServiceServer).Compare(ctx, req.(*CompareRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RolloutService_Restore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RestoreRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RolloutServiceServer).Restore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RolloutService_Restore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RolloutServiceServer).Restore(ctx, req.(*RestoreRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RolloutService_Abort_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AbortRequest)
 	if err := dec(in); err != nil {
@@ -344,6 +422,14 @@ var RolloutService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Rollback",
 			Handler:    _RolloutService_Rollback_Handler,
+		},
+		{
+			MethodName: "Compare",
+			Handler:    _RolloutService_Compare_Handler,
+		},
+		{
+			MethodName: "Restore",
+			Handler:    _RolloutService_Restore_Handler,
 		},
 		{
 			MethodName: "Abort",
