@@ -17,7 +17,12 @@ import (
 	"github.com/slipway-build/slipway/internal/kubetest"
 )
 
-func TestMain(m *testing.M) { os.Exit(kubetest.Main(m)) }
+func TestMain(m *testing.M) {
+	if code, ok := deployer(); ok {
+		os.Exit(code)
+	}
+	os.Exit(kubetest.Main(m))
+}
 
 // app is a release with configuration, whose pods behave as simulate says; empty: well.
 func app(version, simulate string) string {
