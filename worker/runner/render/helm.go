@@ -34,23 +34,19 @@ const (
 // no name resolved, no chart downloaded.
 func charted(ctx context.Context, f tree, service string, work runner.Render) (from string, objects []object, warnings []string, err error) {
 	from = path.Clean(work.Path)
-	c, err := f.chart(from)
+	c, values, err := f.chartOf(work)
 	if err != nil {
 		return from, nil, nil, err
 	}
-	values, err := f.values(work.Values)
-	if err != nil {
-		return from, nil, nil, err
-	}
-	rendered, err := inflate(ctx, c, values, service, work.Namespace)
+	rendered, crds, err := inflate(ctx, c, values, service, work.Namespace)
 	if err != nil {
 		return from, nil, nil, fmt.Errorf("%s: %s", from, plainly(err, c.Name(), from))
 	}
-	again, err := inflate(ctx, c, values, service, work.Namespace)
+	again, _, err := inflate(ctx, c, values, service, work.Namespace)
 	if err != nil {
 		return from, nil, nil, fmt.Errorf("%s: %s", from, plainly(err, c.Name(), from))
 	}
-	for _, crd := range c.CRDObjects() {
+	for _, crd := range crds {
 		found, err := documents(path.Join(from, crd.Name), crd.File.Data)
 		if err != nil {
 			return from, nil, nil, err
@@ -118,17 +114,30 @@ func (f tree) chart(dir string) (*chart.Chart, error) {
 			within = strings.TrimPrefix(name, dir+"/")
 		}
 		if !rules.Ignore(within, fileInfo(path.Base(name))) {
-			files = append(files, &archive.BufferedFile{Name: within, Data: f[name]})
+			files = append(files, &archive.BufferedFile{Name: within, Data: bytes.TrimPrefix(f[name], []byte("\uFEFF"))})
 		}
 	}
 	c, err := loader.LoadFiles(files)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s", at, firstLine(err))
 	}
+	if v := c.Metadata.APIVersion; v != "" && v != chart.APIVersionV1 && v != chart.APIVersionV2 {
+		return nil, fmt.Errorf("%s: apiVersion %s is not supported: Helm installs charts of v1 and v2", at, v)
+	}
 	if c.Metadata.Type == "library" {
 		return nil, fmt.Errorf("%s: a library chart has nothing to render: name the chart that uses it with deploy.path", at)
 	}
 	return c, errors.Join(missing(c, dir), closed(c, dir))
+}
+
+// chartOf is the chart that is rendered, and the values that it is given.
+func (f tree) chartOf(work runner.Render) (*chart.Chart, map[string]any, error) {
+	c, err := f.chart(path.Clean(work.Path))
+	if err != nil {
+		return nil, nil, err
+	}
+	values, err := f.values(work.Values)
+	return c, values, err
 }
 
 // missing are subcharts that nobody put into the repository.
@@ -176,23 +185,29 @@ func (f tree) values(files []string) (map[string]any, error) {
 	return out, errors.Join(problems...)
 }
 
-// inflate is what `helm template` does.
-func inflate(ctx context.Context, c *chart.Chart, values map[string]any, release, namespace string) (map[string]string, error) {
+// inflate is what `helm template` does: the text of each template, by name, and the CRDs of the chart and of the subcharts
+// that the values leave in it.
+func inflate(ctx context.Context, c *chart.Chart, values map[string]any, release, namespace string) (map[string]string, []chart.CRD, error) {
 	// Dependencies and values are changed in place by what follows.
 	fresh, err := loader.LoadFiles(raw(c))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	own := loader.MergeMaps(map[string]any{}, values)
 	if err := chartutil.ProcessDependencies(fresh, own); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	options := common.ReleaseOptions{Name: release, Namespace: namespace, Revision: 1, IsInstall: true}
 	top, err := util.ToRenderValues(fresh, own, options, common.DefaultCapabilities)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return engine.Engine{}.RenderWithContext(ctx, fresh, top)
+	version := common.DefaultCapabilities.KubeVersion.String()
+	if want := fresh.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, version) {
+		return nil, nil, fmt.Errorf("the chart is for Kubernetes %s, and charts are rendered for %s", want, version)
+	}
+	files, err := engine.Engine{}.RenderWithContext(ctx, fresh, top)
+	return files, fresh.CRDObjects(), err
 }
 
 func raw(c *chart.Chart) []*archive.BufferedFile {
@@ -222,24 +237,26 @@ type hooks struct{ left []string }
 // after the rest.
 func (h *hooks) take(o *object) bool {
 	notes, _ := o.meta()["annotations"].(map[string]any)
-	text, _ := notes["helm.sh/hook"].(string)
-	if text == "" {
+	text, ok := notes["helm.sh/hook"].(string)
+	if !ok {
 		return true
 	}
 	var phases []string
+	known := true
 	for event := range strings.SplitSeq(text, ",") {
-		switch strings.TrimSpace(event) {
+		switch strings.ToLower(strings.TrimSpace(event)) {
 		case "pre-install", "pre-upgrade":
 			phases = append(phases, "before")
 		case "post-install", "post-upgrade":
 			phases = append(phases, "after")
-		case "crd-install":
-			return true
+		case "pre-delete", "post-delete", "pre-rollback", "post-rollback", "test", "test-success":
+		default: // Helm leaves out what has an event that it does not know, such as crd-install of Helm 2.
+			known = false
 		}
 	}
 	name := fmt.Sprintf("%s: %s %s", o.at, o.kind(), o.name())
 	phases = slices.Compact(phases)
-	if len(phases) != 1 {
+	if len(phases) != 1 || !known {
 		h.left = append(h.left, fmt.Sprintf("%s is a hook of %s, which is not carried out", name, text))
 		return false
 	}

@@ -1,21 +1,29 @@
 package render
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v4"
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/slipway-build/slipway/worker/runner"
 )
 
 // wrapper is the folder of the kustomization that surrounds the user's and sets the namespace.
-const wrapper = ".slipway-render"
+const (
+	wrapper    = ".slipway-render"
+	schemaFile = "schema.json"
+)
 
 func isKustomization(base string) bool {
 	return slices.Contains([]string{"kustomization.yaml", "kustomization.yml", "Kustomization"}, base)
@@ -31,51 +39,129 @@ func (f tree) kustomization(dir string) (string, bool) {
 	return "", false
 }
 
+// kustomizationOf is the folder of the kustomization that is rendered.
+func kustomizationOf(f tree, work runner.Render) (string, error) {
+	return source(f, work, func(dir string) bool { _, ok := f.kustomization(dir); return ok })
+}
+
 // kustomized runs kustomize on files in memory.
 func kustomized(f tree, work runner.Render) (from string, objects []object, err error) {
-	from, err = source(f, work, func(dir string) bool { _, ok := f.kustomization(dir); return ok })
+	from, err = kustomizationOf(f, work)
 	if err != nil {
 		return path.Clean(work.Path), nil, err
 	}
-	c := checker{files: f, seen: map[string]bool{}}
-	c.folder(from)
-	if len(c.problems) > 0 {
-		return from, nil, errors.Join(c.problems...)
-	}
-	mem := filesys.MakeFsInMemory()
-	for name, data := range f {
-		if err := mem.WriteFile("/"+name, data); err != nil {
-			return from, nil, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	outer := map[string]any{"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": []string{"../" + from}}
-	if work.Namespace != "" {
-		outer["namespace"] = work.Namespace
-	}
-	data, err := yaml.Marshal(outer)
+	built, origins, err := build(f, from, work.Namespace)
 	if err != nil {
-		return from, nil, fmt.Errorf("write kustomization: %w", err)
+		return from, nil, err
 	}
-	if err := mem.WriteFile("/"+wrapper+"/kustomization.yaml", data); err != nil {
-		return from, nil, fmt.Errorf("write kustomization: %w", err)
-	}
-	// The default options: no plugins, no functions, no Helm, no file outside a kustomization's own folder.
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(mem, "/"+wrapper)
-	if err != nil {
-		return from, nil, fmt.Errorf("%s: %s", from, tidy(err))
-	}
-	for _, r := range built.Resources() {
-		fields, err := r.Map()
+	for i, r := range built.Resources() {
+		text, err := r.AsYAML()
 		if err != nil {
 			return from, nil, fmt.Errorf("%s: %s %s: %w", from, r.GetKind(), r.GetName(), err)
 		}
-		found, err := expand(object{at: from, fields: fields})
+		found, err := kustomizedObject(cmp.Or(origins[i], from), text)
 		if err != nil {
 			return from, nil, err
 		}
 		objects = append(objects, found...)
 	}
 	return from, objects, nil
+}
+
+func kustomizedObject(at string, text []byte) ([]object, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", at, err)
+	}
+	asKubernetes(&doc)
+	o := object{at: at}
+	if err := doc.Decode(&o.fields); err != nil {
+		return nil, fmt.Errorf("%s: expected a Kubernetes object: %w", at, err)
+	}
+	return expand(o)
+}
+
+// build is what `kustomize build` does, with the namespace set in everything, and the files that the objects come from.
+func build(f tree, from, namespace string) (built resmap.ResMap, files []string, err error) {
+	c := checker{files: f, seen: map[string]bool{}}
+	c.folder(from)
+	if len(c.problems) > 0 {
+		return nil, nil, errors.Join(c.problems...)
+	}
+	mem := filesys.MakeFsInMemory()
+	for name, data := range f {
+		if err := mem.WriteFile("/"+name, data); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	outer, schema, err := f.around(from)
+	if err != nil {
+		return nil, nil, err
+	}
+	if namespace != "" {
+		outer["namespace"] = namespace
+	}
+	if schema != nil {
+		if err := mem.WriteFile("/"+wrapper+"/"+schemaFile, schema); err != nil {
+			return nil, nil, fmt.Errorf("write schema: %w", err)
+		}
+	}
+	wanted, _ := outer["buildMetadata"].([]any)
+	outer["buildMetadata"] = append(slices.Clone(wanted), types.OriginAnnotations)
+	data, err := yaml.Marshal(outer)
+	if err != nil {
+		return nil, nil, fmt.Errorf("write kustomization: %w", err)
+	}
+	if err := mem.WriteFile("/"+wrapper+"/kustomization.yaml", data); err != nil {
+		return nil, nil, fmt.Errorf("write kustomization: %w", err)
+	}
+	// The default options: no plugins, no functions, no Helm, no file outside a kustomization's own folder.
+	options := krusty.MakeDefaultOptions()
+	if outer["sortOptions"] == nil {
+		options.Reorder = krusty.ReorderOptionLegacy // that of the command
+	}
+	defer schemas(outer["openapi"] != nil)()
+	built, err = krusty.MakeKustomizer(options).Run(mem, "/"+wrapper)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %s", from, tidy(err))
+	}
+	files, err = origins(built, from, wanted)
+	return built, files, err
+}
+
+// schemaLock is held by a run with a schema of its own: kustomize keeps that in a variable of its own package.
+var schemaLock sync.RWMutex //nolint:gochecknoglobals // it guards one of another package
+
+func schemas(own bool) (release func()) {
+	if own {
+		schemaLock.Lock()
+		return schemaLock.Unlock
+	}
+	schemaLock.RLock()
+	return schemaLock.RUnlock
+}
+
+// around is a kustomization around the one in from. What kustomize reads in the outermost one alone goes into it, and the
+// schema that is meant, if there is one.
+func (f tree) around(from string) (outer map[string]any, schema []byte, err error) {
+	name, _ := f.kustomization(from)
+	var inner map[string]any
+	if err := sigsyaml.Unmarshal(f[name], &inner); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", positionOf(name, err), err)
+	}
+	outer = map[string]any{"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": []string{"../" + from}}
+	for _, key := range []string{"sortOptions", "buildMetadata", "openapi"} {
+		if v, ok := inner[key]; ok {
+			outer[key] = v
+		}
+	}
+	if api, ok := inner["openapi"].(map[string]any); ok {
+		if at, ok := api["path"].(string); ok {
+			outer["openapi"] = map[string]any{"path": schemaFile}
+			return outer, f[path.Join(from, at)], nil
+		}
+	}
+	return outer, nil, nil
 }
 
 // tidy takes our own wrapping off kustomize's message and makes paths the repository's.

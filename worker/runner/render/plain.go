@@ -80,6 +80,7 @@ func documents(name string, data []byte) (out []object, err error) {
 			continue
 		}
 		at := fmt.Sprintf("%s:%d", name, doc.Content[0].Line)
+		asKubernetes(&doc)
 		var fields map[string]any
 		if err := doc.Decode(&fields); err != nil {
 			problems = append(problems, fmt.Errorf("%s: expected a Kubernetes object: %w", at, err))

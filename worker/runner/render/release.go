@@ -3,7 +3,6 @@ package render
 import (
 	"encoding/json"
 	"fmt"
-	"path"
 
 	"github.com/slipway-build/slipway/worker/runner"
 )
@@ -19,11 +18,7 @@ func head(f tree, service string, work runner.Render) ([]byte, error) {
 	if !work.HelmRelease || work.Using != runner.UsingHelm {
 		return nil, nil
 	}
-	c, err := f.chart(path.Clean(work.Path))
-	if err != nil {
-		return nil, err
-	}
-	values, err := f.values(work.Values)
+	c, values, err := f.chartOf(work)
 	if err != nil {
 		return nil, err
 	}
