@@ -49,6 +49,10 @@ const (
 	golangciVersion = "v2.14.0"
 	bufVersion      = "1.75.0"
 
+	// Those whose libraries go.mod has: a test compares them with it.
+	helmVersion      = "v4.3.1"
+	kustomizeVersion = "v5.8.1" // of kustomize/api v0.21.1
+
 	buildkitDir = "scripts/tools/buildkit"
 	jaegerDir   = "scripts/tools/jaeger"
 	clusterDir  = "scripts/devcluster"
@@ -71,6 +75,7 @@ func Steps(root string, set Set) ([]Step, error) {
 	steps = append(buildkit(), cluster...)
 	if set == E2E {
 		steps = append(steps, jaeger())
+		steps = append(steps, renderers()...)
 	}
 	return steps, nil
 }
@@ -96,6 +101,20 @@ func jaeger() Step {
 		Package: "github.com/jaegertracing/jaeger/cmd/jaeger",
 		Flags:   []string{"-trimpath", "-ldflags", "-s -w"},
 		Env:     []string{"CGO_ENABLED=0"},
+	}
+}
+
+// renderers are the commands that rendering is compared with, as their projects release them.
+func renderers() []Step {
+	step := func(name, install string) Step {
+		return Step{
+			Name: name, Why: "comparing what is rendered with what it renders", Lane: "renderers", Install: install,
+			Flags: []string{"-trimpath", "-ldflags", "-s -w"}, Env: []string{"CGO_ENABLED=0"},
+		}
+	}
+	return []Step{
+		step("helm", "helm.sh/helm/v4/cmd/helm@"+helmVersion),
+		step("kustomize", "sigs.k8s.io/kustomize/kustomize/v5@"+kustomizeVersion),
 	}
 }
 

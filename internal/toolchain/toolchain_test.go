@@ -167,7 +167,7 @@ func TestSteps(t *testing.T) {
 	for set, want := range map[toolchain.Set]string{
 		toolchain.Demo: "buildkitd buildctl coredns kubelet",
 		toolchain.Test: "buildkitd buildctl coredns",
-		toolchain.E2E:  "buildkitd buildctl coredns kubelet jaeger",
+		toolchain.E2E:  "buildkitd buildctl coredns kubelet jaeger helm kustomize",
 		toolchain.Lint: "golangci-lint buf",
 	} {
 		steps, err := toolchain.Steps(root, set)
