@@ -268,6 +268,10 @@ func (w *world) cutOff(t *testing.T, r *repo) {
 	if state := run.GetState(); state != pb.RunState_RUN_STATE_RUNNING {
 		t.Errorf("the run is %s, and us is not caught up", state)
 	}
+	w.until(t, "us was tried in vain", func() bool {
+		tries := find(t, w.get(t, id), "catchup/api@both/us").GetAttempts()
+		return len(tries) > 0 && tries[0].GetOutcome() == pb.Outcome_OUTCOME_ERRORED
+	})
 	w.us.open(true)
 	run = w.ended(t, id)
 	if later := find(t, run, "catchup/api@both/us"); later.GetState() != pb.TaskState_TASK_STATE_SUCCEEDED || len(later.GetAttempts()) < 2 {
