@@ -29,7 +29,7 @@ func (w *world) behind(t *testing.T, kubeconfig, name string) (*door, string) {
 	config, err := clientcmd.LoadFromFile(kubeconfig)
 	must(t, err)
 	d := &door{conns: map[net.Conn]bool{}}
-	d.l, err = net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at the end
+	d.l, err = net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	for _, c := range config.Clusters {
 		u, err := url.Parse(c.Server)
