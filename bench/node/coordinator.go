@@ -80,7 +80,7 @@ func (c Coordinator) Run(ctx context.Context, in io.Reader, out io.Writer) error
 	if p.blobs, err = artifact.Open(ctx, js, 1); err != nil {
 		return err
 	}
-	if p.logs, err = logstore.Open(ctx, js, 1, logstore.MaxBytes, log); err != nil {
+	if p.logs, err = logstore.Open(ctx, js, 1, 0, log); err != nil {
 		return err
 	}
 	defer p.logs.Close()

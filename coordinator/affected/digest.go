@@ -87,6 +87,7 @@ type RenderInputs struct {
 	Cluster     string
 	Namespace   string
 	Runner      string
+	Policies    string // what they say, wherever they stand; empty: none
 }
 
 // BuildDigest is the identity of a service's image: "sha256:…".
@@ -198,11 +199,15 @@ func RenderDigest(in RenderInputs) string {
 	e.text(in.Cluster)
 	e.text(in.Namespace)
 	e.text(in.Runner)
-	if len(in.Images) > 0 || in.HelmRelease { // what has neither keeps the digest that it had before there were any
+	if len(in.Images) > 0 || in.HelmRelease || in.Policies != "" { // what has none keeps the digest that it had before there were any
 		e.table(in.Images)
 	}
 	if in.HelmRelease {
 		e.text("helm release")
+	}
+	if in.Policies != "" {
+		e.text("policies")
+		e.text(in.Policies)
 	}
 	return e.sum()
 }

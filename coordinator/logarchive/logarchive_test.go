@@ -234,7 +234,7 @@ func TestALogMovesFromTheStreamIntoTheArchive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := logstore.Open(t.Context(), js, 1, logstore.MaxBytes, log)
+	s, err := logstore.Open(t.Context(), js, 1, 0, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 func TestBytesAreReadInOrderOnceWhileTheyAreWritten(t *testing.T) {
-	s, err := logstore.Open(t.Context(), natstest.Start(t).JetStream(t), 1, logstore.MaxBytes, slog.New(slog.DiscardHandler))
+	s, err := logstore.Open(t.Context(), natstest.Start(t).JetStream(t), 1, 0, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestBytesAreReadInOrderOnceWhileTheyAreWritten(t *testing.T) {
 }
 
 func TestAGapIsRefused(t *testing.T) {
-	s, err := logstore.Open(t.Context(), natstest.Start(t).JetStream(t), 1, logstore.MaxBytes, slog.New(slog.DiscardHandler))
+	s, err := logstore.Open(t.Context(), natstest.Start(t).JetStream(t), 1, 0, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestAGapIsRefused(t *testing.T) {
 func TestAHolderComesBackFromAnotherCoordinator(t *testing.T) {
 	js := natstest.Start(t).JetStream(t)
 	open := func() *logstore.Store {
-		s, err := logstore.Open(t.Context(), js, 1, logstore.MaxBytes, slog.New(slog.DiscardHandler))
+		s, err := logstore.Open(t.Context(), js, 1, 0, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

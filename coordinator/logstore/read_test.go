@@ -17,7 +17,7 @@ import (
 
 func opened(t *testing.T, js jetstream.JetStream) *logstore.Store {
 	t.Helper()
-	s, err := logstore.Open(t.Context(), js, 1, logstore.MaxBytes, slog.New(slog.DiscardHandler))
+	s, err := logstore.Open(t.Context(), js, 1, 0, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,6 +58,8 @@ func TestReferencesHaveEveryKey(t *testing.T) {
 		{1, "## A feature flag", true, "environments:\n  e:\n    strategy:\n      flag: f\n      KEY", nil},
 		{1, "## Approvals", true, "environments:\n  e:\n    approve:\n      KEY", []string{"$defs", "approve"}},
 		{1, "## Windows", false, "windows:\n  w:\n    KEY", []string{"properties", "windows", "additionalProperties"}},
+		{1, "## Policies", false, "environments:\n  e:\n    policies:\n      - x-a: 1\n        KEY", []string{"$defs", "policy"}},
+		{1, "## Policies", true, "environments:\n  e:\n    policies:\n      - match:\n          KEY", []string{"$defs", "policy", "properties", "match"}},
 		{1, "## Analysis", false, "analysis:\n  a:\n    KEY", []string{"$defs", "analysis"}},
 		{1, "### A metric", false, "analysis:\n  a:\n    metrics:\n      m:\n        KEY", []string{"$defs", "metric"}},
 		{1, "### A metric", true, "analysis:\n  a:\n    metrics:\n      m:\n        compare:\n          KEY", []string{"$defs", "metric", "properties", "compare"}},

@@ -47,7 +47,8 @@ type Environment struct {
 	Windows   []plan.Window     `json:"windows,omitempty"`  // sorted by name; outside them no rollout and no wave begins
 	Tolerate  int               `json:"tolerate,omitempty"` // clusters that may be unreachable, and are caught up later
 	Drift     string            `json:"drift"`              // none
-	Pos       Pos               `json:"-"`                  // of its name
+	Policies  []plan.Policy     `json:"policies,omitempty"`
+	Pos       Pos               `json:"-"` // of its name
 }
 
 // Canary gives the candidate of a service more and more of the pods, in all clusters of a wave

@@ -44,9 +44,8 @@ func (d *decoder) targets(root strictyaml.Node, t *Targets) {
 		"services":     hint("services belong to the code", "move them to slipway.yaml"),
 		"triggers":     hint("triggers belong to the code", "move them to slipway.yaml"),
 	}
-	for _, key := range []string{"include", "policies"} {
-		fields[key] = later
-	}
+	fields["include"] = later
+	fields["policies"] = hint("policies belong to an environment", "move them below it; an anchor can hold those of several")
 	root.Fields("the file", anchors(root, fields), "version", "project")
 	d.selectAnalyses(t.Analyses)
 	d.selectClusters(t)
@@ -140,10 +139,11 @@ func (d *decoder) environmentFields(e *Environment) strictyaml.Fields {
 		"tolerate": func(n strictyaml.Node) {
 			n.Fields("tolerate", strictyaml.Fields{"unreachable": func(n strictyaml.Node) { e.Tolerate = n.Int(0, 1000) }}, "unreachable")
 		},
-		"waves":   func(n strictyaml.Node) { e.Waves = d.waves(n) },
-		"approve": func(n strictyaml.Node) { e.Approve = d.approve(n) },
-		"windows": func(n strictyaml.Node) { d.windowNames(n, e) },
-		"verify":  later, "soak": later,
+		"waves":    func(n strictyaml.Node) { e.Waves = d.waves(n) },
+		"approve":  func(n strictyaml.Node) { e.Approve = d.approve(n) },
+		"windows":  func(n strictyaml.Node) { d.windowNames(n, e) },
+		"policies": func(n strictyaml.Node) { e.Policies = d.policies(n) },
+		"verify":   later, "soak": later,
 		"analyze": later, "analysis": later, "freeze": later,
 	}
 }

@@ -648,7 +648,25 @@ type Render struct {
 	Images map[string]string `json:"images,omitempty"`
 	Jobs   []Job             `json:"jobs,omitempty"` // beside the rollout
 	Health *Health           `json:"health,omitempty"`
+	// Policies are what every object must be like, in the order of targets.yaml.
+	Policies []Policy `json:"policies,omitempty"`
 }
+
+// Policy is a condition on objects of a release, before anything of it is written.
+type Policy struct {
+	Name    string   `json:"name"`
+	Kinds   []string `json:"kinds,omitempty"` // of the objects that it is about; none: all
+	CEL     string   `json:"cel"`             // true: the object may be so
+	Message string   `json:"message,omitempty"`
+	Warn    bool     `json:"warn,omitempty"` // what does not hold is told, and nothing fails
+	At      string   `json:"at"`             // "targets.yaml:14:9"
+}
+
+// PolicyObject is the name that the object has in a condition.
+const PolicyObject = "object"
+
+// PolicyTexts are the further names: those of the target and the service.
+func PolicyTexts() []string { return []string{"cluster", "environment", "service"} }
 
 // Job is a command in the service's image, carried out in the target's namespace.
 type Job struct {

@@ -354,6 +354,7 @@ func (p *planner) render(s *pipeline.Service, target plan.Target) string {
 	if r.Jobs = p.jobs(s); len(r.Jobs) > 0 {
 		inputs.Jobs = encoded(r.Jobs)
 	}
+	inputs.Policies = p.policies(r, target)
 	if r.Health != nil {
 		inputs.Health = fmt.Sprintf("%d%s", r.Health.Port, r.Health.Path)
 	}
@@ -377,6 +378,20 @@ func (p *planner) render(s *pipeline.Service, target plan.Target) string {
 	t.Reason = "no manifests are kept for this image and target"
 	p.add(t)
 	return t.ID
+}
+
+// policies are those of the target's environment. Where they stand is no input: a line above them rendered nothing anew.
+func (p *planner) policies(r *plan.Render, target plan.Target) string {
+	e, ok := p.in.Targets.Environment(target.Environment)
+	if !ok || len(e.Policies) == 0 {
+		return ""
+	}
+	r.Policies = e.Policies
+	said := slices.Clone(e.Policies)
+	for i := range said {
+		said[i].At = ""
+	}
+	return encoded(said)
 }
 
 func health(d *pipeline.Deploy) *plan.Health {

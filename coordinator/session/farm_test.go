@@ -162,7 +162,7 @@ func newFarmOf(t *testing.T, p *plan.Plan, secrets session.Secrets) *farm {
 	log := slog.New(slog.DiscardHandler)
 	now := func() time.Time { return f.began.Add(time.Duration(f.clock.Load())) }
 	var err error
-	if f.logs, err = logstore.Open(t.Context(), f.js, 1, logstore.MaxBytes, log); err != nil {
+	if f.logs, err = logstore.Open(t.Context(), f.js, 1, 0, log); err != nil {
 		t.Fatal(err)
 	}
 	f.hub = watch.New[[]*pb.ProgressStep](func(*run.Run, []*run.Task) {})

@@ -38,7 +38,7 @@ func toGrant(w partition.Work, traceparent string) *pb.Grant {
 	case plan.KindRender:
 		g.Work = &pb.Grant_Render{Render: &pb.RenderWork{
 			Path: t.Render.Path, Paths: t.Render.Paths, Using: t.Render.Using, Values: t.Render.Values, HelmRelease: t.Render.HelmRelease,
-			Jobs: jobs(t.Render.Jobs), Images: w.Images, Target: target(t.Target),
+			Jobs: jobs(t.Render.Jobs), Images: w.Images, Target: target(t.Target), Policies: policies(t.Render.Policies),
 		}}
 	case plan.KindApply, plan.KindCatchUp:
 		g.Work = &pb.Grant_Apply{Apply: &pb.ApplyWork{
@@ -138,6 +138,14 @@ func analyses(all []plan.Analysis) []*pb.Analysis {
 				Name: m.Name, Query: m.Query, Field: m.Field, Max: m.Max, Min: m.Min, MaxRatio: m.MaxRatio, MaxIncrease: m.MaxIncrease, Failures: int32(m.Failures),
 			})
 		}
+	}
+	return out
+}
+
+func policies(all []plan.Policy) []*pb.RenderPolicy {
+	var out []*pb.RenderPolicy
+	for _, p := range all {
+		out = append(out, &pb.RenderPolicy{Name: p.Name, Kinds: p.Kinds, Cel: p.CEL, Message: p.Message, Warn: p.Warn, At: p.At})
 	}
 	return out
 }

@@ -60,7 +60,7 @@ func Task(g *pb.Grant) runner.Task {
 	case *pb.Grant_Render:
 		t.Work = runner.Render{
 			Path: w.Render.GetPath(), Paths: w.Render.GetPaths(), Using: w.Render.GetUsing(), Values: w.Render.GetValues(), HelmRelease: w.Render.GetHelmRelease(),
-			Jobs: jobs(w.Render.GetJobs()), Images: w.Render.GetImages(),
+			Jobs: jobs(w.Render.GetJobs()), Images: w.Render.GetImages(), Policies: policies(w.Render.GetPolicies()),
 			Environment: w.Render.GetTarget().GetEnvironment(), Cluster: w.Render.GetTarget().GetCluster(), Namespace: w.Render.GetTarget().GetNamespace(),
 		}
 	}
@@ -264,6 +264,14 @@ func text(s string, limit int) string {
 	}
 	const cut = " […]"
 	return strings.ToValidUTF8(s[:limit-len(cut)], "") + cut
+}
+
+func policies(all []*pb.RenderPolicy) []runner.Policy {
+	var out []runner.Policy
+	for _, p := range all {
+		out = append(out, runner.Policy{Name: p.GetName(), Kinds: p.GetKinds(), CEL: p.GetCel(), Message: p.GetMessage(), Warn: p.GetWarn(), At: p.GetAt()})
+	}
+	return out
 }
 
 func jobs(all []*pb.RenderJob) []runner.Job {

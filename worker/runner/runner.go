@@ -191,6 +191,17 @@ type Render struct {
 	Cluster     string
 	Namespace   string
 	Jobs        []Job
+	Policies    []Policy
+}
+
+// Policy is a condition in CEL on objects, whose names are object, cluster, environment and service.
+type Policy struct {
+	Name    string
+	Kinds   []string // of the objects that it is about; none: all
+	CEL     string
+	Message string
+	Warn    bool   // what does not hold is told, and the task does not fail
+	At      string // where it is said: "targets.yaml:14:9"
 }
 
 // Job is a command in the service's image, in the target's namespace.

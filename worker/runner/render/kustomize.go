@@ -117,8 +117,9 @@ func build(f tree, from, namespace string) (built resmap.ResMap, files []string,
 	}
 	// The default options: no plugins, no functions, no Helm, no file outside a kustomization's own folder.
 	options := krusty.MakeDefaultOptions()
-	if outer["sortOptions"] == nil {
-		options.Reorder = krusty.ReorderOptionLegacy // that of the command
+	options.Reorder = krusty.ReorderOptionLegacy // that of the command
+	if outer["sortOptions"] != nil {
+		options.Reorder = krusty.ReorderOptionUnspecified
 	}
 	defer schemas(outer["openapi"] != nil)()
 	built, err = krusty.MakeKustomizer(options).Run(mem, "/"+wrapper)

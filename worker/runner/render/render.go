@@ -117,6 +117,10 @@ func Render(ctx context.Context, workspace, service string, work runner.Render) 
 	if objects, err = withJobs(objects, service, out.From, work); err != nil {
 		return out, err
 	}
+	doubts, err := judge(ctx, objects, service, work)
+	if out.Warnings = append(out.Warnings, doubts...); err != nil {
+		return out, err
+	}
 	for _, o := range objects {
 		out.Objects = append(out.Objects, o.kind()+" "+o.name())
 	}

@@ -186,7 +186,7 @@ func (x SourceEntry_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SourceEntry_Kind.Descriptor instead.
 func (SourceEntry_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42, 0}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43, 0}
 }
 
 type SessionRequest struct {
@@ -2611,7 +2611,9 @@ type RenderWork struct {
 	Jobs []*RenderJob `protobuf:"bytes,7,rep,name=jobs,proto3" json:"jobs,omitempty"`
 	// With helm: what Helm's own record of the release needs goes before the manifests, as
 	// the document HelmRelease of slipway.dev/v1, which is not applied.
-	HelmRelease   bool `protobuf:"varint,8,opt,name=helm_release,json=helmRelease,proto3" json:"helm_release,omitempty"`
+	HelmRelease bool `protobuf:"varint,8,opt,name=helm_release,json=helmRelease,proto3" json:"helm_release,omitempty"`
+	// What every object must be like: one that is not fails the task, before anything is written.
+	Policies      []*RenderPolicy `protobuf:"bytes,9,rep,name=policies,proto3" json:"policies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2702,6 +2704,101 @@ func (x *RenderWork) GetHelmRelease() bool {
 	return false
 }
 
+func (x *RenderWork) GetPolicies() []*RenderPolicy {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+// RenderPolicy is a condition in CEL on objects. Its names are object, cluster, environment and service.
+type RenderPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Of the objects that it is about; none: all.
+	Kinds   []string `protobuf:"bytes,2,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	Cel     string   `protobuf:"bytes,3,opt,name=cel,proto3" json:"cel,omitempty"`
+	Message string   `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	// What does not hold is told, and the task does not fail.
+	Warn bool `protobuf:"varint,5,opt,name=warn,proto3" json:"warn,omitempty"`
+	// Where it is said, as "targets.yaml:14:9".
+	At            string `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenderPolicy) Reset() {
+	*x = RenderPolicy{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenderPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenderPolicy) ProtoMessage() {}
+
+func (x *RenderPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenderPolicy.ProtoReflect.Descriptor instead.
+func (*RenderPolicy) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RenderPolicy) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RenderPolicy) GetKinds() []string {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *RenderPolicy) GetCel() string {
+	if x != nil {
+		return x.Cel
+	}
+	return ""
+}
+
+func (x *RenderPolicy) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *RenderPolicy) GetWarn() bool {
+	if x != nil {
+		return x.Warn
+	}
+	return false
+}
+
+func (x *RenderPolicy) GetAt() string {
+	if x != nil {
+		return x.At
+	}
+	return ""
+}
+
 // RenderJob is one command in the service's image, in the target's namespace.
 type RenderJob struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2721,7 +2818,7 @@ type RenderJob struct {
 
 func (x *RenderJob) Reset() {
 	*x = RenderJob{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2733,7 +2830,7 @@ func (x *RenderJob) String() string {
 func (*RenderJob) ProtoMessage() {}
 
 func (x *RenderJob) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[29]
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2746,7 +2843,7 @@ func (x *RenderJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderJob.ProtoReflect.Descriptor instead.
 func (*RenderJob) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RenderJob) GetName() string {
@@ -2802,7 +2899,7 @@ type DeployTarget struct {
 
 func (x *DeployTarget) Reset() {
 	*x = DeployTarget{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2814,7 +2911,7 @@ func (x *DeployTarget) String() string {
 func (*DeployTarget) ProtoMessage() {}
 
 func (x *DeployTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2827,7 +2924,7 @@ func (x *DeployTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployTarget.ProtoReflect.Descriptor instead.
 func (*DeployTarget) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeployTarget) GetEnvironment() string {
@@ -2861,7 +2958,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2873,7 +2970,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2886,7 +2983,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *HealthCheck) GetPath() string {
@@ -2920,7 +3017,7 @@ type ApplyWork struct {
 
 func (x *ApplyWork) Reset() {
 	*x = ApplyWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2932,7 +3029,7 @@ func (x *ApplyWork) String() string {
 func (*ApplyWork) ProtoMessage() {}
 
 func (x *ApplyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2945,7 +3042,7 @@ func (x *ApplyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyWork.ProtoReflect.Descriptor instead.
 func (*ApplyWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ApplyWork) GetTarget() *DeployTarget {
@@ -3011,7 +3108,7 @@ type ShiftWork struct {
 
 func (x *ShiftWork) Reset() {
 	*x = ShiftWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3023,7 +3120,7 @@ func (x *ShiftWork) String() string {
 func (*ShiftWork) ProtoMessage() {}
 
 func (x *ShiftWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3036,7 +3133,7 @@ func (x *ShiftWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShiftWork.ProtoReflect.Descriptor instead.
 func (*ShiftWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ShiftWork) GetTarget() *DeployTarget {
@@ -3117,7 +3214,7 @@ type AnalyzeWork struct {
 
 func (x *AnalyzeWork) Reset() {
 	*x = AnalyzeWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3129,7 +3226,7 @@ func (x *AnalyzeWork) String() string {
 func (*AnalyzeWork) ProtoMessage() {}
 
 func (x *AnalyzeWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3142,7 +3239,7 @@ func (x *AnalyzeWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnalyzeWork.ProtoReflect.Descriptor instead.
 func (*AnalyzeWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AnalyzeWork) GetTarget() *DeployTarget {
@@ -3229,7 +3326,7 @@ type Analysis struct {
 
 func (x *Analysis) Reset() {
 	*x = Analysis{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3241,7 +3338,7 @@ func (x *Analysis) String() string {
 func (*Analysis) ProtoMessage() {}
 
 func (x *Analysis) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3254,7 +3351,7 @@ func (x *Analysis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Analysis.ProtoReflect.Descriptor instead.
 func (*Analysis) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Analysis) GetName() string {
@@ -3328,7 +3425,7 @@ type AnalysisMetric struct {
 
 func (x *AnalysisMetric) Reset() {
 	*x = AnalysisMetric{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3340,7 +3437,7 @@ func (x *AnalysisMetric) String() string {
 func (*AnalysisMetric) ProtoMessage() {}
 
 func (x *AnalysisMetric) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3353,7 +3450,7 @@ func (x *AnalysisMetric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnalysisMetric.ProtoReflect.Descriptor instead.
 func (*AnalysisMetric) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AnalysisMetric) GetName() string {
@@ -3426,7 +3523,7 @@ type DiffWork struct {
 
 func (x *DiffWork) Reset() {
 	*x = DiffWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3438,7 +3535,7 @@ func (x *DiffWork) String() string {
 func (*DiffWork) ProtoMessage() {}
 
 func (x *DiffWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3451,7 +3548,7 @@ func (x *DiffWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
 func (*DiffWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DiffWork) GetTarget() *DeployTarget {
@@ -3500,7 +3597,7 @@ type ScanWork struct {
 
 func (x *ScanWork) Reset() {
 	*x = ScanWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3512,7 +3609,7 @@ func (x *ScanWork) String() string {
 func (*ScanWork) ProtoMessage() {}
 
 func (x *ScanWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3525,7 +3622,7 @@ func (x *ScanWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanWork.ProtoReflect.Descriptor instead.
 func (*ScanWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ScanWork) GetName() string {
@@ -3607,7 +3704,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[39]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3619,7 +3716,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[39]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3632,7 +3729,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -3691,7 +3788,7 @@ type ListSourceRequest struct {
 
 func (x *ListSourceRequest) Reset() {
 	*x = ListSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[40]
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3703,7 +3800,7 @@ func (x *ListSourceRequest) String() string {
 func (*ListSourceRequest) ProtoMessage() {}
 
 func (x *ListSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[40]
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3716,7 +3813,7 @@ func (x *ListSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourceRequest.ProtoReflect.Descriptor instead.
 func (*ListSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListSourceRequest) GetLease() *LeaseRef {
@@ -3759,7 +3856,7 @@ type ListSourceResponse struct {
 
 func (x *ListSourceResponse) Reset() {
 	*x = ListSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3771,7 +3868,7 @@ func (x *ListSourceResponse) String() string {
 func (*ListSourceResponse) ProtoMessage() {}
 
 func (x *ListSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3784,7 +3881,7 @@ func (x *ListSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourceResponse.ProtoReflect.Descriptor instead.
 func (*ListSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListSourceResponse) GetIdentity() string {
@@ -3817,7 +3914,7 @@ type SourceEntry struct {
 
 func (x *SourceEntry) Reset() {
 	*x = SourceEntry{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3829,7 +3926,7 @@ func (x *SourceEntry) String() string {
 func (*SourceEntry) ProtoMessage() {}
 
 func (x *SourceEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3842,7 +3939,7 @@ func (x *SourceEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceEntry.ProtoReflect.Descriptor instead.
 func (*SourceEntry) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SourceEntry) GetPath() []byte {
@@ -3889,7 +3986,7 @@ type ReadSourceRequest struct {
 
 func (x *ReadSourceRequest) Reset() {
 	*x = ReadSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3901,7 +3998,7 @@ func (x *ReadSourceRequest) String() string {
 func (*ReadSourceRequest) ProtoMessage() {}
 
 func (x *ReadSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3914,7 +4011,7 @@ func (x *ReadSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSourceRequest.ProtoReflect.Descriptor instead.
 func (*ReadSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ReadSourceRequest) GetLease() *LeaseRef {
@@ -3962,7 +4059,7 @@ type ReadSourceResponse struct {
 
 func (x *ReadSourceResponse) Reset() {
 	*x = ReadSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	mi := &file_slipway_v1_worker_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3974,7 +4071,7 @@ func (x *ReadSourceResponse) String() string {
 func (*ReadSourceResponse) ProtoMessage() {}
 
 func (x *ReadSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	mi := &file_slipway_v1_worker_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3987,7 +4084,7 @@ func (x *ReadSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSourceResponse.ProtoReflect.Descriptor instead.
 func (*ReadSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReadSourceResponse) GetParts() []*SourcePart {
@@ -4010,7 +4107,7 @@ type SourcePart struct {
 
 func (x *SourcePart) Reset() {
 	*x = SourcePart{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[45]
+	mi := &file_slipway_v1_worker_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4022,7 +4119,7 @@ func (x *SourcePart) String() string {
 func (*SourcePart) ProtoMessage() {}
 
 func (x *SourcePart) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[45]
+	mi := &file_slipway_v1_worker_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4035,7 +4132,7 @@ func (x *SourcePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourcePart.ProtoReflect.Descriptor instead.
 func (*SourcePart) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{45}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SourcePart) GetEntry() uint32 {
@@ -4071,7 +4168,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[46]
+	mi := &file_slipway_v1_worker_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4083,7 +4180,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[46]
+	mi := &file_slipway_v1_worker_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4096,7 +4193,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{46}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -4129,7 +4226,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[47]
+	mi := &file_slipway_v1_worker_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4141,7 +4238,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[47]
+	mi := &file_slipway_v1_worker_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4154,7 +4251,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{47}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -4173,7 +4270,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[48]
+	mi := &file_slipway_v1_worker_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4185,7 +4282,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[48]
+	mi := &file_slipway_v1_worker_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4198,7 +4295,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{48}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -4217,7 +4314,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[49]
+	mi := &file_slipway_v1_worker_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4229,7 +4326,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[49]
+	mi := &file_slipway_v1_worker_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4242,7 +4339,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{49}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -4261,7 +4358,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[50]
+	mi := &file_slipway_v1_worker_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4273,7 +4370,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[50]
+	mi := &file_slipway_v1_worker_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4286,7 +4383,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{50}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -4305,7 +4402,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[51]
+	mi := &file_slipway_v1_worker_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4317,7 +4414,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[51]
+	mi := &file_slipway_v1_worker_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4330,7 +4427,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{51}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -4352,7 +4449,7 @@ type PutArtifactRequest struct {
 
 func (x *PutArtifactRequest) Reset() {
 	*x = PutArtifactRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[52]
+	mi := &file_slipway_v1_worker_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4364,7 +4461,7 @@ func (x *PutArtifactRequest) String() string {
 func (*PutArtifactRequest) ProtoMessage() {}
 
 func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[52]
+	mi := &file_slipway_v1_worker_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4377,7 +4474,7 @@ func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutArtifactRequest.ProtoReflect.Descriptor instead.
 func (*PutArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{52}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PutArtifactRequest) GetDigest() string {
@@ -4411,7 +4508,7 @@ type PutArtifactResponse struct {
 
 func (x *PutArtifactResponse) Reset() {
 	*x = PutArtifactResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[53]
+	mi := &file_slipway_v1_worker_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4423,7 +4520,7 @@ func (x *PutArtifactResponse) String() string {
 func (*PutArtifactResponse) ProtoMessage() {}
 
 func (x *PutArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[53]
+	mi := &file_slipway_v1_worker_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4436,7 +4533,7 @@ func (x *PutArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutArtifactResponse.ProtoReflect.Descriptor instead.
 func (*PutArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{53}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PutArtifactResponse) GetPresent() bool {
@@ -4455,7 +4552,7 @@ type GetArtifactRequest struct {
 
 func (x *GetArtifactRequest) Reset() {
 	*x = GetArtifactRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[54]
+	mi := &file_slipway_v1_worker_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4467,7 +4564,7 @@ func (x *GetArtifactRequest) String() string {
 func (*GetArtifactRequest) ProtoMessage() {}
 
 func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[54]
+	mi := &file_slipway_v1_worker_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4480,7 +4577,7 @@ func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
 func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{54}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetArtifactRequest) GetDigest() string {
@@ -4499,7 +4596,7 @@ type GetArtifactResponse struct {
 
 func (x *GetArtifactResponse) Reset() {
 	*x = GetArtifactResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[55]
+	mi := &file_slipway_v1_worker_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4511,7 +4608,7 @@ func (x *GetArtifactResponse) String() string {
 func (*GetArtifactResponse) ProtoMessage() {}
 
 func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[55]
+	mi := &file_slipway_v1_worker_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4524,7 +4621,7 @@ func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactResponse.ProtoReflect.Descriptor instead.
 func (*GetArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{55}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *GetArtifactResponse) GetData() []byte {
@@ -4776,7 +4873,7 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eSecretEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdb\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x91\x03\n" +
 	"\n" +
 	"RenderWork\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
@@ -4786,10 +4883,18 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\x06target\x18\x05 \x01(\v2\x18.slipway.v1.DeployTargetR\x06target\x12\x16\n" +
 	"\x06values\x18\x06 \x03(\tR\x06values\x12)\n" +
 	"\x04jobs\x18\a \x03(\v2\x15.slipway.v1.RenderJobR\x04jobs\x12!\n" +
-	"\fhelm_release\x18\b \x01(\bR\vhelmRelease\x1a9\n" +
+	"\fhelm_release\x18\b \x01(\bR\vhelmRelease\x124\n" +
+	"\bpolicies\x18\t \x03(\v2\x18.slipway.v1.RenderPolicyR\bpolicies\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x88\x01\n" +
+	"\fRenderPolicy\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x10\n" +
+	"\x03cel\x18\x03 \x01(\tR\x03cel\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\x12\x12\n" +
+	"\x04warn\x18\x05 \x01(\bR\x04warn\x12\x0e\n" +
+	"\x02at\x18\x06 \x01(\tR\x02at\"\xf6\x01\n" +
 	"\tRenderJob\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x10\n" +
@@ -4966,7 +5071,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Router)(0),                   // 0: slipway.v1.Router
 	(Revocation_Cause)(0),         // 1: slipway.v1.Revocation.Cause
@@ -5000,53 +5105,54 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*ShardWork)(nil),             // 29: slipway.v1.ShardWork
 	(*SidecarWork)(nil),           // 30: slipway.v1.SidecarWork
 	(*RenderWork)(nil),            // 31: slipway.v1.RenderWork
-	(*RenderJob)(nil),             // 32: slipway.v1.RenderJob
-	(*DeployTarget)(nil),          // 33: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 34: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 35: slipway.v1.ApplyWork
-	(*ShiftWork)(nil),             // 36: slipway.v1.ShiftWork
-	(*AnalyzeWork)(nil),           // 37: slipway.v1.AnalyzeWork
-	(*Analysis)(nil),              // 38: slipway.v1.Analysis
-	(*AnalysisMetric)(nil),        // 39: slipway.v1.AnalysisMetric
-	(*DiffWork)(nil),              // 40: slipway.v1.DiffWork
-	(*ScanWork)(nil),              // 41: slipway.v1.ScanWork
-	(*RollbackWork)(nil),          // 42: slipway.v1.RollbackWork
-	(*ListSourceRequest)(nil),     // 43: slipway.v1.ListSourceRequest
-	(*ListSourceResponse)(nil),    // 44: slipway.v1.ListSourceResponse
-	(*SourceEntry)(nil),           // 45: slipway.v1.SourceEntry
-	(*ReadSourceRequest)(nil),     // 46: slipway.v1.ReadSourceRequest
-	(*ReadSourceResponse)(nil),    // 47: slipway.v1.ReadSourceResponse
-	(*SourcePart)(nil),            // 48: slipway.v1.SourcePart
-	(*FetchSourceRequest)(nil),    // 49: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 50: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 51: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 52: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 53: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 54: slipway.v1.PutBlobResponse
-	(*PutArtifactRequest)(nil),    // 55: slipway.v1.PutArtifactRequest
-	(*PutArtifactResponse)(nil),   // 56: slipway.v1.PutArtifactResponse
-	(*GetArtifactRequest)(nil),    // 57: slipway.v1.GetArtifactRequest
-	(*GetArtifactResponse)(nil),   // 58: slipway.v1.GetArtifactResponse
-	nil,                           // 59: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 60: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 61: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 62: slipway.v1.BuildWork.BasesEntry
-	nil,                           // 63: slipway.v1.TestWork.EnvEntry
-	nil,                           // 64: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 65: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 66: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 67: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 68: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 69: google.protobuf.Duration
-	(*Fence)(nil),                 // 70: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 71: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 72: slipway.v1.Outcome
-	(FailureClass)(0),             // 73: slipway.v1.FailureClass
-	(*Result)(nil),                // 74: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 75: google.protobuf.Timestamp
-	(*Step)(nil),                  // 76: slipway.v1.Step
-	(*Artifact)(nil),              // 77: slipway.v1.Artifact
-	(*TestItem)(nil),              // 78: slipway.v1.TestItem
+	(*RenderPolicy)(nil),          // 32: slipway.v1.RenderPolicy
+	(*RenderJob)(nil),             // 33: slipway.v1.RenderJob
+	(*DeployTarget)(nil),          // 34: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 35: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 36: slipway.v1.ApplyWork
+	(*ShiftWork)(nil),             // 37: slipway.v1.ShiftWork
+	(*AnalyzeWork)(nil),           // 38: slipway.v1.AnalyzeWork
+	(*Analysis)(nil),              // 39: slipway.v1.Analysis
+	(*AnalysisMetric)(nil),        // 40: slipway.v1.AnalysisMetric
+	(*DiffWork)(nil),              // 41: slipway.v1.DiffWork
+	(*ScanWork)(nil),              // 42: slipway.v1.ScanWork
+	(*RollbackWork)(nil),          // 43: slipway.v1.RollbackWork
+	(*ListSourceRequest)(nil),     // 44: slipway.v1.ListSourceRequest
+	(*ListSourceResponse)(nil),    // 45: slipway.v1.ListSourceResponse
+	(*SourceEntry)(nil),           // 46: slipway.v1.SourceEntry
+	(*ReadSourceRequest)(nil),     // 47: slipway.v1.ReadSourceRequest
+	(*ReadSourceResponse)(nil),    // 48: slipway.v1.ReadSourceResponse
+	(*SourcePart)(nil),            // 49: slipway.v1.SourcePart
+	(*FetchSourceRequest)(nil),    // 50: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 51: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 52: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 53: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 54: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 55: slipway.v1.PutBlobResponse
+	(*PutArtifactRequest)(nil),    // 56: slipway.v1.PutArtifactRequest
+	(*PutArtifactResponse)(nil),   // 57: slipway.v1.PutArtifactResponse
+	(*GetArtifactRequest)(nil),    // 58: slipway.v1.GetArtifactRequest
+	(*GetArtifactResponse)(nil),   // 59: slipway.v1.GetArtifactResponse
+	nil,                           // 60: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 61: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 62: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 63: slipway.v1.BuildWork.BasesEntry
+	nil,                           // 64: slipway.v1.TestWork.EnvEntry
+	nil,                           // 65: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 66: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 67: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 68: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 69: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 70: google.protobuf.Duration
+	(*Fence)(nil),                 // 71: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 72: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 73: slipway.v1.Outcome
+	(FailureClass)(0),             // 74: slipway.v1.FailureClass
+	(*Result)(nil),                // 75: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 76: google.protobuf.Timestamp
+	(*Step)(nil),                  // 77: slipway.v1.Step
+	(*Artifact)(nil),              // 78: slipway.v1.Artifact
+	(*TestItem)(nil),              // 79: slipway.v1.TestItem
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	7,   // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -5068,103 +5174,104 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	6,   // 16: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
 	8,   // 17: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	10,  // 18: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	69,  // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	70,  // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	10,  // 20: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
 	10,  // 21: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	70,  // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	71,  // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	8,   // 23: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	10,  // 24: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	10,  // 25: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
 	10,  // 26: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	71,  // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	72,  // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	10,  // 28: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	10,  // 29: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	10,  // 30: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	1,   // 31: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	10,  // 32: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	72,  // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	73,  // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	74,  // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	75,  // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	75,  // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	76,  // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	73,  // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	74,  // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	75,  // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	76,  // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	76,  // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	77,  // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	10,  // 39: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	10,  // 40: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	69,  // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	70,  // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
 	24,  // 42: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
 	25,  // 43: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
 	31,  // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	35,  // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	42,  // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	40,  // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	41,  // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
-	36,  // 49: slipway.v1.Grant.shift:type_name -> slipway.v1.ShiftWork
-	37,  // 50: slipway.v1.Grant.analyze:type_name -> slipway.v1.AnalyzeWork
+	36,  // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	43,  // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	41,  // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	42,  // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
+	37,  // 49: slipway.v1.Grant.shift:type_name -> slipway.v1.ShiftWork
+	38,  // 50: slipway.v1.Grant.analyze:type_name -> slipway.v1.AnalyzeWork
 	23,  // 51: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	59,  // 52: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	60,  // 53: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	61,  // 54: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	62,  // 55: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
+	60,  // 52: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	61,  // 53: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	62,  // 54: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	63,  // 55: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
 	24,  // 56: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	63,  // 57: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	64,  // 58: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	64,  // 57: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	65,  // 58: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
 	30,  // 59: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
 	29,  // 60: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
 	27,  // 61: slipway.v1.TestWork.artifacts:type_name -> slipway.v1.ArtifactWork
 	28,  // 62: slipway.v1.TestWork.artifact_limits:type_name -> slipway.v1.ArtifactLimits
 	26,  // 63: slipway.v1.TestWork.use:type_name -> slipway.v1.UsedArtifact
-	77,  // 64: slipway.v1.UsedArtifact.artifact:type_name -> slipway.v1.Artifact
-	78,  // 65: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
-	65,  // 66: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	66,  // 67: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	67,  // 68: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	33,  // 69: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	32,  // 70: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
-	68,  // 71: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	33,  // 72: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	34,  // 73: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	69,  // 74: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	33,  // 75: slipway.v1.ShiftWork.target:type_name -> slipway.v1.DeployTarget
-	34,  // 76: slipway.v1.ShiftWork.health:type_name -> slipway.v1.HealthCheck
-	0,   // 77: slipway.v1.ShiftWork.router:type_name -> slipway.v1.Router
-	33,  // 78: slipway.v1.AnalyzeWork.target:type_name -> slipway.v1.DeployTarget
-	34,  // 79: slipway.v1.AnalyzeWork.health:type_name -> slipway.v1.HealthCheck
-	69,  // 80: slipway.v1.AnalyzeWork.pause:type_name -> google.protobuf.Duration
-	38,  // 81: slipway.v1.AnalyzeWork.metrics:type_name -> slipway.v1.Analysis
-	0,   // 82: slipway.v1.AnalyzeWork.router:type_name -> slipway.v1.Router
-	69,  // 83: slipway.v1.Analysis.interval:type_name -> google.protobuf.Duration
-	39,  // 84: slipway.v1.Analysis.metrics:type_name -> slipway.v1.AnalysisMetric
-	33,  // 85: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	25,  // 86: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
-	33,  // 87: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	34,  // 88: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	10,  // 89: slipway.v1.ListSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	45,  // 90: slipway.v1.ListSourceResponse.entries:type_name -> slipway.v1.SourceEntry
-	2,   // 91: slipway.v1.SourceEntry.kind:type_name -> slipway.v1.SourceEntry.Kind
-	10,  // 92: slipway.v1.ReadSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	48,  // 93: slipway.v1.ReadSourceResponse.parts:type_name -> slipway.v1.SourcePart
-	10,  // 94: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	3,   // 95: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	43,  // 96: slipway.v1.WorkerService.ListSource:input_type -> slipway.v1.ListSourceRequest
-	46,  // 97: slipway.v1.WorkerService.ReadSource:input_type -> slipway.v1.ReadSourceRequest
-	49,  // 98: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	51,  // 99: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	53,  // 100: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	55,  // 101: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
-	57,  // 102: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
-	5,   // 103: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	44,  // 104: slipway.v1.WorkerService.ListSource:output_type -> slipway.v1.ListSourceResponse
-	47,  // 105: slipway.v1.WorkerService.ReadSource:output_type -> slipway.v1.ReadSourceResponse
-	50,  // 106: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	52,  // 107: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	54,  // 108: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	56,  // 109: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
-	58,  // 110: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
-	103, // [103:111] is the sub-list for method output_type
-	95,  // [95:103] is the sub-list for method input_type
-	95,  // [95:95] is the sub-list for extension type_name
-	95,  // [95:95] is the sub-list for extension extendee
-	0,   // [0:95] is the sub-list for field type_name
+	78,  // 64: slipway.v1.UsedArtifact.artifact:type_name -> slipway.v1.Artifact
+	79,  // 65: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
+	66,  // 66: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	67,  // 67: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	68,  // 68: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	34,  // 69: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	33,  // 70: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	32,  // 71: slipway.v1.RenderWork.policies:type_name -> slipway.v1.RenderPolicy
+	69,  // 72: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	34,  // 73: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	35,  // 74: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	70,  // 75: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	34,  // 76: slipway.v1.ShiftWork.target:type_name -> slipway.v1.DeployTarget
+	35,  // 77: slipway.v1.ShiftWork.health:type_name -> slipway.v1.HealthCheck
+	0,   // 78: slipway.v1.ShiftWork.router:type_name -> slipway.v1.Router
+	34,  // 79: slipway.v1.AnalyzeWork.target:type_name -> slipway.v1.DeployTarget
+	35,  // 80: slipway.v1.AnalyzeWork.health:type_name -> slipway.v1.HealthCheck
+	70,  // 81: slipway.v1.AnalyzeWork.pause:type_name -> google.protobuf.Duration
+	39,  // 82: slipway.v1.AnalyzeWork.metrics:type_name -> slipway.v1.Analysis
+	0,   // 83: slipway.v1.AnalyzeWork.router:type_name -> slipway.v1.Router
+	70,  // 84: slipway.v1.Analysis.interval:type_name -> google.protobuf.Duration
+	40,  // 85: slipway.v1.Analysis.metrics:type_name -> slipway.v1.AnalysisMetric
+	34,  // 86: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	25,  // 87: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
+	34,  // 88: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	35,  // 89: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	10,  // 90: slipway.v1.ListSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	46,  // 91: slipway.v1.ListSourceResponse.entries:type_name -> slipway.v1.SourceEntry
+	2,   // 92: slipway.v1.SourceEntry.kind:type_name -> slipway.v1.SourceEntry.Kind
+	10,  // 93: slipway.v1.ReadSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	49,  // 94: slipway.v1.ReadSourceResponse.parts:type_name -> slipway.v1.SourcePart
+	10,  // 95: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	3,   // 96: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	44,  // 97: slipway.v1.WorkerService.ListSource:input_type -> slipway.v1.ListSourceRequest
+	47,  // 98: slipway.v1.WorkerService.ReadSource:input_type -> slipway.v1.ReadSourceRequest
+	50,  // 99: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	52,  // 100: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	54,  // 101: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	56,  // 102: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
+	58,  // 103: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
+	5,   // 104: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	45,  // 105: slipway.v1.WorkerService.ListSource:output_type -> slipway.v1.ListSourceResponse
+	48,  // 106: slipway.v1.WorkerService.ReadSource:output_type -> slipway.v1.ReadSourceResponse
+	51,  // 107: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	53,  // 108: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	55,  // 109: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	57,  // 110: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
+	59,  // 111: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
+	104, // [104:112] is the sub-list for method output_type
+	96,  // [96:104] is the sub-list for method input_type
+	96,  // [96:96] is the sub-list for extension type_name
+	96,  // [96:96] is the sub-list for extension extendee
+	0,   // [0:96] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -5185,14 +5292,14 @@ func file_slipway_v1_worker_proto_init() {
 		(*Grant_Shift)(nil),
 		(*Grant_Analyze)(nil),
 	}
-	file_slipway_v1_worker_proto_msgTypes[36].OneofWrappers = []any{}
+	file_slipway_v1_worker_proto_msgTypes[37].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   66,
+			NumMessages:   67,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
