@@ -170,7 +170,7 @@ func attemptFinished(t *Task, e AttemptFinished) error {
 func (r *Run) taskFinished(t *Task, e TaskFinished, at time.Time) error {
 	t.State, t.Message, t.Class, t.Result, t.FinishedAt = e.State, e.Message, e.Class, e.Result, at
 	r.open--
-	if e.Result.Release != "" {
+	if t.Spec.Kind == plan.KindRelease { // others say which one they brought, and a rollback brings an older one
 		r.Release = e.Result.Release
 	}
 	if env := environment(t); env != "" {

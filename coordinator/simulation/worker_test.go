@@ -92,6 +92,9 @@ func (k *worker) fetch() {
 		}
 		w.newest = work.Ref.Fence
 		j = &job{by: by, ref: work.Ref, run: work.Run, task: work.Task, until: asked.Add(ttl)} // another, if the request comes twice and late
+		if work.Task.Kind.Changes() && work.Release == "the one before" {
+			w.bad("I6: %s of %s is to change a target to a release that is not its run's", work.Task.ID, work.Run)
+		}
 		if work.Task.Target != nil {
 			j.object = work.Project + " " + work.Task.Service + "@" + work.Task.Target.Environment + "/" + work.Task.Target.Cluster
 		}
@@ -188,6 +191,9 @@ func (k *worker) finish(j *job) {
 	j.report = &run.Report{Attempt: run.Attempt{Outcome: outcome, Message: "so it ended", LogSize: logSize, Unreachable: away}}
 	if outcome == run.OutcomeSucceeded {
 		j.report.Result = plan.Result{Image: "image of " + j.task.ID, Manifests: "manifests of " + j.ref.Token}
+		if j.task.Kind == plan.KindRollback {
+			j.report.Result.Release = "the one before"
+		}
 	}
 	k.complete(j)
 }
