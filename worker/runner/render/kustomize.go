@@ -19,9 +19,11 @@ import (
 	"github.com/slipway-build/slipway/worker/runner"
 )
 
-// wrapper is the folder of the kustomization that surrounds the user's and sets the namespace.
+// wrapper is the folder of the kustomization that surrounds the user's and sets the namespace; the repository is beside it, since a
+// kustomization at its root must not be around ours.
 const (
 	wrapper    = ".slipway-render"
+	repo       = ".slipway-repository"
 	schemaFile = "schema.json"
 )
 
@@ -90,7 +92,7 @@ func build(f tree, from, namespace string) (built resmap.ResMap, files []string,
 	}
 	mem := filesys.MakeFsInMemory()
 	for name, data := range f {
-		if err := mem.WriteFile("/"+name, data); err != nil {
+		if err := mem.WriteFile("/"+repo+"/"+name, data); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -150,7 +152,7 @@ func (f tree) around(from string) (outer map[string]any, schema []byte, err erro
 	if err := sigsyaml.Unmarshal(f[name], &inner); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", positionOf(name, err), err)
 	}
-	outer = map[string]any{"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": []string{"../" + from}}
+	outer = map[string]any{"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": []string{path.Join("..", repo, from)}}
 	for _, key := range []string{"sortOptions", "buildMetadata", "openapi"} {
 		if v, ok := inner[key]; ok {
 			outer[key] = v
@@ -167,7 +169,8 @@ func (f tree) around(from string) (outer map[string]any, schema []byte, err erro
 
 // tidy takes our own wrapping off kustomize's message and makes paths the repository's.
 func tidy(err error) string {
-	text := err.Error()
+	text := strings.ReplaceAll(err.Error(), repo+"/", "")
+	text = strings.NewReplacer("/"+repo, "/.", repo, ".").Replace(text)
 	for _, p := range []string{"accumulating resources: ", "accumulation err='accumulating resources from "} {
 		text = strings.TrimPrefix(text, p)
 	}

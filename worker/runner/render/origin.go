@@ -43,7 +43,7 @@ func fileOf(o *resource.Origin) string {
 	if file == "" {
 		return ""
 	}
-	return strings.TrimPrefix(filepath.ToSlash(filepath.Join("/"+wrapper, file)), "/")
+	return strings.TrimPrefix(filepath.ToSlash(filepath.Join("/"+wrapper, file)), "/"+repo+"/")
 }
 
 // relative has the annotations lead from the user's kustomization instead of ours.
@@ -77,7 +77,7 @@ func lead(o *resource.Origin, from string) *resource.Origin {
 		if *p == "" {
 			continue
 		}
-		if rel, err := filepath.Rel("/"+from, filepath.Join("/"+wrapper, *p)); err == nil {
+		if rel, err := filepath.Rel("/"+repo+"/"+from, filepath.Join("/"+wrapper, *p)); err == nil {
 			*p = filepath.ToSlash(rel)
 		}
 	}

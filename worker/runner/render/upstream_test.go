@@ -116,3 +116,18 @@ func TestWhatTheOutermostKustomizationSays(t *testing.T) {
 		}
 	}
 }
+
+// TestAKustomizationAtTheRoot of the repository has ours around it, too.
+func TestAKustomizationAtTheRoot(t *testing.T) {
+	w := work(runner.UsingKustomize)
+	w.Path, w.Paths, w.Images = ".", []string{"."}, nil
+	const files = "-- kustomization.yaml --\nresources: [all.yaml]\n-- all.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\n"
+	out, err := render.Render(t.Context(), workspace(t, files), "api", w)
+	if err != nil || strings.Join(out.Objects, ", ") != "ConfigMap a" {
+		t.Errorf("objects %q, error %v", out.Objects, err)
+	}
+	_, err = render.Render(t.Context(), workspace(t, strings.Replace(files, "name: a", "nam: a", 1)), "api", w)
+	if err == nil || strings.Contains(err.Error(), "repository") || strings.Contains(err.Error(), "slipway-render") {
+		t.Errorf("error %v, want one with the repository's own paths", err)
+	}
+}
