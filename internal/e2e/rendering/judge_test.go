@@ -99,10 +99,14 @@ func compare(t *testing.T, dir string, work runner.Render, command string, args 
 	t.Helper()
 	theirs, refusal := says(t, dir, command, args...)
 	ours, err := render.Upstream(t.Context(), dir, release, work)
+	if refusal != nil && err != nil {
+		_, err = render.Render(t.Context(), dir, release, work) // which alone a run carries out
+	}
 	switch {
 	case refusal != nil && err != nil && strings.Contains(err.Error(), "only what is in the repository is rendered"):
 		return verdict{kind: remote}
 	case refusal != nil && err != nil:
+		t.Logf("%s: %v\nSlipway: %v", command, refusal, err)
 		return verdict{kind: refused}
 	case refusal != nil:
 		return verdict{kind: differs, detail: command + " refuses it, Slipway does not: " + refusal.Error()}
