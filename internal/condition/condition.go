@@ -15,8 +15,8 @@ import (
 
 // Limits of a condition.
 const (
-	MaxText = 4 << 10   // bytes
-	MaxCost = 1_000_000 // of one evaluation, in CEL's own units: about one for each step
+	MaxText = 4 << 10 // bytes
+	MaxCost = 100_000 // of one evaluation, in CEL's own units: about one for each step
 
 	maxNesting     = 50
 	interruptEvery = 100 // steps

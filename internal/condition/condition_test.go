@@ -103,7 +103,7 @@ func TestLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	values := map[string]any{"object": list, "environment": ""}
-	if _, err := c.Holds(t.Context(), values); !errors.Is(err, condition.ErrLimit) || !strings.Contains(err.Error(), "costs more than 1000000") {
+	if _, err := c.Holds(t.Context(), values); !errors.Is(err, condition.ErrLimit) || !strings.Contains(err.Error(), "costs more than 100000") {
 		t.Errorf("what costs too much: %v", err)
 	}
 	over, cancel := context.WithCancel(t.Context())
