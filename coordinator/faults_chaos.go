@@ -4,7 +4,6 @@ package main
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/slipway-build/slipway/internal/failpoint"
 	"github.com/slipway-build/slipway/internal/planted"
@@ -13,14 +12,7 @@ import (
 // faults arms a point at which this process is killed, SLIPWAY_FAILPOINT=name:n, and makes
 // a mistake, SLIPWAY_PLANTED=number.
 func faults(lookup func(string) (string, bool)) {
-	if v, ok := lookup("SLIPWAY_FAILPOINT"); ok {
-		name, times, _ := strings.Cut(v, ":")
-		n, err := strconv.Atoi(times)
-		if err != nil {
-			panic("SLIPWAY_FAILPOINT: " + err.Error())
-		}
-		failpoint.Arm(failpoint.Point(name), n)
-	}
+	failpoint.FromEnv(lookup)
 	if v, ok := lookup("SLIPWAY_PLANTED"); ok {
 		n, err := strconv.Atoi(v)
 		if err != nil {

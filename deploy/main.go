@@ -11,12 +11,14 @@ import (
 	"github.com/slipway-build/slipway/deploy/config"
 	"github.com/slipway-build/slipway/deploy/server"
 	"github.com/slipway-build/slipway/internal/daemon"
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 // version is set by the linker.
 var version = "dev"
 
 func main() {
+	failpoint.FromEnv(os.LookupEnv)
 	os.Exit(daemon.Main(daemon.Program[config.Config]{
 		Name: "slipway-deployer", File: "deployer.yaml", Version: version, Load: config.Load,
 		LogFormat: func(c config.Config) string { return c.Telemetry.Log },

@@ -57,7 +57,7 @@ func killCoordinators(ctx context.Context, e *Env, cfg farm.Config, n int) (*Out
 		return nil, err
 	}
 	defer t.Stop()
-	points := failpoint.All()
+	points := failpoint.Coordinator()
 	e.Rand.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
 	figures := map[string]any{}
 	random, at := 0, 0

@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/revision"
 	"github.com/slipway-build/slipway/deploy/rolling"
+	"github.com/slipway-build/slipway/internal/failpoint"
 	"github.com/slipway-build/slipway/internal/session"
 	pb "github.com/slipway-build/slipway/proto/gen/slipway/v1"
 )
@@ -59,7 +60,9 @@ func (a *Agent) Handle(ctx context.Context, l *session.Lease) *pb.Completion {
 	log := a.log.With("run", g.GetRun(), "task", g.GetTaskId(), "attempt", g.GetLease().GetAttempt())
 	log.InfoContext(ctx, "attempt begins")
 	began := time.Now()
+	failpoint.Hit(failpoint.DeployLeased)
 	c := a.carryOut(ctx, g, l)
+	failpoint.Hit(failpoint.DeployEnded)
 	log.InfoContext(ctx, "attempt ended", "outcome", c.GetOutcome().String(), "err", c.GetMessage())
 	a.finished(kind(g), c.GetOutcome().String(), time.Since(began))
 	return c

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/manifest"
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 // Request asks for one release on one target.
@@ -178,6 +179,9 @@ func (req Request) wants(it *item) bool {
 }
 
 func (w *writer) carryOut(ctx context.Context, items []*item, out Outcome, far extent) (Outcome, error) {
+	if far == carryOut {
+		failpoint.Hit(failpoint.ApplyPlanned)
+	}
 	for _, it := range items {
 		if far == carryOut && it.action != Unchanged {
 			problems, err := w.write(ctx, it)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/manifest"
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 // listersAtOnce bounds the list requests side by side: one a kind, so a cluster with many definitions sees many.
@@ -189,12 +190,14 @@ func deleteOne(ctx context.Context, c *cluster.Cluster, mine Fence, object Live)
 		if object.meta.DeletionTimestamp != nil {
 			return false, nil
 		}
+		failpoint.Hit(failpoint.DeleteBefore)
 		err := client.Delete(ctx, object.Ref.Name, metav1.DeleteOptions{
 			PropagationPolicy: &background,
 			Preconditions:     &metav1.Preconditions{UID: &object.Ref.UID, ResourceVersion: &object.ResourceVersion},
 		})
 		switch {
 		case err == nil:
+			failpoint.Hit(failpoint.DeleteDone)
 			return true, nil
 		case apierrors.IsNotFound(err):
 			return false, nil

@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/manifest"
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 // maxReads bounds how often an object that somebody else keeps changing is read again before the farm gives up.
@@ -111,8 +112,10 @@ func (w *writer) write(ctx context.Context, it *item) ([]manifest.Refusal, error
 			body.SetResourceVersion(it.live.GetResourceVersion())
 		}
 		if err == nil {
+			failpoint.Hit(failpoint.ApplyWriting)
 			var written *unstructured.Unstructured
 			if written, err = w.send(ctx, it, body, false); err == nil {
+				failpoint.Hit(failpoint.ApplyWritten)
 				it.settle(written)
 				return nil, nil
 			}

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/deploy/health"
 	"github.com/slipway-build/slipway/deploy/manifest"
 	"github.com/slipway-build/slipway/deploy/rolling"
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 // Shift gives the candidate its part of the pods and sees them work. Where nothing of the service serves yet it changes nothing, and
@@ -68,9 +69,11 @@ func (s *shift) run(ctx context.Context) error {
 	}); err != nil || s.result.Verdict != "" {
 		return err
 	}
+	failpoint.Hit(failpoint.ShiftDerived)
 	if err := s.write(ctx, derived.Objects); err != nil || s.result.Verdict != "" {
 		return err
 	}
+	failpoint.Hit(failpoint.ShiftWritten)
 	copies, err := s.copies(ctx, derived.Deployments)
 	if err != nil {
 		return err

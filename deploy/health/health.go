@@ -8,6 +8,7 @@ import (
 
 	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/manifest"
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 // Grace says how long a bad sign may last before waiting on is hopeless. Zero fields take the default.
@@ -180,6 +181,7 @@ func (w *watch) follow(ctx context.Context) (Report, error) {
 		if v.healthy() || len(v.fatal) > 0 {
 			return w.report(ctx, v, v.conclusive(), false)
 		}
+		failpoint.Hit(failpoint.HealthWaiting)
 		over, err := w.next(ctx, v.recheck, deadline.C)
 		if err != nil {
 			return Report{}, err

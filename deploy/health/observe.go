@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/manifest"
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 // Observe watches objects that work for the Timeout of the request. It returns early, with reasons, when a container of theirs
@@ -36,6 +37,7 @@ func (w *watch) observe(ctx context.Context) (Report, error) {
 		if len(v.fatal) > 0 || over && v.healthy() {
 			return w.report(ctx, v, v.conclusive(), false)
 		}
+		failpoint.Hit(failpoint.AnalyzeWatching)
 		ended, err := w.next(ctx, v.recheck, deadline.C)
 		if err != nil {
 			return Report{}, err

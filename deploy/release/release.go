@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/manifest"
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 const (
@@ -134,6 +135,7 @@ func Write(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error
 			return out, b.supersede(history, last.Version)
 		}
 		record := follow(b.wanted, last, req, b.earlier(history))
+		failpoint.Hit(failpoint.RecordBefore)
 		err = b.store.Create(record)
 		if errors.Is(err, driver.ErrReleaseExists) {
 			continue
@@ -142,6 +144,7 @@ func Write(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error
 			return out, err
 		}
 		out.Revision, out.Written = record.Version, true
+		failpoint.Hit(failpoint.RecordWritten)
 		return out, b.supersede(history, record.Version)
 	}
 	return out, fmt.Errorf("cluster %q: Helm release %q: %w (%d tries)", c.Name(), out.Name, errBusy, maxTries)

@@ -8,6 +8,7 @@ import (
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/manifest"
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 // Release is a release that once was good.
@@ -40,6 +41,7 @@ func Rollback(ctx context.Context, c *cluster.Cluster, req Request) (apply.Outco
 	if err := stillOurs(live, mine, req); err != nil {
 		return apply.Outcome{}, err
 	}
+	failpoint.Hit(failpoint.RollbackBegun)
 	if req.Stable == nil {
 		return remove(ctx, c, req, mine)
 	}
@@ -57,6 +59,7 @@ func Rollback(ctx context.Context, c *cluster.Cluster, req Request) (apply.Outco
 		if err != nil {
 			return removed, err
 		}
+		failpoint.Hit(failpoint.RollbackRemoved)
 		out, err := apply.Apply(ctx, c, stable)
 		out.Changes = slices.Concat(removed.Changes, out.Changes)
 		return out, err

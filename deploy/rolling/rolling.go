@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-build/slipway/deploy/manifest"
 	"github.com/slipway-build/slipway/deploy/release"
 	"github.com/slipway-build/slipway/deploy/revision"
+	"github.com/slipway-build/slipway/internal/failpoint"
 )
 
 // Check is the HTTP check of a service; an empty path means none.
@@ -237,6 +238,7 @@ func (r *rollout) run(ctx context.Context, write func() (apply.Outcome, error)) 
 		r.result.Touched = r.result.Applied.Wrote() > 0 || len(r.before) > 0
 		return r.result, nil
 	}
+	failpoint.Hit(failpoint.ApplyDone)
 	return r.verify(ctx)
 }
 

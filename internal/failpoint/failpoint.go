@@ -1,5 +1,5 @@
-// Package failpoint names the places at which `make chaos` kills a coordinator: between
-// the steps whose order matters. They are in a build with the tag `chaos` alone, and there
+// Package failpoint names the places at which `make chaos` kills a coordinator or a deployer:
+// between the steps whose order matters. They are in a build with the tag `chaos` alone, and there
 // one at a time, when Arm says so. In every other build Hit is nothing, and the compiler
 // leaves it out.
 package failpoint
@@ -7,7 +7,7 @@ package failpoint
 // Point is one place.
 type Point string
 
-// The places, in the order in which a run comes by them.
+// The places of a coordinator, in the order in which a run comes by them.
 const (
 	SubmitPlanned    Point = "submit.planned"    // a plan is made, and nowhere yet
 	SubmitStored     Point = "submit.stored"     // a plan is stored, and no run yet
@@ -34,11 +34,39 @@ const (
 	LogAhead         Point = "log.ahead"         // what came of logs is written ahead, and nobody was shown it
 )
 
-// All of them, in order.
-func All() []Point {
+// The places of a deployer, in the order in which a rollout comes by them.
+const (
+	DeployLeased    Point = "deploy.leased"    // a lease is taken, and nothing begun
+	ApplyPlanned    Point = "apply.planned"    // everything was asked, and nothing written
+	ApplyWriting    Point = "apply.writing"    // an object is about to be written
+	ApplyWritten    Point = "apply.written"    // an object is written, and perhaps others not
+	ApplyDone       Point = "apply.done"       // everything is written, and nobody has looked whether it works
+	HealthWaiting   Point = "health.waiting"   // what was written does not work yet
+	DeleteBefore    Point = "delete.before"    // an object that is not wanted any more is about to be deleted
+	DeleteDone      Point = "delete.done"      // it is deleted, and perhaps others not
+	RecordBefore    Point = "record.before"    // Helm's record of the release is about to be written
+	RecordWritten   Point = "record.written"   // it is written, and the one before it goes for current too
+	ShiftDerived    Point = "shift.derived"    // it is known what stands beside what serves, and nothing written
+	ShiftWritten    Point = "shift.written"    // the candidate stands, and nobody has looked whether it works
+	AnalyzeWatching Point = "analyze.watching" // a candidate is watched
+	RollbackBegun   Point = "rollback.begun"   // a candidate may be taken back, and nothing is
+	RollbackRemoved Point = "rollback.removed" // what only the candidate has is gone, and what served perhaps not whole
+	DeployEnded     Point = "deploy.ended"     // the work is done, and nobody was told
+)
+
+// Coordinator has those of a coordinator, in order.
+func Coordinator() []Point {
 	return []Point{
 		SubmitPlanned, SubmitStored, SubmitAccepted, BatchDecided, AppendBefore, AppendAfter, BatchDurable, BatchAnswered, BatchActed, HintPublished,
 		LeaseDecided, LeaseAnswered, LeaseRenewed, LeaseLost, CompleteReceived, CompleteDecided, CompleteDurable, EffectDone, OwnerTaken, OwnerClaimed,
 		OwnerInherited, LogStored, LogAhead,
+	}
+}
+
+// Deployer has those of a deployer, in order.
+func Deployer() []Point {
+	return []Point{
+		DeployLeased, ApplyPlanned, ApplyWriting, ApplyWritten, ApplyDone, HealthWaiting, DeleteBefore, DeleteDone, RecordBefore, RecordWritten,
+		ShiftDerived, ShiftWritten, AnalyzeWatching, RollbackBegun, RollbackRemoved, DeployEnded,
 	}
 }

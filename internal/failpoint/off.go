@@ -10,3 +10,6 @@ func Hit(Point) {}
 
 // Arm does nothing in this build.
 func Arm(Point, int) {}
+
+// FromEnv does nothing in this build.
+func FromEnv(func(string) (string, bool)) {}

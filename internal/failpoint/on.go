@@ -4,6 +4,8 @@ package failpoint
 
 import (
 	"os"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 )
@@ -29,4 +31,18 @@ func Hit(p Point) {
 func Arm(p Point, n int) {
 	left.Store(int64(n))
 	armed.Store(p)
+}
+
+// FromEnv arms what SLIPWAY_FAILPOINT=name:n says. It panics when that is nothing of the kind.
+func FromEnv(lookup func(string) (string, bool)) {
+	v, ok := lookup("SLIPWAY_FAILPOINT")
+	if !ok {
+		return
+	}
+	name, times, _ := strings.Cut(v, ":")
+	n, err := strconv.Atoi(times)
+	if err != nil {
+		panic("SLIPWAY_FAILPOINT: " + err.Error())
+	}
+	Arm(Point(name), n)
 }
