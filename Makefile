@@ -74,6 +74,9 @@ bench: ## benchmarks against the references, ROW=P1 for one: docs/performance.md
 CHAOS := cd chaos && go build -o ../.slipway/chaos-program . && ../.slipway/chaos-program -dir ../.slipway/chaos
 
 chaos: ## fault experiments, EXP=R2 for one, FULL=1 for the counts of docs/reliability.md
+ifneq ($(filter R11,$(or $(EXP),R11)),)
+	$(SETUP) demo
+endif
 ifneq ($(EXP),R14)
 	$(CHAOS) -exp "$(EXP)" -form $(if $(FULL),full -jobs 2,short) -results results
 endif

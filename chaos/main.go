@@ -75,7 +75,7 @@ func experiments(ctx context.Context, e *experiment.Env, name string, count, job
 		return 2, fmt.Errorf("make chaos EXP=%s: %w", name, experiment.ErrNotYet)
 	}
 	var err error
-	if e.Program, err = farm.Build(ctx, e.Dir, "coordinator", ""); err != nil {
+	if e.Program, err = farm.Build(ctx, e.Dir, "./coordinator", "coordinator", ""); err != nil {
 		return 1, err
 	}
 	var wrong atomic.Bool

@@ -51,7 +51,7 @@ type Env struct {
 // wanted.
 func (e *Env) Broken(ctx context.Context) (program string, err error) {
 	if e.broken == "" {
-		e.broken, err = farm.Build(ctx, e.Dir, "coordinator-broken", "chaos,planted")
+		e.broken, err = farm.Build(ctx, e.Dir, "./coordinator", "coordinator-broken", "chaos,planted")
 	}
 	return e.broken, err
 }
@@ -82,7 +82,7 @@ type Outcome struct {
 // All of them, in order. Those without Run are not there yet.
 func All() []Experiment {
 	return []Experiment{
-		r1(), r2(), r3(), r4(), r6(), r12(),
+		r1(), r2(), r3(), r4(), r6(), r11(), r12(),
 	}
 }
 
@@ -164,6 +164,7 @@ func (t *trial) end(ctx context.Context, figures map[string]any) (*Outcome, erro
 	defer cancel()
 	v, err := judge.Judge(jctx, judge.Evidence{
 		NATS: t.NATSURL(-1), Replicas: replicas, Partitions: t.Partitions, Told: t.load.Told(), Served: served, Entries: t.Book.Entries(),
+		Elsewhere: t.Deployer != "",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("judge: %w", err)

@@ -37,6 +37,9 @@ type Config struct {
 	Gullible     bool          // the witness compares no fences
 	Kept         bool          // coordinators that end by themselves are started again, as a cluster does
 	Proxied      bool          // NATS and coordinators are reached through Net
+	Deployer     string        // slipway-deployer; each project has a Lane. Empty: workers deploy
+	Cluster      *Cluster      // that deployers roll out on
+	Doubles      bool          // every gate to it does
 }
 
 // Farm is coordinators, NATS servers and workers, each a process, with a witness in this one.
@@ -49,6 +52,7 @@ type Farm struct {
 	Workers      []*Proc
 	Token        string // of who administers
 	Net          *Net   // nil unless it is proxied
+	Lanes        []*Lane
 
 	worker   string // token
 	ports    ports
@@ -80,7 +84,11 @@ func (f *Farm) start(ctx context.Context) (err error) {
 		return fmt.Errorf("empty the folder of the farm: %w", err)
 	}
 	for i := range f.Projects {
-		if err := repository(f.Repository(i), Project(i), f.Projects > 1); err != nil {
+		made := repository
+		if f.Deployer != "" {
+			made = laneRepository
+		}
+		if err := made(f.Repository(i), Project(i), f.Projects > 1); err != nil {
 			return err
 		}
 	}
@@ -104,6 +112,11 @@ func (f *Farm) start(ctx context.Context) (err error) {
 	}
 	if err := f.startCoordinators(); err != nil {
 		return err
+	}
+	if f.Deployer != "" {
+		if err := f.lanes(); err != nil {
+			return err
+		}
 	}
 	return errors.Join(f.startWorkers(), ctx.Err())
 }
@@ -187,7 +200,11 @@ func (f *Farm) NATSURL(who int) string {
 func (f *Farm) startCoordinators() error {
 	folder := filepath.Join(f.Dir, "targets")
 	for i := range f.Projects {
-		if err := write(filepath.Join(folder, Project(i)+".yaml"), targets(i, f.Projects == 1)); err != nil {
+		text := targets(i, f.Projects == 1)
+		if f.Deployer != "" {
+			text = laneTargets(i)
+		}
+		if err := write(filepath.Join(folder, Project(i)+".yaml"), text); err != nil {
 			return err
 		}
 	}
@@ -273,10 +290,11 @@ func each(procs []*Proc, do func(*Proc) error) error {
 	return errors.Join(errs...)
 }
 
-// StopPrograms ends workers and coordinators, and leaves NATS.
+// StopPrograms ends workers, deployers and coordinators, and leaves NATS.
 func (f *Farm) StopPrograms() {
 	kill := func(p *Proc) error { p.Kill(); return nil }
 	_ = each(f.Workers, kill)
+	f.stopLanes()
 	_ = each(f.Coordinators, kill)
 }
 

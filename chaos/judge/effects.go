@@ -19,7 +19,7 @@ type story struct {
 }
 
 // effects: I4, I5 and I6, by what the witness saw and the journal says.
-func (v *Verdict) effects(f *facts, entries []witness.Entry) {
+func (v *Verdict) effects(f *facts, entries []witness.Entry, elsewhere bool) {
 	stories := map[string]*story{}
 	for i, e := range entries {
 		if e.Kind == witness.Taken || e.Kind == witness.Aborted {
@@ -39,7 +39,9 @@ func (v *Verdict) effects(f *facts, entries []witness.Entry) {
 	for id, r := range f.state {
 		for _, t := range r.Tasks {
 			s := stories[id+" "+t.Spec.ID]
-			v.winner(id, t, s)
+			if !elsewhere || t.Spec.Target == nil || t.Spec.Kind == plan.KindRender {
+				v.winner(id, t, s)
+			}
 			if s != nil {
 				v.needs(r, t, s, stories)
 			}

@@ -33,6 +33,7 @@ type Evidence struct {
 	Told       []load.Told
 	Served     map[string]*pb.Run // at the end, by id
 	Entries    []witness.Entry
+	Elsewhere  bool // deployers are real: what they do is on clusters, and the witness has not seen it
 }
 
 // Verdict is what came of it.
@@ -97,7 +98,7 @@ func Judge(ctx context.Context, e Evidence) (*Verdict, error) {
 		all.add(h, r.state)
 	}
 	v.runs(all, e)
-	v.effects(all, e.Entries)
+	v.effects(all, e.Entries, e.Elsewhere)
 	v.limits(all, e.Entries)
 	var wrong []string
 	v.Histories, wrong = Linear(e.Told, e.Entries)

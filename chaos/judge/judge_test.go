@@ -80,7 +80,7 @@ func TestEffects(t *testing.T) {
 		"aborted, and used":          {append(good[:6:6], say(witness.Aborted, 2, true)), "I3"},
 	} {
 		v := &Verdict{}
-		v.effects(one(), c.entries)
+		v.effects(one(), c.entries, false)
 		said := strings.Join(v.Wrong, "\n")
 		if c.want == "" && said != "" || !strings.Contains(said, c.want) {
 			t.Errorf("%s: %q, want %q", name, said, c.want)

@@ -157,12 +157,12 @@ func (l *Load) client(ctx context.Context, number int) {
 		}
 		key := fmt.Sprintf("client-%d-%d", number, i)
 		project := (number + i) % l.farm.Projects
-		id, ok := l.submit(ctx, number, key, project)
+		id, ok := l.submit(ctx, number, key, project, "main")
 		if !ok {
 			return
 		}
 		if i%4 == 3 { // a repeat, by somebody who did not hear the answer
-			again, ok := l.submit(ctx, number, key, project)
+			again, ok := l.submit(ctx, number, key, project, "main")
 			if ok && again != id {
 				l.bad("I1: the key %s began %s and %s", key, id, again)
 			}
@@ -175,6 +175,21 @@ func (l *Load) client(ctx context.Context, number int) {
 		delete(l.live, key)
 		l.mu.Unlock()
 	}
+}
+
+// Run submits one run of a branch, follows it to its end, and answers it. Nil: the context ended, or somebody was told what
+// nobody should be.
+func (l *Load) Run(ctx context.Context, client int, key string, project int, ref string) *pb.Run {
+	id, ok := l.submit(ctx, client, key, project, ref)
+	if !ok {
+		return nil
+	}
+	l.follow(ctx, client, key, id)
+	r, err := l.get(ctx, client, key, id)
+	if err != nil || r.GetFinishedAt() == nil {
+		return nil
+	}
+	return r
 }
 
 func (l *Load) bad(format string, args ...any) {
@@ -193,11 +208,11 @@ func (l *Load) say(t Told) {
 const patience = 10 * time.Second
 
 // submit asks until somebody answers. What a key was used for is asked again and again.
-func (l *Load) submit(ctx context.Context, client int, key string, project int) (id string, ok bool) {
+func (l *Load) submit(ctx context.Context, client int, key string, project int, ref string) (id string, ok bool) {
 	for call := witness.Now(); ctx.Err() == nil; {
 		tctx, cancel := context.WithTimeout(ctx, patience)
 		res, err := pb.NewRunServiceClient(l.Conn()).Submit(tctx, &pb.SubmitRequest{
-			IdempotencyKey: key, Repository: l.farm.Repository(project), Ref: "main", NoReuse: true,
+			IdempotencyKey: key, Repository: l.farm.Repository(project), Ref: ref, NoReuse: true,
 		})
 		cancel()
 		if err == nil {

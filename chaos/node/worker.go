@@ -35,6 +35,8 @@ type Worker struct {
 	Slots       int           `json:"slots"`    // of each capability
 	Hold        time.Duration `json:"hold"`     // how long a task takes on average
 	LogLines    int           `json:"logLines"` // that each attempt writes
+	// Renders: what it renders is a release for a cluster, which it stores, and not just said to be one.
+	Renders bool `json:"renders,omitempty"`
 	// Blind: its clock stands still, so that it never notices by itself that the time of a
 	// lease is over: the worst that a process does that was stopped at the wrong moment.
 	Blind bool `json:"blind,omitempty"`
@@ -71,7 +73,7 @@ func (w Worker) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 		began := time.Now()
 		c.Now = func() time.Time { return began }
 	}
-	h := handler{Worker: w, see: see}
+	h := handler{Worker: w, see: see, blobs: c.Client}
 	builder, deployer := c, c
 	var held holdings
 	if number(w.Name)%2 == 0 { // half of them are offered tasks, as workers with BuildKit are
@@ -133,7 +135,8 @@ func number(words ...any) uint32 {
 type handler struct {
 	Worker
 
-	see *witness.Client
+	see   *witness.Client
+	blobs pb.WorkerServiceClient
 }
 
 func (h handler) carryOut(ctx context.Context, l *session.Lease) *pb.Completion {
@@ -161,6 +164,12 @@ func (h handler) carryOut(ctx context.Context, l *session.Lease) *pb.Completion 
 	}
 	c.Outcome, c.FailureClass = pb.Outcome_OUTCOME_SUCCEEDED, pb.FailureClass_FAILURE_CLASS_UNSPECIFIED
 	result(l.Grant, c.Result)
+	if l.Grant.GetRender() != nil && h.Renders {
+		var err error
+		if c.Result.Manifests, err = h.store(ctx, release(l.Grant)); err != nil {
+			c.Outcome, c.FailureClass, c.Message = pb.Outcome_OUTCOME_ERRORED, pb.FailureClass_FAILURE_CLASS_INFRA, err.Error()
+		}
+	}
 	return c
 }
 
