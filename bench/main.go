@@ -141,6 +141,8 @@ func part(ctx context.Context, role, config string) int {
 		p, err = decode[node.Copier](config)
 	case "copied":
 		p, err = decode[node.Copied](config)
+	case "rollouts":
+		p, err = decode[node.Rollouts](config)
 	case "river":
 		p, err = decode[river.Process](config)
 	case "asynq":

@@ -46,6 +46,7 @@ func All() []Row {
 		{"planning", []string{"planning"}, planning},
 		{"shards", []string{"shards"}, splitting},
 		{"P9", []string{"P9-rate", "P9-p99"}, p9},
+		{"P10", []string{"P10-first", "P10-unchanged", "P10-kubectl", "P10-helm"}, p10},
 		{"P11", []string{"P11", "P11-snapshot"}, p11},
 		{"P12", []string{"P12-tracing", "P12-idle"}, p12},
 		{"scale", []string{"scale-one", "scale-many"}, scale},
