@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -53,16 +54,26 @@ func (s Site) Namespace(cluster int) string { return fmt.Sprintf("%s-%02d", s.Pr
 // Service has a name.
 func Service(n int) string { return fmt.Sprintf("s%02d", n) }
 
+// Rolled is what came of everything.
+type Rolled struct {
+	Elapsed time.Duration `json:"elapsed"`
+	Again   int           `json:"again"` // services that were tried again: a request was not answered in time
+}
+
+// tries of a deployment to a cluster that does not answer.
+const tries = 4
+
 // ObjectsOf a service are so many.
 const ObjectsOf = 4
 
-// Manifests of a service: configuration, an account, a Service, and a Deployment of one pod.
+// Manifests of a service: configuration, an account, a Service without an address of its own (there are not enough for all in a
+// development cluster), and a Deployment of one pod.
 func Manifests(name string) []byte {
 	return fmt.Appendf(nil, `{apiVersion: v1, kind: ConfigMap, metadata: {name: %[1]s}, data: {mode: quiet}}
 ---
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: %[1]s}}
 ---
-{apiVersion: v1, kind: Service, metadata: {name: %[1]s}, spec: {selector: {app: %[1]s}, ports: [{port: 80, targetPort: 8080}]}}
+{apiVersion: v1, kind: Service, metadata: {name: %[1]s}, spec: {clusterIP: None, selector: {app: %[1]s}, ports: [{port: 80, targetPort: 8080}]}}
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -96,20 +107,22 @@ func (r Rollouts) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 			return fmt.Errorf("open a cluster: %w", err)
 		}
 	}
+	var again atomic.Int64
 	on := func(do func(ctx context.Context, cluster int, s Site) error) func(context.Context, Site) (any, error) {
 		return func(ctx context.Context, s Site) (any, error) {
+			again.Store(0)
 			began := time.Now()
 			g, ctx := errgroup.WithContext(ctx)
 			for i := range r.Clusters {
 				g.Go(func() error { return do(ctx, i, s) })
 			}
 			err := g.Wait()
-			return time.Since(began), err
+			return Rolled{Elapsed: time.Since(began), Again: int(again.Load())}, err
 		}
 	}
 	return Serve(ctx, in, out, Address{}, Ops{
 		"ours": Handle(on(func(ctx context.Context, i int, s Site) error {
-			return r.ours(ctx, clusters[i], s.Namespace(i), s.Counter)
+			return r.ours(ctx, clusters[i], s.Namespace(i), s.Counter, &again)
 		})),
 		"raw": Handle(on(func(ctx context.Context, i int, s Site) error { return r.raw(ctx, raw[i], s.Namespace(i)) })),
 	})
@@ -118,16 +131,21 @@ func (r Rollouts) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 var errNotHealthy = errors.New("a service does not become healthy")
 
 // ours is what the deployer's agent does for a task.
-func (r Rollouts) ours(ctx context.Context, c *cluster.Cluster, namespace string, counter uint64) error {
+func (r Rollouts) ours(ctx context.Context, c *cluster.Cluster, namespace string, counter uint64, again *atomic.Int64) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.Slots)
 	for n := range r.Services {
 		g.Go(func() error {
 			name := Service(n)
-			result, err := canary.Finish(ctx, c, apply.Request{
+			req := apply.Request{
 				Target:    apply.Target{Project: "bench", Service: name, Environment: "prod", Namespace: namespace},
 				Manifests: Manifests(name), Stamp: apply.Stamp{Fence: apply.Fence{Epoch: 1, Counter: counter}, Release: "r1", Run: "run-1"},
-			}, rolling.Check{}, rolling.Settings{}, rolling.Listener{})
+			}
+			result, err := canary.Finish(ctx, c, req, rolling.Check{}, rolling.Settings{}, rolling.Listener{})
+			for try := 1; cluster.IsUnreachable(err) && try < tries; try++ { // as a coordinator has it done
+				again.Add(1)
+				result, err = canary.Finish(ctx, c, req, rolling.Check{}, rolling.Settings{}, rolling.Listener{})
+			}
 			if err == nil && result.Verdict != rolling.Healthy {
 				err = fmt.Errorf("%w: %s: %s", errNotHealthy, result.Verdict, result.Explanation())
 			}

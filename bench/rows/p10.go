@@ -36,6 +36,7 @@ type regions struct {
 	made    []string // namespaces
 	counter uint64
 	broken  []string
+	again   int // services of ours that were tried again
 	// first is how long the reference took in this pair.
 	first pairs.Half
 }
@@ -69,6 +70,7 @@ func p10(ctx context.Context, b *bench) (err error) {
 	for k, name := range names {
 		r, goal := f.describe(name)
 		r.Raw, r.Broken = all[k], f.broken
+		r.Notes = append(r.Notes, fmt.Sprintf("%d of %d rollouts of services were tried again, since a request was not answered in time", f.again, 2*len(r.Raw)*f.size.Clusters*f.size.Services))
 		if err := b.finish(r, goal, machine); err != nil {
 			return err
 		}
@@ -204,12 +206,14 @@ func (f *regions) rolled(do string, s node.Site, agent string) (h pairs.Half, wr
 		return h, 0, err
 	}
 	cpu := farm.Family(f.proc.PID())
-	var elapsed time.Duration
-	if err := f.proc.Call(do, s, &elapsed); err != nil {
+	var rolled node.Rolled
+	if err := f.proc.Call(do, s, &rolled); err != nil {
 		return h, 0, err
 	}
-	h = pairs.Half{Value: elapsed.Seconds(), CPU: farm.Family(f.proc.PID()) - cpu}
+	h = pairs.Half{Value: rolled.Elapsed.Seconds(), CPU: farm.Family(f.proc.PID()) - cpu}
 	after, err := f.writes(agent, s.Prefix)
+	f.again += rolled.Again
+	fmt.Fprintf(f.b.Out, "P10 %s in %s…: %.2f s, %d writes, %d services tried again\n", do, s.Prefix, h.Value, after-before, rolled.Again)
 	return h, after - before, err
 }
 
