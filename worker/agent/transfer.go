@@ -162,6 +162,10 @@ func (b Blobs) GetBlob(ctx context.Context, digest string) ([]byte, error) {
 
 // PutBlob stores data and answers its digest.
 func (b Blobs) PutBlob(ctx context.Context, data []byte) (string, error) {
+	return session.Insist(ctx, func() (string, error) { return b.put(ctx, data) })
+}
+
+func (b Blobs) put(ctx context.Context, data []byte) (string, error) {
 	stream, err := b.Coordinator.PutBlob(ctx)
 	if err != nil {
 		return "", fmt.Errorf("put blob: %w", err)
