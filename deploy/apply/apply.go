@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -27,6 +28,9 @@ type Request struct {
 	Missing bool
 	// Adopt takes over what others made or hold; without it such objects are refused.
 	Adopt bool
+	// Since is a moment from which on answers of the cluster are new enough to go by, where a write sees what is older: that at
+	// which the work on the target began. Zero: as Apply is called.
+	Since time.Time
 	// Changed hears of each write as it happens; it may be nil.
 	Changed func(Change)
 }
@@ -127,6 +131,9 @@ const (
 )
 
 func (w *writer) run(ctx context.Context, far extent) (Outcome, error) {
+	if w.req.Since.IsZero() {
+		w.req.Since = time.Now()
+	}
 	req := w.req
 	objs, refused := manifest.Parse(req.Manifests)
 	out := Outcome{Refused: refused}
@@ -143,6 +150,9 @@ func (w *writer) run(ctx context.Context, far extent) (Outcome, error) {
 		if out.NamespaceCreated, err = ensureNamespace(ctx, w.cluster, req.Target); err != nil {
 			return out, err
 		}
+	}
+	if err := w.prefetch(ctx, items); err != nil {
+		return out, err
 	}
 	for _, it := range items {
 		look := w.plan
@@ -228,7 +238,7 @@ func (w *writer) resolve(ctx context.Context, objs []*unstructured.Unstructured)
 			continue
 		}
 		it := &item{desired: obj, ref: ref, released: ref.Key()}
-		it.client = w.cluster.Dynamic.Resource(mapping.Resource)
+		it.resource, it.client = mapping.Resource, w.cluster.Dynamic.Resource(mapping.Resource)
 		if mapping.Namespaced {
 			obj.SetNamespace(w.req.Target.Namespace)
 			it.ref.Namespace = w.req.Target.Namespace

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -286,7 +287,7 @@ metadata: {name: precious, annotations: {slipway.dev/keep: "true"}}
 
 	req := request(ns, "r2", api, 2)
 	out := must(t, c, req)
-	changes, err := apply.Prune(t.Context(), c, req.Target, req.Stamp.Fence, out.Refs())
+	changes, err := apply.Prune(t.Context(), c, req.Target, req.Stamp.Fence, out.Refs(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,14 +296,14 @@ metadata: {name: precious, annotations: {slipway.dev/keep: "true"}}
 	if err != nil || len(list.Items) != 2 {
 		t.Errorf("%d config maps are left, want settings and the other service's, %v", len(list.Items), err)
 	}
-	again, err := apply.Prune(t.Context(), c, req.Target, req.Stamp.Fence, out.Refs())
+	again, err := apply.Prune(t.Context(), c, req.Target, req.Stamp.Fence, out.Refs(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	expect(t, again, map[string]apply.Action{"Secret/precious": apply.Kept})
 
 	stale := apply.Fence{Epoch: 1, Counter: 0}
-	if _, err := apply.Prune(t.Context(), c, req.Target, stale, nil); !errors.Is(err, apply.ErrSuperseded) {
+	if _, err := apply.Prune(t.Context(), c, req.Target, stale, nil, time.Now()); !errors.Is(err, apply.ErrSuperseded) {
 		t.Errorf("a stale prune got %v", err)
 	}
 }

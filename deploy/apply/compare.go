@@ -40,7 +40,7 @@ func Compare(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, err
 	if err != nil && !fresh {
 		return Outcome{}, c.Explain("read namespace "+req.Target.Namespace, err)
 	}
-	w := &writer{cluster: c, req: req, fresh: fresh}
+	w := &writer{cluster: c, req: req, fresh: fresh, thorough: true}
 	out, err := w.run(ctx, compare)
 	out.NamespaceCreated = fresh
 	if err != nil || len(out.Refused) > 0 || fresh {

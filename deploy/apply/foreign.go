@@ -32,7 +32,7 @@ type owner struct {
 }
 
 // unavailable says why an object cannot be the release's, adopted or not; empty: it can.
-func unavailable(live *unstructured.Unstructured, target Target) string {
+func unavailable(live metav1.Object, target Target) string {
 	if target.Owns(live) {
 		return ""
 	}

@@ -62,6 +62,7 @@ func (h clearing) once(ctx context.Context) (done bool, err error) {
 	if err := CheckFence(live, h.hook.Ref, h.req.Stamp.Fence); err != nil {
 		return false, err
 	}
+	h.cluster.Memory.Forget(live.GetUID())
 	uid, version, background := live.GetUID(), live.GetResourceVersion(), metav1.DeletePropagationBackground
 	err = h.client.Delete(ctx, h.hook.Ref.Name, metav1.DeleteOptions{
 		PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version},

@@ -18,9 +18,16 @@ import (
 // cluster that makes none is not held up longer.
 const accountWait = 10 * time.Second
 
+// namespaceAge is how long a namespace is taken to be there that was.
+const namespaceAge = 2 * time.Second
+
+type namespaceKey string
+
 // ensureNamespace creates and labels the target's namespace. One that exists is left as it is: it may be the platform team's.
 func ensureNamespace(ctx context.Context, c *cluster.Cluster, target Target) (created bool, err error) {
-	live, err := c.Typed.CoreV1().Namespaces().Get(ctx, target.Namespace, metav1.GetOptions{})
+	live, err := cluster.Read(ctx, &c.Reads, namespaceKey(target.Namespace), time.Now().Add(-namespaceAge), func(ctx context.Context) (*corev1.Namespace, error) {
+		return c.Typed.CoreV1().Namespaces().Get(ctx, target.Namespace, metav1.GetOptions{})
+	})
 	switch {
 	case err == nil && live.DeletionTimestamp != nil:
 		return false, fmt.Errorf("cluster %q: namespace %s is still being deleted", c.Name(), target.Namespace)

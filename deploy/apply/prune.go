@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -46,6 +47,11 @@ func (l Live) Superseded(mine Fence) error { return CheckFence(l.meta, l.Ref, mi
 // Owned lists every object that Slipway applied for the target, in its namespace, whatever the kind. Copies that controllers
 // make with the same labels (endpoint slices) were not applied by Slipway and are not listed; namespaces never are.
 func Owned(ctx context.Context, c *cluster.Cluster, target Target) ([]Live, error) {
+	return ownedIf(ctx, c, target, time.Now(), func(context.Context, resourceKind) (bool, error) { return true, nil })
+}
+
+// ownedIf is Owned of some kinds.
+func ownedIf(ctx context.Context, c *cluster.Cluster, target Target, since time.Time, wanted func(context.Context, resourceKind) (bool, error)) ([]Live, error) {
 	kinds, err := listable(c)
 	if err != nil {
 		return nil, err
@@ -56,7 +62,10 @@ func Owned(ctx context.Context, c *cluster.Cluster, target Target) ([]Live, erro
 	group.SetLimit(listersAtOnce)
 	for _, kind := range kinds {
 		group.Go(func() error {
-			found, err := ownedOf(ctx, c, target, kind)
+			if yes, err := wanted(ctx, kind); err != nil || !yes {
+				return err
+			}
+			found, err := ownedOf(ctx, c, target, kind, since)
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, found...)
@@ -70,17 +79,17 @@ func Owned(ctx context.Context, c *cluster.Cluster, target Target) ([]Live, erro
 	return all, nil
 }
 
-func ownedOf(ctx context.Context, c *cluster.Cluster, target Target, kind resourceKind) ([]Live, error) {
-	list, err := c.Metadata.Resource(kind.resource).Namespace(target.Namespace).List(ctx, metav1.ListOptions{LabelSelector: target.Selector()})
+func ownedOf(ctx context.Context, c *cluster.Cluster, target Target, kind resourceKind, since time.Time) ([]Live, error) {
+	metas, err := Standing(ctx, c, target, kind.resource, since)
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsMethodNotSupported(err), apierrors.IsForbidden(err):
 		return nil, nil // what the deployer may not even list, it never applied
 	case err != nil:
-		return nil, c.Explain("list "+kind.resource.Resource, err)
+		return nil, err
 	}
 	var found []Live
-	for i := range list.Items {
-		item := &list.Items[i]
+	for i := range metas {
+		item := &metas[i]
 		if !applied(item) || len(item.OwnerReferences) > 0 {
 			continue
 		}
@@ -97,8 +106,8 @@ func ownedOf(ctx context.Context, c *cluster.Cluster, target Target, kind resour
 	return found, nil
 }
 
-func applied(obj *metav1.PartialObjectMetadata) bool {
-	return slices.ContainsFunc(obj.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
+func applied(obj metav1.Object) bool {
+	return slices.ContainsFunc(obj.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
 		return entry.Manager == FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply
 	})
 }
@@ -130,9 +139,20 @@ func listable(c *cluster.Cluster) ([]resourceKind, error) {
 	return kinds, nil
 }
 
-// Prune deletes what Slipway once applied for the target and the release no longer has: keep lists what it has.
-func Prune(ctx context.Context, c *cluster.Cluster, target Target, mine Fence, keep []manifest.Ref) ([]Change, error) {
-	live, err := Owned(ctx, c, target)
+// Prune deletes what Slipway once applied for the target and the release no longer has: keep lists what it has. It goes by what
+// stood at the moment since, or later, and does not list kinds again and again of which Slipway has nothing in the namespace (bare).
+func Prune(ctx context.Context, c *cluster.Cluster, target Target, mine Fence, keep []manifest.Ref, since time.Time) ([]Change, error) {
+	mapped := map[schema.GroupKind]bool{}
+	for _, ref := range keep {
+		mapped[ref.GroupKind()] = true
+	}
+	live, err := ownedIf(ctx, c, target, since, func(ctx context.Context, kind resourceKind) (bool, error) {
+		if mapped[kind.kind.GroupKind()] {
+			return true, nil
+		}
+		none, err := bare(ctx, c, target.Namespace, kind.resource)
+		return !none, err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -191,6 +211,7 @@ func deleteOne(ctx context.Context, c *cluster.Cluster, mine Fence, object Live)
 			return false, nil
 		}
 		failpoint.Hit(failpoint.DeleteBefore)
+		c.Memory.Forget(object.Ref.UID)
 		err := client.Delete(ctx, object.Ref.Name, metav1.DeleteOptions{
 			PropagationPolicy: &background,
 			Preconditions:     &metav1.Preconditions{UID: &object.Ref.UID, ResourceVersion: &object.ResourceVersion},

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
@@ -30,6 +31,9 @@ type writer struct {
 	cluster *cluster.Cluster
 	req     Request
 	fresh   bool // in a comparison: the namespace is not there
+	// thorough asks the cluster about every object, whatever is known of it: in a comparison, which tells what differs.
+	thorough bool
+	standing map[schema.GroupVersionResource][]metav1.PartialObjectMetadata // the target's objects of the kinds that could be listed
 }
 
 // item is one object on its way: desired comes from the release, live is the read whose version guards the write.
@@ -37,6 +41,7 @@ type item struct {
 	desired   *unstructured.Unstructured
 	ref       manifest.Ref
 	released  string // key of the object in the release, before it got its namespace
+	resource  schema.GroupVersionResource
 	client    dynamic.ResourceInterface
 	live      *unstructured.Unstructured
 	action    Action
@@ -48,12 +53,30 @@ type item struct {
 
 // plan reads the live object, checks that it may be written, and lets the API server validate and predict the result.
 func (w *writer) plan(ctx context.Context, it *item) ([]manifest.Refusal, error) {
-	refused, err := w.read(ctx, it)
-	if err != nil || len(refused) > 0 {
+	seen, refused, err := w.glance(it)
+	if err != nil || len(refused) > 0 || seen == known {
 		return refused, err
+	}
+	if it.live, it.foreign, it.adopted = nil, nil, ""; seen != unlisted {
+		if refused, err = w.read(ctx, it); err != nil || len(refused) > 0 {
+			return refused, err
+		}
+		if w.recall(it) {
+			it.action = Unchanged
+			it.settle(it.live)
+			return nil, nil
+		}
 	}
 	it.takes, it.predicted = nil, nil
 	predicted, err := w.send(ctx, it, it.body(w.req, stampsOf(it.live)), true)
+	if seen == unlisted && (err != nil || predicted.GetResourceVersion() != "") { // somebody else's is there, or came meanwhile
+		if refused, gone := w.read(ctx, it); gone != nil || len(refused) > 0 {
+			return refused, gone
+		}
+		if it.live != nil {
+			predicted, err = w.send(ctx, it, it.body(w.req, stampsOf(it.live)), true)
+		}
+	}
 	if it.foreign != nil || len(conflicts(err)) > 0 {
 		return w.occupied(ctx, it, conflicts(err))
 	}
@@ -67,6 +90,7 @@ func (w *writer) plan(ctx context.Context, it *item) ([]manifest.Refusal, error)
 	case same(it.live, predicted):
 		it.action = Unchanged
 		it.settle(it.live)
+		w.prove(it, it.live)
 	default:
 		it.action = Updated
 	}
@@ -83,6 +107,19 @@ func (w *writer) read(ctx context.Context, it *item) ([]manifest.Refusal, error)
 	if err != nil {
 		return nil, w.cluster.Explain("read "+it.ref.String(), err)
 	}
+	if refused, err := w.admit(it, live); err != nil || len(refused) > 0 {
+		return refused, err
+	}
+	it.live = live
+	if !w.req.Target.Owns(live) {
+		it.foreign = ownerOf(live)
+		it.adopted = it.foreign.who
+	}
+	return nil, nil
+}
+
+// admit says whether a live object may be this release's.
+func (w *writer) admit(it *item, live metav1.Object) ([]manifest.Refusal, error) {
 	if reason := unavailable(live, w.req.Target); reason != "" {
 		return []manifest.Refusal{{Object: it.ref.String(), Reason: reason}}, nil
 	}
@@ -90,15 +127,8 @@ func (w *writer) read(ctx context.Context, it *item) ([]manifest.Refusal, error)
 		return nil, fmt.Errorf("cluster %q: %s is still being deleted (finalizers: %s)",
 			w.cluster.Name(), it.ref, strings.Join(append(live.GetFinalizers(), "none"), ", "))
 	}
-	if err := CheckFence(live, it.ref, w.req.Stamp.Fence); err != nil {
-		return nil, err
-	}
-	it.live, it.adopted = live, live.GetAnnotations()[AnnotationAdopted]
-	if !w.req.Target.Owns(live) {
-		it.foreign = ownerOf(live)
-		it.adopted = it.foreign.who
-	}
-	return nil, nil
+	it.adopted = live.GetAnnotations()[AnnotationAdopted]
+	return nil, CheckFence(live, it.ref, w.req.Stamp.Fence)
 }
 
 // write sends the planned object. When the version that was read is gone, it reads again and, if more than the status moved,
@@ -117,6 +147,8 @@ func (w *writer) write(ctx context.Context, it *item) ([]manifest.Refusal, error
 			if written, err = w.send(ctx, it, body, false); err == nil {
 				failpoint.Hit(failpoint.ApplyWritten)
 				it.settle(written)
+				w.prove(it, written)
+				forgetBare(w.cluster, it.ref.Namespace, &it.resource)
 				return nil, nil
 			}
 		}
@@ -167,7 +199,7 @@ func (it *item) body(req Request, stamps map[string]string) *unstructured.Unstru
 	return body
 }
 
-func (it *item) settle(live *unstructured.Unstructured) {
+func (it *item) settle(live metav1.Object) {
 	it.ref.UID, it.ref.Generation = live.GetUID(), live.GetGeneration()
 }
 
@@ -247,7 +279,7 @@ func stripped(obj *unstructured.Unstructured) map[string]any {
 	return out.Object
 }
 
-func owned(obj *unstructured.Unstructured) map[string]any {
+func owned(obj metav1.Object) map[string]any {
 	for _, entry := range obj.GetManagedFields() {
 		if entry.Manager == FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.FieldsV1 != nil {
 			var fields map[string]any

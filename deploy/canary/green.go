@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -101,13 +102,25 @@ func toward(services []*unstructured.Unstructured, originals map[string]map[stri
 			for key := range typed[0].Spec.Selector {
 				selector[key] = have[key]
 			}
-			switched := obj.DeepCopy()
+			switched := marked(obj)
 			if unstructured.SetNestedMap(switched.Object, selector, "spec", "selector") == nil {
 				out = append(out, switched)
 			}
 			break
 		}
 	}
+	return out
+}
+
+// marked is a copy of a Service with a mark that it is not as the release has it.
+func marked(service *unstructured.Unstructured) *unstructured.Unstructured {
+	out := service.DeepCopy()
+	annotations := out.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[Annotation] = Track
+	out.SetAnnotations(annotations)
 	return out
 }
 
@@ -193,24 +206,25 @@ func (s *shift) turn(ctx context.Context, objs []*unstructured.Unstructured) err
 // what they select otherwise is the release, and healthy.
 func Finish(ctx context.Context, c *cluster.Cluster, req apply.Request, check rolling.Check, set rolling.Settings, to rolling.Listener) (rolling.Result, error) {
 	s := &shift{target: target{cluster: c, Target: req.Target}}
+	req.Since = time.Now()
 	objs, _ := manifest.Parse(req.Manifests) // its mistakes are reported by Deploy
+	selectors := map[string]map[string]string{}
+	if slices.ContainsFunc(objs, isService) {
+		var err error
+		if selectors, err = s.switchedServices(ctx, req.Since); err != nil {
+			return rolling.Result{}, err
+		}
+	}
 	before := make([]*unstructured.Unstructured, 0, len(objs))
 	turned := false
 	for _, obj := range objs {
 		before = append(before, obj)
-		if !isService(obj) {
+		selector := selectors[obj.GetName()]
+		if !isService(obj) || selector == nil {
 			continue
 		}
-		live, err := s.live(ctx, obj)
-		if err != nil {
-			return rolling.Result{}, err
-		}
-		if live == nil || !switched(live) || !s.Owns(live) {
-			continue
-		}
-		selector, _, _ := unstructured.NestedMap(live.Object, "spec", "selector")
-		kept := obj.DeepCopy()
-		if err := unstructured.SetNestedMap(kept.Object, selector, "spec", "selector"); err != nil {
+		kept := marked(obj)
+		if err := unstructured.SetNestedStringMap(kept.Object, selector, "spec", "selector"); err != nil {
 			continue // Deploy says what is wrong with it
 		}
 		before[len(before)-1], turned = kept, true
@@ -223,6 +237,28 @@ func Finish(ctx context.Context, c *cluster.Cluster, req apply.Request, check ro
 		return rolling.Result{}, err
 	}
 	return rolling.DeployBehind(ctx, c, text, req, check, set, to)
+}
+
+// switchedServices are the selectors of the target's Services that send requests to a candidate, by name.
+func (t *target) switchedServices(ctx context.Context, since time.Time) (map[string]map[string]string, error) {
+	metas, err := apply.Standing(ctx, t.cluster, t.Target, corev1.SchemeGroupVersion.WithResource("services"), since)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]map[string]string{}
+	for i := range metas {
+		if metas[i].Annotations[Annotation] == "" {
+			continue
+		}
+		live, err := t.cluster.Typed.CoreV1().Services(t.Namespace).Get(ctx, metas[i].Name, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, t.cluster.Explain("read Service/"+metas[i].Name, err)
+		}
+		if err == nil && live.Spec.Selector[LabelTrack] != "" {
+			out[live.Name] = live.Spec.Selector
+		}
+	}
+	return out, nil
 }
 
 func refsOf(copies map[string]*appsv1.Deployment) []manifest.Ref {

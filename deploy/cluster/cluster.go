@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -24,22 +25,18 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// Defaults of a Spec. A request that takes longer than DefaultTimeout is given up, so that a cluster which swallows packets
-// cannot hold a lease until it runs out.
-const (
-	DefaultTimeout = 15 * time.Second
-	DefaultQPS     = 50
-	DefaultBurst   = 100
-)
+// DefaultTimeout of a Spec. A request that takes longer is given up, so that a cluster which swallows packets cannot hold a lease
+// until it runs out.
+const DefaultTimeout = 15 * time.Second
 
 // Spec says where a cluster is and how hard it may be used.
 type Spec struct {
-	Name       string // the name in targets.yaml
-	Kubeconfig string // path of a file; nothing is read from the environment
-	Context    string // empty: the file's current-context
-	AllowExec  bool   // let the kubeconfig start a program to obtain credentials
-	QPS        float32
-	Burst      int
+	Name       string        // the name in targets.yaml
+	Kubeconfig string        // path of a file; nothing is read from the environment
+	Context    string        // empty: the file's current-context
+	AllowExec  bool          // let the kubeconfig start a program to obtain credentials
+	QPS        float32       // requests a second; 0: as many as the API server's own priority and fairness lets through
+	Burst      int           // 0: twice QPS
 	Timeout    time.Duration // of one request; watches are not cut by it
 }
 
@@ -50,6 +47,9 @@ type Cluster struct {
 	Dynamic  dynamic.Interface
 	Metadata metadata.Interface
 	Mapper   meta.ResettableRESTMapper
+	Reads    Shared // what rollouts read together
+	Memory   Memory // what earlier rollouts saw
+	Watches  Pool   // what rollouts look through together
 
 	discovery  discovery.CachedDiscoveryInterface
 	http       *http.Client
@@ -87,10 +87,13 @@ func (c *Cluster) Name() string { return c.name }
 func (c *Cluster) Server() string { return c.server }
 
 func (c *Cluster) connect(cfg *rest.Config) error {
-	watching := rest.CopyConfig(cfg)
+	typed := rest.CopyConfig(cfg)
+	typed.ContentType = runtime.ContentTypeProtobuf
+	typed.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	watching := rest.CopyConfig(typed)
 	watching.Timeout = 0
 	var err error
-	if c.Typed, err = kubernetes.NewForConfig(cfg); err != nil {
+	if c.Typed, err = kubernetes.NewForConfig(typed); err != nil {
 		return err
 	}
 	if c.Watching, err = kubernetes.NewForConfig(watching); err != nil {
@@ -111,15 +114,22 @@ func (c *Cluster) connect(cfg *rest.Config) error {
 	return nil
 }
 
+type ping struct{}
+
 // Ping asks the API server for its version. It answers within the request timeout, whatever the cluster does.
-func (c *Cluster) Ping(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	body, err := c.Typed.Discovery().RESTClient().Get().AbsPath("/version").Do(ctx).Raw()
-	if err != nil {
-		return "", c.Explain("ask for its version", err)
-	}
-	return versionOf(body)
+func (c *Cluster) Ping(ctx context.Context) (string, error) { return c.Answered(ctx, time.Now()) }
+
+// Answered is Ping that goes by an answer to an earlier one, from the given moment on.
+func (c *Cluster) Answered(ctx context.Context, since time.Time) (string, error) {
+	return Read(ctx, &c.Reads, ping{}, since, func(ctx context.Context) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+		body, err := c.Typed.Discovery().RESTClient().Get().AbsPath("/version").Do(ctx).Raw()
+		if err != nil {
+			return "", c.Explain("ask for its version", err)
+		}
+		return versionOf(body)
+	})
 }
 
 // Discovery lists the kinds the cluster knows; the answer is cached until the mapper is reset.
@@ -161,10 +171,10 @@ func tune(spec Spec, cfg *rest.Config) {
 	cfg.UserAgent = "slipway-deployer"
 	cfg.QPS, cfg.Burst, cfg.Timeout = spec.QPS, spec.Burst, spec.Timeout
 	if cfg.QPS == 0 {
-		cfg.QPS = DefaultQPS
+		cfg.QPS = -1
 	}
 	if cfg.Burst == 0 {
-		cfg.Burst = DefaultBurst
+		cfg.Burst = int(2*cfg.QPS) + 1
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout

@@ -55,7 +55,7 @@ type Cluster struct {
 	Kubeconfig string        `yaml:"kubeconfig,required"`
 	Context    string        `yaml:"context"`    // empty: the file's current-context
 	AllowExec  bool          `yaml:"allow_exec"` // the kubeconfig may start a program to obtain credentials
-	QPS        int           `yaml:"qps"`        // requests a second; 50
+	QPS        int           `yaml:"qps"`        // requests a second; 0: no limit of ours
 	Timeout    time.Duration `yaml:"timeout"`    // of one request; 15s
 	Patience   time.Duration `yaml:"patience"`   // with a cluster that stops answering in the middle of a rollout; 20s
 	Allow      Allow         `yaml:"allow"`

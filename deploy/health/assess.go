@@ -157,8 +157,10 @@ func examine[T any, P object[T]](now view, ref manifest.Ref, grace Grace, live P
 	if live == nil || ref.UID != "" && live.GetUID() != ref.UID {
 		return missing(ref)
 	}
-	s := &state{}
-	look(live, s)
+	s := &state{desired: 1}
+	if live.GetGeneration() >= ref.Generation { // else the watch shows it as it was before
+		look(live, s)
+	}
 	for i := range s.findings {
 		own := &s.findings[i]
 		own.reason.Object = ref

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/slipway-build/slipway/deploy/cluster"
 )
@@ -25,7 +26,7 @@ const (
 // evidence turns findings into reasons: one for each distinct sign, with events and, where a process ran, its last words.
 func (w *watch) evidence(ctx context.Context, findings []finding) []Reason {
 	slices.SortStableFunc(findings, func(a, b finding) int { return cmp.Compare(weight(a), weight(b)) })
-	events := list[*corev1.Event](w.stores["Event"])
+	events := list[*corev1.Event](w.stores[eventKind])
 	var reasons []Reason
 	index := map[string]int{}
 	for _, f := range findings {
@@ -99,43 +100,49 @@ func Simulated(ctx context.Context, c *cluster.Cluster, pods []*corev1.Pod) (boo
 		if pod.Spec.NodeName == "" || known[pod.Spec.NodeName] {
 			continue
 		}
-		node, err := c.Typed.CoreV1().Nodes().Get(ctx, pod.Spec.NodeName, metav1.GetOptions{})
-		switch {
-		case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
-			return false, nil // a deployer without a view of nodes runs in a real cluster
-		case err != nil:
-			return false, c.Explain("read node "+pod.Spec.NodeName, err)
-		}
-		if _, ok := node.Annotations[kwokNode]; !ok {
-			return false, nil
+		if simulated, err := simulatedNode(ctx, c, pod.Spec.NodeName); err != nil || !simulated {
+			return false, err
 		}
 		known[pod.Spec.NodeName] = true
 	}
 	return len(known) > 0, nil
 }
 
+// nodeAge is how long a node is what it was: one that is replaced under its name is of the same kind.
+const nodeAge = time.Minute
+
+type nodeKey string
+
+func simulatedNode(ctx context.Context, c *cluster.Cluster, name string) (bool, error) {
+	return cluster.Read(ctx, &c.Reads, nodeKey(name), time.Now().Add(-nodeAge), func(ctx context.Context) (bool, error) {
+		node, err := c.Typed.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+			return false, nil // a deployer without a view of nodes runs in a real cluster
+		case err != nil:
+			return false, c.Explain("read node "+name, err)
+		}
+		_, ok := node.Annotations[kwokNode]
+		return ok, nil
+	})
+}
+
 // warnings names services of the release that no ready pod stands behind: legal, and hardly ever meant.
-func (w *watch) warnings(ctx context.Context) ([]string, error) {
+func (w *watch) warnings() []string {
 	var out []string
+	services, pods := byName[*corev1.Service](w.stores[serviceKind]), list[*corev1.Pod](w.stores[podKind])
 	for _, ref := range w.req.Objects {
 		if ref.Group != "" || ref.Kind != "Service" {
 			continue
 		}
-		service, err := w.cluster.Typed.CoreV1().Services(w.req.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
-		if err != nil {
-			return nil, w.cluster.Explain("read "+ref.String(), err)
-		}
-		if len(service.Spec.Selector) == 0 {
+		service, ok := services[ref.Name]
+		if !ok || len(service.Spec.Selector) == 0 {
 			continue
 		}
-		pods := metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: service.Spec.Selector})
-		found, err := w.cluster.Typed.CoreV1().Pods(w.req.Namespace).List(ctx, metav1.ListOptions{LabelSelector: pods, Limit: 1})
-		if err != nil {
-			return nil, w.cluster.Explain("list the pods of "+ref.String(), err)
-		}
-		if len(found.Items) == 0 {
-			out = append(out, fmt.Sprintf("%s: no pod matches its selector %s", ref, pods))
+		selector := labels.SelectorFromSet(service.Spec.Selector)
+		if !slices.ContainsFunc(pods, func(pod *corev1.Pod) bool { return selector.Matches(labels.Set(pod.Labels)) }) {
+			out = append(out, fmt.Sprintf("%s: no pod matches its selector %s", ref, selector))
 		}
 	}
-	return out, nil
+	return out
 }

@@ -159,11 +159,11 @@ func look(ctx context.Context, c *cluster.Cluster, req Request, do func(*watch, 
 	if req.Patience == 0 {
 		req.Patience = DefaultPatience
 	}
-	w := newWatch(c, req)
-	defer w.stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if err := w.start(ctx, cancel); err != nil {
+	w := newWatch(c, req, cancel)
+	defer w.stop()
+	if err := w.start(ctx); err != nil {
 		return Report{}, err
 	}
 	return do(w, ctx)
@@ -233,6 +233,6 @@ func (w *watch) report(ctx context.Context, v verdict, findings []finding, timed
 		r.Reasons = w.evidence(ctx, findings)
 		return r, ctx.Err()
 	}
-	r.Warnings, err = w.warnings(ctx)
-	return r, err
+	r.Warnings = w.warnings()
+	return r, nil
 }

@@ -3,15 +3,14 @@ package health
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/slipway-build/slipway/deploy/cluster"
@@ -21,103 +20,86 @@ import (
 // cluster from a dead one.
 const probeEvery = 5 * time.Second
 
-// pulledReason is how the kubelet says that an image is on the node.
-const pulledReason = "Pulled"
-
-// watch keeps the namespace's state up to date and signals every change.
+// watch keeps a view of the namespace for one who waits, and signals every change that may concern them.
 type watch struct {
 	cluster *cluster.Cluster
 	req     Request
 	changed chan struct{} // holds one signal
 	times   *timeline
+	lost    context.CancelCauseFunc
 
-	objects informers.SharedInformerFactory
-	events  informers.SharedInformerFactory // warnings
-	pulls   informers.SharedInformerFactory // events of pulled images
+	eyes    *eyes
+	back    func()
 	stores  map[string]cache.Store
-	synced  []cache.InformerSynced
+	hears   []func() // ends of the handlers
+	synced  []cache.DoneChecker
 	quit    chan struct{}
 	probing sync.WaitGroup
 }
 
-func newWatch(c *cluster.Cluster, req Request) *watch {
-	only := informers.WithNamespace(req.Namespace)
-	warnings := informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.FieldSelector = "type=Warning" })
-	pulled := informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.FieldSelector = "involvedObject.kind=Pod,reason=" + pulledReason })
-	return &watch{
-		cluster: c, req: req, changed: make(chan struct{}, 1), times: newTimeline(),
-		objects: informers.NewSharedInformerFactoryWithOptions(c.Watching, 0, only),
-		events:  informers.NewSharedInformerFactoryWithOptions(c.Watching, 0, only, warnings),
-		pulls:   informers.NewSharedInformerFactoryWithOptions(c.Watching, 0, only, pulled),
-		stores:  map[string]cache.Store{}, quit: make(chan struct{}),
+func newWatch(c *cluster.Cluster, req Request, lost context.CancelCauseFunc) *watch {
+	w := &watch{
+		cluster: c, req: req, changed: make(chan struct{}, 1), times: newTimeline(), lost: lost,
+		stores: map[string]cache.Store{}, quit: make(chan struct{}),
 	}
+	w.eyes, w.back = borrowEyes(c, req.Namespace)
+	w.eyes.join(w)
+	return w
 }
 
-// start begins the watches that the objects need and returns when they show the present. lost ends the wait when the cluster
-// has not answered for the patience of the request.
-func (w *watch) start(ctx context.Context, lost context.CancelCauseFunc) error {
-	if _, err := w.cluster.Ping(ctx); err != nil {
+// start begins the watches that the objects need and returns when they show the present. The wait ends when the cluster has not
+// answered for the patience of the request.
+func (w *watch) start(ctx context.Context) error {
+	if _, err := w.cluster.Answered(ctx, time.Now().Add(-time.Second)); err != nil {
 		return err
 	}
-	factory := w.objects
-	all := map[string]cache.SharedIndexInformer{
-		"Pod": factory.Core().V1().Pods().Informer(), "Event": w.events.Core().V1().Events().Informer(),
-		pulledReason: w.pulls.Core().V1().Events().Informer(),
-	}
+	kinds := map[string]bool{podKind: true, eventKind: true, pulledReason: true}
 	for _, ref := range w.req.Objects {
 		switch ref.Group + "/" + ref.Kind {
 		case "apps/Deployment":
-			all["Deployment"] = factory.Apps().V1().Deployments().Informer()
-			all["ReplicaSet"] = factory.Apps().V1().ReplicaSets().Informer()
-		case "apps/ReplicaSet":
-			all["ReplicaSet"] = factory.Apps().V1().ReplicaSets().Informer()
-		case "apps/StatefulSet":
-			all["StatefulSet"] = factory.Apps().V1().StatefulSets().Informer()
-		case "apps/DaemonSet":
-			all["DaemonSet"] = factory.Apps().V1().DaemonSets().Informer()
-		case "batch/Job":
-			all["Job"] = factory.Batch().V1().Jobs().Informer()
+			kinds["Deployment"], kinds["ReplicaSet"] = true, true
+		case "apps/ReplicaSet", "apps/StatefulSet", "apps/DaemonSet", "batch/Job", "/" + serviceKind:
+			kinds[ref.Kind] = true
 		}
 	}
-	for kind, informer := range all {
-		if err := w.attach(kind, informer, lost); err != nil {
+	for kind := range kinds {
+		if err := w.attach(kind); err != nil {
 			return err
 		}
 	}
-	w.objects.Start(w.quit)
-	w.events.Start(w.quit)
-	w.pulls.Start(w.quit)
-	w.probing.Go(func() { w.probe(ctx, lost) })
-	if !cache.WaitForCacheSync(ctx.Done(), w.synced...) {
+	w.probing.Go(func() { w.probe(ctx) })
+	if !cache.WaitFor(ctx, "", w.synced...) {
 		return fmt.Errorf("watch %s: %w", w.req.Namespace, context.Cause(ctx))
 	}
 	return nil
 }
 
-func (w *watch) attach(kind string, informer cache.SharedIndexInformer, lost context.CancelCauseFunc) error {
-	w.stores[kind] = informer.GetStore()
-	err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
-		// Broken watches are opened again by themselves, and the probe tells a dead cluster; a missing permission stays.
-		if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-			lost(w.cluster.Explain("watch "+kind, err))
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("watch %s: %w", kind, err)
+func (w *watch) attach(kind string) error {
+	informer, err := w.eyes.open(kind)
+	if err != nil || informer == nil {
+		return err
 	}
+	w.stores[kind] = informer.GetStore()
 	handler, err := informer.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc:    func(object any, initial bool) { w.note(object, initial) },
 		UpdateFunc: func(_, object any) { w.note(object, false) },
-		DeleteFunc: func(any) { w.signal() },
+		DeleteFunc: func(object any) { w.note(object, false) },
 	})
 	if err != nil {
 		return fmt.Errorf("watch %s: %w", kind, err)
 	}
-	w.synced = append(w.synced, handler.HasSynced)
+	w.hears = append(w.hears, func() { _ = informer.RemoveEventHandler(handler) })
+	w.synced = append(w.synced, handler.HasSyncedChecker())
 	return nil
 }
 
 func (w *watch) note(object any, initial bool) {
+	if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = gone.Obj
+	}
+	if !w.concerns(object) {
+		return
+	}
 	switch o := object.(type) {
 	case *corev1.Pod:
 		w.times.observe(o, initial, time.Now())
@@ -127,17 +109,34 @@ func (w *watch) note(object any, initial bool) {
 			return // of no matter for whether the pod works
 		}
 	}
-	w.signal()
-}
-
-func (w *watch) signal() {
 	select {
 	case w.changed <- struct{}{}:
 	default:
 	}
 }
 
-func (w *watch) probe(ctx context.Context, lost context.CancelCauseFunc) {
+// nameLength is how much of an owner's name is at least in the names of what its controllers make.
+const nameLength = 40
+
+// concerns reports an object that may be one of those waited for, or made for it, or an event about it: its name begins as theirs
+// does. Others of the namespace are somebody else's.
+func (w *watch) concerns(object any) bool {
+	var name string
+	switch o := object.(type) {
+	case *corev1.Event:
+		name = o.InvolvedObject.Name
+	case metav1.Object:
+		name = o.GetName()
+	}
+	for _, ref := range w.req.Objects {
+		if strings.HasPrefix(name, ref.Name[:min(nameLength, len(ref.Name))]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *watch) probe(ctx context.Context) {
 	tick := time.NewTicker(min(probeEvery, w.req.Patience/2))
 	defer tick.Stop()
 	answered := time.Now()
@@ -154,7 +153,7 @@ func (w *watch) probe(ctx context.Context, lost context.CancelCauseFunc) {
 		case err == nil:
 			answered = time.Now()
 		case time.Since(answered) >= w.req.Patience:
-			lost(err)
+			w.lost(err)
 			return
 		}
 	}
@@ -162,9 +161,11 @@ func (w *watch) probe(ctx context.Context, lost context.CancelCauseFunc) {
 
 func (w *watch) stop() {
 	close(w.quit)
-	w.objects.Shutdown()
-	w.events.Shutdown()
-	w.pulls.Shutdown()
+	for _, end := range w.hears {
+		end()
+	}
+	w.eyes.leave(w)
+	w.back()
 	w.probing.Wait()
 }
 
@@ -175,8 +176,8 @@ func (w *watch) view() view {
 		daemonSets:   byName[*appsv1.DaemonSet](w.stores["DaemonSet"]),
 		replicaSets:  byName[*appsv1.ReplicaSet](w.stores["ReplicaSet"]),
 		jobs:         byName[*batchv1.Job](w.stores["Job"]),
-		pods:         list[*corev1.Pod](w.stores["Pod"]),
-		events:       list[*corev1.Event](w.stores["Event"]),
+		pods:         list[*corev1.Pod](w.stores[podKind]),
+		events:       list[*corev1.Event](w.stores[eventKind]),
 	}
 }
 

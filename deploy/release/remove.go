@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"helm.sh/helm/v4/pkg/release/common"
 	helm "helm.sh/helm/v4/pkg/release/v1"
@@ -12,8 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/cluster"
 )
 
@@ -21,17 +22,19 @@ import (
 // the newest of them is Helm's again.
 func remove(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error) {
 	out := Outcome{}
-	selector := owner(req.Target)
+	selector, secrets := owner(req.Target), corev1.SchemeGroupVersion.WithResource("secrets")
 	selector["owner"] = "helm"
-	client := c.Metadata.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(req.Target.Namespace)
-	list, err := client.List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(selector).String()})
+	delete(selector, apply.LabelService)
+	which := cluster.Labeled{Labels: selector, Each: apply.LabelService, Value: req.Target.Service}
+	list, err := c.Metas(ctx, secrets, req.Target.Namespace, which, time.Now())
 	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
 		return out, nil // what the deployer may not even list, it never wrote
 	}
 	if err != nil {
 		return out, c.Explain("list the records of Helm releases", err)
 	}
-	mine := slices.DeleteFunc(list.Items, func(item metav1.PartialObjectMetadata) bool {
+	client := c.Metadata.Resource(secrets).Namespace(req.Target.Namespace)
+	mine := slices.DeleteFunc(slices.Clone(list), func(item metav1.PartialObjectMetadata) bool {
 		return !owned(item.Labels, item.Labels["version"], req.Target)
 	})
 	names := map[string]bool{}

@@ -78,6 +78,7 @@ func (r *rollout) hook(ctx context.Context, hook manifest.Hook) error {
 	if err := apply.ClearHook(ctx, r.cluster, req, hook); err != nil {
 		return err
 	}
+	req.Since = time.Now()
 	out, err := apply.Apply(ctx, r.cluster, req)
 	r.result.Hooks = append(r.result.Hooks, out.Changes...)
 	if err != nil {

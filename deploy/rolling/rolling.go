@@ -125,6 +125,9 @@ func DeployBehind(ctx context.Context, c *cluster.Cluster, first []byte, req app
 func deploy(ctx context.Context, c *cluster.Cluster, first []byte, req apply.Request, check Check, set Settings, to Listener, part bool) (Result, error) {
 	r := &rollout{cluster: c, target: req.Target, fence: req.Stamp.Fence, check: check, set: set, to: to, clean: !part, part: part}
 	req.Policy, req.Changed = set.Policy, to.Changed
+	if req.Since.IsZero() {
+		req.Since = time.Now()
+	}
 	r.req = req
 	r.record = release.Request{Target: req.Target, Stamp: req.Stamp, Manifests: req.Manifests, Adopt: req.Adopt}
 	objects, _ := manifest.Parse(req.Manifests) // its mistakes are reported by Apply
@@ -133,6 +136,9 @@ func deploy(ctx context.Context, c *cluster.Cluster, first []byte, req apply.Req
 		before, err := r.first(ctx, first)
 		if err != nil || r.result.Verdict != "" || len(before.Refused) > 0 {
 			return before, err
+		}
+		if first != nil || len(r.before) > 0 { // which took their time
+			req.Since = time.Now()
 		}
 		after, err := apply.Apply(ctx, c, req)
 		return before.Then(after), err
@@ -275,7 +281,11 @@ func (r *rollout) verify(ctx context.Context) (Result, error) {
 		return r.result, err
 	}
 	err := r.step("prune", func() (err error) {
-		r.result.Pruned, err = apply.Prune(ctx, r.cluster, r.target, r.fence, slices.Concat(live, r.hookRefs()))
+		since := time.Now() // who overtook this lease may have written meanwhile
+		if r.result.Applied.Wrote() == 0 && len(r.before)+len(r.after) == 0 {
+			since = r.req.Since // nothing took time
+		}
+		r.result.Pruned, err = apply.Prune(ctx, r.cluster, r.target, r.fence, slices.Concat(live, r.hookRefs()), since)
 		return err
 	})
 	r.announce(r.result.Pruned)
