@@ -33,7 +33,7 @@ type Rollouts struct {
 	Kubeconfig string `json:"kubeconfig"`
 	Clusters   int    `json:"clusters"`
 	Services   int    `json:"services"` // on each
-	Slots      int    `json:"slots"`    // services at a time on each
+	Slots      int    `json:"slots"`    // services at a time on each, at most
 }
 
 // Agents that the halves call themselves, for the audit log.
@@ -168,11 +168,12 @@ func kinds() map[string]schema.GroupVersionResource {
 func (r Rollouts) raw(ctx context.Context, c dynamic.Interface, namespace string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for kind, resource := range kinds() {
-		w, err := c.Resource(resource).Namespace(namespace).Watch(ctx, metav1.ListOptions{})
+		begin := func() (watch.Interface, error) { return c.Resource(resource).Namespace(namespace).Watch(ctx, metav1.ListOptions{}) }
+		w, err := begin()
 		if err != nil {
 			return fmt.Errorf("watch: %w", err)
 		}
-		g.Go(func() error { return r.seen(ctx, w, kind) })
+		g.Go(func() error { return r.seen(ctx, w, kind, begin) })
 	}
 	g.Go(func() error {
 		g, ctx := errgroup.WithContext(ctx)
@@ -199,15 +200,21 @@ func applied(ctx context.Context, c dynamic.Interface, namespace string, text []
 	return nil
 }
 
-// seen waits until a watch has shown every object of its kind, working.
-func (r Rollouts) seen(ctx context.Context, w watch.Interface, kind string) error {
-	defer w.Stop()
+// seen waits until a watch has shown every object of its kind, working. One that the API server ends, as it does when it has much to
+// do, is begun again.
+func (r Rollouts) seen(ctx context.Context, w watch.Interface, kind string, begin func() (watch.Interface, error)) (err error) {
+	defer func() { w.Stop() }()
 	good := map[string]bool{}
 	for len(good) < r.Services {
 		select {
 		case e, ok := <-w.ResultChan():
 			if !ok {
-				return fmt.Errorf("%w: the watch of %s ended", errNotHealthy, kind)
+				w.Stop()
+				if w, err = begin(); err != nil {
+					w = watch.NewEmptyWatch()
+					return fmt.Errorf("watch %s again: %w", kind, err)
+				}
+				continue
 			}
 			obj, ok := e.Object.(*unstructured.Unstructured)
 			if !ok {

@@ -49,8 +49,9 @@ func TestTheReferenceWaitsForEveryService(t *testing.T) {
 		for _, obj := range c.seen {
 			w.Modify(obj)
 		}
-		w.Stop() // a watch that ends before all are seen is an error
-		if err := (Rollouts{Services: 2}).seen(context.Background(), w, c.kind); (err == nil) != c.all {
+		w.Stop() // a watch that ends before all are seen is begun again, and here in vain
+		again := func() (watch.Interface, error) { return nil, errNotHealthy }
+		if err := (Rollouts{Services: 2}).seen(context.Background(), w, c.kind, again); (err == nil) != c.all {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -51,7 +51,7 @@ func p10(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	defer remove()
-	f := &regions{b: b, dir: dir, size: node.Rollouts{Clusters: b.size(20, 2), Services: b.size(25, 3), Slots: 8}}
+	f := &regions{b: b, dir: dir, size: node.Rollouts{Clusters: b.size(20, 2), Services: b.size(25, 3), Slots: 32}}
 	defer f.close()
 	if err := f.open(ctx); err != nil {
 		return err
@@ -84,7 +84,7 @@ func (f *regions) describe(name string) (pairs.Result, pairs.Goal) {
 	fleet := fmt.Sprintf("%d services of %d objects (one pod each) on each of %d clusters, %d services at a time on each", f.size.Services, node.ObjectsOf, f.size.Clusters, f.size.Slots)
 	r := pairs.Result{
 		Row: name, Unit: "s", Durable: "that of the development cluster: etcd without fsync, for both",
-		What:    fleet + ": a deployer's work from the lease to the answer, with its default limit of requests",
+		What:    fleet + ": a deployer's work from the lease to the answer",
 		Against: "client-go alone: a server-side apply of each object without a limit of requests, and one watch for each kind, until every Deployment is available",
 		Notes: []string{
 			"the clusters are namespaces of one API server with simulated nodes, each with clients of its own; they are made before",

@@ -61,7 +61,9 @@ type Change struct {
 // Outcome is the answer of the work. Refused means "no": unless Changes shows writes, nothing was written.
 type Outcome struct {
 	NamespaceCreated bool
-	Changes          []Change
+	// First: nothing of the target stood, as far as the release's kinds go.
+	First   bool
+	Changes []Change
 	Refused          []manifest.Refusal
 }
 
@@ -99,6 +101,7 @@ func (o Outcome) Then(later Outcome) Outcome {
 		}
 	}
 	later.NamespaceCreated = later.NamespaceCreated || o.NamespaceCreated
+	later.First = later.First && len(o.Changes) == 0 || o.First
 	return later
 }
 
@@ -154,6 +157,7 @@ func (w *writer) run(ctx context.Context, far extent) (Outcome, error) {
 	if err := w.prefetch(ctx, items); err != nil {
 		return out, err
 	}
+	out.First = w.nothingStands(items)
 	for _, it := range items {
 		look := w.plan
 		switch {

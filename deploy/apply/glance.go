@@ -92,6 +92,16 @@ func (w *writer) prefetch(ctx context.Context, items []*item) error {
 	return group.Wait()
 }
 
+// nothingStands: there was nothing of the target among the kinds of the items, all of which could be listed.
+func (w *writer) nothingStands(items []*item) bool {
+	for _, it := range items {
+		if metas, listed := w.standing[it.resource]; !listed || len(metas) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Standing are the target's objects of one kind, without their content, as they stood at the given moment or later. They belong to
 // all who ask, and must not be changed.
 func Standing(ctx context.Context, c *cluster.Cluster, target Target, resource schema.GroupVersionResource, since time.Time) ([]metav1.PartialObjectMetadata, error) {

@@ -141,14 +141,19 @@ func listable(c *cluster.Cluster) ([]resourceKind, error) {
 
 // Prune deletes what Slipway once applied for the target and the release no longer has: keep lists what it has. It goes by what
 // stood at the moment since, or later, and does not list kinds again and again of which Slipway has nothing in the namespace (bare).
+// Zero: nothing of the target stood among the kinds of keep when the release began, and they are not listed.
 func Prune(ctx context.Context, c *cluster.Cluster, target Target, mine Fence, keep []manifest.Ref, since time.Time) ([]Change, error) {
 	mapped := map[schema.GroupKind]bool{}
 	for _, ref := range keep {
 		mapped[ref.GroupKind()] = true
 	}
+	first := since.IsZero()
+	if first {
+		since = time.Now()
+	}
 	live, err := ownedIf(ctx, c, target, since, func(ctx context.Context, kind resourceKind) (bool, error) {
 		if mapped[kind.kind.GroupKind()] {
-			return true, nil
+			return !first, nil
 		}
 		none, err := bare(ctx, c, target.Namespace, kind.resource)
 		return !none, err

@@ -137,6 +137,7 @@ func Write(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, error
 		record := follow(b.wanted, last, req, b.earlier(history))
 		failpoint.Hit(failpoint.RecordBefore)
 		err = b.store.Create(record)
+		c.Reads.Forget(func(key any) bool { return key == bareKey(req.Target.Namespace) })
 		if errors.Is(err, driver.ErrReleaseExists) {
 			continue
 		}

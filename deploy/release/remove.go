@@ -14,6 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"k8s.io/apimachinery/pkg/labels"
+
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/cluster"
 )
@@ -25,6 +27,9 @@ func remove(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, erro
 	selector, secrets := owner(req.Target), corev1.SchemeGroupVersion.WithResource("secrets")
 	selector["owner"] = "helm"
 	delete(selector, apply.LabelService)
+	if none, err := bare(ctx, c, req.Target.Namespace, selector); err != nil || none {
+		return out, err
+	}
 	which := cluster.Labeled{Labels: selector, Each: apply.LabelService, Value: req.Target.Service}
 	list, err := c.Metas(ctx, secrets, req.Target.Namespace, which, time.Now())
 	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
@@ -57,6 +62,25 @@ func remove(ctx context.Context, c *cluster.Cluster, req Request) (Outcome, erro
 		out.Removed++
 	}
 	return out, nil
+}
+
+// bareFor is how long it is believed that a namespace has no records of Slipway's, unless this deployer writes one.
+const bareFor = 30 * time.Second
+
+type bareKey string // a namespace
+
+func bare(ctx context.Context, c *cluster.Cluster, namespace string, selector labels.Set) (bool, error) {
+	return cluster.Read(ctx, &c.Reads, bareKey(namespace), time.Now().Add(-bareFor), func(ctx context.Context) (bool, error) {
+		client := c.Metadata.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(namespace)
+		list, err := client.List(ctx, metav1.ListOptions{LabelSelector: selector.String(), Limit: 1})
+		if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+			return true, nil // what the deployer may not even list, it never wrote
+		}
+		if err != nil {
+			return false, c.Explain("list the records of Helm releases", err)
+		}
+		return len(list.Items) == 0, nil
+	})
 }
 
 // giveBack makes the newest revision that is left deployed, as it was before Slipway superseded it.

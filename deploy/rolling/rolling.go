@@ -282,7 +282,10 @@ func (r *rollout) verify(ctx context.Context) (Result, error) {
 	}
 	err := r.step("prune", func() (err error) {
 		since := time.Now() // who overtook this lease may have written meanwhile
-		if r.result.Applied.Wrote() == 0 && len(r.before)+len(r.after) == 0 {
+		switch hooks := len(r.before) + len(r.after); {
+		case hooks == 0 && r.result.Applied.First:
+			since = time.Time{}
+		case hooks == 0 && r.result.Applied.Wrote() == 0:
 			since = r.req.Since // nothing took time
 		}
 		r.result.Pruned, err = apply.Prune(ctx, r.cluster, r.target, r.fence, slices.Concat(live, r.hookRefs()), since)
