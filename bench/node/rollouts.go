@@ -168,7 +168,9 @@ func kinds() map[string]schema.GroupVersionResource {
 func (r Rollouts) raw(ctx context.Context, c dynamic.Interface, namespace string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for kind, resource := range kinds() {
-		begin := func() (watch.Interface, error) { return c.Resource(resource).Namespace(namespace).Watch(ctx, metav1.ListOptions{}) }
+		begin := func() (watch.Interface, error) {
+			return c.Resource(resource).Namespace(namespace).Watch(ctx, metav1.ListOptions{})
+		}
 		w, err := begin()
 		if err != nil {
 			return fmt.Errorf("watch: %w", err)

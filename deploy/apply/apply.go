@@ -64,7 +64,7 @@ type Outcome struct {
 	// First: nothing of the target stood, as far as the release's kinds go.
 	First   bool
 	Changes []Change
-	Refused          []manifest.Refusal
+	Refused []manifest.Refusal
 }
 
 // Refs are the objects that are live after the outcome.

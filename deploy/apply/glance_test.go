@@ -26,7 +26,7 @@ type deaf struct {
 var errDeaf = errors.New("asked about an object of which everything is known")
 
 func (d *deaf) Resource(schema.GroupVersionResource) dynamic.NamespaceableResourceInterface { return d }
-func (d *deaf) Namespace(string) dynamic.ResourceInterface                                   { return d }
+func (d *deaf) Namespace(string) dynamic.ResourceInterface                                  { return d }
 
 func (d *deaf) Get(_ context.Context, name string, _ metav1.GetOptions, _ ...string) (*unstructured.Unstructured, error) {
 	d.asked = append(d.asked, "get "+name)
@@ -47,7 +47,7 @@ func TestWhatIsKnownIsNotAskedAgain(t *testing.T) {
 		d, err := kubetest.Client(t).AppsV1().Deployments(ns).Get(t.Context(), "api", metav1.GetOptions{})
 		return err == nil && d.Annotations["deployment.kubernetes.io/revision"] == "1" && d.Status.ObservedGeneration == d.Generation
 	})
-	real := c.Dynamic
+	whole := c.Dynamic
 	for i := range uint64(3) {
 		nothing := &deaf{}
 		c.Dynamic = nothing
@@ -56,7 +56,7 @@ func TestWhatIsKnownIsNotAskedAgain(t *testing.T) {
 			t.Errorf("asked %q, %v", nothing.asked, actions(out.Changes))
 		}
 	}
-	c.Dynamic = real
+	c.Dynamic = whole
 	out := must(t, c, request(ns, "r2", api+"---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: more}}\n", 9))
 	expect(t, out.Changes, map[string]apply.Action{
 		"Deployment/api": apply.Unchanged, "Service/api": apply.Unchanged, "ConfigMap/settings": apply.Unchanged, "ConfigMap/more": apply.Created,
