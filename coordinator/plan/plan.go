@@ -652,7 +652,7 @@ type Render struct {
 	Policies []Policy `json:"policies,omitempty"`
 }
 
-// Policy is a condition on objects of a release, before anything of it is written.
+// Policy is a condition on objects of a release, before anything of it is written: CEL, or what is required of their images.
 type Policy struct {
 	Name    string   `json:"name"`
 	Kinds   []string `json:"kinds,omitempty"` // of the objects that it is about; none: all
@@ -660,7 +660,35 @@ type Policy struct {
 	Message string   `json:"message,omitempty"`
 	Warn    bool     `json:"warn,omitempty"` // what does not hold is told, and nothing fails
 	At      string   `json:"at"`             // "targets.yaml:14:9"
+
+	Require []string    `json:"require,omitempty"` // of each image: RequirePinned and others; without CEL
+	Images  []string    `json:"images,omitempty"`  // repositories that it is about, with * for any letters but a slash, and all below them; none: all
+	Keys    []PublicKey `json:"keys,omitempty"`    // any of which may have signed
 }
+
+// PublicKey is one that signatures may be by.
+type PublicKey struct {
+	Name string `json:"name"`           // for people; in targets, the file that it is in
+	PEM  string `json:"pem,omitempty"`  //
+	Farm bool   `json:"farm,omitempty"` // it is the farm's own
+}
+
+// What a policy requires of images.
+const (
+	RequirePinned     = "pinned"     // it is named by digest
+	RequireResolved   = "resolved"   // a tag is replaced by what it means, and has not moved away from the digest beside it
+	RequireSignature  = "signature"  // one of the keys signed it
+	RequireProvenance = "provenance" // one of the keys signed how it was built
+	RequireSBOM       = "sbom"       // one of the keys signed what is in it
+)
+
+// Verifies says whether what is signed is required.
+func (p Policy) Verifies() bool {
+	return slices.ContainsFunc(p.Require, func(r string) bool { return r == RequireSignature || r == RequireProvenance || r == RequireSBOM })
+}
+
+// Asks says whether the answer depends on what a registry says.
+func (p Policy) Asks() bool { return p.Verifies() || slices.Contains(p.Require, RequireResolved) }
 
 // PolicyObject is the name that the object has in a condition.
 const PolicyObject = "object"

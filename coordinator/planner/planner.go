@@ -62,8 +62,8 @@ type Input struct {
 
 	// Onto is the branch that the commit is to be merged into; empty: it is on its own.
 	Onto string
-	// Key is which key signs images; empty: nothing is signed.
-	Key string
+	// Key is which key signs images; empty: nothing is signed. PublicKey is what verifies it, in PEM.
+	Key, PublicKey string
 
 	// History is what runs have taught about tests, by their id.
 	History map[string]History

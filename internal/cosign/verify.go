@@ -113,7 +113,7 @@ func (s *seen) reason(w Want, keys string) string {
 	case s.unknown > 0:
 		return fmt.Sprintf("its %s is forged, damaged or somebody else's: of %d beside it none is signed with %s", what, s.unknown, keys)
 	}
-	return fmt.Sprintf("it has no %s", map[Want]string{WantSignature: "signature", WantProvenance: "signed provenance", WantSBOM: "signed SBOM"}[w])
+	return map[Want]string{WantSignature: "it has no signature", WantProvenance: "it has no signed provenance", WantSBOM: "it has no signed SBOM"}[w]
 }
 
 func (v *verifier) names() string {

@@ -269,7 +269,14 @@ func text(s string, limit int) string {
 func policies(all []*pb.RenderPolicy) []runner.Policy {
 	var out []runner.Policy
 	for _, p := range all {
-		out = append(out, runner.Policy{Name: p.GetName(), Kinds: p.GetKinds(), CEL: p.GetCel(), Message: p.GetMessage(), Warn: p.GetWarn(), At: p.GetAt()})
+		r := runner.Policy{
+			Name: p.GetName(), Kinds: p.GetKinds(), CEL: p.GetCel(), Message: p.GetMessage(), Warn: p.GetWarn(), At: p.GetAt(),
+			Require: p.GetRequire(), Images: p.GetImages(),
+		}
+		for _, k := range p.GetKeys() {
+			r.Keys = append(r.Keys, runner.PublicKey{Name: k.GetName(), PEM: k.GetPem(), Farm: k.GetFarm()})
+		}
+		out = append(out, r)
 	}
 	return out
 }
