@@ -172,7 +172,8 @@ func TestPlainManifests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `apiVersion: batch/v1
+	want := `# Source: deploy/api/a.yaml
+apiVersion: batch/v1
 kind: CronJob
 metadata:
   name: nightly
@@ -186,6 +187,7 @@ spec:
             - image: ` + image + `
               name: x
 ---
+# Source: deploy/api/b.yaml
 apiVersion: v1
 kind: Service
 metadata:
@@ -195,6 +197,7 @@ spec:
   ports:
     - port: 80
 ---
+# Source: deploy/api/b.yaml
 apiVersion: v1
 kind: Namespace
 metadata:
@@ -202,6 +205,29 @@ metadata:
 `
 	if d := cmp.Diff(want, string(out.YAML)); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestEachDocumentSaysItsFile, which is nothing but a comment whatever the file is called.
+func TestEachDocumentSaysItsFile(t *testing.T) {
+	dir := workspace(t, "-- deploy/api/x --\n")
+	if err := os.WriteFile(filepath.Join(dir, "deploy/api/a\nkind: B.yaml"), []byte("\n\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := work(runner.UsingManifests)
+	w.Images = nil
+	out, err := render.Render(t.Context(), dir, "api", w, render.Registries{})
+	if want := "# Source: deploy/api/a?kind: B.yaml\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: shop\n"; err != nil || string(out.YAML) != want {
+		t.Errorf("%v\n%s", err, out.YAML)
+	}
+	for using, want := range map[string]string{shop: "# Source: deploy/api/base/rbac.yaml\napiVersion: rbac", chart: "# Source: deploy/api/templates/deployment.yaml\napiVersion: apps/v1"} {
+		w = work(runner.UsingKustomize)
+		if using == chart {
+			w = helmWork()
+		}
+		if out, err = render.Render(t.Context(), workspace(t, using), "api", w, render.Registries{}); err != nil || !strings.Contains(string(out.YAML), want) {
+			t.Errorf("no %q: %v\n%s", want, err, out.YAML)
+		}
 	}
 }
 
