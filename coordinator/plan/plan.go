@@ -358,15 +358,16 @@ type Reuse struct {
 // Result is what a task that succeeded leaves for the tasks after it. It is small:
 // large things are blobs named by digest.
 type Result struct {
-	Image     string       `json:"image,omitempty"`     // build: "<registry>/<service>@sha256:…"; render: the image that the manifests carry; sign: the one that is signed
-	Index     string       `json:"index,omitempty"`     // build: of what BuildKit pushed, the image and its provenance: "<registry>/<service>@sha256:…"
-	SBOM      string       `json:"sbom,omitempty"`      // build: digest of the blob with its packages: SPDX
-	Key       string       `json:"key,omitempty"`       // sign: by which key
-	Manifests string       `json:"manifests,omitempty"` // render: digest of the blob with the rendered manifests
-	Release   string       `json:"release,omitempty"`   // release: its hash, also the digest of its blob
-	Tests     *TestSummary `json:"tests,omitempty"`     // test: counts
-	Deploy    *Deployed    `json:"deploy,omitempty"`    // apply, rollback: what was found in the cluster
-	Diff      *Diff        `json:"diff,omitempty"`      // diff: what would change there
+	Image     string            `json:"image,omitempty"`     // build: "<registry>/<service>@sha256:…"; render: the image that the manifests carry; sign: the one that is signed
+	Index     string            `json:"index,omitempty"`     // build: of what BuildKit pushed, the image and its provenance: "<registry>/<service>@sha256:…"
+	SBOM      string            `json:"sbom,omitempty"`      // build: digest of the blob with its packages: SPDX
+	Key       string            `json:"key,omitempty"`       // sign: by which key
+	Manifests string            `json:"manifests,omitempty"` // render: digest of the blob with the rendered manifests
+	Resolved  map[string]string `json:"resolved,omitempty"`  // render: what tags of images meant, "name:tag" → "sha256:…"
+	Release   string            `json:"release,omitempty"`   // release: its hash, also the digest of its blob
+	Tests     *TestSummary      `json:"tests,omitempty"`     // test: counts
+	Deploy    *Deployed         `json:"deploy,omitempty"`    // apply, rollback: what was found in the cluster
+	Diff      *Diff             `json:"diff,omitempty"`      // diff: what would change there
 
 	Coverage  *Coverage  `json:"coverage,omitempty"`  // test: also of one that failed
 	Artifacts []Artifact `json:"artifacts,omitempty"` // test: files that it left, also one that failed; sorted by name
@@ -419,7 +420,7 @@ type Artifact struct {
 // Empty says that there is nothing in it.
 func (r *Result) Empty() bool {
 	return r.Image == "" && r.Index == "" && r.SBOM == "" && r.Key == "" && r.Manifests == "" && r.Release == "" &&
-		r.Tests == nil && r.Deploy == nil && r.Diff == nil && r.Scan == nil && r.Findings == nil && r.Coverage == nil && len(r.Artifacts) == 0
+		r.Tests == nil && r.Deploy == nil && r.Diff == nil && r.Scan == nil && r.Findings == nil && r.Coverage == nil && len(r.Artifacts) == 0 && len(r.Resolved) == 0
 }
 
 // Artifact with a name; false: the task left none.

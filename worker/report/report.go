@@ -184,7 +184,7 @@ func class(c runner.Class) pb.FailureClass {
 }
 
 func result(r runner.Result) *pb.Result {
-	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Index: r.Index, Sbom: r.SBOM, Tests: tests(r.Tests), Artifacts: artifacts(r.Artifacts), Coverage: covered(r.Coverage)}
+	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Resolved: r.Resolved, Index: r.Index, Sbom: r.SBOM, Tests: tests(r.Tests), Artifacts: artifacts(r.Artifacts), Coverage: covered(r.Coverage)}
 	if s := r.Scan; s != nil {
 		out.Scan = &pb.ScanSummary{Tool: text(s.Tool, 100), Report: s.Report, Critical: int32(s.Critical), High: int32(s.High), Medium: int32(s.Medium), Low: int32(s.Low)}
 	}

@@ -290,6 +290,7 @@ const (
 type Result struct {
 	Image     string              // "<repository>@sha256:…"
 	Manifests string              // digest of the blob
+	Resolved  map[string]string   // what tags of images meant, "name:tag" → "sha256:…"
 	Index     string              // "<repository>@sha256:…" of what was pushed, the image and its provenance
 	SBOM      string              // digest of the blob: SPDX
 	Tests     *testreport.Summary // counts

@@ -19,13 +19,13 @@ const (
 )
 
 // answerTo holds objects and their images against the policies. What one refuses is refused whatever a registry did not tell.
-func answerTo(ctx context.Context, objects []object, service string, work runner.Render, registries Registries) (warnings []string, err error) {
-	warnings, unmet := require(ctx, objects, work, registries)
+func answerTo(ctx context.Context, objects []object, service string, work runner.Render, registries Registries) (held, error) {
+	out, unmet := require(ctx, objects, work, registries)
 	more, err := judge(ctx, objects, service, work)
-	if warnings = append(warnings, more...); err != nil && errors.Is(unmet, ErrRegistry) {
-		return warnings, err
+	if out.warnings = append(out.warnings, more...); err != nil && errors.Is(unmet, ErrRegistry) {
+		return out, err
 	}
-	return warnings, errors.Join(unmet, err)
+	return out, errors.Join(unmet, err)
 }
 
 // judge holds every object against the policies. The error has a line for each that is refused: its file, its name, the field, the rule

@@ -73,7 +73,7 @@ func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) r
 	}
 	return runner.Outcome{
 		Kind: runner.Succeeded, Message: fmt.Sprintf("%d objects from %s", len(out.Objects), out.From),
-		Result: runner.Result{Manifests: digest},
+		Result: runner.Result{Manifests: digest, Resolved: out.Resolved},
 		Steps:  []runner.Step{step, {Name: "store manifests", Kind: "blob", Started: stored, Finished: time.Now()}},
 	}
 }
@@ -84,6 +84,7 @@ type Output struct {
 	From     string   // the repository path that was rendered
 	Objects  []string // "Deployment api", in the order of YAML
 	Warnings []string
+	Resolved map[string]string // what tags of images meant that a policy has resolved, "name:tag" → "sha256:…"
 }
 
 // Render renders work from the folder workspace. Every error is the user's to mend, but for ErrRegistry.
@@ -126,10 +127,16 @@ func Render(ctx context.Context, workspace, service string, work runner.Render, 
 	if objects, err = withJobs(objects, service, out.From, work); err != nil {
 		return out, err
 	}
-	doubts, err := answerTo(ctx, objects, service, work, registries)
-	if out.Warnings = append(out.Warnings, doubts...); err != nil {
+	found, err := answerTo(ctx, objects, service, work, registries)
+	if out.Warnings = append(out.Warnings, found.warnings...); err != nil {
 		return out, err
 	}
+	out.Resolved = found.means
+	out.Warnings = slices.DeleteFunc(out.Warnings, func(w string) bool {
+		_, rest, _ := strings.Cut(w, ", container ")
+		_, image, _ := strings.Cut(strings.TrimSuffix(rest, notPinned), ": ")
+		return rest != "" && found.means[image] != ""
+	})
 	for _, o := range objects {
 		out.Objects = append(out.Objects, o.kind()+" "+o.name())
 	}

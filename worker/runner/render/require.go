@@ -16,6 +16,15 @@ import (
 // ErrRegistry means that a registry did not say what a policy needs to know: nobody's work said no.
 var ErrRegistry = errors.New("registry not answering")
 
+// maxResolved bounds the tags of one task that are replaced by what they mean.
+const maxResolved = 100
+
+// held is what comes of objects that are held against policies.
+type held struct {
+	warnings []string
+	means    map[string]string // tag → digest, of those that were replaced
+}
+
 // use is a place in an object that names an image.
 type use struct {
 	o     *object
@@ -65,6 +74,7 @@ type requirer struct {
 	registries Registries
 	answers    map[string]answer // by question: one is put to a registry once
 
+	means    map[string]string // what tags mean that are replaced
 	warnings []string
 	refused  []error
 	unsaid   []error // what registries did not tell
@@ -79,8 +89,8 @@ type answer struct {
 
 // require holds every image against the policies, in their order, and replaces tags where that is required. A refusal has the file, the
 // object, the field, the rule and where that is said. ErrRegistry: what is not refused cannot be told.
-func require(ctx context.Context, objects []object, work runner.Render, registries Registries) (warnings []string, err error) {
-	q := &requirer{registries: registries, answers: map[string]answer{}}
+func require(ctx context.Context, objects []object, work runner.Render, registries Registries) (held, error) {
+	q := &requirer{registries: registries, answers: map[string]answer{}, means: map[string]string{}}
 	// What is signed is a digest, so tags are replaced before; and whether there are any is asked before that.
 	for _, ask := range []func(context.Context, use, runner.Policy){q.pinned, q.resolved, q.signed} {
 		for _, p := range work.Policies {
@@ -97,10 +107,11 @@ func require(ctx context.Context, objects []object, work runner.Render, registri
 	if more := len(q.refused) - maxRefusals; more > 0 {
 		q.refused = append(q.refused[:maxRefusals], fmt.Errorf("and %d more", more))
 	}
+	out := held{q.warnings, q.means}
 	if len(q.refused) > 0 {
-		return q.warnings, errors.Join(q.refused...)
+		return out, errors.Join(q.refused...)
 	}
-	return q.warnings, errors.Join(q.unsaid...)
+	return out, errors.Join(q.unsaid...)
 }
 
 // reference is the image of a place; nil: it is none, or the policy is not about it.
@@ -155,7 +166,11 @@ func (q *requirer) resolved(ctx context.Context, u use, p runner.Policy) {
 		q.say(u, p, "", a.err)
 	case pinned && a.digest != digest:
 		q.say(u, p, fmt.Sprintf("the tag has moved: %s is %s now, and the manifest says %s; write the new digest, or another tag", tagged, a.digest, digest), nil)
-	case !pinned:
+	case pinned:
+	case len(q.means) >= maxResolved && q.means[tagged] == "":
+		q.say(u, p, fmt.Sprintf("more than %d tags are resolved: name some of the images by digest", maxResolved), nil)
+	default:
+		q.means[tagged] = a.digest
 		u.at[u.key] = tagged + "@" + a.digest
 	}
 }

@@ -201,9 +201,12 @@ func TestResolved(t *testing.T) {
 	h := newHub(t)
 	tag := h.host + "/proxy:1"
 	before := h.push(t, "proxy", "1")
-	o, text, _ := h.carry(t, image, tag, requires(runner.RequireResolved))
-	if o.Kind != runner.Succeeded || strings.Count(text, tag+"@"+before) != 4 {
-		t.Errorf("%v:\n%s", o, text)
+	o, text, log := h.carry(t, image, tag, requires(runner.RequireResolved))
+	if o.Kind != runner.Succeeded || strings.Count(text, tag+"@"+before) != 4 || strings.Contains(log, "not pinned") {
+		t.Errorf("%v:\n%s\n%s", o, text, log)
+	}
+	if diff := cmp.Diff(map[string]string{tag: before}, o.Result.Resolved); diff != "" {
+		t.Errorf("what the tag meant (-want +got):\n%s", diff)
 	}
 	if o, text, _ = h.carry(t, image, tag+"@"+before, requires(runner.RequireResolved)); o.Kind != runner.Succeeded || strings.Count(text, tag+"@"+before) != 4 {
 		t.Errorf("as it is: %v:\n%s", o, text)
