@@ -15,6 +15,7 @@ const (
 	maxKinds    = 50 // of one policy
 	maxMessage  = 500
 	maxKeys     = 10 // of one policy
+	maxKey      = 1000
 	maxPattern  = 300
 )
 
@@ -138,6 +139,7 @@ func (d *decoder) repositories(n strictyaml.Node) []string {
 	return out
 }
 
+// keyFiles are public keys: the paths of files, or what would be in one.
 func (d *decoder) keyFiles(n strictyaml.Node) (keys []plan.PublicKey, at []Pos) {
 	n.List(func(_ int, item strictyaml.Node) {
 		if d.over(item, len(keys)+1, maxKeys, "keys") {
@@ -145,10 +147,18 @@ func (d *decoder) keyFiles(n strictyaml.Node) (keys []plan.PublicKey, at []Pos) 
 		}
 		before := d.report.Count()
 		file := item.Str()
-		if d.report.Count() == before && (file == "" || len(file) > maxPath) {
-			item.Problem("write the path of a public key, as cosign.pub", "%s is no path", strictyaml.Quote(file))
+		key := plan.PublicKey{Name: file}
+		switch {
+		case d.report.Count() > before || d.secretLiteral(item, "", file):
+		case strings.HasPrefix(file, "-----BEGIN "):
+			key = plan.PublicKey{PEM: file}
+		case file == "" || len(file) > maxPath || strings.Contains(file, "\n"):
+			item.Problem("write the path of a public key, as cosign.pub, or the key itself", "%s is no path", strictyaml.Quote(file))
 		}
-		keys, at = append(keys, plan.PublicKey{Name: file}), append(at, item.Pos())
+		if len(file) > maxKey {
+			item.Problem("write the path of its file", "a key of %d bytes; at most %d", len(file), maxKey)
+		}
+		keys, at = append(keys, key), append(at, item.Pos())
 	})
 	return keys, at
 }

@@ -52,9 +52,9 @@ type Environment struct {
 	Pos       Pos               `json:"-"` // of its name
 }
 
-// KeyFile is where the public key of a policy is. Reading it is the coordinator's business.
+// KeyFile is where the public key of a policy is named. Reading it is the coordinator's business.
 type KeyFile struct {
-	Policy, Key int // Environment.Policies[Policy].Keys[Key], whose name it is
+	Policy, Key int // Environment.Policies[Policy].Keys[Key]: its name is that of a file, or it has a PEM that nobody has read yet
 	Pos         Pos
 }
 

@@ -57,8 +57,8 @@ func (p *planner) signed(builds []string) []string {
 	var out []string
 	for _, id := range builds {
 		service, ok := strings.CutPrefix(id, "build/")
-		if sign := plan.SignID(service); ok && slices.ContainsFunc(p.tasks, func(t plan.Task) bool { return t.ID == sign }) {
-			out = append(out, sign)
+		if ok && p.signs[service] {
+			out = append(out, plan.SignID(service))
 		}
 	}
 	return out

@@ -1,20 +1,22 @@
 package submit
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/slipway-build/slipway/coordinator/pipeline"
+	"github.com/slipway-build/slipway/coordinator/plan"
 	"github.com/slipway-build/slipway/internal/cosign"
 )
 
 // maxKeyFile is how much of a public key's file is read: they have 200 bytes or so.
 const maxKeyFile = 4 << 10
 
-// publicKeys reads the keys that the policies of targets name: files at the coordinator, below the folder of targets.yaml where
-// their path is not absolute. t may be nil.
+// publicKeys reads the keys that the policies of targets name: those that stand there, and files at the coordinator, below the folder
+// of targets.yaml where their path is not absolute. t may be nil.
 func publicKeys(t *pipeline.Targets) error {
 	if t == nil {
 		return nil
@@ -23,16 +25,12 @@ func publicKeys(t *pipeline.Targets) error {
 	for _, e := range t.Environments {
 		for _, f := range e.KeyFiles {
 			key := &e.Policies[f.Policy].Keys[f.Key]
-			name := key.Name
-			if !filepath.IsAbs(name) {
-				name = filepath.Join(filepath.Dir(f.Pos.Path()), name)
-			}
-			public, err := publicKey(name)
+			public, err := publicKey(*key, filepath.Dir(f.Pos.Path()))
 			if err != nil {
-				report.Add(f.Pos, "name the file of a public key, as cosign generate-key-pair writes it: cosign.pub", "the key %s of policy %s: %v", key.Name, e.Policies[f.Policy].Name, err)
+				report.Add(f.Pos, "name the file of a public key, as cosign generate-key-pair writes it: cosign.pub", "the key %s of policy %s: %v", cmp.Or(key.Name, "in the file"), e.Policies[f.Policy].Name, err)
 				continue
 			}
-			key.PEM = string(public.PEM())
+			key.Name, key.PEM = cmp.Or(key.Name, "the key "+public.ID()), string(public.PEM())
 		}
 	}
 	if problems := report.Problems(); len(problems) > 0 {
@@ -41,7 +39,14 @@ func publicKeys(t *pipeline.Targets) error {
 	return nil
 }
 
-func publicKey(name string) (*cosign.PublicKey, error) {
+func publicKey(key plan.PublicKey, folder string) (*cosign.PublicKey, error) {
+	if key.PEM != "" {
+		return cosign.LoadPublicKey([]byte(key.PEM))
+	}
+	name := key.Name
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(folder, name)
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -40,19 +41,20 @@ func TestPublicKeys(t *testing.T) {
 		}
 		if err = publicKeys(targets); err == nil {
 			for _, k := range targets.Environments[0].Policies[1].Keys {
-				if k.PEM != string(key.Public()) {
+				if k.PEM != string(key.Public()) || strings.Contains(k.Name, "BEGIN") {
 					t.Errorf("%s: %q", k.Name, k.PEM)
 				}
 			}
 		}
 		return err
 	}
-	if err := read("vendor.pub, " + elsewhere); err != nil {
+	inline := strconv.Quote(string(key.Public()))
+	if err := read("vendor.pub, " + elsewhere + ", " + inline); err != nil {
 		t.Error(err)
 	}
 	for keys, want := range map[string]string{
 		"cosign.key": "targets.yaml:6:36: the key cosign.key of policy p: it is a private key", "vendor.pub, gone.pub": "targets.yaml:6:48: the key gone.pub of policy p: open " + dir + "/gone.pub: no such file",
-		"large": "has more than 4096 bytes",
+		"large": "has more than 4096 bytes", strconv.Quote("-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"): "the key in the file of policy p: the public key cannot be read",
 	} {
 		var problems *ProblemsError
 		if err := read(keys); !errors.As(err, &problems) || !strings.Contains(err.Error(), want) {

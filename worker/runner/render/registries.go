@@ -18,8 +18,11 @@ import (
 	"github.com/slipway-build/slipway/worker/runner"
 )
 
-// registryTime bounds one question to a registry.
-const registryTime = time.Minute
+// Limits of what registries are waited for.
+const (
+	registryTime   = time.Minute     // one question
+	registriesTime = 3 * time.Minute // all of a task, which has five: what is not answered in time is no failure of the user's
+)
 
 var errNoTag = errors.New("the registry has no such tag")
 

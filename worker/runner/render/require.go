@@ -90,6 +90,8 @@ type answer struct {
 // require holds every image against the policies, in their order, and replaces tags where that is required. A refusal has the file, the
 // object, the field, the rule and where that is said. ErrRegistry: what is not refused cannot be told.
 func require(ctx context.Context, objects []object, work runner.Render, registries Registries) (held, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, registriesTime, errors.New("the registries did not answer in time"))
+	defer cancel()
 	q := &requirer{registries: registries, answers: map[string]answer{}, means: map[string]string{}}
 	// What is signed is a digest, so tags are replaced before; and whether there are any is asked before that.
 	for _, ask := range []func(context.Context, use, runner.Policy){q.pinned, q.resolved, q.signed} {
