@@ -88,7 +88,7 @@ func rendered(t *testing.T, namespace string, values ...string) (string, error) 
 		}
 		work.Values = append(work.Values, name)
 	}
-	out, err := render.Render(t.Context(), dir, "slipway", work)
+	out, err := render.Render(t.Context(), dir, "slipway", work, render.Registries{})
 	for _, w := range out.Warnings {
 		if !strings.Contains(w, "not pinned by digest") {
 			t.Error(w)

@@ -96,6 +96,9 @@ func weight(e run.Event) int {
 
 func weightOf(r plan.Result) int {
 	n := len(r.Image) + len(r.Manifests) + len(r.Release) + len(r.Index) + len(r.SBOM) + len(r.Key)
+	for tag, digest := range r.Resolved {
+		n += 8 + len(tag) + len(digest)
+	}
 	if r.Scan != nil {
 		n += 32 + len(r.Scan.Tool) + len(r.Scan.Report)
 	}
@@ -140,7 +143,7 @@ func fit(rep run.Report) run.Report {
 		rep.Result.Tests = &without
 	}
 	if weightOf(rep.Result) > maxEvent/2 {
-		r := plan.Result{Image: rep.Result.Image, Manifests: rep.Result.Manifests, Release: rep.Result.Release, Index: rep.Result.Index, SBOM: rep.Result.SBOM, Scan: rep.Result.Scan, Artifacts: rep.Result.Artifacts, Coverage: rep.Result.Coverage}
+		r := plan.Result{Image: rep.Result.Image, Manifests: rep.Result.Manifests, Resolved: rep.Result.Resolved, Release: rep.Result.Release, Index: rep.Result.Index, SBOM: rep.Result.SBOM, Scan: rep.Result.Scan, Artifacts: rep.Result.Artifacts, Coverage: rep.Result.Coverage}
 		if t := rep.Result.Tests; t != nil {
 			counts := *t
 			counts.Failures, counts.Items = nil, nil

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/slipway-build/slipway/coordinator/findings"
@@ -86,4 +88,20 @@ func (o *owner) found(r *run.Run, t *run.Task) findings.Input {
 		in.Scans = append(in.Scans, left)
 	}
 	return in
+}
+
+// moved says which tag the renders of a run found to mean different images; empty: none. A release has one meaning of each in all clusters.
+func moved(r *run.Run) string {
+	type meaning struct{ digest, task string }
+	means := map[string]meaning{}
+	for _, t := range r.Tasks {
+		for _, tag := range slices.Sorted(maps.Keys(t.Result.Resolved)) {
+			digest := t.Result.Resolved[tag]
+			if was, ok := means[tag]; ok && was.digest != digest {
+				return fmt.Sprintf("the tag %s moved while the run went on: it was %s in %s, and %s in %s; run the commit anew", tag, was.digest, was.task, digest, t.Spec.ID)
+			}
+			means[tag] = meaning{digest, t.Spec.ID}
+		}
+	}
+	return ""
 }

@@ -230,6 +230,10 @@ func (o *owner) coordinate(r *run.Run, t *run.Task) {
 			return plan.Result{}, "", o.cfg.Effects.Pin(ctx, r.Repository, r.Commit, r.ID)
 		})
 	case plan.KindRelease:
+		if said := moved(r); said != "" {
+			o.emit(r.Complete(t, run.TaskFailed, said, run.ClassUser, plan.Result{})...)
+			return
+		}
 		doc := release(r)
 		o.effect(r, t, func(ctx context.Context) (plan.Result, string, error) {
 			digest, err := o.cfg.Effects.PutBlob(ctx, r.ID, doc)

@@ -155,6 +155,12 @@ func (s schema) object(t *rapid.T, node map[string]any, strange bool) map[string
 			delete(out, "clusters")
 			out["rest"] = true
 		}
+	} else if _, ok := props["cel"]; ok { // a policy is a condition or requires something
+		without := rapid.SampledFrom([][]string{{"cel"}, {"require", "images", "keys"}}).Draw(t, "without")
+		maps.DeleteFunc(out, func(k string, _ any) bool { return slices.Contains(without, k) })
+		if keep := map[bool]string{true: "require", false: "cel"}[len(without) == 1]; out[keep] == nil {
+			out[keep] = s.draw(t, props[keep].(map[string]any), strange) //nolint:forcetypeassert // of a schema
+		}
 	} else if _, ok := node["oneOf"]; ok { // a test is a command or a stage
 		delete(out, rapid.SampledFrom([]string{"run", "target"}).Draw(t, "without"))
 		if _, ok := out["run"]; !ok {

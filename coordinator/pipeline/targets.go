@@ -48,7 +48,14 @@ type Environment struct {
 	Tolerate  int               `json:"tolerate,omitempty"` // clusters that may be unreachable, and are caught up later
 	Drift     string            `json:"drift"`              // none
 	Policies  []plan.Policy     `json:"policies,omitempty"`
+	KeyFiles  []KeyFile         `json:"-"` // that policies name
 	Pos       Pos               `json:"-"` // of its name
+}
+
+// KeyFile is where the public key of a policy is named. Reading it is the coordinator's business.
+type KeyFile struct {
+	Policy, Key int // Environment.Policies[Policy].Keys[Key]: its name is that of a file, or it has a PEM that nobody has read yet
+	Pos         Pos
 }
 
 // Canary gives the candidate of a service more and more of the pods, in all clusters of a wave

@@ -142,7 +142,7 @@ func (d *decoder) environmentFields(e *Environment) strictyaml.Fields {
 		"waves":    func(n strictyaml.Node) { e.Waves = d.waves(n) },
 		"approve":  func(n strictyaml.Node) { e.Approve = d.approve(n) },
 		"windows":  func(n strictyaml.Node) { d.windowNames(n, e) },
-		"policies": func(n strictyaml.Node) { e.Policies = d.policies(n) },
+		"policies": func(n strictyaml.Node) { d.policies(n, e) },
 		"verify":   later, "soak": later,
 		"analyze": later, "analysis": later, "freeze": later,
 	}

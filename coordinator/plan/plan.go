@@ -358,15 +358,16 @@ type Reuse struct {
 // Result is what a task that succeeded leaves for the tasks after it. It is small:
 // large things are blobs named by digest.
 type Result struct {
-	Image     string       `json:"image,omitempty"`     // build: "<registry>/<service>@sha256:…"; render: the image that the manifests carry; sign: the one that is signed
-	Index     string       `json:"index,omitempty"`     // build: of what BuildKit pushed, the image and its provenance: "<registry>/<service>@sha256:…"
-	SBOM      string       `json:"sbom,omitempty"`      // build: digest of the blob with its packages: SPDX
-	Key       string       `json:"key,omitempty"`       // sign: by which key
-	Manifests string       `json:"manifests,omitempty"` // render: digest of the blob with the rendered manifests
-	Release   string       `json:"release,omitempty"`   // release: its hash, also the digest of its blob
-	Tests     *TestSummary `json:"tests,omitempty"`     // test: counts
-	Deploy    *Deployed    `json:"deploy,omitempty"`    // apply, rollback: what was found in the cluster
-	Diff      *Diff        `json:"diff,omitempty"`      // diff: what would change there
+	Image     string            `json:"image,omitempty"`     // build: "<registry>/<service>@sha256:…"; render: the image that the manifests carry; sign: the one that is signed
+	Index     string            `json:"index,omitempty"`     // build: of what BuildKit pushed, the image and its provenance: "<registry>/<service>@sha256:…"
+	SBOM      string            `json:"sbom,omitempty"`      // build: digest of the blob with its packages: SPDX
+	Key       string            `json:"key,omitempty"`       // sign: by which key
+	Manifests string            `json:"manifests,omitempty"` // render: digest of the blob with the rendered manifests
+	Resolved  map[string]string `json:"resolved,omitempty"`  // render: what tags of images meant, "name:tag" → "sha256:…"
+	Release   string            `json:"release,omitempty"`   // release: its hash, also the digest of its blob
+	Tests     *TestSummary      `json:"tests,omitempty"`     // test: counts
+	Deploy    *Deployed         `json:"deploy,omitempty"`    // apply, rollback: what was found in the cluster
+	Diff      *Diff             `json:"diff,omitempty"`      // diff: what would change there
 
 	Coverage  *Coverage  `json:"coverage,omitempty"`  // test: also of one that failed
 	Artifacts []Artifact `json:"artifacts,omitempty"` // test: files that it left, also one that failed; sorted by name
@@ -419,7 +420,7 @@ type Artifact struct {
 // Empty says that there is nothing in it.
 func (r *Result) Empty() bool {
 	return r.Image == "" && r.Index == "" && r.SBOM == "" && r.Key == "" && r.Manifests == "" && r.Release == "" &&
-		r.Tests == nil && r.Deploy == nil && r.Diff == nil && r.Scan == nil && r.Findings == nil && r.Coverage == nil && len(r.Artifacts) == 0
+		r.Tests == nil && r.Deploy == nil && r.Diff == nil && r.Scan == nil && r.Findings == nil && r.Coverage == nil && len(r.Artifacts) == 0 && len(r.Resolved) == 0
 }
 
 // Artifact with a name; false: the task left none.
@@ -652,7 +653,7 @@ type Render struct {
 	Policies []Policy `json:"policies,omitempty"`
 }
 
-// Policy is a condition on objects of a release, before anything of it is written.
+// Policy is a condition on objects of a release, before anything of it is written: CEL, or what is required of their images.
 type Policy struct {
 	Name    string   `json:"name"`
 	Kinds   []string `json:"kinds,omitempty"` // of the objects that it is about; none: all
@@ -660,7 +661,35 @@ type Policy struct {
 	Message string   `json:"message,omitempty"`
 	Warn    bool     `json:"warn,omitempty"` // what does not hold is told, and nothing fails
 	At      string   `json:"at"`             // "targets.yaml:14:9"
+
+	Require []string    `json:"require,omitempty"` // of each image: RequirePinned and others; without CEL
+	Images  []string    `json:"images,omitempty"`  // repositories that it is about, with * for any letters but a slash, and all below them; none: all
+	Keys    []PublicKey `json:"keys,omitempty"`    // any of which may have signed
 }
+
+// PublicKey is one that signatures may be by.
+type PublicKey struct {
+	Name string `json:"name"`           // for people; in targets, the file that it is in
+	PEM  string `json:"pem,omitempty"`  //
+	Farm bool   `json:"farm,omitempty"` // it is the farm's own
+}
+
+// What a policy requires of images.
+const (
+	RequirePinned     = "pinned"     // it is named by digest
+	RequireResolved   = "resolved"   // a tag is replaced by what it means, and has not moved away from the digest beside it
+	RequireSignature  = "signature"  // one of the keys signed it
+	RequireProvenance = "provenance" // one of the keys signed how it was built
+	RequireSBOM       = "sbom"       // one of the keys signed what is in it
+)
+
+// Verifies says whether what is signed is required.
+func (p Policy) Verifies() bool {
+	return slices.ContainsFunc(p.Require, func(r string) bool { return r == RequireSignature || r == RequireProvenance || r == RequireSBOM })
+}
+
+// Asks says whether the answer depends on what a registry says.
+func (p Policy) Asks() bool { return p.Verifies() || slices.Contains(p.Require, RequireResolved) }
 
 // PolicyObject is the name that the object has in a condition.
 const PolicyObject = "object"

@@ -108,6 +108,7 @@ func (p *planner) check() {
 	at := "at commit " + p.in.Commit[:min(len(p.in.Commit), 12)]
 	pipeline.Match(p.in.Pipeline, p.in.Targets, p.report)
 	p.checkScans()
+	p.checkPolicies()
 	for _, s := range p.in.Pipeline.Services {
 		if p.folder(s.Pos, "", "the path %s of service "+s.Name, s.Path, at) && s.Build != nil {
 			p.checkBuild(s, at)

@@ -62,8 +62,8 @@ type Input struct {
 
 	// Onto is the branch that the commit is to be merged into; empty: it is on its own.
 	Onto string
-	// Key is which key signs images; empty: nothing is signed.
-	Key string
+	// Key is which key signs images; empty: nothing is signed. PublicKey is what verifies it, in PEM.
+	Key, PublicKey string
 
 	// History is what runs have taught about tests, by their id.
 	History map[string]History
@@ -159,6 +159,7 @@ type planner struct {
 	testDigests map[string]string   // of tests without shards, by id
 	required    map[string][]string // test → artifacts of it that others use
 
+	signs     map[string]bool // services whose image is signed
 	forgotten map[string]bool // tests with shards, by id
 	judges    bool            // there are findings
 }
@@ -166,7 +167,7 @@ type planner struct {
 func newPlanner(in Input) *planner {
 	p := &planner{
 		in: in, until: stageRelease, report: pipeline.NewReporter(),
-		forgotten: map[string]bool{}, testDigests: map[string]string{}, required: map[string][]string{},
+		signs: map[string]bool{}, forgotten: map[string]bool{}, testDigests: map[string]string{}, required: map[string][]string{},
 		digests: map[string]string{}, builds: map[string]plan.Build{}, reused: map[string]plan.Reuse{}, reasons: map[string]string{}, deploys: map[string]bool{},
 	}
 	switch in.Until {

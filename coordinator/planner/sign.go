@@ -24,6 +24,7 @@ func (p *planner) sign() {
 		if s.Build == nil {
 			continue
 		}
+		p.signs[s.Name] = true
 		p.add(plan.Task{
 			ID: plan.SignID(s.Name), Kind: plan.KindSign, Service: s.Name, Needs: needs[s.Name], Key: p.in.Key, Reason: "the image is signed with the key of the farm",
 			Digest: affected.SignDigest(affected.SignInputs{Build: p.digests[s.Name], Key: p.in.Key}),

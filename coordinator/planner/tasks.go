@@ -354,7 +354,8 @@ func (p *planner) render(s *pipeline.Service, target plan.Target) string {
 	if r.Jobs = p.jobs(s); len(r.Jobs) > 0 {
 		inputs.Jobs = encoded(r.Jobs)
 	}
-	inputs.Policies = p.policies(r, target)
+	asked := p.policies(r, target)
+	inputs.Policies = said(r.Policies)
 	if r.Health != nil {
 		inputs.Health = fmt.Sprintf("%d%s", r.Health.Port, r.Health.Path)
 	}
@@ -376,22 +377,12 @@ func (p *planner) render(s *pipeline.Service, target plan.Target) string {
 		Can: plan.CapabilityRender, Digest: affected.RenderDigest(inputs), Timeout: renderTimeout, Infra: infraRetries, Render: r,
 	}
 	t.Reason = "no manifests are kept for this image and target"
+	if asked {
+		t.Digest, t.Reason = "", "a policy has registries asked about its images in each run"
+		t.Needs = slices.Concat(needs, p.signed(needs))
+	}
 	p.add(t)
 	return t.ID
-}
-
-// policies are those of the target's environment. Where they stand is no input: a line above them rendered nothing anew.
-func (p *planner) policies(r *plan.Render, target plan.Target) string {
-	e, ok := p.in.Targets.Environment(target.Environment)
-	if !ok || len(e.Policies) == 0 {
-		return ""
-	}
-	r.Policies = e.Policies
-	said := slices.Clone(e.Policies)
-	for i := range said {
-		said[i].At = ""
-	}
-	return encoded(said)
 }
 
 func health(d *pipeline.Deploy) *plan.Health {

@@ -288,7 +288,7 @@ func newSubmitter(ctx context.Context, cfg config.Config, js jetstream.JetStream
 	tags, err := newBases(ctx, cfg, js, log)
 	return submit.New(submit.Config{
 		Mirror: does.mirror, Home: homes.Of, Blobs: does.blobs, Artifacts: artifacts, Images: submit.NewRegistry(keychain(cfg.RegistryAuth)), Bases: tags, Advisories: advisoriesOf(cfg.Advisories, does.blobs, log), TargetsFile: cfg.Targets,
-		Key: does.signer.id(), Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner,
+		Key: does.signer.id(), PublicKey: does.signer.public(), Registry: cfg.Registry, Platform: cfg.Platform, Runner: runner,
 	}), err
 }
 

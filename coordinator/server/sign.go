@@ -54,6 +54,14 @@ func (s *signer) id() string {
 	return s.key.ID()
 }
 
+// public half of the key, in PEM; empty: there is none.
+func (s *signer) public() string {
+	if s == nil {
+		return ""
+	}
+	return string(s.key.Public())
+}
+
 // sign signs the image of a build with the key that the plan names, and the build's provenance and SBOM, as far as
 // there are any.
 func (s *signer) sign(ctx context.Context, key string, built plan.Result) (message string, err error) {

@@ -145,7 +145,11 @@ func analyses(all []plan.Analysis) []*pb.Analysis {
 func policies(all []plan.Policy) []*pb.RenderPolicy {
 	var out []*pb.RenderPolicy
 	for _, p := range all {
-		out = append(out, &pb.RenderPolicy{Name: p.Name, Kinds: p.Kinds, Cel: p.CEL, Message: p.Message, Warn: p.Warn, At: p.At})
+		w := &pb.RenderPolicy{Name: p.Name, Kinds: p.Kinds, Cel: p.CEL, Message: p.Message, Warn: p.Warn, At: p.At, Require: p.Require, Images: p.Images}
+		for _, k := range p.Keys {
+			w.Keys = append(w.Keys, &pb.PublicKey{Name: k.Name, Pem: k.PEM, Farm: k.Farm})
+		}
+		out = append(out, w)
 	}
 	return out
 }

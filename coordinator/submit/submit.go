@@ -60,6 +60,7 @@ type Config struct {
 	// PROJECT.yaml; read anew for each plan. Empty: nothing is deployed.
 	TargetsFile string
 	Key         string // which key signs images; empty: nothing is signed
+	PublicKey   string // what verifies them, in PEM
 	Registry    string // where services push that do not say otherwise
 	Platform    string
 	Runner      string // version of what builds, tests and renders
@@ -211,6 +212,9 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home
 	if err != nil {
 		return planner.Input{}, nil, err
 	}
+	if err := publicKeys(targets); err != nil {
+		return planner.Input{}, nil, err
+	}
 	paths := planner.Paths(pipe, targets)
 	entries, err := m.Tree(ctx, req.Repository, commit, paths)
 	if err != nil {
@@ -242,7 +246,7 @@ func (s *Submitter) input(ctx context.Context, req Request) (planner.Input, Home
 	return planner.Input{
 		Line: line, Supersede: supersede, Owners: says, Class: req.class(targets),
 		Untrusted: req.Untrusted, Pipeline: pipe, Targets: targets, Until: far.Until, Diff: far.Diff, Rebuild: req.NoReuse, Adopt: req.Adopt, Repository: req.Repository, Ref: req.Ref, Commit: commit, Dirty: req.Dirty,
-		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope, Advisories: advisories, Onto: req.onto(), Key: s.cfg.Key,
+		Objects: objects, Unusable: unusable, Registry: s.cfg.Registry, Platform: s.cfg.Platform, Runner: s.cfg.Runner, Scope: scope, Advisories: advisories, Onto: req.onto(), Key: s.cfg.Key, PublicKey: s.cfg.PublicKey,
 	}, home, nil
 }
 

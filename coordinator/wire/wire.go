@@ -148,7 +148,7 @@ func Result(r plan.Result) *pb.Result {
 	if r.Empty() {
 		return nil
 	}
-	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Release: r.Release, Sbom: r.SBOM, Key: r.Key, Index: r.Index}
+	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Release: r.Release, Sbom: r.SBOM, Key: r.Key, Index: r.Index, Resolved: r.Resolved}
 	if t := r.Tests; t != nil {
 		out.Tests = &pb.TestSummary{Total: int32(t.Total), Passed: int32(t.Passed), Failed: int32(t.Failed), Skipped: int32(t.Skipped), Millis: t.Millis}
 		for _, f := range t.Failures {
@@ -216,7 +216,7 @@ func FromResult(r *pb.Result) plan.Result {
 	if r == nil {
 		return plan.Result{}
 	}
-	out := plan.Result{Image: r.GetImage(), Manifests: r.GetManifests(), Release: r.GetRelease(), SBOM: r.GetSbom(), Key: r.GetKey(), Index: r.GetIndex()}
+	out := plan.Result{Image: r.GetImage(), Manifests: r.GetManifests(), Release: r.GetRelease(), SBOM: r.GetSbom(), Key: r.GetKey(), Index: r.GetIndex(), Resolved: r.GetResolved()}
 	if t := r.GetTests(); t != nil {
 		out.Tests = &plan.TestSummary{Total: int(t.GetTotal()), Passed: int(t.GetPassed()), Failed: int(t.GetFailed()), Skipped: int(t.GetSkipped()), Millis: t.GetMillis()}
 		for _, f := range t.GetFailures() {

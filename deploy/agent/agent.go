@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/canary"
 	"github.com/slipway-build/slipway/deploy/cluster"
+	"github.com/slipway-build/slipway/deploy/manifest"
 	"github.com/slipway-build/slipway/deploy/revision"
 	"github.com/slipway-build/slipway/deploy/rolling"
 	"github.com/slipway-build/slipway/internal/failpoint"
@@ -133,9 +134,9 @@ func (a *Agent) apply(ctx context.Context, where Cluster, g *pb.Grant, w *pb.App
 		return rolling.Result{}, fmt.Errorf("fetch the manifests of release %s: %w", w.GetRelease(), err)
 	}
 	n.started()
-	return canary.Finish(ctx, where.Cluster, apply.Request{
+	return located(text)(canary.Finish(ctx, where.Cluster, apply.Request{
 		Target: targetOf(g, w.GetTarget()), Manifests: text, Adopt: w.GetAdopt(), Stamp: stampOf(g, w.GetRelease()),
-	}, checkOf(w.GetHealth()), where.Settings, n.listener())
+	}, checkOf(w.GetHealth()), where.Settings, n.listener()))
 }
 
 func (a *Agent) shift(ctx context.Context, where Cluster, g *pb.Grant, w *pb.ShiftWork, n *narrator) (rolling.Result, error) {
@@ -144,9 +145,9 @@ func (a *Agent) shift(ctx context.Context, where Cluster, g *pb.Grant, w *pb.Shi
 		return rolling.Result{}, fmt.Errorf("fetch the manifests of release %s: %w", w.GetRelease(), err)
 	}
 	n.started()
-	return canary.Shift(ctx, where.Cluster, apply.Request{
+	return located(text)(canary.Shift(ctx, where.Cluster, apply.Request{
 		Target: targetOf(g, w.GetTarget()), Manifests: text, Adopt: w.GetAdopt(), Stamp: stampOf(g, w.GetRelease()),
-	}, partOf(w), checkOf(w.GetHealth()), where.Settings, n.listener())
+	}, partOf(w), checkOf(w.GetHealth()), where.Settings, n.listener()))
 }
 
 func (a *Agent) analyze(ctx context.Context, where Cluster, g *pb.Grant, w *pb.AnalyzeWork, n *narrator) (rolling.Result, error) {
@@ -155,10 +156,10 @@ func (a *Agent) analyze(ctx context.Context, where Cluster, g *pb.Grant, w *pb.A
 		return rolling.Result{}, fmt.Errorf("fetch the manifests of release %s: %w", w.GetRelease(), err)
 	}
 	n.started()
-	return canary.Analyze(ctx, where.Cluster, canary.Analysis{
+	return located(text)(canary.Analyze(ctx, where.Cluster, canary.Analysis{
 		Target: targetOf(g, w.GetTarget()), Manifests: text, Release: w.GetRelease(), Fence: fenceOf(g), Part: partOf(w), Pause: w.GetPause().AsDuration(),
 		Judge: judge(g, text, where.Metrics, n),
-	}, checkOf(w.GetHealth()), where.Settings, n.listener())
+	}, checkOf(w.GetHealth()), where.Settings, n.listener()))
 }
 
 func (a *Agent) compare(ctx context.Context, where Cluster, g *pb.Grant, w *pb.DiffWork, n *narrator) (rolling.Result, error) {
@@ -167,9 +168,9 @@ func (a *Agent) compare(ctx context.Context, where Cluster, g *pb.Grant, w *pb.D
 		return rolling.Result{}, fmt.Errorf("fetch the manifests: %w", err)
 	}
 	n.started()
-	return rolling.Compare(ctx, where.Cluster, apply.Request{
+	return located(text)(rolling.Compare(ctx, where.Cluster, apply.Request{
 		Target: targetOf(g, w.GetTarget()), Manifests: text, Adopt: w.GetAdopt(), Stamp: apply.Stamp{Run: g.GetRun()},
-	}, where.Settings, n.listener())
+	}, where.Settings, n.listener()))
 }
 
 func (a *Agent) rollback(ctx context.Context, where Cluster, g *pb.Grant, w *pb.RollbackWork, n *narrator) (rolling.Result, error) {
@@ -185,7 +186,18 @@ func (a *Agent) rollback(ctx context.Context, where Cluster, g *pb.Grant, w *pb.
 		req.Stable = &revision.Release{ID: w.GetStableRelease(), Manifests: text}
 	}
 	n.started()
-	return rolling.Rollback(ctx, where.Cluster, req, checkOf(w.GetHealth()), where.Settings, n.listener())
+	if req.Stable == nil {
+		return rolling.Rollback(ctx, where.Cluster, req, checkOf(w.GetHealth()), where.Settings, n.listener())
+	}
+	return located(req.Stable.Manifests)(rolling.Rollback(ctx, where.Cluster, req, checkOf(w.GetHealth()), where.Settings, n.listener()))
+}
+
+// located has refusals name the files that objects come from.
+func located(manifests []byte) func(rolling.Result, error) (rolling.Result, error) {
+	return func(r rolling.Result, err error) (rolling.Result, error) {
+		r.Applied.Refused = manifest.Located(r.Applied.Refused, manifests)
+		return r, err
+	}
 }
 
 func targetOf(g *pb.Grant, t *pb.DeployTarget) apply.Target {

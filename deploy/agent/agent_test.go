@@ -249,8 +249,13 @@ func TestTasks(t *testing.T) {
 	expect(t, d.rollback(ns, "r2", "r1", good, 3), pb.Outcome_OUTCOME_SUCCEEDED, 0, "rolled_back", "1 of 1 objects written")
 	expect(t, d.rollback(ns, "r2", "r1", good, 4), pb.Outcome_OUTCOME_SUCCEEDED, 0, "rolled_back", "nothing written")
 	expect(t, d.apply(ns, "r0", bad, 2), pb.Outcome_OUTCOME_FAILED, pb.FailureClass_FAILURE_CLASS_USER, "superseded", "newer")
-	expect(t, d.apply(ns, "r3", strings.Replace(good, "replicas", "replica", 1), 5),
-		pb.Outcome_OUTCOME_FAILED, pb.FailureClass_FAILURE_CLASS_USER, "refused", "Deployment/api: spec.replica")
+	const file = "# Source: deploy/api/app.yaml\n"
+	expect(t, d.apply(ns, "r3", file+strings.Replace(good, "replicas", "replica", 1), 5),
+		pb.Outcome_OUTCOME_FAILED, pb.FailureClass_FAILURE_CLASS_USER, "refused", "deploy/api/app.yaml: Deployment/api: spec.replica")
+	expect(t, d.apply(ns, "r3", good+"---\n"+file+"apiVersion: v1\nkind: ConfigMap\nmetadata: { name: c, namespace: kube-system }\n", 5),
+		pb.Outcome_OUTCOME_FAILED, pb.FailureClass_FAILURE_CLASS_USER, "refused", `deploy/api/app.yaml: ConfigMap/c: metadata.namespace: is "kube-system", but this release may only write to namespace "`+ns)
+	expect(t, d.apply(ns, "r3", file+"apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: { name: all }\n", 5),
+		pb.Outcome_OUTCOME_FAILED, pb.FailureClass_FAILURE_CLASS_USER, "refused", "deploy/api/app.yaml: ClusterRole/all: belongs to the whole cluster")
 	expect(t, d.rollback(ns, "r1", "", "", 6), pb.Outcome_OUTCOME_SUCCEEDED, 0, "removed")
 	d.mu.Lock()
 	log := d.log.String()

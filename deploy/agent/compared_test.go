@@ -49,9 +49,9 @@ func TestACompareChangesNothingAndSaysWhatWould(t *testing.T) {
 	if _, err := client.CoreV1().ConfigMaps(ns).Create(t.Context(), foreign, metav1.CreateOptions{FieldManager: "helm"}); err != nil {
 		t.Fatal(err)
 	}
-	c = d.compare(ns, strings.Replace(settings("blue"), "settings", "theirs", 1), 5)
+	c = d.compare(ns, "# Source: deploy/api/theirs.yaml\n"+strings.Replace(settings("blue"), "settings", "theirs", 1), 5)
 	if c.GetOutcome() != pb.Outcome_OUTCOME_FAILED || c.GetFailureClass() != pb.FailureClass_FAILURE_CLASS_USER ||
-		!strings.HasPrefix(c.GetMessage(), "a release would be refused:\nConfigMap/theirs: exists in namespace "+ns) || !strings.Contains(c.GetMessage(), `Helm release "shop"`) {
+		!strings.HasPrefix(c.GetMessage(), "a release would be refused:\ndeploy/api/theirs.yaml: ConfigMap/theirs: exists in namespace "+ns) || !strings.Contains(c.GetMessage(), `Helm release "shop"`) {
 		t.Errorf("%v", c)
 	}
 }

@@ -47,13 +47,17 @@ type Refusal struct {
 	Object string // "Deployment/api", or "document 3" when it has no name yet
 	Field  string // path within the object; empty when the object as a whole is meant
 	Reason string
+	File   string // of the repository, that the object comes from; empty when that is not known
 }
 
 func (r Refusal) String() string {
-	if r.Field == "" {
-		return r.Object + ": " + r.Reason
+	var parts []string
+	for _, part := range []string{r.File, r.Object, r.Field, r.Reason} {
+		if part != "" {
+			parts = append(parts, part)
+		}
 	}
-	return r.Object + ": " + r.Field + ": " + r.Reason
+	return strings.Join(parts, ": ")
 }
 
 // Parse reads all documents, flattens lists and returns the objects in the order in which they are to be written. Every

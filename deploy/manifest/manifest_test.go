@@ -76,3 +76,40 @@ func TestNamespace(t *testing.T) {
 		}
 	}
 }
+
+// TestLocated: a refusal names the file that its object comes from, as far as the release says it.
+func TestLocated(t *testing.T) {
+	text := []byte(`{"apiVersion":"slipway.dev/v1","kind":"HelmRelease","metadata":{"name":"api"}}
+---
+# Source: deploy/api/a.yaml
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: a }
+data: { text: "# Source: elsewhere" }
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: untold }
+---
+# Source: deploy/api/b.yaml
+apiVersion: v1
+kind: List
+items: [{ apiVersion: apps/v1, kind: Deployment, metadata: { name: b } }, { apiVersion: v1 }]
+---
+# Source: deploy/api/c.yaml
+apiVersion: x/v1
+kind: ConfigMap
+metadata: { name: a }
+`)
+	var got []string
+	for _, object := range []string{"ConfigMap/a", "ConfigMap/untold", "Deployment/b", "document 3", "document 4, item 2", "Pod in document 5", "Deployment/other"} {
+		got = append(got, manifest.Located([]manifest.Refusal{{Object: object, Field: "f", Reason: "no"}}, text)[0].String())
+	}
+	want := []string{
+		"deploy/api/a.yaml or deploy/api/c.yaml: ConfigMap/a: f: no", "ConfigMap/untold: f: no", "deploy/api/b.yaml: Deployment/b: f: no", "document 3: f: no",
+		"deploy/api/b.yaml: document 4, item 2: f: no", "deploy/api/c.yaml: Pod in document 5: f: no", "Deployment/other: f: no",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,5 +1,5 @@
-// Package cosign signs images in a registry with a key, in the form that cosign verifies, and attaches
-// statements about them: cosign verify --key, cosign verify-attestation --key, and admission
+// Package cosign signs images in a registry with a key, in the form that cosign verifies, attaches
+// statements about them, and verifies both: cosign verify --key, cosign verify-attestation --key, and admission
 // controllers that do the same find what it wrote.
 //
 // # What is written
@@ -13,6 +13,8 @@
 // is one that it can read, and at the tags where there is none. Therefore what is said here is written
 // as bundles too where others have put bundles beside the image, and only there: the first bundle
 // would hide the signatures of others under the tags.
+//
+// Verify reads both forms, and is satisfied by either.
 //
 // There is no transparency log and no certificate: who verifies says so, with
 // --insecure-ignore-tlog=true. It knows nothing of who may have a key, and asks nothing but the

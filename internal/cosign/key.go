@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -98,10 +97,7 @@ func (k *Key) Public() []byte {
 }
 
 // ID is a hint of which key it is: the first 8 hex digits of the SHA-256 of the public key in DER.
-func (k *Key) ID() string {
-	sum := sha256.Sum256(k.public)
-	return hex.EncodeToString(sum[:4])
-}
+func (k *Key) ID() string { return keyID(k.public) }
 
 func (k *Key) sign(data []byte) ([]byte, error) {
 	if _, ok := k.private.(ed25519.PrivateKey); ok {
@@ -113,12 +109,5 @@ func (k *Key) sign(data []byte) ([]byte, error) {
 
 // signed says whether a signature of data is this key's.
 func (k *Key) signed(data, signature []byte) bool {
-	switch public := k.private.Public().(type) {
-	case *ecdsa.PublicKey:
-		sum := sha256.Sum256(data)
-		return ecdsa.VerifyASN1(public, sum[:], signature)
-	case ed25519.PublicKey:
-		return ed25519.Verify(public, data, signature)
-	}
-	return false
+	return signedBy(k.private.Public(), data, signature)
 }

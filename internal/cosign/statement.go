@@ -14,6 +14,7 @@ const (
 	SPDX          = "https://spdx.dev/Document"           // --type spdxjson
 	ProvenanceV1  = "https://slsa.dev/provenance/v1"      // --type slsaprovenance1
 	provenanceV02 = "https://slsa.dev/provenance/v0.2"    // --type slsaprovenance
+	cycloneDX     = "https://cyclonedx.org/bom"           // --type cyclonedx
 	signPredicate = "https://sigstore.dev/cosign/sign/v1" // of a signature that is a bundle
 )
 

@@ -184,7 +184,7 @@ func class(c runner.Class) pb.FailureClass {
 }
 
 func result(r runner.Result) *pb.Result {
-	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Index: r.Index, Sbom: r.SBOM, Tests: tests(r.Tests), Artifacts: artifacts(r.Artifacts), Coverage: covered(r.Coverage)}
+	out := &pb.Result{Image: r.Image, Manifests: r.Manifests, Resolved: r.Resolved, Index: r.Index, Sbom: r.SBOM, Tests: tests(r.Tests), Artifacts: artifacts(r.Artifacts), Coverage: covered(r.Coverage)}
 	if s := r.Scan; s != nil {
 		out.Scan = &pb.ScanSummary{Tool: text(s.Tool, 100), Report: s.Report, Critical: int32(s.Critical), High: int32(s.High), Medium: int32(s.Medium), Low: int32(s.Low)}
 	}
@@ -269,7 +269,14 @@ func text(s string, limit int) string {
 func policies(all []*pb.RenderPolicy) []runner.Policy {
 	var out []runner.Policy
 	for _, p := range all {
-		out = append(out, runner.Policy{Name: p.GetName(), Kinds: p.GetKinds(), CEL: p.GetCel(), Message: p.GetMessage(), Warn: p.GetWarn(), At: p.GetAt()})
+		r := runner.Policy{
+			Name: p.GetName(), Kinds: p.GetKinds(), CEL: p.GetCel(), Message: p.GetMessage(), Warn: p.GetWarn(), At: p.GetAt(),
+			Require: p.GetRequire(), Images: p.GetImages(),
+		}
+		for _, k := range p.GetKeys() {
+			r.Keys = append(r.Keys, runner.PublicKey{Name: k.GetName(), PEM: k.GetPem(), Farm: k.GetFarm()})
+		}
+		out = append(out, r)
 	}
 	return out
 }

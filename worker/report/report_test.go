@@ -33,11 +33,15 @@ func TestTask(t *testing.T) {
 			runner.Test{Name: "unit", Build: want, Run: "go test", Env: map[string]string{"B": "2"}, Report: "*.xml"}},
 		"render": {&pb.Grant{Work: &pb.Grant_Render{Render: &pb.RenderWork{
 			Path: "d", Paths: []string{"d", "e"}, Using: "kustomize", Images: map[string]string{"api": "x"},
-			Target:   &pb.DeployTarget{Environment: "prod", Cluster: "eu", Namespace: "shop"},
-			Policies: []*pb.RenderPolicy{{Name: "p", Kinds: []string{"Deployment"}, Cel: "true", Message: "m", Warn: true, At: "targets.yaml:1:2"}},
+			Target: &pb.DeployTarget{Environment: "prod", Cluster: "eu", Namespace: "shop"},
+			Policies: []*pb.RenderPolicy{{Name: "p", Kinds: []string{"Deployment"}, Cel: "true", Message: "m", Warn: true, At: "targets.yaml:1:2"}, {
+				Name: "q", Require: []string{"sbom"}, Images: []string{"docker.io"}, Keys: []*pb.PublicKey{{Name: "k", Pem: "pem", Farm: true}},
+			}},
 		}}}, runner.Render{
 			Path: "d", Paths: []string{"d", "e"}, Using: "kustomize", Images: map[string]string{"api": "x"}, Environment: "prod", Cluster: "eu", Namespace: "shop",
-			Policies: []runner.Policy{{Name: "p", Kinds: []string{"Deployment"}, CEL: "true", Message: "m", Warn: true, At: "targets.yaml:1:2"}},
+			Policies: []runner.Policy{{Name: "p", Kinds: []string{"Deployment"}, CEL: "true", Message: "m", Warn: true, At: "targets.yaml:1:2"}, {
+				Name: "q", Require: []string{"sbom"}, Images: []string{"docker.io"}, Keys: []runner.PublicKey{{Name: "k", PEM: "pem", Farm: true}},
+			}},
 		}},
 		"of a deployer": {&pb.Grant{Work: &pb.Grant_Apply{Apply: &pb.ApplyWork{}}}, nil},
 	} {

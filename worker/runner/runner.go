@@ -194,7 +194,8 @@ type Render struct {
 	Policies    []Policy
 }
 
-// Policy is a condition in CEL on objects, whose names are object, cluster, environment and service.
+// Policy is a condition in CEL on objects, whose names are object, cluster, environment and service; or what is required of the images
+// of their containers.
 type Policy struct {
 	Name    string
 	Kinds   []string // of the objects that it is about; none: all
@@ -202,7 +203,30 @@ type Policy struct {
 	Message string
 	Warn    bool   // what does not hold is told, and the task does not fail
 	At      string // where it is said: "targets.yaml:14:9"
+
+	Require []string    // instead of CEL: RequirePinned and others
+	Images  []string    // repositories that Require is about, and those below them, with * for any letters but a slash; none: all
+	Keys    []PublicKey // any of which may have signed
 }
+
+// PublicKey is one that signatures may be by.
+type PublicKey struct {
+	Name string // for people
+	PEM  string
+	Farm bool // it is the farm's own
+}
+
+// Values of Policy.Require.
+const (
+	RequirePinned     = "pinned"
+	RequireResolved   = "resolved"
+	RequireSignature  = "signature"
+	RequireProvenance = "provenance"
+	RequireSBOM       = "sbom"
+)
+
+// BuilderID names us in provenance.
+const BuilderID = "https://github.com/slipway-build/slipway/worker"
 
 // Job is a command in the service's image, in the target's namespace.
 type Job struct {
@@ -266,6 +290,7 @@ const (
 type Result struct {
 	Image     string              // "<repository>@sha256:…"
 	Manifests string              // digest of the blob
+	Resolved  map[string]string   // what tags of images meant, "name:tag" → "sha256:…"
 	Index     string              // "<repository>@sha256:…" of what was pushed, the image and its provenance
 	SBOM      string              // digest of the blob: SPDX
 	Tests     *testreport.Summary // counts

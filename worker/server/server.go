@@ -146,7 +146,7 @@ type tools struct {
 
 // tools for all kinds of work that the machine has slots for.
 func (s *Server) tools(ctx context.Context, blobs agent.Blobs, builds bool, tracing *telemetry.Tracing, registry prometheus.Registerer) (tools, error) {
-	out := runner.ByKind{runner.KindRender: render.New(blobs)}
+	out := runner.ByKind{runner.KindRender: render.New(blobs, render.Registries{Keychain: buildkit.Keychain(s.cfg.Auth), Insecure: s.cfg.InsecureRegistries})}
 	if !builds {
 		out[runner.KindScan] = scan.New(blobs, nil)
 		return tools{runners: out, hangUp: func() error { return nil }}, nil

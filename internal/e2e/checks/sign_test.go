@@ -43,18 +43,7 @@ func TestImagesAreSigned(t *testing.T) {
 		t.Fatalf("needs the package busybox-static: %v", err)
 	}
 	dir := t.TempDir()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "cosign.key")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	key, file := signingKey(t, dir)
 	repo := devfarmtest.NewRepository(t, filepath.Join(dir, "repositories", "vault"))
 	repo.Commit(t, map[string]string{
 		"slipway.yaml":   "version: 1\nproject: vault\nservices:\n  api:\n    path: api\n    build: { sbom: true }\n    test: { unit: { run: \"test -f go.mod\", in: tests } }\n",
@@ -127,6 +116,64 @@ func TestImagesAreSigned(t *testing.T) {
 	})
 	if !reused || again.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
 		t.Errorf("the same commit again: %s\n%s", again.GetState(), tasks(again))
+	}
+}
+
+// signingKey is a private key in a file.
+func signingKey(t *testing.T, dir string) (key *ecdsa.PrivateKey, file string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(dir, "cosign.key")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return key, file
+}
+
+// TestWhatIsNotSignedIsNotReleased: what the farm built and signed has all that a policy requires, and another image beside it stops the run before anything is released.
+func TestWhatIsNotSignedIsNotReleased(t *testing.T) {
+	busybox, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Fatalf("needs the package busybox-static: %v", err)
+	}
+	dir := t.TempDir()
+	_, file := signingKey(t, dir)
+	targets := filepath.Join(dir, "targets.yaml")
+	text := "version: 1\nproject: safe\nclusters: { eu: { labels: { tier: prod } } }\nenvironments:\n  prod:\n    clusters: { tier: prod }\n    namespace: safe\n    policies: [{ name: trusted, require: [signature, provenance, sbom] }]\n"
+	if err := os.WriteFile(targets, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	repo := devfarmtest.NewRepository(t, filepath.Join(dir, "repositories", "safe"))
+	farm := devfarmtest.StartWith(t, func(c *devfarm.Config) { c.SigningKey, c.Targets = file, targets }, filepath.Dir(repo.Dir))
+	repo.Commit(t, map[string]string{
+		"slipway.yaml":   "version: 1\nproject: safe\nservices:\n  api:\n    path: api\n    build: { sbom: true }\n    deploy: { health: false }\n",
+		"api/Dockerfile": dockerfile, "api/busybox": string(busybox), "api/version": "1\n", "api/go.mod": "module example.com/api\n\ngo 1.26\n",
+		"deploy/api/kustomization.yaml": "resources: [pod.yaml]\n",
+		"deploy/api/pod.yaml":           "apiVersion: v1\nkind: Pod\nmetadata: { name: api }\nspec: { containers: [{ name: api, image: api }, { name: proxy, image: \"proxy:1\" }] }\n",
+	})
+	r := farm.Run(t, repo)
+	for _, task := range r.GetTasks() {
+		switch task.GetId() {
+		case "render/api@prod/eu":
+			want := "deploy/api/pod.yaml: Pod safe/api: spec.containers[1].image: proxy:1 is not named by digest, and only a digest can be signed: write proxy:1@sha256:…, or require resolved as well (policy trusted, " + targets + ":8:42)"
+			if task.GetState() != pb.TaskState_TASK_STATE_FAILED || task.GetMessage() != want {
+				t.Errorf("%s: %s\nwant %s", task.GetState(), task.GetMessage(), want)
+			}
+		case "release", "apply/api@prod/eu":
+			if len(task.GetAttempts()) > 0 || task.GetState() != pb.TaskState_TASK_STATE_SKIPPED {
+				t.Errorf("%s is %s although an image is refused", task.GetId(), task.GetState())
+			}
+		}
+	}
+	if r.GetState() != pb.RunState_RUN_STATE_FAILED {
+		t.Errorf("%s\n%s", r.GetState(), tasks(r))
 	}
 }
 

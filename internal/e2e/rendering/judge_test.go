@@ -100,7 +100,7 @@ func compare(t *testing.T, dir string, work runner.Render, command string, args 
 	theirs, refusal := says(t, dir, command, args...)
 	ours, err := render.Upstream(t.Context(), dir, release, work)
 	if refusal != nil && err != nil {
-		_, err = render.Render(t.Context(), dir, release, work) // which alone a run carries out
+		_, err = render.Render(t.Context(), dir, release, work, render.Registries{}) // which alone a run carries out
 	}
 	switch {
 	case refusal != nil && err != nil && strings.Contains(err.Error(), "only what is in the repository is rendered"):
@@ -124,7 +124,7 @@ func compare(t *testing.T, dir string, work runner.Render, command string, args 
 
 func whole(t *testing.T, dir string, work runner.Render, want found) verdict {
 	t.Helper()
-	out, err := render.Render(t.Context(), dir, release, work)
+	out, err := render.Render(t.Context(), dir, release, work, render.Registries{})
 	switch {
 	case want.incomplete && err != nil && strings.Contains(err.Error(), "every Kubernetes object needs"):
 		return verdict{kind: incomplete}

@@ -29,9 +29,6 @@ const (
 	CompressionGzip = "gzip"
 )
 
-// builderID names us in provenance.
-const builderID = "https://github.com/slipway-build/slipway/worker"
-
 // attrNoCache has the frontend take nothing from a cache.
 const attrNoCache = "no-cache"
 
@@ -63,7 +60,7 @@ func (b *Builder) Run(ctx context.Context, t runner.Task, r runner.Report) runne
 	}
 	opt.FrontendAttrs = attributes(src, work)
 	if work.Provenance {
-		opt.FrontendAttrs["attest:provenance"] = "mode=max,version=v1,builder-id=" + builderID
+		opt.FrontendAttrs["attest:provenance"] = "mode=max,version=v1,builder-id=" + runner.BuilderID
 	}
 	opt.Exports = b.client.exports(work)
 

@@ -262,6 +262,9 @@ func (c *Cache) remember(u use) {
 	c.known[u.ref] = known{at: now, from: u.from}
 }
 
+// Keychain has credentials by registry in the form of who reads registries.
+func Keychain(auth map[string]Credentials) authn.Keychain { return keychain(auth) }
+
 // keychain has the credentials in the form of who reads registries for us.
 type keychain map[string]Credentials
 

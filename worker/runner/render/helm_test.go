@@ -69,7 +69,7 @@ func helmWork(values ...string) runner.Render {
 
 func TestChart(t *testing.T) {
 	dir := workspace(t, chart)
-	out, err := render.Render(t.Context(), dir, "api", helmWork("deploy/api/values-prod.yaml", "deploy/api/values-prod-eu.yaml"))
+	out, err := render.Render(t.Context(), dir, "api", helmWork("deploy/api/values-prod.yaml", "deploy/api/values-prod-eu.yaml"), render.Registries{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestChart(t *testing.T) {
 		!strings.Contains(out.Warnings[1], "Service api-cache is written for namespace elsewhere, and goes to shop") {
 		t.Errorf("warnings %q, want one about the hook of a deletion and one about another namespace", out.Warnings)
 	}
-	again, err := render.Render(t.Context(), dir, "api", helmWork("deploy/api/values-prod.yaml", "deploy/api/values-prod-eu.yaml"))
+	again, err := render.Render(t.Context(), dir, "api", helmWork("deploy/api/values-prod.yaml", "deploy/api/values-prod-eu.yaml"), render.Registries{})
 	if err != nil || string(again.YAML) != text {
 		t.Errorf("a repeat differs: %v", err)
 	}
@@ -101,12 +101,12 @@ func TestChart(t *testing.T) {
 func TestHelmRelease(t *testing.T) {
 	dir := workspace(t, chart)
 	w := helmWork("deploy/api/values-prod.yaml", "deploy/api/values-prod-eu.yaml")
-	without, err := render.Render(t.Context(), dir, "api", w)
+	without, err := render.Render(t.Context(), dir, "api", w, render.Registries{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.HelmRelease = true
-	out, err := render.Render(t.Context(), dir, "api", w)
+	out, err := render.Render(t.Context(), dir, "api", w, render.Registries{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ stringData: { password: {{ randAlphaNum 20 }} }
 -- deploy/off.yaml --
 cache: { enabled: false }
 `)
-	out, err := render.Render(t.Context(), dir, "api", helmWork("deploy/off.yaml"))
+	out, err := render.Render(t.Context(), dir, "api", helmWork("deploy/off.yaml"), render.Registries{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestChartMistakes(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := render.Render(t.Context(), workspace(t, test.archive), "api", helmWork(test.values...))
+			_, err := render.Render(t.Context(), workspace(t, test.archive), "api", helmWork(test.values...), render.Registries{})
 			if err == nil {
 				t.Fatal("it was rendered")
 			}
@@ -214,7 +214,7 @@ spec:
 		{Name: "migrate", Phase: "before", Run: "./migrate up", Timeout: 60},
 		{Name: "smoke", Phase: "after", Run: "./smoke", Env: map[string]string{"COLOR": "$(blue)"}, Services: []string{"cart-v2"}, Timeout: 30},
 	}
-	out, err := render.Render(t.Context(), dir, "api", w)
+	out, err := render.Render(t.Context(), dir, "api", w, render.Registries{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ spec:
 	}
 
 	w.Images = map[string]string{}
-	if _, err := render.Render(t.Context(), dir, "api", w); err == nil || !strings.Contains(err.Error(), "migrate of service api needs a Deployment") {
+	if _, err := render.Render(t.Context(), dir, "api", w, render.Registries{}); err == nil || !strings.Contains(err.Error(), "migrate of service api needs a Deployment") {
 		t.Errorf("without an image: %v", err)
 	}
 }

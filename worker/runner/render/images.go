@@ -88,6 +88,8 @@ func repository(image string) string {
 	return image
 }
 
+const notPinned = " is not pinned by digest: what it means may change"
+
 // verdict: containers none of which is the service's would roll out nothing that was
 // built. Other images that are not pinned are pointed out.
 func (r *replacer) verdict(service, from string) (warnings []string, err error) {
@@ -96,7 +98,7 @@ func (r *replacer) verdict(service, from string) (warnings []string, err error) 
 			from, service, service, strings.Join(r.left, "; "))
 	}
 	for _, l := range r.left {
-		warnings = append(warnings, l+" is not pinned by digest: what it means may change")
+		warnings = append(warnings, l+notPinned)
 	}
 	return warnings, nil
 }

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v4"
 	"sigs.k8s.io/kustomize/kyaml/openapi"
@@ -27,6 +28,17 @@ type object struct {
 func (o object) kind() string { s, _ := o.fields["kind"].(string); return s }
 
 func (o object) meta() map[string]any { m, _ := o.fields["metadata"].(map[string]any); return m }
+
+// file is where the object comes from, without the line: it stays the same while lines above it come and go.
+func (o object) file() string {
+	file := regexp.MustCompile(`(:\d+)?( items\[\d+\])*$`).ReplaceAllString(o.at, "")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, file)
+}
 
 func (o object) name() string { s, _ := o.meta()["name"].(string); return s }
 
@@ -166,6 +178,10 @@ func setNamespace(o *object, namespace string) {
 	}
 }
 
+// sourceLine begins the line of a document that says which file of the repository it comes from, as in what Helm renders. The deployer's
+// refusals name it.
+const sourceLine = "# Source: "
+
 // encode writes documents with sorted keys.
 func encode(objects []object) ([]byte, error) {
 	var b bytes.Buffer
@@ -173,6 +189,7 @@ func encode(objects []object) ([]byte, error) {
 		if i > 0 {
 			b.WriteString("---\n")
 		}
+		b.WriteString(sourceLine + o.file() + "\n")
 		e := yaml.NewEncoder(&b)
 		e.SetIndent(2)
 		if err := e.Encode(o.fields); err != nil {

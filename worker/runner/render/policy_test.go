@@ -24,7 +24,7 @@ func TestPoliciesRefuse(t *testing.T) {
 	kept := blobs{}
 	task := runner.Task{ID: "render/api@prod/prod-eu", Service: "api", Workspace: workspace(t, shop), Work: w}
 	report := &runnertest.Recorder{}
-	outcome := render.New(kept).Run(t.Context(), task, report)
+	outcome := render.New(kept, render.Registries{}).Run(t.Context(), task, report)
 	if outcome.Kind != runner.Failed || len(kept) != 0 {
 		t.Fatalf("%v, %d blobs; want a failure that stores nothing", outcome.Kind, len(kept))
 	}
@@ -40,7 +40,7 @@ func TestPoliciesRefuse(t *testing.T) {
 	}
 	w.Policies = w.Policies[2:]
 	task.Work = w
-	if outcome := render.New(kept).Run(t.Context(), task, &runnertest.Recorder{}); outcome.Kind != runner.Succeeded || len(kept) != 1 {
+	if outcome := render.New(kept, render.Registries{}).Run(t.Context(), task, &runnertest.Recorder{}); outcome.Kind != runner.Succeeded || len(kept) != 1 {
 		t.Errorf("with a warning alone: %v %s", outcome.Kind, outcome.Message)
 	}
 }
@@ -49,7 +49,7 @@ func TestPoliciesRefuse(t *testing.T) {
 func TestPoliciesOfCharts(t *testing.T) {
 	w := helmWork()
 	w.Policies = []runner.Policy{{Name: "labels", Kinds: []string{"Deployment"}, CEL: `object.metadata.labels["team"] == "core"`, At: "targets.yaml:14:9"}}
-	_, err := render.Render(t.Context(), workspace(t, chart), "api", w)
+	_, err := render.Render(t.Context(), workspace(t, chart), "api", w, render.Registries{})
 	if want := "deploy/api/templates/deployment.yaml:1: Deployment shop/api: metadata.labels.team: it does not hold that"; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("error %v, want %s", err, want)
 	}

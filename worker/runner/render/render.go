@@ -3,11 +3,13 @@
 // is named, and the target's namespace everywhere.
 //
 // It reads nothing but the workspace: no remote base or chart, no plugin, no path outside. It
-// talks to no cluster, so it does not know whether a cluster would accept the objects.
+// talks to no cluster, so it does not know whether a cluster would accept the objects. Registries are asked where a policy
+// requires of images what only they know, and nowhere else.
 package render
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -25,11 +27,12 @@ type Store interface {
 
 // Runner is the runner of render tasks.
 type Runner struct {
-	store Store
+	store      Store
+	registries Registries
 }
 
 // New makes the runner of render tasks.
-func New(s Store) *Runner { return &Runner{store: s} }
+func New(s Store, r Registries) *Runner { return &Runner{s, r} }
 
 // Run renders and stores.
 func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) runner.Outcome {
@@ -39,7 +42,7 @@ func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) r
 	}
 	report.Started()
 	begin := time.Now()
-	out, err := Render(ctx, t.Workspace, t.Service, work)
+	out, err := Render(ctx, t.Workspace, t.Service, work, r.registries)
 	for _, w := range out.Warnings {
 		_, _ = fmt.Fprintf(report, "warning: %s\n", w)
 	}
@@ -47,6 +50,12 @@ func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) r
 	if err != nil {
 		step.Name, step.Error = "render "+work.Path, err.Error()
 		o := runner.Fail("%v", err)
+		if errors.Is(err, ErrRegistry) {
+			o = runner.Err("%v", err)
+			if ended, ok := runner.Interrupted(ctx); ok {
+				o = ended
+			}
+		}
 		o.Steps = []runner.Step{step}
 		_, _ = fmt.Fprintf(report, "%v\n", err)
 		return o
@@ -64,7 +73,7 @@ func (r *Runner) Run(ctx context.Context, t runner.Task, report runner.Report) r
 	}
 	return runner.Outcome{
 		Kind: runner.Succeeded, Message: fmt.Sprintf("%d objects from %s", len(out.Objects), out.From),
-		Result: runner.Result{Manifests: digest},
+		Result: runner.Result{Manifests: digest, Resolved: out.Resolved},
 		Steps:  []runner.Step{step, {Name: "store manifests", Kind: "blob", Started: stored, Finished: time.Now()}},
 	}
 }
@@ -75,10 +84,11 @@ type Output struct {
 	From     string   // the repository path that was rendered
 	Objects  []string // "Deployment api", in the order of YAML
 	Warnings []string
+	Resolved map[string]string // what tags of images meant that a policy has resolved, "name:tag" → "sha256:…"
 }
 
-// Render renders work from the folder workspace. Every error is the user's to mend.
-func Render(ctx context.Context, workspace, service string, work runner.Render) (Output, error) {
+// Render renders work from the folder workspace. Every error is the user's to mend, but for ErrRegistry.
+func Render(ctx context.Context, workspace, service string, work runner.Render, registries Registries) (Output, error) {
 	files, err := load(workspace, append(slices.Concat(work.Paths, work.Values), work.Path))
 	if err != nil {
 		return Output{}, err
@@ -117,10 +127,16 @@ func Render(ctx context.Context, workspace, service string, work runner.Render) 
 	if objects, err = withJobs(objects, service, out.From, work); err != nil {
 		return out, err
 	}
-	doubts, err := judge(ctx, objects, service, work)
-	if out.Warnings = append(out.Warnings, doubts...); err != nil {
+	found, err := answerTo(ctx, objects, service, work, registries)
+	if out.Warnings = append(out.Warnings, found.warnings...); err != nil {
 		return out, err
 	}
+	out.Resolved = found.means
+	out.Warnings = slices.DeleteFunc(out.Warnings, func(w string) bool {
+		_, rest, _ := strings.Cut(w, ", container ")
+		_, image, _ := strings.Cut(strings.TrimSuffix(rest, notPinned), ": ")
+		return rest != "" && found.means[image] != ""
+	})
 	for _, o := range objects {
 		out.Objects = append(out.Objects, o.kind()+" "+o.name())
 	}

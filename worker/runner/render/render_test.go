@@ -123,14 +123,14 @@ func TestConformance(t *testing.T) {
 					return runner.Task{ID: "render/api@prod/prod-eu", Service: "api", Workspace: workspace(t, archive), Work: work(using)}
 				}
 			}
-			runnertest.Conform(t, runnertest.Cases{Runner: render.New(blobs{}), Succeeds: task(archive), Fails: task("-- other/x.yaml --\n")})
+			runnertest.Conform(t, runnertest.Cases{Runner: render.New(blobs{}, render.Registries{}), Succeeds: task(archive), Fails: task("-- other/x.yaml --\n")})
 		})
 	}
 }
 
 func TestKustomize(t *testing.T) {
 	dir := workspace(t, shop)
-	out, err := render.Render(t.Context(), dir, "api", work(runner.UsingKustomize))
+	out, err := render.Render(t.Context(), dir, "api", work(runner.UsingKustomize), render.Registries{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestKustomize(t *testing.T) {
 		t.Error(d)
 	}
 	for range 5 {
-		again, err := render.Render(t.Context(), dir, "api", work(runner.UsingKustomize))
+		again, err := render.Render(t.Context(), dir, "api", work(runner.UsingKustomize), render.Registries{})
 		if err != nil || string(again.YAML) != string(out.YAML) {
 			t.Fatalf("rendered twice, got two things (%v)", err)
 		}
@@ -157,7 +157,7 @@ func TestKustomize(t *testing.T) {
 	t.Run("base where the environment has no overlay", func(t *testing.T) {
 		w := work(runner.UsingKustomize)
 		w.Environment = "dev"
-		out, err := render.Render(t.Context(), dir, "api", w)
+		out, err := render.Render(t.Context(), dir, "api", w, render.Registries{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,11 +168,12 @@ func TestKustomize(t *testing.T) {
 }
 
 func TestPlainManifests(t *testing.T) {
-	out, err := render.Render(t.Context(), workspace(t, plain), "api", work(runner.UsingManifests))
+	out, err := render.Render(t.Context(), workspace(t, plain), "api", work(runner.UsingManifests), render.Registries{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `apiVersion: batch/v1
+	want := `# Source: deploy/api/a.yaml
+apiVersion: batch/v1
 kind: CronJob
 metadata:
   name: nightly
@@ -186,6 +187,7 @@ spec:
             - image: ` + image + `
               name: x
 ---
+# Source: deploy/api/b.yaml
 apiVersion: v1
 kind: Service
 metadata:
@@ -195,6 +197,7 @@ spec:
   ports:
     - port: 80
 ---
+# Source: deploy/api/b.yaml
 apiVersion: v1
 kind: Namespace
 metadata:
@@ -202,6 +205,29 @@ metadata:
 `
 	if d := cmp.Diff(want, string(out.YAML)); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestEachDocumentSaysItsFile, which is nothing but a comment whatever the file is called.
+func TestEachDocumentSaysItsFile(t *testing.T) {
+	dir := workspace(t, "-- deploy/api/x --\n")
+	if err := os.WriteFile(filepath.Join(dir, "deploy/api/a\nkind: B.yaml"), []byte("\n\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := work(runner.UsingManifests)
+	w.Images = nil
+	out, err := render.Render(t.Context(), dir, "api", w, render.Registries{})
+	if want := "# Source: deploy/api/a?kind: B.yaml\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: shop\n"; err != nil || string(out.YAML) != want {
+		t.Errorf("%v\n%s", err, out.YAML)
+	}
+	for using, want := range map[string]string{shop: "# Source: deploy/api/base/rbac.yaml\napiVersion: rbac", chart: "# Source: deploy/api/templates/deployment.yaml\napiVersion: apps/v1"} {
+		w = work(runner.UsingKustomize)
+		if using == chart {
+			w = helmWork()
+		}
+		if out, err = render.Render(t.Context(), workspace(t, using), "api", w, render.Registries{}); err != nil || !strings.Contains(string(out.YAML), want) {
+			t.Errorf("no %q: %v\n%s", want, err, out.YAML)
+		}
 	}
 }
 
@@ -232,7 +258,7 @@ kind: Pod
 metadata: { name: p }
 spec: { containers: [{ name: c, image: api }] }
 `
-	out, err := render.Render(t.Context(), workspace(t, text), "api", work(runner.UsingManifests))
+	out, err := render.Render(t.Context(), workspace(t, text), "api", work(runner.UsingManifests), render.Registries{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +303,7 @@ func TestMistakes(t *testing.T) {
 		"unknown using": {"jsonnet", shop, []string{"deploy.using: jsonnet is not supported"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := render.Render(t.Context(), workspace(t, c.archive), "api", work(c.using))
+			_, err := render.Render(t.Context(), workspace(t, c.archive), "api", work(c.using), render.Registries{})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -299,7 +325,7 @@ func TestLinksStayInside(t *testing.T) {
 	if err := os.Symlink(outside, filepath.Join(dir, "deploy/api/secret.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := render.Render(t.Context(), dir, "api", work(runner.UsingKustomize)); err == nil {
+	if out, err := render.Render(t.Context(), dir, "api", work(runner.UsingKustomize), render.Registries{}); err == nil {
 		t.Errorf("a file outside the workspace was read:\n%s", out.YAML)
 	}
 	// A folder beyond, and a folder within the repository that nothing renders by itself.
@@ -311,7 +337,7 @@ func TestLinksStayInside(t *testing.T) {
 		}
 		w := work(runner.UsingKustomize)
 		w.Paths = []string{"deploy"}
-		_, err := render.Render(t.Context(), dir, "api", w)
+		_, err := render.Render(t.Context(), dir, "api", w, render.Registries{})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("a link to %s: %v, want %q", target, err, want)
 		}
@@ -320,7 +346,7 @@ func TestLinksStayInside(t *testing.T) {
 
 func TestStoreAway(t *testing.T) {
 	task := runner.Task{Service: "api", Workspace: workspace(t, shop), Work: work(runner.UsingKustomize)}
-	runnertest.Want(t, render.New(broken{}).Run(t.Context(), task, &runnertest.Recorder{}), runner.Errored, runner.ClassInfra)
+	runnertest.Want(t, render.New(broken{}, render.Registries{}).Run(t.Context(), task, &runnertest.Recorder{}), runner.Errored, runner.ClassInfra)
 }
 
 // TestShop renders the example repository.
@@ -330,7 +356,7 @@ func TestShop(t *testing.T) {
 			w := work(runner.UsingKustomize)
 			w.Path, w.Paths, w.Environment = "deploy/"+service, []string{"deploy/" + service}, env
 			w.Images = map[string]string{service: strings.ReplaceAll(image, "shop/api", "shop/"+service)}
-			out, err := render.Render(t.Context(), "../../../examples/shop", service, w)
+			out, err := render.Render(t.Context(), "../../../examples/shop", service, w, render.Registries{})
 			if err != nil {
 				t.Errorf("%s in %s: %v", service, env, err)
 				continue

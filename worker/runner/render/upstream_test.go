@@ -42,7 +42,7 @@ metadata: { name: typo, annotations: { helm.sh/hook: "pre-install,pre-start" } }
 func TestChartsAsHelmTakesThem(t *testing.T) {
 	w := helmWork()
 	w.Images = nil
-	out, err := render.Render(t.Context(), workspace(t, small), "api", w)
+	out, err := render.Render(t.Context(), workspace(t, small), "api", w, render.Registries{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestChartsAsHelmTakesThem(t *testing.T) {
 		"apiVersion: v2\nname: small\n": "deploy/api/Chart.yaml: apiVersion v3 is not supported",
 	} {
 		broken := strings.Replace(small, old, map[bool]string{true: "version: 0.1.0\nkubeVersion: < 1.2.0\n", false: "apiVersion: v3\nname: small\n"}[strings.HasPrefix(old, "version")], 1)
-		if _, err := render.Render(t.Context(), workspace(t, broken), "api", w); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := render.Render(t.Context(), workspace(t, broken), "api", w, render.Registries{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}
@@ -122,11 +122,11 @@ func TestAKustomizationAtTheRoot(t *testing.T) {
 	w := work(runner.UsingKustomize)
 	w.Path, w.Paths, w.Images = ".", []string{"."}, nil
 	const files = "-- kustomization.yaml --\nresources: [all.yaml]\n-- all.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\n"
-	out, err := render.Render(t.Context(), workspace(t, files), "api", w)
+	out, err := render.Render(t.Context(), workspace(t, files), "api", w, render.Registries{})
 	if err != nil || strings.Join(out.Objects, ", ") != "ConfigMap a" {
 		t.Errorf("objects %q, error %v", out.Objects, err)
 	}
-	_, err = render.Render(t.Context(), workspace(t, strings.Replace(files, "name: a", "nam: a", 1)), "api", w)
+	_, err = render.Render(t.Context(), workspace(t, strings.Replace(files, "name: a", "nam: a", 1)), "api", w, render.Registries{})
 	if err == nil || strings.Contains(err.Error(), "repository") || strings.Contains(err.Error(), "slipway-render") {
 		t.Errorf("error %v, want one with the repository's own paths", err)
 	}

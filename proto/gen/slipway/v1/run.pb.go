@@ -3092,7 +3092,9 @@ type Result struct {
 	// Of a test, whether it passed or not: the files that it left; sorted by name.
 	Artifacts []*Artifact `protobuf:"bytes,12,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
 	// Of a test that says which lines of the program it carried out.
-	Coverage      *Coverage `protobuf:"bytes,13,opt,name=coverage,proto3" json:"coverage,omitempty"`
+	Coverage *Coverage `protobuf:"bytes,13,opt,name=coverage,proto3" json:"coverage,omitempty"`
+	// Of a render: what the tags of images meant that a policy has resolved, "name:tag" → "sha256:…".
+	Resolved      map[string]string `protobuf:"bytes,14,rep,name=resolved,proto3" json:"resolved,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3214,6 +3216,13 @@ func (x *Result) GetArtifacts() []*Artifact {
 func (x *Result) GetCoverage() *Coverage {
 	if x != nil {
 		return x.Coverage
+	}
+	return nil
+}
+
+func (x *Result) GetResolved() map[string]string {
+	if x != nil {
+		return x.Resolved
 	}
 	return nil
 }
@@ -4749,7 +4758,7 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x18\n" +
 	"\acurrent\x18\a \x01(\x03R\acurrent\x12\x14\n" +
 	"\x05total\x18\b \x01(\x03R\x05total\x12\x16\n" +
-	"\x06detail\x18\t \x01(\tR\x06detail\"\xe1\x03\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\"\xdc\x04\n" +
 	"\x06Result\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1c\n" +
 	"\tmanifests\x18\x02 \x01(\tR\tmanifests\x12\x18\n" +
@@ -4764,7 +4773,11 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	" \x01(\tR\x03key\x12\x14\n" +
 	"\x05index\x18\v \x01(\tR\x05index\x122\n" +
 	"\tartifacts\x18\f \x03(\v2\x14.slipway.v1.ArtifactR\tartifacts\x120\n" +
-	"\bcoverage\x18\r \x01(\v2\x14.slipway.v1.CoverageR\bcoverage\"\x84\x01\n" +
+	"\bcoverage\x18\r \x01(\v2\x14.slipway.v1.CoverageR\bcoverage\x12<\n" +
+	"\bresolved\x18\x0e \x03(\v2 .slipway.v1.Result.ResolvedEntryR\bresolved\x1a;\n" +
+	"\rResolvedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x01\n" +
 	"\bCoverage\x12\x18\n" +
 	"\acovered\x18\x01 \x01(\x03R\acovered\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x14\n" +
@@ -4959,7 +4972,7 @@ func file_slipway_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_slipway_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_slipway_v1_run_proto_goTypes = []any{
 	(WaitReason)(0),               // 0: slipway.v1.WaitReason
 	(RunState)(0),                 // 1: slipway.v1.RunState
@@ -5020,17 +5033,18 @@ var file_slipway_v1_run_proto_goTypes = []any{
 	(*Problems)(nil),              // 56: slipway.v1.Problems
 	(*Problem)(nil),               // 57: slipway.v1.Problem
 	nil,                           // 58: slipway.v1.Step.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 59: google.protobuf.Timestamp
+	nil,                           // 59: slipway.v1.Result.ResolvedEntry
+	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
 }
 var file_slipway_v1_run_proto_depIdxs = []int32{
 	32, // 0: slipway.v1.SubmitResponse.run:type_name -> slipway.v1.Run
 	47, // 1: slipway.v1.FindingsResponse.findings:type_name -> slipway.v1.Finding
 	12, // 2: slipway.v1.ArtifactsResponse.artifacts:type_name -> slipway.v1.KeptArtifact
 	44, // 3: slipway.v1.KeptArtifact.artifact:type_name -> slipway.v1.Artifact
-	59, // 4: slipway.v1.KeptArtifact.until:type_name -> google.protobuf.Timestamp
+	60, // 4: slipway.v1.KeptArtifact.until:type_name -> google.protobuf.Timestamp
 	32, // 5: slipway.v1.GetResponse.run:type_name -> slipway.v1.Run
 	32, // 6: slipway.v1.ListResponse.runs:type_name -> slipway.v1.Run
-	59, // 7: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
+	60, // 7: slipway.v1.ListResponse.as_of:type_name -> google.protobuf.Timestamp
 	32, // 8: slipway.v1.WatchResponse.snapshot:type_name -> slipway.v1.Run
 	32, // 9: slipway.v1.WatchResponse.run:type_name -> slipway.v1.Run
 	34, // 10: slipway.v1.WatchResponse.task:type_name -> slipway.v1.Task
@@ -5040,35 +5054,35 @@ var file_slipway_v1_run_proto_depIdxs = []int32{
 	1,  // 14: slipway.v1.ExplainResponse.state:type_name -> slipway.v1.RunState
 	31, // 15: slipway.v1.ExplainResponse.waits:type_name -> slipway.v1.Wait
 	0,  // 16: slipway.v1.Wait.reason:type_name -> slipway.v1.WaitReason
-	59, // 17: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
-	59, // 18: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
+	60, // 17: slipway.v1.Wait.not_before:type_name -> google.protobuf.Timestamp
+	60, // 18: slipway.v1.Wait.ready_at:type_name -> google.protobuf.Timestamp
 	1,  // 19: slipway.v1.Run.state:type_name -> slipway.v1.RunState
-	59, // 20: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
-	59, // 21: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	60, // 20: slipway.v1.Run.accepted_at:type_name -> google.protobuf.Timestamp
+	60, // 21: slipway.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
 	34, // 22: slipway.v1.Run.tasks:type_name -> slipway.v1.Task
 	33, // 23: slipway.v1.Run.services:type_name -> slipway.v1.Service
 	2,  // 24: slipway.v1.Task.state:type_name -> slipway.v1.TaskState
 	3,  // 25: slipway.v1.Task.failure_class:type_name -> slipway.v1.FailureClass
 	41, // 26: slipway.v1.Task.result:type_name -> slipway.v1.Result
 	36, // 27: slipway.v1.Task.attempts:type_name -> slipway.v1.Attempt
-	59, // 28: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
-	59, // 29: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
+	60, // 28: slipway.v1.Task.ready_at:type_name -> google.protobuf.Timestamp
+	60, // 29: slipway.v1.Task.finished_at:type_name -> google.protobuf.Timestamp
 	35, // 30: slipway.v1.Task.approvals:type_name -> slipway.v1.Approval
-	59, // 31: slipway.v1.Approval.at:type_name -> google.protobuf.Timestamp
+	60, // 31: slipway.v1.Approval.at:type_name -> google.protobuf.Timestamp
 	37, // 32: slipway.v1.Attempt.fence:type_name -> slipway.v1.Fence
 	4,  // 33: slipway.v1.Attempt.outcome:type_name -> slipway.v1.Outcome
 	3,  // 34: slipway.v1.Attempt.failure_class:type_name -> slipway.v1.FailureClass
-	59, // 35: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
-	59, // 36: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	59, // 37: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
+	60, // 35: slipway.v1.Attempt.leased_at:type_name -> google.protobuf.Timestamp
+	60, // 36: slipway.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	60, // 37: slipway.v1.Attempt.finished_at:type_name -> google.protobuf.Timestamp
 	38, // 38: slipway.v1.Attempt.steps:type_name -> slipway.v1.Step
 	53, // 39: slipway.v1.Attempt.failed_tests:type_name -> slipway.v1.TestName
-	59, // 40: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	59, // 41: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	60, // 40: slipway.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	60, // 41: slipway.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
 	58, // 42: slipway.v1.Step.attributes:type_name -> slipway.v1.Step.AttributesEntry
 	40, // 43: slipway.v1.Progress.steps:type_name -> slipway.v1.ProgressStep
-	59, // 44: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
-	59, // 45: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
+	60, // 44: slipway.v1.ProgressStep.started_at:type_name -> google.protobuf.Timestamp
+	60, // 45: slipway.v1.ProgressStep.finished_at:type_name -> google.protobuf.Timestamp
 	51, // 46: slipway.v1.Result.tests:type_name -> slipway.v1.TestSummary
 	55, // 47: slipway.v1.Result.deploy:type_name -> slipway.v1.Deployed
 	48, // 48: slipway.v1.Result.diff:type_name -> slipway.v1.Diff
@@ -5076,43 +5090,44 @@ var file_slipway_v1_run_proto_depIdxs = []int32{
 	46, // 50: slipway.v1.Result.findings:type_name -> slipway.v1.FindingsSummary
 	44, // 51: slipway.v1.Result.artifacts:type_name -> slipway.v1.Artifact
 	42, // 52: slipway.v1.Result.coverage:type_name -> slipway.v1.Coverage
-	43, // 53: slipway.v1.Coverage.before:type_name -> slipway.v1.CoverageBefore
-	47, // 54: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
-	5,  // 55: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
-	49, // 56: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
-	50, // 57: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
-	54, // 58: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	52, // 59: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
-	57, // 60: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
-	6,  // 61: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
-	15, // 62: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
-	17, // 63: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
-	19, // 64: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
-	21, // 65: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
-	23, // 66: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
-	25, // 67: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
-	27, // 68: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
-	8,  // 69: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
-	10, // 70: slipway.v1.RunService.Artifacts:input_type -> slipway.v1.ArtifactsRequest
-	13, // 71: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
-	29, // 72: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
-	7,  // 73: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	16, // 74: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	18, // 75: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	20, // 76: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	22, // 77: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	24, // 78: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	26, // 79: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
-	28, // 80: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
-	9,  // 81: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
-	11, // 82: slipway.v1.RunService.Artifacts:output_type -> slipway.v1.ArtifactsResponse
-	14, // 83: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
-	30, // 84: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
-	73, // [73:85] is the sub-list for method output_type
-	61, // [61:73] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	59, // 53: slipway.v1.Result.resolved:type_name -> slipway.v1.Result.ResolvedEntry
+	43, // 54: slipway.v1.Coverage.before:type_name -> slipway.v1.CoverageBefore
+	47, // 55: slipway.v1.FindingsSummary.worst:type_name -> slipway.v1.Finding
+	5,  // 56: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
+	49, // 57: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
+	50, // 58: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
+	54, // 59: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	52, // 60: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
+	57, // 61: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	6,  // 62: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
+	15, // 63: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
+	17, // 64: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
+	19, // 65: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
+	21, // 66: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
+	23, // 67: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
+	25, // 68: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
+	27, // 69: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
+	8,  // 70: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
+	10, // 71: slipway.v1.RunService.Artifacts:input_type -> slipway.v1.ArtifactsRequest
+	13, // 72: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
+	29, // 73: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
+	7,  // 74: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	16, // 75: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	18, // 76: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	20, // 77: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	22, // 78: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	24, // 79: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	26, // 80: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
+	28, // 81: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
+	9,  // 82: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
+	11, // 83: slipway.v1.RunService.Artifacts:output_type -> slipway.v1.ArtifactsResponse
+	14, // 84: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
+	30, // 85: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
+	74, // [74:86] is the sub-list for method output_type
+	62, // [62:74] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_run_proto_init() }
@@ -5133,7 +5148,7 @@ func file_slipway_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_run_proto_rawDesc), len(file_slipway_v1_run_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   53,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

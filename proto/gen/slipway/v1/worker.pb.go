@@ -186,7 +186,7 @@ func (x SourceEntry_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SourceEntry_Kind.Descriptor instead.
 func (SourceEntry_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43, 0}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44, 0}
 }
 
 type SessionRequest struct {
@@ -2711,7 +2711,8 @@ func (x *RenderWork) GetPolicies() []*RenderPolicy {
 	return nil
 }
 
-// RenderPolicy is a condition in CEL on objects. Its names are object, cluster, environment and service.
+// RenderPolicy is a condition in CEL on objects, whose names are object, cluster, environment and service; or what is
+// required of the images of their containers.
 type RenderPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2722,7 +2723,13 @@ type RenderPolicy struct {
 	// What does not hold is told, and the task does not fail.
 	Warn bool `protobuf:"varint,5,opt,name=warn,proto3" json:"warn,omitempty"`
 	// Where it is said, as "targets.yaml:14:9".
-	At            string `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	At string `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	// Instead of cel: pinned | resolved | signature | provenance | sbom.
+	Require []string `protobuf:"bytes,7,rep,name=require,proto3" json:"require,omitempty"`
+	// Repositories that require is about, and those below them, with * for any letters but a slash; none: all.
+	Images []string `protobuf:"bytes,8,rep,name=images,proto3" json:"images,omitempty"`
+	// Any of these may have signed.
+	Keys          []*PublicKey `protobuf:"bytes,9,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2799,6 +2806,90 @@ func (x *RenderPolicy) GetAt() string {
 	return ""
 }
 
+func (x *RenderPolicy) GetRequire() []string {
+	if x != nil {
+		return x.Require
+	}
+	return nil
+}
+
+func (x *RenderPolicy) GetImages() []string {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
+func (x *RenderPolicy) GetKeys() []*PublicKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// PublicKey tells whether a signature is by who has the private key.
+type PublicKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For people.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Pem  string `protobuf:"bytes,2,opt,name=pem,proto3" json:"pem,omitempty"`
+	// It is the farm's own: a provenance by it must name the builder of workers.
+	Farm          bool `protobuf:"varint,3,opt,name=farm,proto3" json:"farm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublicKey) Reset() {
+	*x = PublicKey{}
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublicKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublicKey) ProtoMessage() {}
+
+func (x *PublicKey) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublicKey.ProtoReflect.Descriptor instead.
+func (*PublicKey) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *PublicKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PublicKey) GetPem() string {
+	if x != nil {
+		return x.Pem
+	}
+	return ""
+}
+
+func (x *PublicKey) GetFarm() bool {
+	if x != nil {
+		return x.Farm
+	}
+	return false
+}
+
 // RenderJob is one command in the service's image, in the target's namespace.
 type RenderJob struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2818,7 +2909,7 @@ type RenderJob struct {
 
 func (x *RenderJob) Reset() {
 	*x = RenderJob{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +2921,7 @@ func (x *RenderJob) String() string {
 func (*RenderJob) ProtoMessage() {}
 
 func (x *RenderJob) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[30]
+	mi := &file_slipway_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +2934,7 @@ func (x *RenderJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderJob.ProtoReflect.Descriptor instead.
 func (*RenderJob) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RenderJob) GetName() string {
@@ -2899,7 +2990,7 @@ type DeployTarget struct {
 
 func (x *DeployTarget) Reset() {
 	*x = DeployTarget{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2911,7 +3002,7 @@ func (x *DeployTarget) String() string {
 func (*DeployTarget) ProtoMessage() {}
 
 func (x *DeployTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[31]
+	mi := &file_slipway_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2924,7 +3015,7 @@ func (x *DeployTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployTarget.ProtoReflect.Descriptor instead.
 func (*DeployTarget) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DeployTarget) GetEnvironment() string {
@@ -2958,7 +3049,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2970,7 +3061,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[32]
+	mi := &file_slipway_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2983,7 +3074,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *HealthCheck) GetPath() string {
@@ -3017,7 +3108,7 @@ type ApplyWork struct {
 
 func (x *ApplyWork) Reset() {
 	*x = ApplyWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3029,7 +3120,7 @@ func (x *ApplyWork) String() string {
 func (*ApplyWork) ProtoMessage() {}
 
 func (x *ApplyWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[33]
+	mi := &file_slipway_v1_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3042,7 +3133,7 @@ func (x *ApplyWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyWork.ProtoReflect.Descriptor instead.
 func (*ApplyWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{33}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ApplyWork) GetTarget() *DeployTarget {
@@ -3108,7 +3199,7 @@ type ShiftWork struct {
 
 func (x *ShiftWork) Reset() {
 	*x = ShiftWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3120,7 +3211,7 @@ func (x *ShiftWork) String() string {
 func (*ShiftWork) ProtoMessage() {}
 
 func (x *ShiftWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[34]
+	mi := &file_slipway_v1_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3133,7 +3224,7 @@ func (x *ShiftWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShiftWork.ProtoReflect.Descriptor instead.
 func (*ShiftWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{34}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ShiftWork) GetTarget() *DeployTarget {
@@ -3214,7 +3305,7 @@ type AnalyzeWork struct {
 
 func (x *AnalyzeWork) Reset() {
 	*x = AnalyzeWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3226,7 +3317,7 @@ func (x *AnalyzeWork) String() string {
 func (*AnalyzeWork) ProtoMessage() {}
 
 func (x *AnalyzeWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[35]
+	mi := &file_slipway_v1_worker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3239,7 +3330,7 @@ func (x *AnalyzeWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnalyzeWork.ProtoReflect.Descriptor instead.
 func (*AnalyzeWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{35}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AnalyzeWork) GetTarget() *DeployTarget {
@@ -3326,7 +3417,7 @@ type Analysis struct {
 
 func (x *Analysis) Reset() {
 	*x = Analysis{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3338,7 +3429,7 @@ func (x *Analysis) String() string {
 func (*Analysis) ProtoMessage() {}
 
 func (x *Analysis) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[36]
+	mi := &file_slipway_v1_worker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3351,7 +3442,7 @@ func (x *Analysis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Analysis.ProtoReflect.Descriptor instead.
 func (*Analysis) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{36}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Analysis) GetName() string {
@@ -3425,7 +3516,7 @@ type AnalysisMetric struct {
 
 func (x *AnalysisMetric) Reset() {
 	*x = AnalysisMetric{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3437,7 +3528,7 @@ func (x *AnalysisMetric) String() string {
 func (*AnalysisMetric) ProtoMessage() {}
 
 func (x *AnalysisMetric) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[37]
+	mi := &file_slipway_v1_worker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3450,7 +3541,7 @@ func (x *AnalysisMetric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnalysisMetric.ProtoReflect.Descriptor instead.
 func (*AnalysisMetric) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{37}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AnalysisMetric) GetName() string {
@@ -3523,7 +3614,7 @@ type DiffWork struct {
 
 func (x *DiffWork) Reset() {
 	*x = DiffWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3535,7 +3626,7 @@ func (x *DiffWork) String() string {
 func (*DiffWork) ProtoMessage() {}
 
 func (x *DiffWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[38]
+	mi := &file_slipway_v1_worker_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3548,7 +3639,7 @@ func (x *DiffWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffWork.ProtoReflect.Descriptor instead.
 func (*DiffWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{38}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DiffWork) GetTarget() *DeployTarget {
@@ -3597,7 +3688,7 @@ type ScanWork struct {
 
 func (x *ScanWork) Reset() {
 	*x = ScanWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[39]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3609,7 +3700,7 @@ func (x *ScanWork) String() string {
 func (*ScanWork) ProtoMessage() {}
 
 func (x *ScanWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[39]
+	mi := &file_slipway_v1_worker_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3622,7 +3713,7 @@ func (x *ScanWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanWork.ProtoReflect.Descriptor instead.
 func (*ScanWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{39}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ScanWork) GetName() string {
@@ -3704,7 +3795,7 @@ type RollbackWork struct {
 
 func (x *RollbackWork) Reset() {
 	*x = RollbackWork{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[40]
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3716,7 +3807,7 @@ func (x *RollbackWork) String() string {
 func (*RollbackWork) ProtoMessage() {}
 
 func (x *RollbackWork) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[40]
+	mi := &file_slipway_v1_worker_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3729,7 +3820,7 @@ func (x *RollbackWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackWork.ProtoReflect.Descriptor instead.
 func (*RollbackWork) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{40}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RollbackWork) GetTarget() *DeployTarget {
@@ -3788,7 +3879,7 @@ type ListSourceRequest struct {
 
 func (x *ListSourceRequest) Reset() {
 	*x = ListSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3800,7 +3891,7 @@ func (x *ListSourceRequest) String() string {
 func (*ListSourceRequest) ProtoMessage() {}
 
 func (x *ListSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[41]
+	mi := &file_slipway_v1_worker_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3813,7 +3904,7 @@ func (x *ListSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourceRequest.ProtoReflect.Descriptor instead.
 func (*ListSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{41}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListSourceRequest) GetLease() *LeaseRef {
@@ -3856,7 +3947,7 @@ type ListSourceResponse struct {
 
 func (x *ListSourceResponse) Reset() {
 	*x = ListSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3868,7 +3959,7 @@ func (x *ListSourceResponse) String() string {
 func (*ListSourceResponse) ProtoMessage() {}
 
 func (x *ListSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[42]
+	mi := &file_slipway_v1_worker_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3881,7 +3972,7 @@ func (x *ListSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourceResponse.ProtoReflect.Descriptor instead.
 func (*ListSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{42}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListSourceResponse) GetIdentity() string {
@@ -3914,7 +4005,7 @@ type SourceEntry struct {
 
 func (x *SourceEntry) Reset() {
 	*x = SourceEntry{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3926,7 +4017,7 @@ func (x *SourceEntry) String() string {
 func (*SourceEntry) ProtoMessage() {}
 
 func (x *SourceEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[43]
+	mi := &file_slipway_v1_worker_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3939,7 +4030,7 @@ func (x *SourceEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceEntry.ProtoReflect.Descriptor instead.
 func (*SourceEntry) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{43}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SourceEntry) GetPath() []byte {
@@ -3986,7 +4077,7 @@ type ReadSourceRequest struct {
 
 func (x *ReadSourceRequest) Reset() {
 	*x = ReadSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	mi := &file_slipway_v1_worker_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3998,7 +4089,7 @@ func (x *ReadSourceRequest) String() string {
 func (*ReadSourceRequest) ProtoMessage() {}
 
 func (x *ReadSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[44]
+	mi := &file_slipway_v1_worker_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4011,7 +4102,7 @@ func (x *ReadSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSourceRequest.ProtoReflect.Descriptor instead.
 func (*ReadSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{44}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReadSourceRequest) GetLease() *LeaseRef {
@@ -4059,7 +4150,7 @@ type ReadSourceResponse struct {
 
 func (x *ReadSourceResponse) Reset() {
 	*x = ReadSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[45]
+	mi := &file_slipway_v1_worker_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4071,7 +4162,7 @@ func (x *ReadSourceResponse) String() string {
 func (*ReadSourceResponse) ProtoMessage() {}
 
 func (x *ReadSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[45]
+	mi := &file_slipway_v1_worker_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4084,7 +4175,7 @@ func (x *ReadSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSourceResponse.ProtoReflect.Descriptor instead.
 func (*ReadSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{45}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReadSourceResponse) GetParts() []*SourcePart {
@@ -4107,7 +4198,7 @@ type SourcePart struct {
 
 func (x *SourcePart) Reset() {
 	*x = SourcePart{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[46]
+	mi := &file_slipway_v1_worker_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4119,7 +4210,7 @@ func (x *SourcePart) String() string {
 func (*SourcePart) ProtoMessage() {}
 
 func (x *SourcePart) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[46]
+	mi := &file_slipway_v1_worker_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4132,7 +4223,7 @@ func (x *SourcePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourcePart.ProtoReflect.Descriptor instead.
 func (*SourcePart) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{46}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SourcePart) GetEntry() uint32 {
@@ -4168,7 +4259,7 @@ type FetchSourceRequest struct {
 
 func (x *FetchSourceRequest) Reset() {
 	*x = FetchSourceRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[47]
+	mi := &file_slipway_v1_worker_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4180,7 +4271,7 @@ func (x *FetchSourceRequest) String() string {
 func (*FetchSourceRequest) ProtoMessage() {}
 
 func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[47]
+	mi := &file_slipway_v1_worker_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4193,7 +4284,7 @@ func (x *FetchSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceRequest.ProtoReflect.Descriptor instead.
 func (*FetchSourceRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{47}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *FetchSourceRequest) GetLease() *LeaseRef {
@@ -4226,7 +4317,7 @@ type FetchSourceResponse struct {
 
 func (x *FetchSourceResponse) Reset() {
 	*x = FetchSourceResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[48]
+	mi := &file_slipway_v1_worker_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4238,7 +4329,7 @@ func (x *FetchSourceResponse) String() string {
 func (*FetchSourceResponse) ProtoMessage() {}
 
 func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[48]
+	mi := &file_slipway_v1_worker_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4251,7 +4342,7 @@ func (x *FetchSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSourceResponse.ProtoReflect.Descriptor instead.
 func (*FetchSourceResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{48}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *FetchSourceResponse) GetData() []byte {
@@ -4270,7 +4361,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[49]
+	mi := &file_slipway_v1_worker_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4282,7 +4373,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[49]
+	mi := &file_slipway_v1_worker_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4295,7 +4386,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{49}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetBlobRequest) GetDigest() string {
@@ -4314,7 +4405,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[50]
+	mi := &file_slipway_v1_worker_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4326,7 +4417,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[50]
+	mi := &file_slipway_v1_worker_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4339,7 +4430,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{50}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GetBlobResponse) GetData() []byte {
@@ -4358,7 +4449,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[51]
+	mi := &file_slipway_v1_worker_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4370,7 +4461,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[51]
+	mi := &file_slipway_v1_worker_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4383,7 +4474,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{51}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PutBlobRequest) GetData() []byte {
@@ -4402,7 +4493,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[52]
+	mi := &file_slipway_v1_worker_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4414,7 +4505,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[52]
+	mi := &file_slipway_v1_worker_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4427,7 +4518,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{52}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PutBlobResponse) GetDigest() string {
@@ -4449,7 +4540,7 @@ type PutArtifactRequest struct {
 
 func (x *PutArtifactRequest) Reset() {
 	*x = PutArtifactRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[53]
+	mi := &file_slipway_v1_worker_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4461,7 +4552,7 @@ func (x *PutArtifactRequest) String() string {
 func (*PutArtifactRequest) ProtoMessage() {}
 
 func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[53]
+	mi := &file_slipway_v1_worker_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4474,7 +4565,7 @@ func (x *PutArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutArtifactRequest.ProtoReflect.Descriptor instead.
 func (*PutArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{53}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PutArtifactRequest) GetDigest() string {
@@ -4508,7 +4599,7 @@ type PutArtifactResponse struct {
 
 func (x *PutArtifactResponse) Reset() {
 	*x = PutArtifactResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[54]
+	mi := &file_slipway_v1_worker_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4520,7 +4611,7 @@ func (x *PutArtifactResponse) String() string {
 func (*PutArtifactResponse) ProtoMessage() {}
 
 func (x *PutArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[54]
+	mi := &file_slipway_v1_worker_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4533,7 +4624,7 @@ func (x *PutArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutArtifactResponse.ProtoReflect.Descriptor instead.
 func (*PutArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{54}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PutArtifactResponse) GetPresent() bool {
@@ -4552,7 +4643,7 @@ type GetArtifactRequest struct {
 
 func (x *GetArtifactRequest) Reset() {
 	*x = GetArtifactRequest{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[55]
+	mi := &file_slipway_v1_worker_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4564,7 +4655,7 @@ func (x *GetArtifactRequest) String() string {
 func (*GetArtifactRequest) ProtoMessage() {}
 
 func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[55]
+	mi := &file_slipway_v1_worker_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4577,7 +4668,7 @@ func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
 func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{55}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *GetArtifactRequest) GetDigest() string {
@@ -4596,7 +4687,7 @@ type GetArtifactResponse struct {
 
 func (x *GetArtifactResponse) Reset() {
 	*x = GetArtifactResponse{}
-	mi := &file_slipway_v1_worker_proto_msgTypes[56]
+	mi := &file_slipway_v1_worker_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4608,7 +4699,7 @@ func (x *GetArtifactResponse) String() string {
 func (*GetArtifactResponse) ProtoMessage() {}
 
 func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_worker_proto_msgTypes[56]
+	mi := &file_slipway_v1_worker_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4621,7 +4712,7 @@ func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactResponse.ProtoReflect.Descriptor instead.
 func (*GetArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{56}
+	return file_slipway_v1_worker_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *GetArtifactResponse) GetData() []byte {
@@ -4887,14 +4978,21 @@ const file_slipway_v1_worker_proto_rawDesc = "" +
 	"\bpolicies\x18\t \x03(\v2\x18.slipway.v1.RenderPolicyR\bpolicies\x1a9\n" +
 	"\vImagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x88\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe5\x01\n" +
 	"\fRenderPolicy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12\x10\n" +
 	"\x03cel\x18\x03 \x01(\tR\x03cel\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x12\n" +
 	"\x04warn\x18\x05 \x01(\bR\x04warn\x12\x0e\n" +
-	"\x02at\x18\x06 \x01(\tR\x02at\"\xf6\x01\n" +
+	"\x02at\x18\x06 \x01(\tR\x02at\x12\x18\n" +
+	"\arequire\x18\a \x03(\tR\arequire\x12\x16\n" +
+	"\x06images\x18\b \x03(\tR\x06images\x12)\n" +
+	"\x04keys\x18\t \x03(\v2\x15.slipway.v1.PublicKeyR\x04keys\"E\n" +
+	"\tPublicKey\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03pem\x18\x02 \x01(\tR\x03pem\x12\x12\n" +
+	"\x04farm\x18\x03 \x01(\bR\x04farm\"\xf6\x01\n" +
 	"\tRenderJob\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x10\n" +
@@ -5071,7 +5169,7 @@ func file_slipway_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_slipway_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
+var file_slipway_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_slipway_v1_worker_proto_goTypes = []any{
 	(Router)(0),                   // 0: slipway.v1.Router
 	(Revocation_Cause)(0),         // 1: slipway.v1.Revocation.Cause
@@ -5106,53 +5204,54 @@ var file_slipway_v1_worker_proto_goTypes = []any{
 	(*SidecarWork)(nil),           // 30: slipway.v1.SidecarWork
 	(*RenderWork)(nil),            // 31: slipway.v1.RenderWork
 	(*RenderPolicy)(nil),          // 32: slipway.v1.RenderPolicy
-	(*RenderJob)(nil),             // 33: slipway.v1.RenderJob
-	(*DeployTarget)(nil),          // 34: slipway.v1.DeployTarget
-	(*HealthCheck)(nil),           // 35: slipway.v1.HealthCheck
-	(*ApplyWork)(nil),             // 36: slipway.v1.ApplyWork
-	(*ShiftWork)(nil),             // 37: slipway.v1.ShiftWork
-	(*AnalyzeWork)(nil),           // 38: slipway.v1.AnalyzeWork
-	(*Analysis)(nil),              // 39: slipway.v1.Analysis
-	(*AnalysisMetric)(nil),        // 40: slipway.v1.AnalysisMetric
-	(*DiffWork)(nil),              // 41: slipway.v1.DiffWork
-	(*ScanWork)(nil),              // 42: slipway.v1.ScanWork
-	(*RollbackWork)(nil),          // 43: slipway.v1.RollbackWork
-	(*ListSourceRequest)(nil),     // 44: slipway.v1.ListSourceRequest
-	(*ListSourceResponse)(nil),    // 45: slipway.v1.ListSourceResponse
-	(*SourceEntry)(nil),           // 46: slipway.v1.SourceEntry
-	(*ReadSourceRequest)(nil),     // 47: slipway.v1.ReadSourceRequest
-	(*ReadSourceResponse)(nil),    // 48: slipway.v1.ReadSourceResponse
-	(*SourcePart)(nil),            // 49: slipway.v1.SourcePart
-	(*FetchSourceRequest)(nil),    // 50: slipway.v1.FetchSourceRequest
-	(*FetchSourceResponse)(nil),   // 51: slipway.v1.FetchSourceResponse
-	(*GetBlobRequest)(nil),        // 52: slipway.v1.GetBlobRequest
-	(*GetBlobResponse)(nil),       // 53: slipway.v1.GetBlobResponse
-	(*PutBlobRequest)(nil),        // 54: slipway.v1.PutBlobRequest
-	(*PutBlobResponse)(nil),       // 55: slipway.v1.PutBlobResponse
-	(*PutArtifactRequest)(nil),    // 56: slipway.v1.PutArtifactRequest
-	(*PutArtifactResponse)(nil),   // 57: slipway.v1.PutArtifactResponse
-	(*GetArtifactRequest)(nil),    // 58: slipway.v1.GetArtifactRequest
-	(*GetArtifactResponse)(nil),   // 59: slipway.v1.GetArtifactResponse
-	nil,                           // 60: slipway.v1.BuildWork.ArgsEntry
-	nil,                           // 61: slipway.v1.BuildWork.ContextsEntry
-	nil,                           // 62: slipway.v1.BuildWork.SecretsEntry
-	nil,                           // 63: slipway.v1.BuildWork.BasesEntry
-	nil,                           // 64: slipway.v1.TestWork.EnvEntry
-	nil,                           // 65: slipway.v1.TestWork.SecretEnvEntry
-	nil,                           // 66: slipway.v1.SidecarWork.EnvEntry
-	nil,                           // 67: slipway.v1.SidecarWork.SecretEnvEntry
-	nil,                           // 68: slipway.v1.RenderWork.ImagesEntry
-	nil,                           // 69: slipway.v1.RenderJob.EnvEntry
-	(*durationpb.Duration)(nil),   // 70: google.protobuf.Duration
-	(*Fence)(nil),                 // 71: slipway.v1.Fence
-	(*ProgressStep)(nil),          // 72: slipway.v1.ProgressStep
-	(Outcome)(0),                  // 73: slipway.v1.Outcome
-	(FailureClass)(0),             // 74: slipway.v1.FailureClass
-	(*Result)(nil),                // 75: slipway.v1.Result
-	(*timestamppb.Timestamp)(nil), // 76: google.protobuf.Timestamp
-	(*Step)(nil),                  // 77: slipway.v1.Step
-	(*Artifact)(nil),              // 78: slipway.v1.Artifact
-	(*TestItem)(nil),              // 79: slipway.v1.TestItem
+	(*PublicKey)(nil),             // 33: slipway.v1.PublicKey
+	(*RenderJob)(nil),             // 34: slipway.v1.RenderJob
+	(*DeployTarget)(nil),          // 35: slipway.v1.DeployTarget
+	(*HealthCheck)(nil),           // 36: slipway.v1.HealthCheck
+	(*ApplyWork)(nil),             // 37: slipway.v1.ApplyWork
+	(*ShiftWork)(nil),             // 38: slipway.v1.ShiftWork
+	(*AnalyzeWork)(nil),           // 39: slipway.v1.AnalyzeWork
+	(*Analysis)(nil),              // 40: slipway.v1.Analysis
+	(*AnalysisMetric)(nil),        // 41: slipway.v1.AnalysisMetric
+	(*DiffWork)(nil),              // 42: slipway.v1.DiffWork
+	(*ScanWork)(nil),              // 43: slipway.v1.ScanWork
+	(*RollbackWork)(nil),          // 44: slipway.v1.RollbackWork
+	(*ListSourceRequest)(nil),     // 45: slipway.v1.ListSourceRequest
+	(*ListSourceResponse)(nil),    // 46: slipway.v1.ListSourceResponse
+	(*SourceEntry)(nil),           // 47: slipway.v1.SourceEntry
+	(*ReadSourceRequest)(nil),     // 48: slipway.v1.ReadSourceRequest
+	(*ReadSourceResponse)(nil),    // 49: slipway.v1.ReadSourceResponse
+	(*SourcePart)(nil),            // 50: slipway.v1.SourcePart
+	(*FetchSourceRequest)(nil),    // 51: slipway.v1.FetchSourceRequest
+	(*FetchSourceResponse)(nil),   // 52: slipway.v1.FetchSourceResponse
+	(*GetBlobRequest)(nil),        // 53: slipway.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),       // 54: slipway.v1.GetBlobResponse
+	(*PutBlobRequest)(nil),        // 55: slipway.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),       // 56: slipway.v1.PutBlobResponse
+	(*PutArtifactRequest)(nil),    // 57: slipway.v1.PutArtifactRequest
+	(*PutArtifactResponse)(nil),   // 58: slipway.v1.PutArtifactResponse
+	(*GetArtifactRequest)(nil),    // 59: slipway.v1.GetArtifactRequest
+	(*GetArtifactResponse)(nil),   // 60: slipway.v1.GetArtifactResponse
+	nil,                           // 61: slipway.v1.BuildWork.ArgsEntry
+	nil,                           // 62: slipway.v1.BuildWork.ContextsEntry
+	nil,                           // 63: slipway.v1.BuildWork.SecretsEntry
+	nil,                           // 64: slipway.v1.BuildWork.BasesEntry
+	nil,                           // 65: slipway.v1.TestWork.EnvEntry
+	nil,                           // 66: slipway.v1.TestWork.SecretEnvEntry
+	nil,                           // 67: slipway.v1.SidecarWork.EnvEntry
+	nil,                           // 68: slipway.v1.SidecarWork.SecretEnvEntry
+	nil,                           // 69: slipway.v1.RenderWork.ImagesEntry
+	nil,                           // 70: slipway.v1.RenderJob.EnvEntry
+	(*durationpb.Duration)(nil),   // 71: google.protobuf.Duration
+	(*Fence)(nil),                 // 72: slipway.v1.Fence
+	(*ProgressStep)(nil),          // 73: slipway.v1.ProgressStep
+	(Outcome)(0),                  // 74: slipway.v1.Outcome
+	(FailureClass)(0),             // 75: slipway.v1.FailureClass
+	(*Result)(nil),                // 76: slipway.v1.Result
+	(*timestamppb.Timestamp)(nil), // 77: google.protobuf.Timestamp
+	(*Step)(nil),                  // 78: slipway.v1.Step
+	(*Artifact)(nil),              // 79: slipway.v1.Artifact
+	(*TestItem)(nil),              // 80: slipway.v1.TestItem
 }
 var file_slipway_v1_worker_proto_depIdxs = []int32{
 	7,   // 0: slipway.v1.SessionRequest.hello:type_name -> slipway.v1.Hello
@@ -5174,104 +5273,105 @@ var file_slipway_v1_worker_proto_depIdxs = []int32{
 	6,   // 16: slipway.v1.SessionResponse.standing:type_name -> slipway.v1.Standing
 	8,   // 17: slipway.v1.Hello.capacity:type_name -> slipway.v1.Capacity
 	10,  // 18: slipway.v1.Hello.running:type_name -> slipway.v1.LeaseRef
-	70,  // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	71,  // 19: slipway.v1.Welcome.ttl:type_name -> google.protobuf.Duration
 	10,  // 20: slipway.v1.Welcome.rejected:type_name -> slipway.v1.LeaseRef
 	10,  // 21: slipway.v1.Welcome.unconfirmed:type_name -> slipway.v1.LeaseRef
-	71,  // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
+	72,  // 22: slipway.v1.LeaseRef.fence:type_name -> slipway.v1.Fence
 	8,   // 23: slipway.v1.Heartbeat.free:type_name -> slipway.v1.Capacity
 	10,  // 24: slipway.v1.Heartbeat.held:type_name -> slipway.v1.LeaseRef
 	10,  // 25: slipway.v1.HeartbeatAck.unconfirmed:type_name -> slipway.v1.LeaseRef
 	10,  // 26: slipway.v1.LeaseProgress.lease:type_name -> slipway.v1.LeaseRef
-	72,  // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
+	73,  // 27: slipway.v1.LeaseProgress.steps:type_name -> slipway.v1.ProgressStep
 	10,  // 28: slipway.v1.LogChunk.lease:type_name -> slipway.v1.LeaseRef
 	10,  // 29: slipway.v1.LogAck.lease:type_name -> slipway.v1.LeaseRef
 	10,  // 30: slipway.v1.Revocation.lease:type_name -> slipway.v1.LeaseRef
 	1,   // 31: slipway.v1.Revocation.cause:type_name -> slipway.v1.Revocation.Cause
 	10,  // 32: slipway.v1.Completion.lease:type_name -> slipway.v1.LeaseRef
-	73,  // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
-	74,  // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
-	75,  // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
-	76,  // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
-	76,  // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
-	77,  // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
+	74,  // 33: slipway.v1.Completion.outcome:type_name -> slipway.v1.Outcome
+	75,  // 34: slipway.v1.Completion.failure_class:type_name -> slipway.v1.FailureClass
+	76,  // 35: slipway.v1.Completion.result:type_name -> slipway.v1.Result
+	77,  // 36: slipway.v1.Completion.started_at:type_name -> google.protobuf.Timestamp
+	77,  // 37: slipway.v1.Completion.finished_at:type_name -> google.protobuf.Timestamp
+	78,  // 38: slipway.v1.Completion.steps:type_name -> slipway.v1.Step
 	10,  // 39: slipway.v1.CompletionAck.lease:type_name -> slipway.v1.LeaseRef
 	10,  // 40: slipway.v1.Grant.lease:type_name -> slipway.v1.LeaseRef
-	70,  // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
+	71,  // 41: slipway.v1.Grant.timeout:type_name -> google.protobuf.Duration
 	24,  // 42: slipway.v1.Grant.build:type_name -> slipway.v1.BuildWork
 	25,  // 43: slipway.v1.Grant.test:type_name -> slipway.v1.TestWork
 	31,  // 44: slipway.v1.Grant.render:type_name -> slipway.v1.RenderWork
-	36,  // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
-	43,  // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
-	41,  // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
-	42,  // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
-	37,  // 49: slipway.v1.Grant.shift:type_name -> slipway.v1.ShiftWork
-	38,  // 50: slipway.v1.Grant.analyze:type_name -> slipway.v1.AnalyzeWork
+	37,  // 45: slipway.v1.Grant.apply:type_name -> slipway.v1.ApplyWork
+	44,  // 46: slipway.v1.Grant.rollback:type_name -> slipway.v1.RollbackWork
+	42,  // 47: slipway.v1.Grant.diff:type_name -> slipway.v1.DiffWork
+	43,  // 48: slipway.v1.Grant.scan:type_name -> slipway.v1.ScanWork
+	38,  // 49: slipway.v1.Grant.shift:type_name -> slipway.v1.ShiftWork
+	39,  // 50: slipway.v1.Grant.analyze:type_name -> slipway.v1.AnalyzeWork
 	23,  // 51: slipway.v1.Grant.secrets:type_name -> slipway.v1.SecretValue
-	60,  // 52: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
-	61,  // 53: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
-	62,  // 54: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
-	63,  // 55: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
+	61,  // 52: slipway.v1.BuildWork.args:type_name -> slipway.v1.BuildWork.ArgsEntry
+	62,  // 53: slipway.v1.BuildWork.contexts:type_name -> slipway.v1.BuildWork.ContextsEntry
+	63,  // 54: slipway.v1.BuildWork.secrets:type_name -> slipway.v1.BuildWork.SecretsEntry
+	64,  // 55: slipway.v1.BuildWork.bases:type_name -> slipway.v1.BuildWork.BasesEntry
 	24,  // 56: slipway.v1.TestWork.build:type_name -> slipway.v1.BuildWork
-	64,  // 57: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
-	65,  // 58: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
+	65,  // 57: slipway.v1.TestWork.env:type_name -> slipway.v1.TestWork.EnvEntry
+	66,  // 58: slipway.v1.TestWork.secret_env:type_name -> slipway.v1.TestWork.SecretEnvEntry
 	30,  // 59: slipway.v1.TestWork.sidecars:type_name -> slipway.v1.SidecarWork
 	29,  // 60: slipway.v1.TestWork.shard:type_name -> slipway.v1.ShardWork
 	27,  // 61: slipway.v1.TestWork.artifacts:type_name -> slipway.v1.ArtifactWork
 	28,  // 62: slipway.v1.TestWork.artifact_limits:type_name -> slipway.v1.ArtifactLimits
 	26,  // 63: slipway.v1.TestWork.use:type_name -> slipway.v1.UsedArtifact
-	78,  // 64: slipway.v1.UsedArtifact.artifact:type_name -> slipway.v1.Artifact
-	79,  // 65: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
-	66,  // 66: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
-	67,  // 67: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
-	68,  // 68: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
-	34,  // 69: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
-	33,  // 70: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
+	79,  // 64: slipway.v1.UsedArtifact.artifact:type_name -> slipway.v1.Artifact
+	80,  // 65: slipway.v1.ShardWork.items:type_name -> slipway.v1.TestItem
+	67,  // 66: slipway.v1.SidecarWork.env:type_name -> slipway.v1.SidecarWork.EnvEntry
+	68,  // 67: slipway.v1.SidecarWork.secret_env:type_name -> slipway.v1.SidecarWork.SecretEnvEntry
+	69,  // 68: slipway.v1.RenderWork.images:type_name -> slipway.v1.RenderWork.ImagesEntry
+	35,  // 69: slipway.v1.RenderWork.target:type_name -> slipway.v1.DeployTarget
+	34,  // 70: slipway.v1.RenderWork.jobs:type_name -> slipway.v1.RenderJob
 	32,  // 71: slipway.v1.RenderWork.policies:type_name -> slipway.v1.RenderPolicy
-	69,  // 72: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
-	34,  // 73: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
-	35,  // 74: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
-	70,  // 75: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
-	34,  // 76: slipway.v1.ShiftWork.target:type_name -> slipway.v1.DeployTarget
-	35,  // 77: slipway.v1.ShiftWork.health:type_name -> slipway.v1.HealthCheck
-	0,   // 78: slipway.v1.ShiftWork.router:type_name -> slipway.v1.Router
-	34,  // 79: slipway.v1.AnalyzeWork.target:type_name -> slipway.v1.DeployTarget
-	35,  // 80: slipway.v1.AnalyzeWork.health:type_name -> slipway.v1.HealthCheck
-	70,  // 81: slipway.v1.AnalyzeWork.pause:type_name -> google.protobuf.Duration
-	39,  // 82: slipway.v1.AnalyzeWork.metrics:type_name -> slipway.v1.Analysis
-	0,   // 83: slipway.v1.AnalyzeWork.router:type_name -> slipway.v1.Router
-	70,  // 84: slipway.v1.Analysis.interval:type_name -> google.protobuf.Duration
-	40,  // 85: slipway.v1.Analysis.metrics:type_name -> slipway.v1.AnalysisMetric
-	34,  // 86: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
-	25,  // 87: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
-	34,  // 88: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
-	35,  // 89: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
-	10,  // 90: slipway.v1.ListSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	46,  // 91: slipway.v1.ListSourceResponse.entries:type_name -> slipway.v1.SourceEntry
-	2,   // 92: slipway.v1.SourceEntry.kind:type_name -> slipway.v1.SourceEntry.Kind
-	10,  // 93: slipway.v1.ReadSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	49,  // 94: slipway.v1.ReadSourceResponse.parts:type_name -> slipway.v1.SourcePart
-	10,  // 95: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
-	3,   // 96: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
-	44,  // 97: slipway.v1.WorkerService.ListSource:input_type -> slipway.v1.ListSourceRequest
-	47,  // 98: slipway.v1.WorkerService.ReadSource:input_type -> slipway.v1.ReadSourceRequest
-	50,  // 99: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
-	52,  // 100: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
-	54,  // 101: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
-	56,  // 102: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
-	58,  // 103: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
-	5,   // 104: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
-	45,  // 105: slipway.v1.WorkerService.ListSource:output_type -> slipway.v1.ListSourceResponse
-	48,  // 106: slipway.v1.WorkerService.ReadSource:output_type -> slipway.v1.ReadSourceResponse
-	51,  // 107: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
-	53,  // 108: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
-	55,  // 109: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
-	57,  // 110: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
-	59,  // 111: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
-	104, // [104:112] is the sub-list for method output_type
-	96,  // [96:104] is the sub-list for method input_type
-	96,  // [96:96] is the sub-list for extension type_name
-	96,  // [96:96] is the sub-list for extension extendee
-	0,   // [0:96] is the sub-list for field type_name
+	33,  // 72: slipway.v1.RenderPolicy.keys:type_name -> slipway.v1.PublicKey
+	70,  // 73: slipway.v1.RenderJob.env:type_name -> slipway.v1.RenderJob.EnvEntry
+	35,  // 74: slipway.v1.ApplyWork.target:type_name -> slipway.v1.DeployTarget
+	36,  // 75: slipway.v1.ApplyWork.health:type_name -> slipway.v1.HealthCheck
+	71,  // 76: slipway.v1.ApplyWork.beside:type_name -> google.protobuf.Duration
+	35,  // 77: slipway.v1.ShiftWork.target:type_name -> slipway.v1.DeployTarget
+	36,  // 78: slipway.v1.ShiftWork.health:type_name -> slipway.v1.HealthCheck
+	0,   // 79: slipway.v1.ShiftWork.router:type_name -> slipway.v1.Router
+	35,  // 80: slipway.v1.AnalyzeWork.target:type_name -> slipway.v1.DeployTarget
+	36,  // 81: slipway.v1.AnalyzeWork.health:type_name -> slipway.v1.HealthCheck
+	71,  // 82: slipway.v1.AnalyzeWork.pause:type_name -> google.protobuf.Duration
+	40,  // 83: slipway.v1.AnalyzeWork.metrics:type_name -> slipway.v1.Analysis
+	0,   // 84: slipway.v1.AnalyzeWork.router:type_name -> slipway.v1.Router
+	71,  // 85: slipway.v1.Analysis.interval:type_name -> google.protobuf.Duration
+	41,  // 86: slipway.v1.Analysis.metrics:type_name -> slipway.v1.AnalysisMetric
+	35,  // 87: slipway.v1.DiffWork.target:type_name -> slipway.v1.DeployTarget
+	25,  // 88: slipway.v1.ScanWork.test:type_name -> slipway.v1.TestWork
+	35,  // 89: slipway.v1.RollbackWork.target:type_name -> slipway.v1.DeployTarget
+	36,  // 90: slipway.v1.RollbackWork.health:type_name -> slipway.v1.HealthCheck
+	10,  // 91: slipway.v1.ListSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	47,  // 92: slipway.v1.ListSourceResponse.entries:type_name -> slipway.v1.SourceEntry
+	2,   // 93: slipway.v1.SourceEntry.kind:type_name -> slipway.v1.SourceEntry.Kind
+	10,  // 94: slipway.v1.ReadSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	50,  // 95: slipway.v1.ReadSourceResponse.parts:type_name -> slipway.v1.SourcePart
+	10,  // 96: slipway.v1.FetchSourceRequest.lease:type_name -> slipway.v1.LeaseRef
+	3,   // 97: slipway.v1.WorkerService.Session:input_type -> slipway.v1.SessionRequest
+	45,  // 98: slipway.v1.WorkerService.ListSource:input_type -> slipway.v1.ListSourceRequest
+	48,  // 99: slipway.v1.WorkerService.ReadSource:input_type -> slipway.v1.ReadSourceRequest
+	51,  // 100: slipway.v1.WorkerService.FetchSource:input_type -> slipway.v1.FetchSourceRequest
+	53,  // 101: slipway.v1.WorkerService.GetBlob:input_type -> slipway.v1.GetBlobRequest
+	55,  // 102: slipway.v1.WorkerService.PutBlob:input_type -> slipway.v1.PutBlobRequest
+	57,  // 103: slipway.v1.WorkerService.PutArtifact:input_type -> slipway.v1.PutArtifactRequest
+	59,  // 104: slipway.v1.WorkerService.GetArtifact:input_type -> slipway.v1.GetArtifactRequest
+	5,   // 105: slipway.v1.WorkerService.Session:output_type -> slipway.v1.SessionResponse
+	46,  // 106: slipway.v1.WorkerService.ListSource:output_type -> slipway.v1.ListSourceResponse
+	49,  // 107: slipway.v1.WorkerService.ReadSource:output_type -> slipway.v1.ReadSourceResponse
+	52,  // 108: slipway.v1.WorkerService.FetchSource:output_type -> slipway.v1.FetchSourceResponse
+	54,  // 109: slipway.v1.WorkerService.GetBlob:output_type -> slipway.v1.GetBlobResponse
+	56,  // 110: slipway.v1.WorkerService.PutBlob:output_type -> slipway.v1.PutBlobResponse
+	58,  // 111: slipway.v1.WorkerService.PutArtifact:output_type -> slipway.v1.PutArtifactResponse
+	60,  // 112: slipway.v1.WorkerService.GetArtifact:output_type -> slipway.v1.GetArtifactResponse
+	105, // [105:113] is the sub-list for method output_type
+	97,  // [97:105] is the sub-list for method input_type
+	97,  // [97:97] is the sub-list for extension type_name
+	97,  // [97:97] is the sub-list for extension extendee
+	0,   // [0:97] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_worker_proto_init() }
@@ -5292,14 +5392,14 @@ func file_slipway_v1_worker_proto_init() {
 		(*Grant_Shift)(nil),
 		(*Grant_Analyze)(nil),
 	}
-	file_slipway_v1_worker_proto_msgTypes[37].OneofWrappers = []any{}
+	file_slipway_v1_worker_proto_msgTypes[38].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_worker_proto_rawDesc), len(file_slipway_v1_worker_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   67,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
