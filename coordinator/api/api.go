@@ -51,6 +51,8 @@ type Config struct {
 	Pool      *pool.Pool
 	// Model answers lists when it can; nil: the partitions do.
 	Model *readmodel.Model
+	// Noticed is told that somebody changed what was released to an environment of a project that is here.
+	Noticed func(project, environment string)
 	// Go runs f outside the call; the program waits for it when it stops.
 	Go  func(f func())
 	Log *slog.Logger

@@ -122,6 +122,16 @@ func (s *rollouts) Rollback(ctx context.Context, req *pb.RollbackRequest) (out *
 	return &pb.RollbackResponse{Run: r}, nil
 }
 
+func (s *rollouts) Notice(ctx context.Context, req *pb.NoticeRequest) (*pb.NoticeResponse, error) {
+	return &pb.NoticeResponse{}, s.of(ctx, req.GetProject(), func(*partition.Tx) error {
+		s.cfg.Noticed(req.GetProject(), req.GetEnvironment())
+		return nil
+	}, func(ctx context.Context, c pb.RolloutServiceClient) error {
+		_, err := c.Notice(ctx, req)
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+}
+
 func (s *rollouts) Compare(ctx context.Context, req *pb.CompareRequest) (out *pb.CompareResponse, err error) {
 	b := back{submit.BackRequest{Project: req.GetProject(), Environment: req.GetEnvironment(), What: "compare", Key: req.GetIdempotencyKey()}, submit.Comparing}
 	r, err := s.back(ctx, b, func(tx *partition.Tx) (*run.Run, error) { return tx.Serving(req.GetProject(), req.GetEnvironment()) }, func(ctx context.Context, c pb.RolloutServiceClient) (err error) {

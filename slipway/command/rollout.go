@@ -184,7 +184,9 @@ func (a *app) drift(project *string) *cobra.Command {
 		Short: "Show what somebody changed in an environment since its release, or restore it",
 		Long: `Drift asks every cluster of an environment what is not as the release that serves there has it: objects that are gone
 (+), fields that differ (~) with who holds them, and objects that would be deleted (-). Nothing is changed, and it ends with exit code 1
-if something differs. Fields that the release does not have, as those that an autoscaler sets, are nobody's business.
+if something differs. Fields that the release does not have, as those that an autoscaler sets, are nobody's business. At last it says
+what the farm knows of it: who changed it, when, since when that is known, and how often within the last hour the farm itself restored it,
+where targets.yaml asks for that.
 
 With --restore it applies the release again, and takes over what others hold.`,
 		Args: exactly("ENVIRONMENT"),
@@ -222,6 +224,9 @@ func (a *app) differs(ctx context.Context, cl *client.Client, id, environment st
 	if err != nil {
 		return err
 	}
+	if err := a.known(ctx, cl, res.GetRun().GetProject(), environment, say); err != nil {
+		return err
+	}
 	n := 0
 	for _, t := range res.GetRun().GetTasks() {
 		for _, o := range t.GetResult().GetDiff().GetObjects() {
@@ -237,6 +242,23 @@ func (a *app) differs(ctx context.Context, cl *client.Client, id, environment st
 		return a.printf("%s is as it was released\n", render.Line(environment))
 	}
 	return &exitError{ExitFailed, fmt.Errorf("%s has drifted: %s; slipway rollout drift %s --restore brings it back", render.Line(environment), count(n, "object"), render.Line(environment))}
+}
+
+// known shows what the farm knows of drift: who did it, when, and since when that is known.
+func (a *app) known(ctx context.Context, cl *client.Client, project, environment string, say bool) error {
+	if !say {
+		return nil
+	}
+	res, err := cl.Rollout.ListEnvironments(ctx, &pb.ListEnvironmentsRequest{Project: project})
+	if err != nil {
+		return err
+	}
+	for _, e := range res.GetEnvironments() {
+		if e.GetName() == environment {
+			return a.printf("%s", a.style().Drift(e.GetDrift(), time.Now()))
+		}
+	}
+	return nil
 }
 
 func (a *app) completeEnvironment(project *string) cobra.CompletionFunc {
