@@ -108,7 +108,7 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	defer logs.Close()
-	mirror, does, err := newEffects(cfg, o.Env, blobs)
+	mirror, does, err := newEffects(cfg, o.Version, o.Env, blobs)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func start(ctx context.Context, o Options) error {
 	keeper := drift.New(drift.Config{Partitions: parts, Targets: submitter.Targets, Begin: submitter.Back, Log: log, Now: time.Now}, observe.metrics)
 	services := newServices(grpcServer, api.Config{
 		Partitions: parts, Peers: peers, Homes: homes, Hub: hub, Queue: dispatcher, Logs: logs, Blobs: blobs, Artifacts: artifacts, Mirror: mirror, Pool: shares, Model: model, Go: side.Go, Log: log,
-		Submitter: submitter, Sessions: sessions, Cordons: watch, Noticed: keeper.Notice, Now: time.Now,
+		Submitter: submitter, Sessions: sessions, Cordons: watch, Noticed: keeper.Notice, Proposals: does.pulls, Now: time.Now,
 	})
 	if observe.pages, err = web.New(web.Config{Runs: services.Runs, Logs: services.Logs, Tokens: tokens, Secure: cfg.TLS.Cert != "", Log: log, Now: time.Now}); err != nil {
 		return err

@@ -1127,6 +1127,150 @@ func (x *RestoreResponse) GetRun() *Run {
 	return nil
 }
 
+type AdoptRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// That Compare began, or the farm by itself.
+	Run string `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Nothing is pushed.
+	Patch         bool `protobuf:"varint,2,opt,name=patch,proto3" json:"patch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptRequest) Reset() {
+	*x = AdoptRequest{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptRequest) ProtoMessage() {}
+
+func (x *AdoptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptRequest.ProtoReflect.Descriptor instead.
+func (*AdoptRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AdoptRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *AdoptRequest) GetPatch() bool {
+	if x != nil {
+		return x.Patch
+	}
+	return false
+}
+
+type AdoptResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As git am takes it; empty: nothing could be written.
+	Patch []byte `protobuf:"bytes,1,opt,name=patch,proto3" json:"patch,omitempty"`
+	// That was pushed; empty: none was.
+	Branch string `protobuf:"bytes,2,opt,name=branch,proto3" json:"branch,omitempty"`
+	// Of the pull request; empty: none was opened.
+	Url string `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
+	// Why there is no branch or no pull request; empty: there is, or none was asked for.
+	Problem string `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
+	// What is written, a line each.
+	Done []string `protobuf:"bytes,5,rep,name=done,proto3" json:"done,omitempty"`
+	// What is not, and why, a line each.
+	Left          []string `protobuf:"bytes,6,rep,name=left,proto3" json:"left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptResponse) Reset() {
+	*x = AdoptResponse{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptResponse) ProtoMessage() {}
+
+func (x *AdoptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptResponse.ProtoReflect.Descriptor instead.
+func (*AdoptResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AdoptResponse) GetPatch() []byte {
+	if x != nil {
+		return x.Patch
+	}
+	return nil
+}
+
+func (x *AdoptResponse) GetBranch() string {
+	if x != nil {
+		return x.Branch
+	}
+	return ""
+}
+
+func (x *AdoptResponse) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *AdoptResponse) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *AdoptResponse) GetDone() []string {
+	if x != nil {
+		return x.Done
+	}
+	return nil
+}
+
+func (x *AdoptResponse) GetLeft() []string {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
 type NoticeRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Project     string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
@@ -1139,7 +1283,7 @@ type NoticeRequest struct {
 
 func (x *NoticeRequest) Reset() {
 	*x = NoticeRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[18]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1295,7 @@ func (x *NoticeRequest) String() string {
 func (*NoticeRequest) ProtoMessage() {}
 
 func (x *NoticeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[18]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1308,7 @@ func (x *NoticeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeRequest.ProtoReflect.Descriptor instead.
 func (*NoticeRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *NoticeRequest) GetProject() string {
@@ -1196,7 +1340,7 @@ type NoticeResponse struct {
 
 func (x *NoticeResponse) Reset() {
 	*x = NoticeResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[19]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1352,7 @@ func (x *NoticeResponse) String() string {
 func (*NoticeResponse) ProtoMessage() {}
 
 func (x *NoticeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[19]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1365,7 @@ func (x *NoticeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeResponse.ProtoReflect.Descriptor instead.
 func (*NoticeResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{21}
 }
 
 type AbortRequest struct {
@@ -1236,7 +1380,7 @@ type AbortRequest struct {
 
 func (x *AbortRequest) Reset() {
 	*x = AbortRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[20]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1392,7 @@ func (x *AbortRequest) String() string {
 func (*AbortRequest) ProtoMessage() {}
 
 func (x *AbortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[20]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1405,7 @@ func (x *AbortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRequest.ProtoReflect.Descriptor instead.
 func (*AbortRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AbortRequest) GetProject() string {
@@ -1295,7 +1439,7 @@ type AbortResponse struct {
 
 func (x *AbortResponse) Reset() {
 	*x = AbortResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[21]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1451,7 @@ func (x *AbortResponse) String() string {
 func (*AbortResponse) ProtoMessage() {}
 
 func (x *AbortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[21]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1464,7 @@ func (x *AbortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortResponse.ProtoReflect.Descriptor instead.
 func (*AbortResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{21}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AbortResponse) GetRun() string {
@@ -1346,7 +1490,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[22]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1358,7 +1502,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[22]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1371,7 +1515,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{22}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApproveRequest) GetRun() string {
@@ -1424,7 +1568,7 @@ type ApproveResponse struct {
 
 func (x *ApproveResponse) Reset() {
 	*x = ApproveResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[23]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1580,7 @@ func (x *ApproveResponse) String() string {
 func (*ApproveResponse) ProtoMessage() {}
 
 func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[23]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1593,7 @@ func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
 func (*ApproveResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{23}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ApproveResponse) GetRun() string {
@@ -1566,7 +1710,18 @@ const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x0eidempotencyKey\"4\n" +
 	"\x0fRestoreResponse\x12!\n" +
-	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\"\x84\x01\n" +
+	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\"B\n" +
+	"\fAdoptRequest\x12\x1c\n" +
+	"\x03run\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\x14\n" +
+	"\x05patch\x18\x02 \x01(\bR\x05patch\"\x91\x01\n" +
+	"\rAdoptResponse\x12\x14\n" +
+	"\x05patch\x18\x01 \x01(\fR\x05patch\x12\x16\n" +
+	"\x06branch\x18\x02 \x01(\tR\x06branch\x12\x10\n" +
+	"\x03url\x18\x03 \x01(\tR\x03url\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\x12\x12\n" +
+	"\x04done\x18\x05 \x03(\tR\x04done\x12\x12\n" +
+	"\x04left\x18\x06 \x03(\tR\x04left\"\x84\x01\n" +
 	"\rNoticeRequest\x12#\n" +
 	"\aproject\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\aproject\x12+\n" +
 	"\venvironment\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\venvironment\x12!\n" +
@@ -1590,7 +1745,7 @@ const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\arelease\x18\x02 \x01(\tR\arelease\x122\n" +
 	"\tapprovals\x18\x03 \x03(\v2\x14.slipway.v1.ApprovalR\tapprovals\x12\x10\n" +
 	"\x03min\x18\x04 \x01(\x05R\x03min\x12\x12\n" +
-	"\x04done\x18\x05 \x01(\bR\x04done2\xb3\x05\n" +
+	"\x04done\x18\x05 \x01(\bR\x04done2\xf7\x05\n" +
 	"\x0eRolloutService\x12c\n" +
 	"\x10ListEnvironments\x12#.slipway.v1.ListEnvironmentsRequest\x1a$.slipway.v1.ListEnvironmentsResponse\"\x04\xb0\xe3\x18\x01\x12?\n" +
 	"\x04Hold\x12\x17.slipway.v1.HoldRequest\x1a\x18.slipway.v1.HoldResponse\"\x04\xb0\xe3\x18\x03\x12E\n" +
@@ -1598,7 +1753,8 @@ const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\aApprove\x12\x1a.slipway.v1.ApproveRequest\x1a\x1b.slipway.v1.ApproveResponse\"\x04\xb0\xe3\x18\x03\x12K\n" +
 	"\bRollback\x12\x1b.slipway.v1.RollbackRequest\x1a\x1c.slipway.v1.RollbackResponse\"\x04\xb0\xe3\x18\x03\x12H\n" +
 	"\aCompare\x12\x1a.slipway.v1.CompareRequest\x1a\x1b.slipway.v1.CompareResponse\"\x04\xb0\xe3\x18\x02\x12H\n" +
-	"\aRestore\x12\x1a.slipway.v1.RestoreRequest\x1a\x1b.slipway.v1.RestoreResponse\"\x04\xb0\xe3\x18\x03\x12E\n" +
+	"\aRestore\x12\x1a.slipway.v1.RestoreRequest\x1a\x1b.slipway.v1.RestoreResponse\"\x04\xb0\xe3\x18\x03\x12B\n" +
+	"\x05Adopt\x12\x18.slipway.v1.AdoptRequest\x1a\x19.slipway.v1.AdoptResponse\"\x04\xb0\xe3\x18\x03\x12E\n" +
 	"\x06Notice\x12\x19.slipway.v1.NoticeRequest\x1a\x1a.slipway.v1.NoticeResponse\"\x04\xb0\xe3\x18\x05\x12B\n" +
 	"\x05Abort\x12\x18.slipway.v1.AbortRequest\x1a\x19.slipway.v1.AbortResponse\"\x04\xb0\xe3\x18\x03BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
@@ -1614,7 +1770,7 @@ func file_slipway_v1_rollout_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_rollout_proto_rawDescData
 }
 
-var file_slipway_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_slipway_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_slipway_v1_rollout_proto_goTypes = []any{
 	(*ListEnvironmentsRequest)(nil),  // 0: slipway.v1.ListEnvironmentsRequest
 	(*ListEnvironmentsResponse)(nil), // 1: slipway.v1.ListEnvironmentsResponse
@@ -1634,52 +1790,56 @@ var file_slipway_v1_rollout_proto_goTypes = []any{
 	(*CompareResponse)(nil),          // 15: slipway.v1.CompareResponse
 	(*RestoreRequest)(nil),           // 16: slipway.v1.RestoreRequest
 	(*RestoreResponse)(nil),          // 17: slipway.v1.RestoreResponse
-	(*NoticeRequest)(nil),            // 18: slipway.v1.NoticeRequest
-	(*NoticeResponse)(nil),           // 19: slipway.v1.NoticeResponse
-	(*AbortRequest)(nil),             // 20: slipway.v1.AbortRequest
-	(*AbortResponse)(nil),            // 21: slipway.v1.AbortResponse
-	(*ApproveRequest)(nil),           // 22: slipway.v1.ApproveRequest
-	(*ApproveResponse)(nil),          // 23: slipway.v1.ApproveResponse
-	(*timestamppb.Timestamp)(nil),    // 24: google.protobuf.Timestamp
-	(*Run)(nil),                      // 25: slipway.v1.Run
-	(*Approval)(nil),                 // 26: slipway.v1.Approval
+	(*AdoptRequest)(nil),             // 18: slipway.v1.AdoptRequest
+	(*AdoptResponse)(nil),            // 19: slipway.v1.AdoptResponse
+	(*NoticeRequest)(nil),            // 20: slipway.v1.NoticeRequest
+	(*NoticeResponse)(nil),           // 21: slipway.v1.NoticeResponse
+	(*AbortRequest)(nil),             // 22: slipway.v1.AbortRequest
+	(*AbortResponse)(nil),            // 23: slipway.v1.AbortResponse
+	(*ApproveRequest)(nil),           // 24: slipway.v1.ApproveRequest
+	(*ApproveResponse)(nil),          // 25: slipway.v1.ApproveResponse
+	(*timestamppb.Timestamp)(nil),    // 26: google.protobuf.Timestamp
+	(*Run)(nil),                      // 27: slipway.v1.Run
+	(*Approval)(nil),                 // 28: slipway.v1.Approval
 }
 var file_slipway_v1_rollout_proto_depIdxs = []int32{
 	2,  // 0: slipway.v1.ListEnvironmentsResponse.environments:type_name -> slipway.v1.Environment
 	6,  // 1: slipway.v1.Environment.hold:type_name -> slipway.v1.EnvironmentHold
 	7,  // 2: slipway.v1.Environment.serving:type_name -> slipway.v1.Serving
 	3,  // 3: slipway.v1.Environment.drift:type_name -> slipway.v1.Drift
-	24, // 4: slipway.v1.Drift.at:type_name -> google.protobuf.Timestamp
+	26, // 4: slipway.v1.Drift.at:type_name -> google.protobuf.Timestamp
 	4,  // 5: slipway.v1.Drift.objects:type_name -> slipway.v1.DriftedObject
 	5,  // 6: slipway.v1.Drift.restored:type_name -> slipway.v1.DriftRestore
-	24, // 7: slipway.v1.DriftedObject.changed:type_name -> google.protobuf.Timestamp
-	24, // 8: slipway.v1.DriftedObject.since:type_name -> google.protobuf.Timestamp
-	24, // 9: slipway.v1.DriftRestore.at:type_name -> google.protobuf.Timestamp
-	24, // 10: slipway.v1.EnvironmentHold.at:type_name -> google.protobuf.Timestamp
-	25, // 11: slipway.v1.RollbackResponse.run:type_name -> slipway.v1.Run
-	25, // 12: slipway.v1.CompareResponse.run:type_name -> slipway.v1.Run
-	25, // 13: slipway.v1.RestoreResponse.run:type_name -> slipway.v1.Run
-	26, // 14: slipway.v1.ApproveResponse.approvals:type_name -> slipway.v1.Approval
+	26, // 7: slipway.v1.DriftedObject.changed:type_name -> google.protobuf.Timestamp
+	26, // 8: slipway.v1.DriftedObject.since:type_name -> google.protobuf.Timestamp
+	26, // 9: slipway.v1.DriftRestore.at:type_name -> google.protobuf.Timestamp
+	26, // 10: slipway.v1.EnvironmentHold.at:type_name -> google.protobuf.Timestamp
+	27, // 11: slipway.v1.RollbackResponse.run:type_name -> slipway.v1.Run
+	27, // 12: slipway.v1.CompareResponse.run:type_name -> slipway.v1.Run
+	27, // 13: slipway.v1.RestoreResponse.run:type_name -> slipway.v1.Run
+	28, // 14: slipway.v1.ApproveResponse.approvals:type_name -> slipway.v1.Approval
 	0,  // 15: slipway.v1.RolloutService.ListEnvironments:input_type -> slipway.v1.ListEnvironmentsRequest
 	8,  // 16: slipway.v1.RolloutService.Hold:input_type -> slipway.v1.HoldRequest
 	10, // 17: slipway.v1.RolloutService.Resume:input_type -> slipway.v1.ResumeRequest
-	22, // 18: slipway.v1.RolloutService.Approve:input_type -> slipway.v1.ApproveRequest
+	24, // 18: slipway.v1.RolloutService.Approve:input_type -> slipway.v1.ApproveRequest
 	12, // 19: slipway.v1.RolloutService.Rollback:input_type -> slipway.v1.RollbackRequest
 	14, // 20: slipway.v1.RolloutService.Compare:input_type -> slipway.v1.CompareRequest
 	16, // 21: slipway.v1.RolloutService.Restore:input_type -> slipway.v1.RestoreRequest
-	18, // 22: slipway.v1.RolloutService.Notice:input_type -> slipway.v1.NoticeRequest
-	20, // 23: slipway.v1.RolloutService.Abort:input_type -> slipway.v1.AbortRequest
-	1,  // 24: slipway.v1.RolloutService.ListEnvironments:output_type -> slipway.v1.ListEnvironmentsResponse
-	9,  // 25: slipway.v1.RolloutService.Hold:output_type -> slipway.v1.HoldResponse
-	11, // 26: slipway.v1.RolloutService.Resume:output_type -> slipway.v1.ResumeResponse
-	23, // 27: slipway.v1.RolloutService.Approve:output_type -> slipway.v1.ApproveResponse
-	13, // 28: slipway.v1.RolloutService.Rollback:output_type -> slipway.v1.RollbackResponse
-	15, // 29: slipway.v1.RolloutService.Compare:output_type -> slipway.v1.CompareResponse
-	17, // 30: slipway.v1.RolloutService.Restore:output_type -> slipway.v1.RestoreResponse
-	19, // 31: slipway.v1.RolloutService.Notice:output_type -> slipway.v1.NoticeResponse
-	21, // 32: slipway.v1.RolloutService.Abort:output_type -> slipway.v1.AbortResponse
-	24, // [24:33] is the sub-list for method output_type
-	15, // [15:24] is the sub-list for method input_type
+	18, // 22: slipway.v1.RolloutService.Adopt:input_type -> slipway.v1.AdoptRequest
+	20, // 23: slipway.v1.RolloutService.Notice:input_type -> slipway.v1.NoticeRequest
+	22, // 24: slipway.v1.RolloutService.Abort:input_type -> slipway.v1.AbortRequest
+	1,  // 25: slipway.v1.RolloutService.ListEnvironments:output_type -> slipway.v1.ListEnvironmentsResponse
+	9,  // 26: slipway.v1.RolloutService.Hold:output_type -> slipway.v1.HoldResponse
+	11, // 27: slipway.v1.RolloutService.Resume:output_type -> slipway.v1.ResumeResponse
+	25, // 28: slipway.v1.RolloutService.Approve:output_type -> slipway.v1.ApproveResponse
+	13, // 29: slipway.v1.RolloutService.Rollback:output_type -> slipway.v1.RollbackResponse
+	15, // 30: slipway.v1.RolloutService.Compare:output_type -> slipway.v1.CompareResponse
+	17, // 31: slipway.v1.RolloutService.Restore:output_type -> slipway.v1.RestoreResponse
+	19, // 32: slipway.v1.RolloutService.Adopt:output_type -> slipway.v1.AdoptResponse
+	21, // 33: slipway.v1.RolloutService.Notice:output_type -> slipway.v1.NoticeResponse
+	23, // 34: slipway.v1.RolloutService.Abort:output_type -> slipway.v1.AbortResponse
+	25, // [25:35] is the sub-list for method output_type
+	15, // [15:25] is the sub-list for method input_type
 	15, // [15:15] is the sub-list for extension type_name
 	15, // [15:15] is the sub-list for extension extendee
 	0,  // [0:15] is the sub-list for field type_name
@@ -1698,7 +1858,7 @@ func file_slipway_v1_rollout_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_rollout_proto_rawDesc), len(file_slipway_v1_rollout_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
