@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/partition"
 	"github.com/slipway-build/slipway/coordinator/peer"
 	"github.com/slipway-build/slipway/coordinator/pool"
+	"github.com/slipway-build/slipway/coordinator/proposal"
 	"github.com/slipway-build/slipway/coordinator/readmodel"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/session"
@@ -51,6 +52,10 @@ type Config struct {
 	Pool      *pool.Pool
 	// Model answers lists when it can; nil: the partitions do.
 	Model *readmodel.Model
+	// Proposals are commits that people are to decide about.
+	Proposals *proposal.Proposer
+	// Noticed is told that somebody changed what was released to an environment of a project that is here.
+	Noticed func(project, environment string)
 	// Go runs f outside the call; the program waits for it when it stops.
 	Go  func(f func())
 	Log *slog.Logger

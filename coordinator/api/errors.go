@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/cordon"
 	"github.com/slipway-build/slipway/coordinator/logstore"
 	"github.com/slipway-build/slipway/coordinator/partition"
+	"github.com/slipway-build/slipway/coordinator/proposal"
 	"github.com/slipway-build/slipway/coordinator/run"
 	"github.com/slipway-build/slipway/coordinator/source"
 	"github.com/slipway-build/slipway/coordinator/submit"
@@ -42,6 +43,7 @@ func toStatus(err error) error {
 		{partition.ErrKeyReused, codes.AlreadyExists},
 		{partition.ErrAborted, codes.Aborted},
 		{partition.ErrNothing, codes.FailedPrecondition},
+		{proposal.ErrNothing, codes.FailedPrecondition},
 		{partition.ErrAlways, codes.FailedPrecondition},
 		{partition.ErrBusy, codes.ResourceExhausted},
 		{partition.ErrUnavailable, codes.Unavailable},

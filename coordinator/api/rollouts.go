@@ -122,6 +122,37 @@ func (s *rollouts) Rollback(ctx context.Context, req *pb.RollbackRequest) (out *
 	return &pb.RollbackResponse{Run: r}, nil
 }
 
+func (s *rollouts) Adopt(ctx context.Context, req *pb.AdoptRequest) (out *pb.AdoptResponse, err error) {
+	var compared *run.Run
+	err = s.cfg.find(ctx, req.GetRun(), func(_ *partition.Tx, r *run.Run) error {
+		compared = r.Snapshot()
+		return nil
+	}, func(ctx context.Context, c *grpc.ClientConn, id string) (err error) {
+		next := proto.CloneOf(req)
+		next.Run = id
+		out, err = pb.NewRolloutServiceClient(c).Adopt(ctx, next)
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+	if err != nil || out != nil {
+		return out, err
+	}
+	p, err := s.cfg.Proposals.Adopt(ctx, compared, caller(ctx), req.GetPatch())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &pb.AdoptResponse{Patch: p.Patch, Branch: p.Branch, Url: p.URL, Problem: p.Problem, Done: p.Done, Left: p.Left}, nil
+}
+
+func (s *rollouts) Notice(ctx context.Context, req *pb.NoticeRequest) (*pb.NoticeResponse, error) {
+	return &pb.NoticeResponse{}, s.of(ctx, req.GetProject(), func(*partition.Tx) error {
+		s.cfg.Noticed(req.GetProject(), req.GetEnvironment())
+		return nil
+	}, func(ctx context.Context, c pb.RolloutServiceClient) error {
+		_, err := c.Notice(ctx, req)
+		return err //nolint:wrapcheck // the owner's answer, as it is
+	})
+}
+
 func (s *rollouts) Compare(ctx context.Context, req *pb.CompareRequest) (out *pb.CompareResponse, err error) {
 	b := back{submit.BackRequest{Project: req.GetProject(), Environment: req.GetEnvironment(), What: "compare", Key: req.GetIdempotencyKey()}, submit.Comparing}
 	r, err := s.back(ctx, b, func(tx *partition.Tx) (*run.Run, error) { return tx.Serving(req.GetProject(), req.GetEnvironment()) }, func(ctx context.Context, c pb.RolloutServiceClient) (err error) {

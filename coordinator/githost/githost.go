@@ -1,5 +1,5 @@
-// Package githost tells git hosts the status of a commit, each through the one request
-// that its public API has for that, made by the host's well-kept client library where
+// Package githost tells git hosts the status of a commit, and opens pull requests, each
+// through the one request that its public API has for that, made by the host's well-kept client library where
 // there is one.
 //
 // The libraries make requests, and nothing else: what an answer means, how long it may
@@ -27,7 +27,7 @@ const (
 	Patience = 20 * time.Second
 	// longest is how long a host may ask to be left alone.
 	longest   = time.Hour
-	maxAnswer = 64 << 10
+	maxAnswer = 1 << 20
 )
 
 // Config of a Host.

@@ -1,9 +1,7 @@
 package githost
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -23,6 +21,7 @@ type how struct {
 	// tell makes the host's request. What came of it is seen by the call's transport;
 	// an error before that is one of the arguments.
 	tell      func(call call, c check.Commit, s check.Status) error
+	propose   func(call call, p Proposal) (address string, err error)
 	running   bool   // it has a state of its own for what is carried out
 	perBranch bool   // it keeps statuses of a commit apart by branch
 	already   string // what a 400 says when the commit has the status that it is told
@@ -38,10 +37,10 @@ type call struct {
 
 func kinds() map[webhook.Kind]how {
 	return map[webhook.Kind]how{
-		webhook.GitHub:    {tell: tellGitHub},
-		webhook.GitLab:    {tell: tellGitLab, running: true, perBranch: true, already: "Cannot transition status"},
-		webhook.Bitbucket: {tell: tellBitbucket},
-		webhook.Gitea:     {tell: tellGitea},
+		webhook.GitHub:    {tell: tellGitHub, propose: proposeGitHub},
+		webhook.GitLab:    {tell: tellGitLab, propose: proposeGitLab, running: true, perBranch: true, already: "Cannot transition status"},
+		webhook.Bitbucket: {tell: tellBitbucket, propose: proposeBitbucket},
+		webhook.Gitea:     {tell: tellGitea, propose: proposeGitea},
 	}
 }
 
@@ -61,11 +60,10 @@ func tellGitHub(call call, c check.Commit, s check.Status) error {
 	state := map[check.State]string{
 		check.Pending: "pending", check.Running: "pending", check.Success: "success", check.Failure: "failure", check.Error: "error", check.Canceled: "error",
 	}[s.State]
-	client := github.NewClient(call.client).WithAuthToken(call.Token)
-	if client.BaseURL, err = url.Parse(call.API + "/"); err != nil {
+	client, err := call.github()
+	if err != nil {
 		return err
 	}
-	client.UserAgent = call.Agent
 	_, _, err = client.Repositories.CreateStatus(call.ctx, owner, name, c.ID, github.RepoStatus{
 		State: &state, TargetURL: &s.URL, Description: new(check.Short(s.Summary, shortLine)), Context: new(check.Name),
 	})
@@ -81,10 +79,7 @@ func tellGitea(call call, c check.Commit, s check.Status) error {
 		check.Pending: gitea.StatusPending, check.Running: gitea.StatusPending, check.Success: gitea.StatusSuccess,
 		check.Failure: gitea.StatusFailure, check.Error: gitea.StatusError, check.Canceled: gitea.StatusError,
 	}[s.State]
-	// The client adds the path of the API itself; and no version is asked for, since the
-	// request is in all of them.
-	client, err := gitea.NewClient(strings.TrimSuffix(call.API, "/api/v1"), gitea.SetGiteaVersion(""), gitea.SetHTTPClient(call.client),
-		gitea.SetContext(call.ctx), gitea.SetToken(call.Token), gitea.SetUserAgent(call.Agent))
+	client, err := call.gitea()
 	if err != nil {
 		return err
 	}
@@ -102,7 +97,7 @@ func tellGitLab(call call, c check.Commit, s check.Status) error {
 		check.Pending: gitlab.Pending, check.Running: gitlab.Running, check.Success: gitlab.Success,
 		check.Failure: gitlab.Failed, check.Error: gitlab.Failed, check.Canceled: gitlab.Canceled,
 	}[s.State]
-	client, err := gitlab.NewClient(call.Token, gitlab.WithBaseURL(call.API), gitlab.WithHTTPClient(call.client), gitlab.WithUserAgent(call.Agent), gitlab.WithoutRetries())
+	client, err := call.gitlab()
 	if err != nil {
 		return err
 	}
@@ -123,8 +118,6 @@ type bitbucketBody struct {
 	Description string `json:"description"`
 }
 
-// tellBitbucket makes its request without a library: Atlassian keeps none for Go, and the
-// best known one drops the context of requests.
 func tellBitbucket(call call, c check.Commit, s check.Status) error {
 	workspace, name, err := two(c.Repository)
 	if err != nil {
@@ -133,20 +126,7 @@ func tellBitbucket(call call, c check.Commit, s check.Status) error {
 	state := map[check.State]string{
 		check.Pending: "INPROGRESS", check.Running: "INPROGRESS", check.Success: "SUCCESSFUL", check.Failure: "FAILED", check.Error: "FAILED", check.Canceled: "STOPPED",
 	}[s.State]
-	body, err := json.Marshal(bitbucketBody{check.Name, state, "Slipway", s.URL, check.Short(s.Summary, line)})
-	if err != nil {
-		return err
-	}
-	to := call.API + "/repositories/" + workspace + "/" + name + "/commit/" + url.PathEscape(c.ID) + "/statuses/build"
-	req, err := http.NewRequestWithContext(call.ctx, http.MethodPost, to, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+call.Token)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", call.Agent)
-	resp, err := call.client.Do(req)
+	resp, err := call.bitbucket(workspace+"/"+name+"/commit/"+url.PathEscape(c.ID)+"/statuses/build", bitbucketBody{check.Name, state, "Slipway", s.URL, check.Short(s.Summary, line)})
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,8 @@ type Environment struct {
 	Approve   *Approve          `json:"approve,omitempty"`  // nil: nobody is asked
 	Windows   []plan.Window     `json:"windows,omitempty"`  // sorted by name; outside them no rollout and no wave begins
 	Tolerate  int               `json:"tolerate,omitempty"` // clusters that may be unreachable, and are caught up later
-	Drift     string            `json:"drift"`              // none
+	Drift     string            `json:"drift"`              // none, report, restore
+	Every     time.Duration     `json:"every,omitempty"`    // clusters are compared at least that often; 0: not, for Drift is none
 	Policies  []plan.Policy     `json:"policies,omitempty"`
 	KeyFiles  []KeyFile         `json:"-"` // that policies name
 	Pos       Pos               `json:"-"` // of its name
@@ -145,8 +146,12 @@ const (
 	RollbackNone      = "none"       // everything stays as it is, for people to look at
 )
 
-// DriftNone leaves live objects alone between releases.
-const DriftNone = "none"
+// What becomes of what somebody changes in an environment between releases.
+const (
+	DriftNone    = "none"    // nobody looks
+	DriftReport  = "report"  // it is told
+	DriftRestore = "restore" // it is told, and brought back
+)
 
 // Environment finds an environment by name.
 func (t *Targets) Environment(name string) (*Environment, bool) {

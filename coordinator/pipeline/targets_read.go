@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-build/slipway/coordinator/dag"
 	"github.com/slipway-build/slipway/coordinator/plan"
@@ -131,11 +132,7 @@ func (d *decoder) environmentFields(e *Environment) strictyaml.Fields {
 				"git":  later,
 			})
 		},
-		"drift": func(n strictyaml.Node) {
-			if s := n.Enum(DriftNone, "report", "restore"); s != "" && s != DriftNone {
-				n.KeyProblem("write none", "%s is not supported yet", s)
-			}
-		},
+		"drift": func(n strictyaml.Node) { drift(n, e) },
 		"tolerate": func(n strictyaml.Node) {
 			n.Fields("tolerate", strictyaml.Fields{"unreachable": func(n strictyaml.Node) { e.Tolerate = n.Int(0, 1000) }}, "unreachable")
 		},
@@ -145,6 +142,29 @@ func (d *decoder) environmentFields(e *Environment) strictyaml.Fields {
 		"policies": func(n strictyaml.Node) { d.policies(n, e) },
 		"verify":   later, "soak": later,
 		"analyze": later, "analysis": later, "freeze": later,
+	}
+}
+
+// Bounds and default of how often clusters are compared although nobody saw a change.
+const (
+	minEvery     = time.Minute
+	maxEvery     = 7 * 24 * time.Hour
+	defaultEvery = 6 * time.Hour
+)
+
+// drift reads a word, or { do: report, every: 1h }.
+func drift(n strictyaml.Node, e *Environment) {
+	word := func(n strictyaml.Node) { e.Drift = cmp.Or(n.Enum(DriftNone, DriftReport, DriftRestore), DriftNone) }
+	if n.IsMap() {
+		n.Fields("drift", strictyaml.Fields{"do": word, "every": func(n strictyaml.Node) { e.Every = n.Duration(minEvery, maxEvery) }}, "do")
+	} else {
+		word(n)
+	}
+	switch {
+	case e.Drift == DriftNone:
+		e.Every = 0
+	case e.Every == 0:
+		e.Every = defaultEvery
 	}
 }
 

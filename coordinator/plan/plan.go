@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Version is the format of the canonical JSON that Encode writes and Hash covers.
@@ -110,6 +111,7 @@ type Plan struct {
 	Line       string    `json:"line,omitempty"`      // the branch or pull request whose event began it: of its runs the newest counts
 	Supersede  string    `json:"supersede,omitempty"` // which older runs of the line it ends; empty: none
 	Back       string    `json:"back,omitempty"`      // the run whose release it brings back to an environment, which may be held; empty: none
+	Drift      *Drift    `json:"drift,omitempty"`     // it looks for what somebody changed, or the farm by itself takes that back; nil: neither
 	Timeout    int       `json:"timeout_seconds,omitempty"`
 	Class      string    `json:"class,omitempty"`    // urgent or low, as the platform decided; empty: normal
 	Teams      []Team    `json:"teams,omitempty"`    // quotas of those that have tasks here, sorted by name; who has none is not there
@@ -123,6 +125,12 @@ type Plan struct {
 type Source struct {
 	LFS        bool     `json:"lfs,omitempty"`        // the content of files in Git LFS is there, not their pointers
 	Submodules []string `json:"submodules,omitempty"` // paths at which the files of a submodule are, sorted
+}
+
+// Drift says of a plan that it is about what somebody changed in an environment since its release.
+type Drift struct {
+	Environment string   `json:"environment"`
+	Restores    []string `json:"restores,omitempty"` // what the farm takes back by itself, as "cluster/service/ConfigMap/settings", sorted; none: it compares
 }
 
 // Values of Plan.Supersede.
@@ -488,7 +496,12 @@ type ObjectChange struct {
 	Reason string        `json:"reason,omitempty"` // from whom it is taken over; why it is kept; when it is carried out
 	Fields []FieldChange `json:"fields,omitempty"` // the first 30
 	More   int           `json:"more,omitempty"`   // fields that are not among them
+	By     string        `json:"by,omitempty"`     // who holds what would change: managers of fields, with how they write
+	At     time.Time     `json:"at,omitzero"`      // when they wrote last
 }
+
+// Drifted reports that a comparison found the object to be otherwise than it was released.
+func (o ObjectChange) Drifted() bool { return o.Action != "carried out" && o.Action != "kept" }
 
 // FieldChange is what would become of one field: JSON, cut to 160 characters. Empty: the
 // field is not there.

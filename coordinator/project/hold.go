@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -28,6 +29,7 @@ type Environment struct {
 	Name    string
 	Holder  string // the run that rolls out there now; empty: none does
 	Hold    *Hold
+	Drift   Drift
 	Serving []Serving // by cluster and service
 }
 
@@ -39,7 +41,6 @@ type Serving struct {
 
 // Environments by name, with what serves there.
 func (p *Project) Environments() []Environment {
-	saved := p.save()
 	all := map[string]*Environment{}
 	of := func(name string) *Environment {
 		if all[name] == nil {
@@ -47,19 +48,25 @@ func (p *Project) Environments() []Environment {
 		}
 		return all[name]
 	}
-	for _, e := range saved.Environments {
-		if e.Newest > 0 || e.Hold != nil { // others were only asked for
-			env := of(e.Name)
-			env.Holder, env.Hold = e.Holder, e.Hold
+	for name, e := range p.rollout {
+		if e.newest > 0 || e.hold != nil { // others were only asked for
+			env := of(name)
+			env.Holder, env.Hold, env.Drift = e.holder, e.hold, e.drift
 		}
 	}
-	for _, s := range saved.Stables {
-		env := of(s.Environment)
-		env.Serving = append(env.Serving, Serving{s.Cluster, s.Service, s.Stable})
+	for at, s := range p.stable {
+		env := of(at.environment)
+		env.Serving = append(env.Serving, Serving{at.cluster, at.service, s})
 	}
 	out := make([]Environment, 0, len(all))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
+		slices.SortFunc(all[name].Serving, func(a, b Serving) int {
+			return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Service, b.Service))
+		})
 		out = append(out, *all[name])
 	}
 	return out
 }
+
+// Names of the projects, sorted.
+func (s *State) Names() []string { return slices.Sorted(maps.Keys(s.projects)) }

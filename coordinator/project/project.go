@@ -91,6 +91,7 @@ type environment struct {
 	newest uint64 // number of the newest run that ever began a rollout here
 	by     string // its id
 	hold   *Hold  // nil: rollouts may begin
+	drift  Drift
 }
 
 // Run finds a run by id.
@@ -266,6 +267,10 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 			s.owing[r.ID] = true
 		}
 		p.leaveLine(r)
+		if d := r.Plan.Drift; d != nil {
+			env := p.environment(d.Environment)
+			env.drift.ends(r, env.holder != "", at)
+		}
 		if e.State == run.Succeeded && !compares(r) && r.Plan.Back == "" {
 			g := green{r.Commit, at}
 			p.green[r.Ref], p.green[""] = g, g
@@ -273,10 +278,11 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 		}
 	case run.RolloutEntered:
 		env := p.environment(e.Environment)
-		env.holder, env.newest, env.by = r.ID, r.Number, r.ID
+		env.holder, env.newest, env.by, env.drift.Moved = r.ID, r.Number, r.ID, at
 	case run.RolloutLeft:
 		if env := p.environment(e.Environment); env.holder == r.ID {
 			env.holder = ""
+			env.drift.Moved = at
 		}
 	case run.Promoted:
 		p.stable[place{e.Environment, e.Cluster, e.Service}] = Stable{Manifests: e.Manifests, Release: e.Release, Run: r.ID}
@@ -352,6 +358,9 @@ func (s *State) accept(a run.Accepted, at time.Time) error {
 	p.last = max(p.last, a.Number)
 	if pl.Line != "" {
 		p.lines[pl.Line] = append(p.lines[pl.Line], a.Run)
+	}
+	if d := pl.Drift; d != nil {
+		p.environment(d.Environment).drift.begins(a, d.Restores, at)
 	}
 	if a.IdempotencyKey != "" {
 		p.keys[a.IdempotencyKey] = Key{Run: a.Run, RequestHash: a.RequestHash, At: at}

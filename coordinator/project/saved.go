@@ -84,6 +84,7 @@ type SavedEnvironment struct {
 	Newest uint64
 	By     string
 	Hold   *Hold
+	Drift  Drift
 }
 
 // Save is the state as it is. Attempts and results are shared with it.
@@ -137,7 +138,7 @@ func (p *Project) save() SavedProject {
 	})
 	for _, name := range slices.Sorted(maps.Keys(p.rollout)) {
 		e := p.rollout[name]
-		out.Environments = append(out.Environments, SavedEnvironment{Name: name, Holder: e.holder, Newest: e.newest, By: e.by, Hold: e.hold})
+		out.Environments = append(out.Environments, SavedEnvironment{Name: name, Holder: e.holder, Newest: e.newest, By: e.by, Hold: e.hold, Drift: e.drift})
 	}
 	return out
 }
@@ -173,7 +174,7 @@ func Restore(saved Saved, plans Plans) (*State, error) {
 			p.tests[t.ID] = &t
 		}
 		for _, e := range sp.Environments {
-			p.rollout[e.Name] = &environment{holder: e.Holder, newest: e.Newest, by: e.By, hold: e.Hold}
+			p.rollout[e.Name] = &environment{holder: e.Holder, newest: e.Newest, by: e.By, hold: e.Hold, drift: e.Drift}
 		}
 		for _, a := range sp.Archives {
 			s.keep(a)

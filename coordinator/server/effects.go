@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/config"
 	"github.com/slipway-build/slipway/coordinator/findings"
 	"github.com/slipway-build/slipway/coordinator/plan"
+	"github.com/slipway-build/slipway/coordinator/proposal"
 	"github.com/slipway-build/slipway/coordinator/source"
 )
 
@@ -20,7 +21,8 @@ const judges = 3
 type effects struct {
 	mirror  *source.Mirror
 	blobs   *artifact.Store
-	signer  *signer       // nil: nothing is signed
+	signer  *signer // nil: nothing is signed
+	pulls   *proposal.Proposer
 	judging chan struct{} // has room for those that judge and sign at once: reports and SBOMs may be large
 }
 
@@ -81,11 +83,15 @@ func advisoriesOf(dir string, blobs *artifact.Store, log *slog.Logger) func(cont
 }
 
 // newEffects opens the mirror, and reads the key that images are signed with.
-func newEffects(cfg config.Config, env []string, blobs *artifact.Store) (*source.Mirror, effects, error) {
+func newEffects(cfg config.Config, version string, env []string, blobs *artifact.Store) (*source.Mirror, effects, error) {
 	mirror, err := newMirror(cfg, env)
 	if err != nil {
 		return nil, effects{}, err
 	}
+	pulls, err := newProposals(cfg, version, mirror)
+	if err != nil {
+		return nil, effects{}, err
+	}
 	signs, err := newSigner(cfg.Signing, keychain(cfg.RegistryAuth), blobs)
-	return mirror, effects{mirror, blobs, signs, make(chan struct{}, judges)}, err
+	return mirror, effects{mirror, blobs, signs, pulls, make(chan struct{}, judges)}, err
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/slipway-build/slipway/coordinator/config"
 	"github.com/slipway-build/slipway/coordinator/cordon"
 	"github.com/slipway-build/slipway/coordinator/dispatch"
+	"github.com/slipway-build/slipway/coordinator/drift"
 	"github.com/slipway-build/slipway/coordinator/home"
 	"github.com/slipway-build/slipway/coordinator/journal"
 	"github.com/slipway-build/slipway/coordinator/logarchive"
@@ -107,7 +108,7 @@ func start(ctx context.Context, o Options) error {
 		return err
 	}
 	defer logs.Close()
-	mirror, does, err := newEffects(cfg, o.Env, blobs)
+	mirror, does, err := newEffects(cfg, o.Version, o.Env, blobs)
 	if err != nil {
 		return err
 	}
@@ -145,19 +146,25 @@ func start(ctx context.Context, o Options) error {
 		Secrets: newSecrets(o, submitter), Artifacts: session.ArtifactLimits{Each: int64(cfg.Artifacts.MaxMiB) << 20, All: int64(cfg.Artifacts.TaskMiB) << 20}, Packed: self.unpack,
 		Puller: func(capability string) *queue.Puller { return queue.NewPuller(js, capability) },
 	})
-	services := api.New(api.Config{
+	keeper := drift.New(drift.Config{Partitions: parts, Targets: submitter.Targets, Begin: submitter.Back, Log: log, Now: time.Now}, observe.metrics)
+	services := newServices(grpcServer, api.Config{
 		Partitions: parts, Peers: peers, Homes: homes, Hub: hub, Queue: dispatcher, Logs: logs, Blobs: blobs, Artifacts: artifacts, Mirror: mirror, Pool: shares, Model: model, Go: side.Go, Log: log,
-		Submitter: submitter, Sessions: sessions, Cordons: watch, Now: time.Now,
+		Submitter: submitter, Sessions: sessions, Cordons: watch, Noticed: keeper.Notice, Proposals: does.pulls, Now: time.Now,
 	})
-	services.Register(grpcServer.GRPC())
 	if observe.pages, err = web.New(web.Config{Runs: services.Runs, Logs: services.Logs, Tokens: tokens, Secure: cfg.TLS.Cert != "", Log: log, Now: time.Now}); err != nil {
 		return err
 	}
 	observe.hooks, observe.polls = newHooks(cfg, submitter, observe.checks, log), newPolls(cfg, js, mirror, parts, services.Runs, log).run
 	return serve(ctx, o, tokens, parts, self, dispatcher, sessions, model, observe, listener.Addr().String(),
-		func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, sessions.Steer, shares.Run, artifacts.Run,
+		func(ctx context.Context) error { return grpcServer.Run(ctx, listener) }, sessions.Steer, shares.Run, artifacts.Run, keeper.Run,
 		func(ctx context.Context) error { return watch.Run(ctx, func() []string { return takers(sessions) }) },
 		func(ctx context.Context) error { return observe.watchLogs(ctx, logs) })
+}
+
+func newServices(s *rpc.Server, c api.Config) api.Services {
+	services := api.New(c)
+	services.Register(s.GRPC())
+	return services
 }
 
 func newDispatcher(js jetstream.JetStream, replicas int, offer func(instance, capability, token string) bool, log *slog.Logger) *dispatch.Dispatcher {

@@ -41,7 +41,11 @@ func (s *Submitter) Back(ctx context.Context, req BackRequest, what Of, find fun
 	if err != nil {
 		return "", err
 	}
-	id, _, err = s.accept(ctx, home, p, Acceptance{SubmittedBy: req.By, Origin: old.Origin, Key: req.Key, RequestHash: request})
+	origin := old.Origin
+	if p.Drift != nil { // which says nothing of the commit
+		origin = run.Origin{}
+	}
+	id, _, err = s.accept(ctx, home, p, Acceptance{SubmittedBy: req.By, Origin: origin, Key: req.Key, RequestHash: request})
 	return id, err
 }
 
@@ -94,8 +98,17 @@ func Comparing(old *run.Run, environment string) plan.Plan {
 			Apply: &plan.Apply{Manifests: t.Apply.Manifests, Adopt: true},
 		})
 	}
-	p.Rollbacks = []plan.Task{}
+	p.Rollbacks, p.Drift = []plan.Task{}, &plan.Drift{Environment: environment}
 	return p
+}
+
+// TakingBack is Restoring by the farm itself, which counts how often it does that to an object.
+func TakingBack(objects []string) Of {
+	return func(old *run.Run, environment string) plan.Plan {
+		p := Restoring(old, environment)
+		p.Drift = &plan.Drift{Environment: environment, Restores: objects}
+		return p
+	}
 }
 
 // compareTimeout is for one service in one cluster, in seconds.
@@ -104,7 +117,7 @@ const compareTimeout = 300
 // reaching is the plan of a run as far as some of its tasks need it, with everything reused that was made, and without what takes time.
 func reaching(old *run.Run, environment string, wanted func(*plan.Task) bool) plan.Plan {
 	p := Again(old)
-	p.Line, p.Findings = "", nil
+	p.Line, p.Findings, p.Back, p.Drift = "", nil, "", nil
 	tasks := make(map[string]*plan.Task, len(p.Tasks))
 	for i := range p.Tasks {
 		tasks[p.Tasks[i].ID] = &p.Tasks[i]

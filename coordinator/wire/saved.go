@@ -95,7 +95,7 @@ func SavedProject(p project.SavedProject) []*pb.SnapshotItem {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Test{Test: Test(t)}})
 	}
 	for _, e := range p.Environments {
-		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Environment{Environment: &pb.SavedEnvironment{Name: e.Name, Holder: e.Holder, Newest: e.Newest, By: e.By, Hold: savedHold(e.Hold)}}})
+		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Environment{Environment: &pb.SavedEnvironment{Name: e.Name, Holder: e.Holder, Newest: e.Newest, By: e.By, Hold: savedHold(e.Hold), Drift: drift(e.Drift), Moved: Time(e.Drift.Moved)}}})
 	}
 	for _, a := range p.Archives {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Archive{Archive: &pb.SavedArchive{Run: a.Run, Number: a.Number, Blob: a.Blob, FinishedAt: Time(a.FinishedAt), Logs: a.Logs}}})
@@ -132,7 +132,7 @@ func FromSavedItem(p *project.SavedProject, m *pb.SnapshotItem) bool {
 		p.Tests = append(p.Tests, FromTest(k.Test))
 	case *pb.SnapshotItem_Environment:
 		e := k.Environment
-		p.Environments = append(p.Environments, project.SavedEnvironment{Name: e.GetName(), Holder: e.GetHolder(), Newest: e.GetNewest(), By: e.GetBy(), Hold: fromSavedHold(e.GetHold())})
+		p.Environments = append(p.Environments, project.SavedEnvironment{Name: e.GetName(), Holder: e.GetHolder(), Newest: e.GetNewest(), By: e.GetBy(), Hold: fromSavedHold(e.GetHold()), Drift: fromDrift(e.GetDrift(), e.GetMoved())})
 	case *pb.SnapshotItem_Archive:
 		e := k.Archive
 		p.Archives = append(p.Archives, project.Archive{Run: e.GetRun(), Number: e.GetNumber(), Project: p.Name, Blob: e.GetBlob(), FinishedAt: FromTime(e.GetFinishedAt()), Logs: e.GetLogs()})

@@ -188,7 +188,7 @@ func FromItems(items []*pb.TestItem) []plan.Item {
 func diff(d *plan.Diff) *pb.Diff {
 	out := &pb.Diff{Created: int32(d.Created), Changed: int32(d.Changed), Deleted: int32(d.Deleted), Unchanged: int32(d.Unchanged), Namespace: d.Namespace}
 	for _, o := range d.Objects {
-		object := &pb.ObjectChange{Object: o.Object, Action: o.Action, Reason: o.Reason, More: int32(o.More)}
+		object := &pb.ObjectChange{Object: o.Object, Action: o.Action, Reason: o.Reason, More: int32(o.More), By: o.By, At: Time(o.At)}
 		for _, f := range o.Fields {
 			object.Fields = append(object.Fields, &pb.FieldChange{Path: f.Path, From: f.From, To: f.To})
 		}
@@ -202,7 +202,7 @@ func fromDiff(d *pb.Diff) *plan.Diff {
 		Created: int(d.GetCreated()), Changed: int(d.GetChanged()), Deleted: int(d.GetDeleted()), Unchanged: int(d.GetUnchanged()), Namespace: d.GetNamespace(),
 	}
 	for _, o := range d.GetObjects() {
-		object := plan.ObjectChange{Object: o.GetObject(), Action: o.GetAction(), Reason: o.GetReason(), More: int(o.GetMore())}
+		object := plan.ObjectChange{Object: o.GetObject(), Action: o.GetAction(), Reason: o.GetReason(), More: int(o.GetMore()), By: o.GetBy(), At: FromTime(o.GetAt())}
 		for _, f := range o.GetFields() {
 			object.Fields = append(object.Fields, plan.FieldChange{Path: f.GetPath(), From: f.GetFrom(), To: f.GetTo()})
 		}

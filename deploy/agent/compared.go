@@ -2,7 +2,10 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/slipway-build/slipway/deploy/apply"
 	"github.com/slipway-build/slipway/deploy/rolling"
@@ -35,12 +38,27 @@ func compared(r rolling.Result) *pb.Diff {
 			continue
 		}
 		o := &pb.ObjectChange{Object: change.Ref.String(), Action: string(change.Action), Reason: change.Reason, More: int32(max(0, len(change.Fields)-maxFields))}
+		o.By, o.At = holders(change.Fields)
 		for _, f := range change.Fields[:min(len(change.Fields), maxFields)] {
 			o.Fields = append(o.Fields, &pb.FieldChange{Path: f.Path, From: f.From, To: f.To})
 		}
 		d.Objects = append(d.Objects, o)
 	}
 	return d
+}
+
+// holders are those of fields, and when one of them wrote last.
+func holders(fields []apply.Field) (by string, at *timestamppb.Timestamp) {
+	var all []string
+	for _, f := range fields {
+		if f.By != "" && !slices.Contains(all, f.By) {
+			all = append(all, f.By)
+		}
+		if f.At.After(at.AsTime()) {
+			at = timestamppb.New(f.At)
+		}
+	}
+	return strings.Join(all, ", "), at
 }
 
 // foreseen is a comparison in a sentence.

@@ -79,6 +79,8 @@ func (w *writer) occupied(ctx context.Context, it *item, found []conflict) ([]ma
 	switch {
 	case !w.req.Adopt:
 		return w.refuse(it, fields), nil
+	case len(scaled) > 0 && it.foreign == nil && it.spare(scaled): // it is Slipway's, but for what the cluster sets
+		return w.plan(ctx, it)
 	case len(scaled) > 0:
 		return refuseAutomatic(it, scaled), nil
 	}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,7 +23,11 @@ import (
 const maxShown = 160
 
 // Field is what would become of one field: JSON, cut to 160 characters. Empty: the field is not there.
-type Field struct{ Path, From, To string }
+type Field struct {
+	Path, From, To string
+	By             string    // who else than Slipway holds it, and how they write; empty: nobody does
+	At             time.Time // when they wrote last; zero: it is not known
+}
 
 // ownPrefix begins the names of everything that Slipway notes on an object.
 const ownPrefix = "slipway.dev/"
@@ -121,6 +126,7 @@ func differences(live, predicted *unstructured.Unstructured) []Field {
 	veil(after, live.GetKind())
 	var out []Field
 	compareValues("", before, after, &out)
+	attribute(live, out)
 	return out
 }
 
@@ -231,12 +237,16 @@ func compareLists(path string, before, after []any, out *[]Field) {
 // keyOf is the field by which members of a list are told apart; empty: there is none.
 func keyOf(before, after []any) string {
 	all := slices.Concat(before, after)
-	for _, key := range []string{"name", "containerPort", "port", "mountPath", "key", "type", "ip"} {
+	for _, key := range memberKeys() {
 		if distinct(before, key) && distinct(after, key) && len(all) > 0 {
 			return key
 		}
 	}
 	return ""
+}
+
+func memberKeys() []string {
+	return []string{"name", "containerPort", "port", "mountPath", "key", "type", "ip"}
 }
 
 func distinct(list []any, key string) bool {

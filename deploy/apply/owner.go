@@ -49,6 +49,9 @@ func (t Target) Labels() map[string]string {
 // Selector finds the objects of the target.
 func (t Target) Selector() string { return labels.SelectorFromSet(t.Labels()).String() }
 
+// Everything finds the objects of all targets.
+func Everything() string { return LabelManagedBy + "=" + managedBy }
+
 // Owns reports whether obj carries the target's labels.
 func (t Target) Owns(obj v1.Object) bool {
 	return labels.SelectorFromSet(t.Labels()).Matches(labels.Set(obj.GetLabels()))

@@ -14,12 +14,16 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/slipway-build/slipway/deploy/agent"
 	"github.com/slipway-build/slipway/deploy/cluster"
 	"github.com/slipway-build/slipway/deploy/config"
 	"github.com/slipway-build/slipway/deploy/manifest"
+	"github.com/slipway-build/slipway/deploy/notice"
 	"github.com/slipway-build/slipway/deploy/rolling"
 	"github.com/slipway-build/slipway/internal/rpc"
 	"github.com/slipway-build/slipway/internal/session"
@@ -78,11 +82,33 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	client := pb.NewWorkerServiceClient(conn)
 	a := agent.New(clusters, session.Blobs{Client: client}, s.log, observe(registry))
 	s.log.InfoContext(ctx, "deployer starts", "clusters", len(clusters), "coordinator", s.cfg.Coordinator.Address)
+	stopWatching := s.watch(ctx, clusters, pb.NewRolloutServiceClient(conn))
+	closers = append(closers, stopWatching)
 	// Without hints the coordinator offers tasks on the session: a deployer inside a cluster reaches no queue.
 	return session.New(session.Config{
 		Client: client, Name: s.cfg.Name, Instance: rand.Text(), Version: s.cfg.Version, Slots: slots,
 		Drain: s.cfg.Drain, Log: s.log, Now: time.Now,
 	}, a.Handle).Run(ctx)
+}
+
+// watch tells the coordinator what others change in the clusters, until the context ends or stop is called, which waits for that.
+func (s *Server) watch(ctx context.Context, clusters map[string]agent.Cluster, client pb.RolloutServiceClient) (stop func() error) {
+	c := notice.Config{Log: s.log, Tell: func(ctx context.Context, c notice.Change) error {
+		_, err := client.Notice(ctx, &pb.NoticeRequest{Project: c.Project, Environment: c.Environment, Cluster: c.Cluster})
+		switch status.Code(err) {
+		case codes.NotFound, codes.Unimplemented, codes.PermissionDenied, codes.InvalidArgument:
+			return fmt.Errorf("%w: %w", notice.ErrNobody, err)
+		default:
+			return err
+		}
+	}}
+	for _, one := range clusters {
+		c.Clusters = append(c.Clusters, one.Cluster)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.Go(func() error { return notice.New(c).Run(ctx) })
+	return func() error { cancel(); return g.Wait() }
 }
 
 // clusters opens the kubeconfigs, and says every mistake in them at once. It dials nobody.

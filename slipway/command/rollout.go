@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"strings"
 	"time"
 
@@ -175,68 +174,6 @@ from: slipway rollout resume lets it go on. A rollout that goes on is refused: s
 		})
 	}
 	return c
-}
-
-func (a *app) drift(project *string) *cobra.Command {
-	var restore, detach bool
-	c := &cobra.Command{
-		Use:   "drift ENVIRONMENT",
-		Short: "Show what somebody changed in an environment since its release, or restore it",
-		Long: `Drift asks every cluster of an environment what is not as the release that serves there has it: objects that are gone
-(+), fields that differ (~) with who holds them, and objects that would be deleted (-). Nothing is changed, and it ends with exit code 1
-if something differs. Fields that the release does not have, as those that an autoscaler sets, are nobody's business.
-
-With --restore it applies the release again, and takes over what others hold.`,
-		Args: exactly("ENVIRONMENT"),
-	}
-	c.ValidArgsFunction = a.completeEnvironment(project)
-	c.Flags().BoolVar(&restore, "restore", false, "bring back what differs")
-	c.Flags().BoolVar(&detach, "detach", false, "print the id of the run and do not follow it")
-	out := outputFlag(c, "table", "json", "yaml")
-	c.RunE = func(c *cobra.Command, args []string) error {
-		ctx, key := c.Context(), rand.Text()
-		return a.ofProject(ctx, *project, func(cl *client.Client, project string) error {
-			run, err := a.insist(ctx, func() (*pb.Run, error) {
-				if restore {
-					res, err := cl.Rollout.Restore(ctx, &pb.RestoreRequest{Project: project, Environment: args[0], IdempotencyKey: key})
-					return res.GetRun(), err
-				}
-				res, err := cl.Rollout.Compare(ctx, &pb.CompareRequest{Project: project, Environment: args[0], IdempotencyKey: key})
-				return res.GetRun(), err
-			})
-			if err != nil {
-				return err
-			}
-			if err := a.begun(ctx, cl, run, detach, *out); err != nil || detach || restore {
-				return err
-			}
-			return a.differs(ctx, cl, run.GetId(), args[0], *out == "table")
-		})
-	}
-	return c
-}
-
-// differs is an error when a run found that something differs.
-func (a *app) differs(ctx context.Context, cl *client.Client, id, environment string, say bool) error {
-	res, err := cl.Runs.Get(ctx, &pb.GetRequest{Run: id})
-	if err != nil {
-		return err
-	}
-	n := 0
-	for _, t := range res.GetRun().GetTasks() {
-		for _, o := range t.GetResult().GetDiff().GetObjects() {
-			if o.GetAction() != "carried out" && o.GetAction() != "kept" {
-				n++
-			}
-		}
-	}
-	switch {
-	case n == 0 && !say:
-		return nil
-	case n == 0:
-		return a.printf("%s is as it was released\n", render.Line(environment))
-	}
-	return &exitError{ExitFailed, fmt.Errorf("%s has drifted: %s; slipway rollout drift %s --restore brings it back", render.Line(environment), count(n, "object"), render.Line(environment))}
 }
 
 func (a *app) completeEnvironment(project *string) cobra.CompletionFunc {

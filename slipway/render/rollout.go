@@ -245,6 +245,9 @@ func (s Style) Environments(list []*pb.Environment, now time.Time) string {
 				why += ": " + Line(h.GetReason())
 			}
 		}
+		if n := len(e.GetDrift().GetObjects()); n > 0 {
+			why = strings.TrimPrefix(why+"; drifted: "+fmt.Sprint(n), "; ")
+		}
 		services, clusters := map[string]bool{}, map[string]bool{}
 		for _, v := range e.GetServing() {
 			services[v.GetService()], clusters[v.GetCluster()] = true, true

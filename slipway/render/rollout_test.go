@@ -63,8 +63,24 @@ func TestBlueGreen(t *testing.T) {
 func TestEnvironments(t *testing.T) {
 	now := time.Date(2026, 12, 4, 17, 0, 0, 0, time.UTC)
 	golden(t, "environments.txt", render.Style{Width: 100}.Environments([]*pb.Environment{
-		{Name: "dev", Serving: []*pb.Serving{{Cluster: "one", Service: "api"}, {Cluster: "one", Service: "web"}}},
+		{Name: "dev", Serving: []*pb.Serving{{Cluster: "one", Service: "api"}, {Cluster: "one", Service: "web"}}, Drift: &pb.Drift{Objects: []*pb.DriftedObject{{Object: "ConfigMap/a"}, {Object: "ConfigMap/b"}}}},
 		{Name: "prod", Run: "shop-12", Hold: &pb.EnvironmentHold{By: "ann", Pause: true, Reason: "looks odd\x1b[31m", At: timestamppb.New(now.Add(-time.Minute))}},
 		{Name: "staging", Hold: &pb.EnvironmentHold{Run: "shop-11", Reason: "apply/api@staging/one failed: crash loop", At: timestamppb.New(now.Add(-time.Hour))}},
 	}, now))
+}
+
+func TestDrift(t *testing.T) {
+	now := time.Date(2026, 12, 4, 17, 0, 0, 0, time.UTC)
+	ago := func(d time.Duration) *timestamppb.Timestamp { return timestamppb.New(now.Add(-d)) }
+	golden(t, "drift.txt", render.Style{Width: 120}.Drift(&pb.Drift{
+		At: ago(time.Minute), Run: "shop-14", Problem: "diff/api@prod/ap: cluster ap does not answer",
+		Objects: []*pb.DriftedObject{
+			{Cluster: "eu", Service: "cart", Object: "ConfigMap/cart", Action: "taken over", By: "kubectl-edit (Update)", Changed: ago(3 * time.Hour), Since: ago(time.Hour)},
+			{Cluster: "us", Service: "cart", Object: "Service/cart\x1b[31m", Action: "created", Since: ago(2 * time.Minute)},
+		},
+		Restored: []*pb.DriftRestore{{Object: "eu/cart/ConfigMap/cart", At: ago(2 * time.Hour)}, {Object: "eu/cart/ConfigMap/cart", At: ago(10 * time.Minute)}},
+	}, now))
+	if text := (render.Style{}).Drift(&pb.Drift{Pending: "shop-2"}, now); text != "" {
+		t.Errorf("nobody has looked: %q", text)
+	}
 }

@@ -1,6 +1,6 @@
 // Package githosttest is a stand-in for the APIs of git hosts over HTTP, for tests: it
-// takes statuses of commits as GitHub, GitLab, Bitbucket Cloud and Gitea publish that
-// they do, refuses everything else, and fails when it is told to.
+// takes statuses of commits and pull requests as GitHub, GitLab, Bitbucket Cloud and Gitea
+// publish that they do, refuses everything else, and fails when it is told to.
 //
 // It serves no other part of the APIs.
 package githosttest
@@ -47,10 +47,12 @@ type Host struct {
 	kind webhook.Kind
 	mu   sync.Mutex
 	all  []Status
-	bad  []string
-	next []Fault
-	seen chan struct{} // closed and replaced at each request
-	done chan struct{}
+	// Pull requests.
+	proposed []Proposal
+	bad      []string
+	next     []Fault
+	seen     chan struct{} // closed and replaced at each request
+	done     chan struct{}
 }
 
 // Start runs a stand-in until the test ends. Requests that the host's schema does not
@@ -123,7 +125,11 @@ func (h *Host) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 		return
 	}
 	defer h.ring()
-	s, problem := h.read(in, body)
+	p, pull, problem := h.propose(in, body)
+	var s Status
+	if !pull {
+		s, problem = h.read(in, body)
+	}
 	if problem == "" {
 		problem = h.unauthorized(in)
 	}
@@ -132,6 +138,10 @@ func (h *Host) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 	if problem != "" {
 		h.bad = append(h.bad, fmt.Sprintf("%s %s %s: %s", in.Method, in.URL.EscapedPath(), body, problem))
 		http.Error(out, problem, http.StatusUnprocessableEntity)
+		return
+	}
+	if pull {
+		h.opened(out, p)
 		return
 	}
 	if h.kind == webhook.GitLab && !h.moves(s) {

@@ -121,7 +121,9 @@ type Environment struct {
 	// Not set: it is not held.
 	Hold *EnvironmentHold `protobuf:"bytes,3,opt,name=hold,proto3" json:"hold,omitempty"`
 	// What is good there, by cluster and service.
-	Serving       []*Serving `protobuf:"bytes,4,rep,name=serving,proto3" json:"serving,omitempty"`
+	Serving []*Serving `protobuf:"bytes,4,rep,name=serving,proto3" json:"serving,omitempty"`
+	// Not set: nobody has looked.
+	Drift         *Drift `protobuf:"bytes,5,opt,name=drift,proto3" json:"drift,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -184,6 +186,262 @@ func (x *Environment) GetServing() []*Serving {
 	return nil
 }
 
+func (x *Environment) GetDrift() *Drift {
+	if x != nil {
+		return x.Drift
+	}
+	return nil
+}
+
+// Drift is what is not as it was released, as it was seen last.
+type Drift struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is known is newer than that: when the last comparison began, and its run.
+	At  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	Run string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	// Why that could not tell everything; empty: it could.
+	Problem string `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
+	// By cluster, service and object, the first 200.
+	Objects []*DriftedObject `protobuf:"bytes,4,rep,name=objects,proto3" json:"objects,omitempty"`
+	// What the farm brought back by itself within the hour before the newest, oldest first.
+	Restored []*DriftRestore `protobuf:"bytes,5,rep,name=restored,proto3" json:"restored,omitempty"`
+	// The run that compares or restores now; empty: none does.
+	Pending       string `protobuf:"bytes,6,opt,name=pending,proto3" json:"pending,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drift) Reset() {
+	*x = Drift{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drift) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drift) ProtoMessage() {}
+
+func (x *Drift) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drift.ProtoReflect.Descriptor instead.
+func (*Drift) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Drift) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Drift) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *Drift) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *Drift) GetObjects() []*DriftedObject {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+func (x *Drift) GetRestored() []*DriftRestore {
+	if x != nil {
+		return x.Restored
+	}
+	return nil
+}
+
+func (x *Drift) GetPending() string {
+	if x != nil {
+		return x.Pending
+	}
+	return ""
+}
+
+type DriftedObject struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Service string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	// "ConfigMap/settings".
+	Object string `protobuf:"bytes,3,opt,name=object,proto3" json:"object,omitempty"`
+	// What would bring it back: created, changed, deleted, taken over.
+	Action string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
+	// Paths, the first 30.
+	Fields []string `protobuf:"bytes,5,rep,name=fields,proto3" json:"fields,omitempty"`
+	// Managers of these fields, with how they write; empty: nobody holds them.
+	By string `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`
+	// When they wrote last; not set: it is not known.
+	Changed *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=changed,proto3" json:"changed,omitempty"`
+	// When it was seen first.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DriftedObject) Reset() {
+	*x = DriftedObject{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriftedObject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriftedObject) ProtoMessage() {}
+
+func (x *DriftedObject) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DriftedObject.ProtoReflect.Descriptor instead.
+func (*DriftedObject) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DriftedObject) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *DriftedObject) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *DriftedObject) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *DriftedObject) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *DriftedObject) GetFields() []string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+func (x *DriftedObject) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *DriftedObject) GetChanged() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Changed
+	}
+	return nil
+}
+
+func (x *DriftedObject) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+type DriftRestore struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "cluster/service/ConfigMap/settings".
+	Object        string                 `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DriftRestore) Reset() {
+	*x = DriftRestore{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriftRestore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriftRestore) ProtoMessage() {}
+
+func (x *DriftRestore) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DriftRestore.ProtoReflect.Descriptor instead.
+func (*DriftRestore) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DriftRestore) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *DriftRestore) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 // EnvironmentHold is who held an environment, and why.
 type EnvironmentHold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -200,7 +458,7 @@ type EnvironmentHold struct {
 
 func (x *EnvironmentHold) Reset() {
 	*x = EnvironmentHold{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[3]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -212,7 +470,7 @@ func (x *EnvironmentHold) String() string {
 func (*EnvironmentHold) ProtoMessage() {}
 
 func (x *EnvironmentHold) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[3]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -225,7 +483,7 @@ func (x *EnvironmentHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvironmentHold.ProtoReflect.Descriptor instead.
 func (*EnvironmentHold) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{3}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *EnvironmentHold) GetBy() string {
@@ -277,7 +535,7 @@ type Serving struct {
 
 func (x *Serving) Reset() {
 	*x = Serving{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[4]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -289,7 +547,7 @@ func (x *Serving) String() string {
 func (*Serving) ProtoMessage() {}
 
 func (x *Serving) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[4]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -302,7 +560,7 @@ func (x *Serving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Serving.ProtoReflect.Descriptor instead.
 func (*Serving) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{4}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Serving) GetCluster() string {
@@ -346,7 +604,7 @@ type HoldRequest struct {
 
 func (x *HoldRequest) Reset() {
 	*x = HoldRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[5]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -358,7 +616,7 @@ func (x *HoldRequest) String() string {
 func (*HoldRequest) ProtoMessage() {}
 
 func (x *HoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[5]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -371,7 +629,7 @@ func (x *HoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldRequest.ProtoReflect.Descriptor instead.
 func (*HoldRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{5}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *HoldRequest) GetProject() string {
@@ -410,7 +668,7 @@ type HoldResponse struct {
 
 func (x *HoldResponse) Reset() {
 	*x = HoldResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[6]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +680,7 @@ func (x *HoldResponse) String() string {
 func (*HoldResponse) ProtoMessage() {}
 
 func (x *HoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[6]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +693,7 @@ func (x *HoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldResponse.ProtoReflect.Descriptor instead.
 func (*HoldResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{6}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{9}
 }
 
 type ResumeRequest struct {
@@ -450,7 +708,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[7]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -462,7 +720,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[7]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -475,7 +733,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{7}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ResumeRequest) GetProject() string {
@@ -507,7 +765,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[8]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +777,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[8]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +790,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{11}
 }
 
 type RollbackRequest struct {
@@ -551,7 +809,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[9]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +821,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[9]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +834,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RollbackRequest) GetProject() string {
@@ -624,7 +882,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[10]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +894,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[10]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +907,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RollbackResponse) GetRun() *Run {
@@ -671,7 +929,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +941,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[11]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +954,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CompareRequest) GetProject() string {
@@ -729,7 +987,7 @@ type CompareResponse struct {
 
 func (x *CompareResponse) Reset() {
 	*x = CompareResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +999,7 @@ func (x *CompareResponse) String() string {
 func (*CompareResponse) ProtoMessage() {}
 
 func (x *CompareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[12]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +1012,7 @@ func (x *CompareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareResponse.ProtoReflect.Descriptor instead.
 func (*CompareResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CompareResponse) GetRun() *Run {
@@ -776,7 +1034,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[13]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +1046,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[13]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +1059,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RestoreRequest) GetProject() string {
@@ -834,7 +1092,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[14]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +1104,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[14]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +1117,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RestoreResponse) GetRun() *Run {
@@ -867,6 +1125,247 @@ func (x *RestoreResponse) GetRun() *Run {
 		return x.Run
 	}
 	return nil
+}
+
+type AdoptRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// That Compare began, or the farm by itself.
+	Run string `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Nothing is pushed.
+	Patch         bool `protobuf:"varint,2,opt,name=patch,proto3" json:"patch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptRequest) Reset() {
+	*x = AdoptRequest{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptRequest) ProtoMessage() {}
+
+func (x *AdoptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptRequest.ProtoReflect.Descriptor instead.
+func (*AdoptRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AdoptRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *AdoptRequest) GetPatch() bool {
+	if x != nil {
+		return x.Patch
+	}
+	return false
+}
+
+type AdoptResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As git am takes it; empty: nothing could be written.
+	Patch []byte `protobuf:"bytes,1,opt,name=patch,proto3" json:"patch,omitempty"`
+	// That was pushed; empty: none was.
+	Branch string `protobuf:"bytes,2,opt,name=branch,proto3" json:"branch,omitempty"`
+	// Of the pull request; empty: none was opened.
+	Url string `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
+	// Why there is no branch or no pull request; empty: there is, or none was asked for.
+	Problem string `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
+	// What is written, a line each.
+	Done []string `protobuf:"bytes,5,rep,name=done,proto3" json:"done,omitempty"`
+	// What is not, and why, a line each.
+	Left          []string `protobuf:"bytes,6,rep,name=left,proto3" json:"left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptResponse) Reset() {
+	*x = AdoptResponse{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptResponse) ProtoMessage() {}
+
+func (x *AdoptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptResponse.ProtoReflect.Descriptor instead.
+func (*AdoptResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AdoptResponse) GetPatch() []byte {
+	if x != nil {
+		return x.Patch
+	}
+	return nil
+}
+
+func (x *AdoptResponse) GetBranch() string {
+	if x != nil {
+		return x.Branch
+	}
+	return ""
+}
+
+func (x *AdoptResponse) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *AdoptResponse) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *AdoptResponse) GetDone() []string {
+	if x != nil {
+		return x.Done
+	}
+	return nil
+}
+
+func (x *AdoptResponse) GetLeft() []string {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+type NoticeRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Project     string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Environment string                 `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	// Where it was.
+	Cluster       string `protobuf:"bytes,3,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoticeRequest) Reset() {
+	*x = NoticeRequest{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoticeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoticeRequest) ProtoMessage() {}
+
+func (x *NoticeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoticeRequest.ProtoReflect.Descriptor instead.
+func (*NoticeRequest) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *NoticeRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *NoticeRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *NoticeRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+type NoticeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoticeResponse) Reset() {
+	*x = NoticeResponse{}
+	mi := &file_slipway_v1_rollout_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoticeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoticeResponse) ProtoMessage() {}
+
+func (x *NoticeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_rollout_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoticeResponse.ProtoReflect.Descriptor instead.
+func (*NoticeResponse) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{21}
 }
 
 type AbortRequest struct {
@@ -881,7 +1380,7 @@ type AbortRequest struct {
 
 func (x *AbortRequest) Reset() {
 	*x = AbortRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[15]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1392,7 @@ func (x *AbortRequest) String() string {
 func (*AbortRequest) ProtoMessage() {}
 
 func (x *AbortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[15]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1405,7 @@ func (x *AbortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRequest.ProtoReflect.Descriptor instead.
 func (*AbortRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AbortRequest) GetProject() string {
@@ -940,7 +1439,7 @@ type AbortResponse struct {
 
 func (x *AbortResponse) Reset() {
 	*x = AbortResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[16]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1451,7 @@ func (x *AbortResponse) String() string {
 func (*AbortResponse) ProtoMessage() {}
 
 func (x *AbortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[16]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1464,7 @@ func (x *AbortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortResponse.ProtoReflect.Descriptor instead.
 func (*AbortResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AbortResponse) GetRun() string {
@@ -991,7 +1490,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[17]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1502,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[17]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1515,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApproveRequest) GetRun() string {
@@ -1069,7 +1568,7 @@ type ApproveResponse struct {
 
 func (x *ApproveResponse) Reset() {
 	*x = ApproveResponse{}
-	mi := &file_slipway_v1_rollout_proto_msgTypes[18]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1580,7 @@ func (x *ApproveResponse) String() string {
 func (*ApproveResponse) ProtoMessage() {}
 
 func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_rollout_proto_msgTypes[18]
+	mi := &file_slipway_v1_rollout_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1593,7 @@ func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
 func (*ApproveResponse) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_rollout_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ApproveResponse) GetRun() string {
@@ -1141,12 +1640,32 @@ const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\x17ListEnvironmentsRequest\x12#\n" +
 	"\aproject\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\aproject\"W\n" +
 	"\x18ListEnvironmentsResponse\x12;\n" +
-	"\fenvironments\x18\x01 \x03(\v2\x17.slipway.v1.EnvironmentR\fenvironments\"\x93\x01\n" +
+	"\fenvironments\x18\x01 \x03(\v2\x17.slipway.v1.EnvironmentR\fenvironments\"\xbc\x01\n" +
 	"\vEnvironment\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12/\n" +
 	"\x04hold\x18\x03 \x01(\v2\x1b.slipway.v1.EnvironmentHoldR\x04hold\x12-\n" +
-	"\aserving\x18\x04 \x03(\v2\x13.slipway.v1.ServingR\aserving\"\x8d\x01\n" +
+	"\aserving\x18\x04 \x03(\v2\x13.slipway.v1.ServingR\aserving\x12'\n" +
+	"\x05drift\x18\x05 \x01(\v2\x11.slipway.v1.DriftR\x05drift\"\xe4\x01\n" +
+	"\x05Drift\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
+	"\aproblem\x18\x03 \x01(\tR\aproblem\x123\n" +
+	"\aobjects\x18\x04 \x03(\v2\x19.slipway.v1.DriftedObjectR\aobjects\x124\n" +
+	"\brestored\x18\x05 \x03(\v2\x18.slipway.v1.DriftRestoreR\brestored\x12\x18\n" +
+	"\apending\x18\x06 \x01(\tR\apending\"\x83\x02\n" +
+	"\rDriftedObject\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x16\n" +
+	"\x06object\x18\x03 \x01(\tR\x06object\x12\x16\n" +
+	"\x06action\x18\x04 \x01(\tR\x06action\x12\x16\n" +
+	"\x06fields\x18\x05 \x03(\tR\x06fields\x12\x0e\n" +
+	"\x02by\x18\x06 \x01(\tR\x02by\x124\n" +
+	"\achanged\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\achanged\x120\n" +
+	"\x05since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"R\n" +
+	"\fDriftRestore\x12\x16\n" +
+	"\x06object\x18\x01 \x01(\tR\x06object\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x8d\x01\n" +
 	"\x0fEnvironmentHold\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x16\n" +
@@ -1191,7 +1710,23 @@ const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x0eidempotencyKey\"4\n" +
 	"\x0fRestoreResponse\x12!\n" +
-	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\"\x82\x01\n" +
+	"\x03run\x18\x01 \x01(\v2\x0f.slipway.v1.RunR\x03run\"B\n" +
+	"\fAdoptRequest\x12\x1c\n" +
+	"\x03run\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x03run\x12\x14\n" +
+	"\x05patch\x18\x02 \x01(\bR\x05patch\"\x91\x01\n" +
+	"\rAdoptResponse\x12\x14\n" +
+	"\x05patch\x18\x01 \x01(\fR\x05patch\x12\x16\n" +
+	"\x06branch\x18\x02 \x01(\tR\x06branch\x12\x10\n" +
+	"\x03url\x18\x03 \x01(\tR\x03url\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\x12\x12\n" +
+	"\x04done\x18\x05 \x03(\tR\x04done\x12\x12\n" +
+	"\x04left\x18\x06 \x03(\tR\x04left\"\x84\x01\n" +
+	"\rNoticeRequest\x12#\n" +
+	"\aproject\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\aproject\x12+\n" +
+	"\venvironment\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\venvironment\x12!\n" +
+	"\acluster\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\acluster\"\x10\n" +
+	"\x0eNoticeResponse\"\x82\x01\n" +
 	"\fAbortRequest\x12#\n" +
 	"\aproject\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\aproject\x12+\n" +
 	"\venvironment\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\venvironment\x12 \n" +
@@ -1210,7 +1745,7 @@ const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\arelease\x18\x02 \x01(\tR\arelease\x122\n" +
 	"\tapprovals\x18\x03 \x03(\v2\x14.slipway.v1.ApprovalR\tapprovals\x12\x10\n" +
 	"\x03min\x18\x04 \x01(\x05R\x03min\x12\x12\n" +
-	"\x04done\x18\x05 \x01(\bR\x04done2\xec\x04\n" +
+	"\x04done\x18\x05 \x01(\bR\x04done2\xf7\x05\n" +
 	"\x0eRolloutService\x12c\n" +
 	"\x10ListEnvironments\x12#.slipway.v1.ListEnvironmentsRequest\x1a$.slipway.v1.ListEnvironmentsResponse\"\x04\xb0\xe3\x18\x01\x12?\n" +
 	"\x04Hold\x12\x17.slipway.v1.HoldRequest\x1a\x18.slipway.v1.HoldResponse\"\x04\xb0\xe3\x18\x03\x12E\n" +
@@ -1219,6 +1754,8 @@ const file_slipway_v1_rollout_proto_rawDesc = "" +
 	"\bRollback\x12\x1b.slipway.v1.RollbackRequest\x1a\x1c.slipway.v1.RollbackResponse\"\x04\xb0\xe3\x18\x03\x12H\n" +
 	"\aCompare\x12\x1a.slipway.v1.CompareRequest\x1a\x1b.slipway.v1.CompareResponse\"\x04\xb0\xe3\x18\x02\x12H\n" +
 	"\aRestore\x12\x1a.slipway.v1.RestoreRequest\x1a\x1b.slipway.v1.RestoreResponse\"\x04\xb0\xe3\x18\x03\x12B\n" +
+	"\x05Adopt\x12\x18.slipway.v1.AdoptRequest\x1a\x19.slipway.v1.AdoptResponse\"\x04\xb0\xe3\x18\x03\x12E\n" +
+	"\x06Notice\x12\x19.slipway.v1.NoticeRequest\x1a\x1a.slipway.v1.NoticeResponse\"\x04\xb0\xe3\x18\x05\x12B\n" +
 	"\x05Abort\x12\x18.slipway.v1.AbortRequest\x1a\x19.slipway.v1.AbortResponse\"\x04\xb0\xe3\x18\x03BAZ?github.com/slipway-build/slipway/proto/gen/slipway/v1;slipwayv1b\x06proto3"
 
 var (
@@ -1233,61 +1770,79 @@ func file_slipway_v1_rollout_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_rollout_proto_rawDescData
 }
 
-var file_slipway_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_slipway_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_slipway_v1_rollout_proto_goTypes = []any{
 	(*ListEnvironmentsRequest)(nil),  // 0: slipway.v1.ListEnvironmentsRequest
 	(*ListEnvironmentsResponse)(nil), // 1: slipway.v1.ListEnvironmentsResponse
 	(*Environment)(nil),              // 2: slipway.v1.Environment
-	(*EnvironmentHold)(nil),          // 3: slipway.v1.EnvironmentHold
-	(*Serving)(nil),                  // 4: slipway.v1.Serving
-	(*HoldRequest)(nil),              // 5: slipway.v1.HoldRequest
-	(*HoldResponse)(nil),             // 6: slipway.v1.HoldResponse
-	(*ResumeRequest)(nil),            // 7: slipway.v1.ResumeRequest
-	(*ResumeResponse)(nil),           // 8: slipway.v1.ResumeResponse
-	(*RollbackRequest)(nil),          // 9: slipway.v1.RollbackRequest
-	(*RollbackResponse)(nil),         // 10: slipway.v1.RollbackResponse
-	(*CompareRequest)(nil),           // 11: slipway.v1.CompareRequest
-	(*CompareResponse)(nil),          // 12: slipway.v1.CompareResponse
-	(*RestoreRequest)(nil),           // 13: slipway.v1.RestoreRequest
-	(*RestoreResponse)(nil),          // 14: slipway.v1.RestoreResponse
-	(*AbortRequest)(nil),             // 15: slipway.v1.AbortRequest
-	(*AbortResponse)(nil),            // 16: slipway.v1.AbortResponse
-	(*ApproveRequest)(nil),           // 17: slipway.v1.ApproveRequest
-	(*ApproveResponse)(nil),          // 18: slipway.v1.ApproveResponse
-	(*timestamppb.Timestamp)(nil),    // 19: google.protobuf.Timestamp
-	(*Run)(nil),                      // 20: slipway.v1.Run
-	(*Approval)(nil),                 // 21: slipway.v1.Approval
+	(*Drift)(nil),                    // 3: slipway.v1.Drift
+	(*DriftedObject)(nil),            // 4: slipway.v1.DriftedObject
+	(*DriftRestore)(nil),             // 5: slipway.v1.DriftRestore
+	(*EnvironmentHold)(nil),          // 6: slipway.v1.EnvironmentHold
+	(*Serving)(nil),                  // 7: slipway.v1.Serving
+	(*HoldRequest)(nil),              // 8: slipway.v1.HoldRequest
+	(*HoldResponse)(nil),             // 9: slipway.v1.HoldResponse
+	(*ResumeRequest)(nil),            // 10: slipway.v1.ResumeRequest
+	(*ResumeResponse)(nil),           // 11: slipway.v1.ResumeResponse
+	(*RollbackRequest)(nil),          // 12: slipway.v1.RollbackRequest
+	(*RollbackResponse)(nil),         // 13: slipway.v1.RollbackResponse
+	(*CompareRequest)(nil),           // 14: slipway.v1.CompareRequest
+	(*CompareResponse)(nil),          // 15: slipway.v1.CompareResponse
+	(*RestoreRequest)(nil),           // 16: slipway.v1.RestoreRequest
+	(*RestoreResponse)(nil),          // 17: slipway.v1.RestoreResponse
+	(*AdoptRequest)(nil),             // 18: slipway.v1.AdoptRequest
+	(*AdoptResponse)(nil),            // 19: slipway.v1.AdoptResponse
+	(*NoticeRequest)(nil),            // 20: slipway.v1.NoticeRequest
+	(*NoticeResponse)(nil),           // 21: slipway.v1.NoticeResponse
+	(*AbortRequest)(nil),             // 22: slipway.v1.AbortRequest
+	(*AbortResponse)(nil),            // 23: slipway.v1.AbortResponse
+	(*ApproveRequest)(nil),           // 24: slipway.v1.ApproveRequest
+	(*ApproveResponse)(nil),          // 25: slipway.v1.ApproveResponse
+	(*timestamppb.Timestamp)(nil),    // 26: google.protobuf.Timestamp
+	(*Run)(nil),                      // 27: slipway.v1.Run
+	(*Approval)(nil),                 // 28: slipway.v1.Approval
 }
 var file_slipway_v1_rollout_proto_depIdxs = []int32{
 	2,  // 0: slipway.v1.ListEnvironmentsResponse.environments:type_name -> slipway.v1.Environment
-	3,  // 1: slipway.v1.Environment.hold:type_name -> slipway.v1.EnvironmentHold
-	4,  // 2: slipway.v1.Environment.serving:type_name -> slipway.v1.Serving
-	19, // 3: slipway.v1.EnvironmentHold.at:type_name -> google.protobuf.Timestamp
-	20, // 4: slipway.v1.RollbackResponse.run:type_name -> slipway.v1.Run
-	20, // 5: slipway.v1.CompareResponse.run:type_name -> slipway.v1.Run
-	20, // 6: slipway.v1.RestoreResponse.run:type_name -> slipway.v1.Run
-	21, // 7: slipway.v1.ApproveResponse.approvals:type_name -> slipway.v1.Approval
-	0,  // 8: slipway.v1.RolloutService.ListEnvironments:input_type -> slipway.v1.ListEnvironmentsRequest
-	5,  // 9: slipway.v1.RolloutService.Hold:input_type -> slipway.v1.HoldRequest
-	7,  // 10: slipway.v1.RolloutService.Resume:input_type -> slipway.v1.ResumeRequest
-	17, // 11: slipway.v1.RolloutService.Approve:input_type -> slipway.v1.ApproveRequest
-	9,  // 12: slipway.v1.RolloutService.Rollback:input_type -> slipway.v1.RollbackRequest
-	11, // 13: slipway.v1.RolloutService.Compare:input_type -> slipway.v1.CompareRequest
-	13, // 14: slipway.v1.RolloutService.Restore:input_type -> slipway.v1.RestoreRequest
-	15, // 15: slipway.v1.RolloutService.Abort:input_type -> slipway.v1.AbortRequest
-	1,  // 16: slipway.v1.RolloutService.ListEnvironments:output_type -> slipway.v1.ListEnvironmentsResponse
-	6,  // 17: slipway.v1.RolloutService.Hold:output_type -> slipway.v1.HoldResponse
-	8,  // 18: slipway.v1.RolloutService.Resume:output_type -> slipway.v1.ResumeResponse
-	18, // 19: slipway.v1.RolloutService.Approve:output_type -> slipway.v1.ApproveResponse
-	10, // 20: slipway.v1.RolloutService.Rollback:output_type -> slipway.v1.RollbackResponse
-	12, // 21: slipway.v1.RolloutService.Compare:output_type -> slipway.v1.CompareResponse
-	14, // 22: slipway.v1.RolloutService.Restore:output_type -> slipway.v1.RestoreResponse
-	16, // 23: slipway.v1.RolloutService.Abort:output_type -> slipway.v1.AbortResponse
-	16, // [16:24] is the sub-list for method output_type
-	8,  // [8:16] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	6,  // 1: slipway.v1.Environment.hold:type_name -> slipway.v1.EnvironmentHold
+	7,  // 2: slipway.v1.Environment.serving:type_name -> slipway.v1.Serving
+	3,  // 3: slipway.v1.Environment.drift:type_name -> slipway.v1.Drift
+	26, // 4: slipway.v1.Drift.at:type_name -> google.protobuf.Timestamp
+	4,  // 5: slipway.v1.Drift.objects:type_name -> slipway.v1.DriftedObject
+	5,  // 6: slipway.v1.Drift.restored:type_name -> slipway.v1.DriftRestore
+	26, // 7: slipway.v1.DriftedObject.changed:type_name -> google.protobuf.Timestamp
+	26, // 8: slipway.v1.DriftedObject.since:type_name -> google.protobuf.Timestamp
+	26, // 9: slipway.v1.DriftRestore.at:type_name -> google.protobuf.Timestamp
+	26, // 10: slipway.v1.EnvironmentHold.at:type_name -> google.protobuf.Timestamp
+	27, // 11: slipway.v1.RollbackResponse.run:type_name -> slipway.v1.Run
+	27, // 12: slipway.v1.CompareResponse.run:type_name -> slipway.v1.Run
+	27, // 13: slipway.v1.RestoreResponse.run:type_name -> slipway.v1.Run
+	28, // 14: slipway.v1.ApproveResponse.approvals:type_name -> slipway.v1.Approval
+	0,  // 15: slipway.v1.RolloutService.ListEnvironments:input_type -> slipway.v1.ListEnvironmentsRequest
+	8,  // 16: slipway.v1.RolloutService.Hold:input_type -> slipway.v1.HoldRequest
+	10, // 17: slipway.v1.RolloutService.Resume:input_type -> slipway.v1.ResumeRequest
+	24, // 18: slipway.v1.RolloutService.Approve:input_type -> slipway.v1.ApproveRequest
+	12, // 19: slipway.v1.RolloutService.Rollback:input_type -> slipway.v1.RollbackRequest
+	14, // 20: slipway.v1.RolloutService.Compare:input_type -> slipway.v1.CompareRequest
+	16, // 21: slipway.v1.RolloutService.Restore:input_type -> slipway.v1.RestoreRequest
+	18, // 22: slipway.v1.RolloutService.Adopt:input_type -> slipway.v1.AdoptRequest
+	20, // 23: slipway.v1.RolloutService.Notice:input_type -> slipway.v1.NoticeRequest
+	22, // 24: slipway.v1.RolloutService.Abort:input_type -> slipway.v1.AbortRequest
+	1,  // 25: slipway.v1.RolloutService.ListEnvironments:output_type -> slipway.v1.ListEnvironmentsResponse
+	9,  // 26: slipway.v1.RolloutService.Hold:output_type -> slipway.v1.HoldResponse
+	11, // 27: slipway.v1.RolloutService.Resume:output_type -> slipway.v1.ResumeResponse
+	25, // 28: slipway.v1.RolloutService.Approve:output_type -> slipway.v1.ApproveResponse
+	13, // 29: slipway.v1.RolloutService.Rollback:output_type -> slipway.v1.RollbackResponse
+	15, // 30: slipway.v1.RolloutService.Compare:output_type -> slipway.v1.CompareResponse
+	17, // 31: slipway.v1.RolloutService.Restore:output_type -> slipway.v1.RestoreResponse
+	19, // 32: slipway.v1.RolloutService.Adopt:output_type -> slipway.v1.AdoptResponse
+	21, // 33: slipway.v1.RolloutService.Notice:output_type -> slipway.v1.NoticeResponse
+	23, // 34: slipway.v1.RolloutService.Abort:output_type -> slipway.v1.AbortResponse
+	25, // [25:35] is the sub-list for method output_type
+	15, // [15:25] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_rollout_proto_init() }
@@ -1303,7 +1858,7 @@ func file_slipway_v1_rollout_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_rollout_proto_rawDesc), len(file_slipway_v1_rollout_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,8 @@ const (
 	RolloutService_Rollback_FullMethodName         = "/slipway.v1.RolloutService/Rollback"
 	RolloutService_Compare_FullMethodName          = "/slipway.v1.RolloutService/Compare"
 	RolloutService_Restore_FullMethodName          = "/slipway.v1.RolloutService/Restore"
+	RolloutService_Adopt_FullMethodName            = "/slipway.v1.RolloutService/Adopt"
+	RolloutService_Notice_FullMethodName           = "/slipway.v1.RolloutService/Notice"
 	RolloutService_Abort_FullMethodName            = "/slipway.v1.RolloutService/Abort"
 )
 
@@ -64,6 +66,16 @@ type RolloutServiceClient interface {
 	// Restore begins a run that brings what was released in an environment back where somebody changed it, and takes over what
 	// others hold there. It passes a hold, and waits for a rollout that goes on. FAILED_PRECONDITION: as Compare.
 	Restore(ctx context.Context, in *RestoreRequest, opts ...grpc.CallOption) (*RestoreResponse, error)
+	// Adopt makes a commit that writes what is live, as a comparison found it, into the manifests of the branch that was released,
+	// pushes it as a branch of its own, and opens a pull request where the host of the repository is known. What cannot be written is
+	// answered with the reason. A repeat makes the same commit. FAILED_PRECONDITION: the run is no comparison that has ended, or found
+	// nothing.
+	Adopt(ctx context.Context, in *AdoptRequest, opts ...grpc.CallOption) (*AdoptResponse, error)
+	// Notice says that somebody else changed what Slipway holds in an environment. Where targets.yaml asks for it, clusters are
+	// compared soon, which says what. A repeat changes nothing. NOT_FOUND: no such project.
+	//
+	// Who calls: deployers.
+	Notice(ctx context.Context, in *NoticeRequest, opts ...grpc.CallOption) (*NoticeResponse, error)
 	// Abort ends the rollout that goes on: services that are not promoted go back to their last good release in every
 	// cluster of the environment. It answers when that is durable, not when it is done.
 	// FAILED_PRECONDITION: no run rolls out there.
@@ -148,6 +160,26 @@ func (c *rolloutServiceClient) Restore(ctx context.Context, in *RestoreRequest, 
 	return out, nil
 }
 
+func (c *rolloutServiceClient) Adopt(ctx context.Context, in *AdoptRequest, opts ...grpc.CallOption) (*AdoptResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AdoptResponse)
+	err := c.cc.Invoke(ctx, RolloutService_Adopt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rolloutServiceClient) Notice(ctx context.Context, in *NoticeRequest, opts ...grpc.CallOption) (*NoticeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NoticeResponse)
+	err := c.cc.Invoke(ctx, RolloutService_Notice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *rolloutServiceClient) Abort(ctx context.Context, in *AbortRequest, opts ...grpc.CallOption) (*AbortResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AbortResponse)
@@ -193,6 +225,16 @@ type RolloutServiceServer interface {
 	// Restore begins a run that brings what was released in an environment back where somebody changed it, and takes over what
 	// others hold there. It passes a hold, and waits for a rollout that goes on. FAILED_PRECONDITION: as Compare.
 	Restore(context.Context, *RestoreRequest) (*RestoreResponse, error)
+	// Adopt makes a commit that writes what is live, as a comparison found it, into the manifests of the branch that was released,
+	// pushes it as a branch of its own, and opens a pull request where the host of the repository is known. What cannot be written is
+	// answered with the reason. A repeat makes the same commit. FAILED_PRECONDITION: the run is no comparison that has ended, or found
+	// nothing.
+	Adopt(context.Context, *AdoptRequest) (*AdoptResponse, error)
+	// Notice says that somebody else changed what Slipway holds in an environment. Where targets.yaml asks for it, clusters are
+	// compared soon, which says what. A repeat changes nothing. NOT_FOUND: no such project.
+	//
+	// Who calls: deployers.
+	Notice(context.Context, *NoticeRequest) (*NoticeResponse, error)
 	// Abort ends the rollout that goes on: services that are not promoted go back to their last good release in every
 	// cluster of the environment. It answers when that is durable, not when it is done.
 	// FAILED_PRECONDITION: no run rolls out there.
@@ -227,6 +269,12 @@ func (UnimplementedRolloutServiceServer) Compare(context.Context, *CompareReques
 }
 func (UnimplementedRolloutServiceServer) Restore(context.Context, *RestoreRequest) (*RestoreResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Restore not implemented")
+}
+func (UnimplementedRolloutServiceServer) Adopt(context.Context, *AdoptRequest) (*AdoptResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Adopt not implemented")
+}
+func (UnimplementedRolloutServiceServer) Notice(context.Context, *NoticeRequest) (*NoticeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Notice not implemented")
 }
 func (UnimplementedRolloutServiceServer) Abort(context.Context, *AbortRequest) (*AbortResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Abort not implemented")
@@ -378,6 +426,42 @@ func _RolloutService_Restore_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RolloutService_Adopt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AdoptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RolloutServiceServer).Adopt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RolloutService_Adopt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RolloutServiceServer).Adopt(ctx, req.(*AdoptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RolloutService_Notice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NoticeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RolloutServiceServer).Notice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RolloutService_Notice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RolloutServiceServer).Notice(ctx, req.(*NoticeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RolloutService_Abort_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AbortRequest)
 	if err := dec(in); err != nil {
@@ -430,6 +514,14 @@ var RolloutService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Restore",
 			Handler:    _RolloutService_Restore_Handler,
+		},
+		{
+			MethodName: "Adopt",
+			Handler:    _RolloutService_Adopt_Handler,
+		},
+		{
+			MethodName: "Notice",
+			Handler:    _RolloutService_Notice_Handler,
 		},
 		{
 			MethodName: "Abort",

@@ -3872,7 +3872,11 @@ type ObjectChange struct {
 	// The first 30.
 	Fields []*FieldChange `protobuf:"bytes,4,rep,name=fields,proto3" json:"fields,omitempty"`
 	// How many fields are not among them.
-	More          int32 `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`
+	More int32 `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`
+	// Who holds what would change: managers of fields, with how they write. Empty: nobody does.
+	By string `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`
+	// When they wrote last; not set: it is not known.
+	At            *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3940,6 +3944,20 @@ func (x *ObjectChange) GetMore() int32 {
 		return x.More
 	}
 	return 0
+}
+
+func (x *ObjectChange) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ObjectChange) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
 }
 
 type FieldChange struct {
@@ -4831,13 +4849,15 @@ const file_slipway_v1_run_proto_rawDesc = "" +
 	"\adeleted\x18\x03 \x01(\x05R\adeleted\x12\x1c\n" +
 	"\tunchanged\x18\x04 \x01(\x05R\tunchanged\x12\x1c\n" +
 	"\tnamespace\x18\x05 \x01(\bR\tnamespace\x122\n" +
-	"\aobjects\x18\x06 \x03(\v2\x18.slipway.v1.ObjectChangeR\aobjects\"\x9b\x01\n" +
+	"\aobjects\x18\x06 \x03(\v2\x18.slipway.v1.ObjectChangeR\aobjects\"\xd7\x01\n" +
 	"\fObjectChange\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12/\n" +
 	"\x06fields\x18\x04 \x03(\v2\x17.slipway.v1.FieldChangeR\x06fields\x12\x12\n" +
-	"\x04more\x18\x05 \x01(\x05R\x04more\"E\n" +
+	"\x04more\x18\x05 \x01(\x05R\x04more\x12\x0e\n" +
+	"\x02by\x18\x06 \x01(\tR\x02by\x12*\n" +
+	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"E\n" +
 	"\vFieldChange\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
@@ -5096,38 +5116,39 @@ var file_slipway_v1_run_proto_depIdxs = []int32{
 	5,  // 56: slipway.v1.Finding.state:type_name -> slipway.v1.FindingState
 	49, // 57: slipway.v1.Diff.objects:type_name -> slipway.v1.ObjectChange
 	50, // 58: slipway.v1.ObjectChange.fields:type_name -> slipway.v1.FieldChange
-	54, // 59: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
-	52, // 60: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
-	57, // 61: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
-	6,  // 62: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
-	15, // 63: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
-	17, // 64: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
-	19, // 65: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
-	21, // 66: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
-	23, // 67: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
-	25, // 68: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
-	27, // 69: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
-	8,  // 70: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
-	10, // 71: slipway.v1.RunService.Artifacts:input_type -> slipway.v1.ArtifactsRequest
-	13, // 72: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
-	29, // 73: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
-	7,  // 74: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
-	16, // 75: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
-	18, // 76: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
-	20, // 77: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
-	22, // 78: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
-	24, // 79: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
-	26, // 80: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
-	28, // 81: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
-	9,  // 82: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
-	11, // 83: slipway.v1.RunService.Artifacts:output_type -> slipway.v1.ArtifactsResponse
-	14, // 84: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
-	30, // 85: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
-	74, // [74:86] is the sub-list for method output_type
-	62, // [62:74] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	60, // 59: slipway.v1.ObjectChange.at:type_name -> google.protobuf.Timestamp
+	54, // 60: slipway.v1.TestSummary.failures:type_name -> slipway.v1.TestCase
+	52, // 61: slipway.v1.TestSummary.items:type_name -> slipway.v1.TestItem
+	57, // 62: slipway.v1.Problems.problems:type_name -> slipway.v1.Problem
+	6,  // 63: slipway.v1.RunService.Submit:input_type -> slipway.v1.SubmitRequest
+	15, // 64: slipway.v1.RunService.Plan:input_type -> slipway.v1.PlanRequest
+	17, // 65: slipway.v1.RunService.Get:input_type -> slipway.v1.GetRequest
+	19, // 66: slipway.v1.RunService.List:input_type -> slipway.v1.ListRequest
+	21, // 67: slipway.v1.RunService.Watch:input_type -> slipway.v1.WatchRequest
+	23, // 68: slipway.v1.RunService.Cancel:input_type -> slipway.v1.CancelRequest
+	25, // 69: slipway.v1.RunService.Retry:input_type -> slipway.v1.RetryRequest
+	27, // 70: slipway.v1.RunService.Forget:input_type -> slipway.v1.ForgetRequest
+	8,  // 71: slipway.v1.RunService.Findings:input_type -> slipway.v1.FindingsRequest
+	10, // 72: slipway.v1.RunService.Artifacts:input_type -> slipway.v1.ArtifactsRequest
+	13, // 73: slipway.v1.RunService.Download:input_type -> slipway.v1.DownloadRequest
+	29, // 74: slipway.v1.RunService.Explain:input_type -> slipway.v1.ExplainRequest
+	7,  // 75: slipway.v1.RunService.Submit:output_type -> slipway.v1.SubmitResponse
+	16, // 76: slipway.v1.RunService.Plan:output_type -> slipway.v1.PlanResponse
+	18, // 77: slipway.v1.RunService.Get:output_type -> slipway.v1.GetResponse
+	20, // 78: slipway.v1.RunService.List:output_type -> slipway.v1.ListResponse
+	22, // 79: slipway.v1.RunService.Watch:output_type -> slipway.v1.WatchResponse
+	24, // 80: slipway.v1.RunService.Cancel:output_type -> slipway.v1.CancelResponse
+	26, // 81: slipway.v1.RunService.Retry:output_type -> slipway.v1.RetryResponse
+	28, // 82: slipway.v1.RunService.Forget:output_type -> slipway.v1.ForgetResponse
+	9,  // 83: slipway.v1.RunService.Findings:output_type -> slipway.v1.FindingsResponse
+	11, // 84: slipway.v1.RunService.Artifacts:output_type -> slipway.v1.ArtifactsResponse
+	14, // 85: slipway.v1.RunService.Download:output_type -> slipway.v1.DownloadResponse
+	30, // 86: slipway.v1.RunService.Explain:output_type -> slipway.v1.ExplainResponse
+	75, // [75:87] is the sub-list for method output_type
+	63, // [63:75] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_run_proto_init() }

@@ -1028,7 +1028,11 @@ type SavedEnvironment struct {
 	Newest uint64 `protobuf:"varint,3,opt,name=newest,proto3" json:"newest,omitempty"`
 	By     string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
 	// Not set: it is not held.
-	Hold          *SavedHold `protobuf:"bytes,5,opt,name=hold,proto3" json:"hold,omitempty"`
+	Hold *SavedHold `protobuf:"bytes,5,opt,name=hold,proto3" json:"hold,omitempty"`
+	// Not set: nobody has looked.
+	Drift *Drift `protobuf:"bytes,6,opt,name=drift,proto3" json:"drift,omitempty"`
+	// When a rollout began or ended there last.
+	Moved         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=moved,proto3" json:"moved,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1094,6 +1098,20 @@ func (x *SavedEnvironment) GetBy() string {
 func (x *SavedEnvironment) GetHold() *SavedHold {
 	if x != nil {
 		return x.Hold
+	}
+	return nil
+}
+
+func (x *SavedEnvironment) GetDrift() *Drift {
+	if x != nil {
+		return x.Drift
+	}
+	return nil
+}
+
+func (x *SavedEnvironment) GetMoved() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Moved
 	}
 	return nil
 }
@@ -1906,7 +1924,7 @@ var File_slipway_v1_snapshot_proto protoreflect.FileDescriptor
 const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"\x19slipway/v1/snapshot.proto\x12\n" +
-	"slipway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18slipway/v1/journal.proto\x1a\x14slipway/v1/run.proto\x1a\x15slipway/v1/test.proto\"\x8b\x02\n" +
+	"slipway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18slipway/v1/journal.proto\x1a\x18slipway/v1/rollout.proto\x1a\x14slipway/v1/run.proto\x1a\x15slipway/v1/test.proto\"\x8b\x02\n" +
 	"\bSnapshot\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\x05R\x06schema\x12!\n" +
 	"\fleast_reader\x18\x02 \x01(\x05R\vleastReader\x12\x1c\n" +
@@ -1977,13 +1995,15 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x16\n" +
 	"\x06report\x18\x03 \x01(\tR\x06report\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x10\n" +
-	"\x03run\x18\x05 \x01(\x04R\x03run\"\x91\x01\n" +
+	"\x03run\x18\x05 \x01(\x04R\x03run\"\xec\x01\n" +
 	"\x10SavedEnvironment\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x16\n" +
 	"\x06newest\x18\x03 \x01(\x04R\x06newest\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12)\n" +
-	"\x04hold\x18\x05 \x01(\v2\x15.slipway.v1.SavedHoldR\x04hold\"\x87\x01\n" +
+	"\x04hold\x18\x05 \x01(\v2\x15.slipway.v1.SavedHoldR\x04hold\x12'\n" +
+	"\x05drift\x18\x06 \x01(\v2\x11.slipway.v1.DriftR\x05drift\x120\n" +
+	"\x05moved\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05moved\"\x87\x01\n" +
 	"\tSavedHold\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x16\n" +
@@ -2099,12 +2119,13 @@ var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*Result)(nil),                // 23: slipway.v1.Result
 	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
 	(*TestItem)(nil),              // 25: slipway.v1.TestItem
-	(*RunAccepted)(nil),           // 26: slipway.v1.RunAccepted
-	(RunState)(0),                 // 27: slipway.v1.RunState
-	(TaskState)(0),                // 28: slipway.v1.TaskState
-	(FailureClass)(0),             // 29: slipway.v1.FailureClass
-	(*Approval)(nil),              // 30: slipway.v1.Approval
-	(*Attempt)(nil),               // 31: slipway.v1.Attempt
+	(*Drift)(nil),                 // 26: slipway.v1.Drift
+	(*RunAccepted)(nil),           // 27: slipway.v1.RunAccepted
+	(RunState)(0),                 // 28: slipway.v1.RunState
+	(TaskState)(0),                // 29: slipway.v1.TaskState
+	(FailureClass)(0),             // 30: slipway.v1.FailureClass
+	(*Approval)(nil),              // 31: slipway.v1.Approval
+	(*Attempt)(nil),               // 32: slipway.v1.Attempt
 }
 var file_slipway_v1_snapshot_proto_depIdxs = []int32{
 	21, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
@@ -2132,31 +2153,33 @@ var file_slipway_v1_snapshot_proto_depIdxs = []int32{
 	21, // 22: slipway.v1.SavedForgotten.at:type_name -> google.protobuf.Timestamp
 	21, // 23: slipway.v1.SavedBaseline.at:type_name -> google.protobuf.Timestamp
 	12, // 24: slipway.v1.SavedEnvironment.hold:type_name -> slipway.v1.SavedHold
-	21, // 25: slipway.v1.SavedHold.at:type_name -> google.protobuf.Timestamp
-	21, // 26: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
-	26, // 27: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
-	21, // 28: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
-	27, // 29: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
-	21, // 30: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
-	28, // 31: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
-	16, // 32: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
-	21, // 33: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
-	21, // 34: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
-	21, // 35: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
-	29, // 36: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
-	23, // 37: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
-	24, // 38: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
-	30, // 39: slipway.v1.SavedTask.approvals:type_name -> slipway.v1.Approval
-	31, // 40: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
-	14, // 41: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
-	15, // 42: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
-	19, // 43: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
-	20, // 44: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	26, // 25: slipway.v1.SavedEnvironment.drift:type_name -> slipway.v1.Drift
+	21, // 26: slipway.v1.SavedEnvironment.moved:type_name -> google.protobuf.Timestamp
+	21, // 27: slipway.v1.SavedHold.at:type_name -> google.protobuf.Timestamp
+	21, // 28: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
+	27, // 29: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
+	21, // 30: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
+	28, // 31: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
+	21, // 32: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
+	29, // 33: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
+	16, // 34: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
+	21, // 35: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
+	21, // 36: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
+	21, // 37: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
+	30, // 38: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
+	23, // 39: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
+	24, // 40: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
+	31, // 41: slipway.v1.SavedTask.approvals:type_name -> slipway.v1.Approval
+	32, // 42: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
+	14, // 43: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
+	15, // 44: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
+	19, // 45: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
+	20, // 46: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_snapshot_proto_init() }
@@ -2165,6 +2188,7 @@ func file_slipway_v1_snapshot_proto_init() {
 		return
 	}
 	file_slipway_v1_journal_proto_init()
+	file_slipway_v1_rollout_proto_init()
 	file_slipway_v1_run_proto_init()
 	file_slipway_v1_test_proto_init()
 	file_slipway_v1_snapshot_proto_msgTypes[2].OneofWrappers = []any{
