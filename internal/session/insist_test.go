@@ -27,7 +27,9 @@ func TestInsist(t *testing.T) {
 		"back soon": {func(d time.Duration) error { return pick(d < 30*time.Second, away) }, nil, 40 * time.Second},
 		"gone":      {func(time.Duration) error { return away }, away, time.Minute},
 		"refused":   {func(time.Duration) error { return full }, full, 0},
-		"then full": {func(d time.Duration) error { return errors.Join(pick(d < time.Second, away), pick(d >= time.Second, full)) }, full, 5 * time.Second},
+		"then full": {func(d time.Duration) error {
+			return errors.Join(pick(d < time.Second, away), pick(d >= time.Second, full))
+		}, full, 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
