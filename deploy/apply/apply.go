@@ -19,7 +19,9 @@ type Request struct {
 	Target    Target
 	Stamp     Stamp
 	Manifests []byte // rendered, digests injected
-	Policy    manifest.Policy
+	// Objects are those of Manifests, where they were parsed without a mistake before; nil: they were not. They are left as they are.
+	Objects []*unstructured.Unstructured
+	Policy  manifest.Policy
 	// Hook is the key of the hook that is applied, alone; empty: everything that is no hook.
 	Hook string
 	// Missing applies only what pods refer to as they start (configuration, secrets,
@@ -138,7 +140,7 @@ func (w *writer) run(ctx context.Context, far extent) (Outcome, error) {
 		w.req.Since = time.Now()
 	}
 	req := w.req
-	objs, refused := manifest.Parse(req.Manifests)
+	objs, refused := req.parse()
 	out := Outcome{Refused: refused}
 	if len(objs) == 0 && len(refused) == 0 { // a release of hooks alone has objects
 		out.Refused = append(out.Refused, manifest.Refusal{Object: "release", Reason: "has no objects; check the path of deploy: in slipway.yaml"})
@@ -179,6 +181,17 @@ func (w *writer) run(ctx context.Context, far extent) (Outcome, error) {
 		items = slices.DeleteFunc(items, func(it *item) bool { return it.action != Created })
 	}
 	return w.carryOut(ctx, items, out, far)
+}
+
+// parse answers copies of the objects, and what is wrong with the manifests.
+func (req Request) parse() (objs []*unstructured.Unstructured, refused []manifest.Refusal) {
+	if req.Objects == nil {
+		return manifest.Parse(req.Manifests)
+	}
+	for _, obj := range req.Objects {
+		objs = append(objs, obj.DeepCopy())
+	}
+	return objs, nil
 }
 
 // wants says whether the object is among those that are asked for.

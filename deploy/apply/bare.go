@@ -7,7 +7,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/slipway-build/slipway/deploy/cluster"
@@ -15,7 +14,7 @@ import (
 
 // bareFor is how long it is believed that a namespace has no object of a kind that is Slipway's. It is asked again earlier when this
 // deployer writes one, and when a rollout finds that another deployer was there.
-const bareFor = 30 * time.Second
+const bareFor = 2 * time.Minute
 
 // barePage is of how many objects it is seen whether they are Slipway's; of more one is taken to be.
 const barePage = 500
@@ -29,7 +28,7 @@ type bareKey struct {
 func bare(ctx context.Context, c *cluster.Cluster, namespace string, resource schema.GroupVersionResource) (bool, error) {
 	return cluster.Read(ctx, &c.Reads, bareKey{namespace, resource.GroupResource()}, time.Now().Add(-bareFor), func(ctx context.Context) (bool, error) {
 		list, err := c.Metadata.Resource(resource).Namespace(namespace).List(ctx, metav1.ListOptions{
-			LabelSelector: labels.Set{LabelManagedBy: managedBy}.String(), Limit: barePage,
+			LabelSelector: Everything(), Limit: barePage,
 		})
 		switch {
 		case apierrors.IsNotFound(err), apierrors.IsMethodNotSupported(err), apierrors.IsForbidden(err):

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/slipway-build/slipway/deploy/manifest"
 )
@@ -46,15 +45,13 @@ func (t Target) Labels() map[string]string {
 	}
 }
 
-// Selector finds the objects of the target.
-func (t Target) Selector() string { return labels.SelectorFromSet(t.Labels()).String() }
-
 // Everything finds the objects of all targets.
 func Everything() string { return LabelManagedBy + "=" + managedBy }
 
 // Owns reports whether obj carries the target's labels.
 func (t Target) Owns(obj v1.Object) bool {
-	return labels.SelectorFromSet(t.Labels()).Matches(labels.Set(obj.GetLabels()))
+	have := obj.GetLabels()
+	return have[LabelManagedBy] == managedBy && have[LabelProject] == t.Project && have[LabelService] == t.Service && have[LabelEnvironment] == t.Environment
 }
 
 // Fence orders the effects of a project: a later lease has the higher one.

@@ -207,7 +207,10 @@ func (s *shift) turn(ctx context.Context, objs []*unstructured.Unstructured) err
 func Finish(ctx context.Context, c *cluster.Cluster, req apply.Request, check rolling.Check, set rolling.Settings, to rolling.Listener) (rolling.Result, error) {
 	s := &shift{target: target{cluster: c, Target: req.Target}}
 	req.Since = time.Now()
-	objs, _ := manifest.Parse(req.Manifests) // its mistakes are reported by Deploy
+	objs, mistakes := manifest.Parse(req.Manifests)
+	if len(mistakes) == 0 { // else Deploy reports them
+		req.Objects = objs
+	}
 	selectors := map[string]map[string]string{}
 	if slices.ContainsFunc(objs, isService) {
 		var err error

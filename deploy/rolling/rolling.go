@@ -130,7 +130,10 @@ func deploy(ctx context.Context, c *cluster.Cluster, first []byte, req apply.Req
 	}
 	r.req = req
 	r.record = release.Request{Target: req.Target, Stamp: req.Stamp, Manifests: req.Manifests, Adopt: req.Adopt}
-	objects, _ := manifest.Parse(req.Manifests) // its mistakes are reported by Apply
+	objects := req.Objects
+	if objects == nil {
+		objects, _ = manifest.Parse(req.Manifests) // its mistakes are reported by Apply
+	}
 	r.before, r.after = manifest.Hooks(objects, manifest.Before), manifest.Hooks(objects, manifest.After)
 	return r.run(ctx, func() (apply.Outcome, error) {
 		before, err := r.first(ctx, first)
@@ -151,7 +154,7 @@ func (r *rollout) first(ctx context.Context, manifests []byte) (apply.Outcome, e
 		return apply.Outcome{}, nil
 	}
 	req := r.req
-	req.Manifests = manifests
+	req.Manifests, req.Objects = manifests, nil
 	out, err := apply.Apply(ctx, r.cluster, req)
 	if err != nil || len(out.Refused) > 0 {
 		return out, err
