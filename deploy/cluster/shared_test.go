@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,10 +117,10 @@ func TestReadFails(t *testing.T) {
 	})
 }
 
-type thing struct{ broken, closed bool }
+type thing struct{ broken, closed atomic.Bool }
 
-func (t *thing) Broken() bool { return t.broken }
-func (t *thing) Close()       { t.closed = true }
+func (t *thing) Broken() bool { return t.broken.Load() }
+func (t *thing) Close()       { t.closed.Store(true) }
 
 // TestPool: one thing is lent to all, closed a minute after the last gave it back, and replaced when it is broken.
 func TestPool(t *testing.T) {
@@ -137,33 +138,33 @@ func TestPool(t *testing.T) {
 		backA()
 		backB()
 		<-time.After(30 * time.Second)
-		if c, back := borrow(); c != a || a.closed {
-			t.Errorf("another thing after 30 s (closed: %v)", a.closed)
+		if c, back := borrow(); c != a || a.closed.Load() {
+			t.Errorf("another thing after 30 s (closed: %v)", a.closed.Load())
 		} else {
 			<-time.After(10 * time.Minute)
 			back()
 		}
-		if a.closed {
+		if a.closed.Load() {
 			t.Error("closed while somebody had it")
 		}
 		<-time.After(61 * time.Second)
-		if !a.closed {
+		if !a.closed.Load() {
 			t.Error("not closed a minute after the last")
 		}
 		d, backD := borrow()
-		d.broken = true
+		d.broken.Store(true)
 		e, backE := borrow()
-		if e == d || d.closed {
-			t.Errorf("a broken thing is lent again, or taken from who has it (%v)", d.closed)
+		if e == d || d.closed.Load() {
+			t.Errorf("a broken thing is lent again, or taken from who has it (%v)", d.closed.Load())
 		}
 		backD()
 		backE()
-		if !d.closed {
+		if !d.closed.Load() {
 			t.Error("a broken thing stays open after the last")
 		}
-		e.broken = true
-		if f, back := borrow(); f == e || !e.closed {
-			t.Errorf("a broken thing that nobody has stays (%v)", e.closed)
+		e.broken.Store(true)
+		if f, back := borrow(); f == e || !e.closed.Load() {
+			t.Errorf("a broken thing that nobody has stays (%v)", e.closed.Load())
 		} else {
 			back()
 		}
