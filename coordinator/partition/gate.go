@@ -262,6 +262,17 @@ func (o *owner) stands(r *run.Run, t *run.Task) bool {
 	return ok && stable.Manifests != "" && stable.Manifests == o.work(r, t).Manifests
 }
 
+// oneWay says why a service is not taken back on a target: a migration was begun there that cannot be undone. Empty: none was.
+func (o *owner) oneWay(r *run.Run, t *run.Task) string {
+	at := t.Spec.Target
+	c, ok := o.st.Look(r.Project).Crossed(at.Environment, at.Cluster, t.Spec.Service)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("not taken back: the migration of %s cannot be undone (migrate.reversible: false) and was begun there by run %s, so what served before may not work any more; "+
+		"mend it with a new release, or go back all the same with slipway rollout rollback %s", t.Spec.Service, c.Run, at.Environment)
+}
+
 func superseded(by, environment string) string {
 	return fmt.Sprintf("superseded: the newer run %s has rolled out to %s already", by, environment)
 }

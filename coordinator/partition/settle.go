@@ -165,6 +165,8 @@ func (o *owner) ready(r *run.Run, t *run.Task) {
 		o.coordinate(r, t)
 	case o.stands(r, t):
 		o.emit(r.Complete(t, run.TaskSucceeded, "nothing is on trial: what serves there has the same manifests", run.ClassNone, plan.Result{})...)
+	case t.Spec.Kind == plan.KindRollback && o.oneWay(r, t) != "":
+		o.emit(r.Complete(t, run.TaskSkipped, o.oneWay(r, t), run.ClassNone, plan.Result{})...)
 	case r.State == run.Stopping && t.Spec.Kind != plan.KindRollback: // it was kept for others, and its attempt brought nothing
 		o.emit(r.Complete(t, run.TaskCanceled, r.Message, run.ClassNone, plan.Result{})...)
 	case t.NotBefore.After(o.at) || o.somebodys(t) || o.paused(r, t):

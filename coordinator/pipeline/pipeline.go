@@ -269,8 +269,9 @@ type Health struct {
 // Migrate is a command in the service's image that must succeed before anything of a
 // new release is applied to a target.
 type Migrate struct {
-	Run string `json:"run"` // for /bin/sh -c
-	Pos Pos    `json:"-"`
+	Run    string `json:"run"`               // for /bin/sh -c
+	OneWay bool   `json:"one_way,omitempty"` // what served before may not work with what it made: nothing goes back across it by itself
+	Pos    Pos    `json:"-"`
 }
 
 // MigrateName is the name of the Job that a migration becomes, behind the service's.

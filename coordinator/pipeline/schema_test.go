@@ -288,7 +288,7 @@ func TestWhatGoesWithADeployment(t *testing.T) {
 		"deploy: { mode: release }":                                        "mode is for charts, and kustomize has none",
 		"deploy: { using: manifests, mode: apply }":                        "mode is for charts, and manifests has none",
 		"deploy: { using: helm, path: charts/api, mode: install }":         "install",
-		"deploy: { migrate: { run: ./m, reversible: false } }":             "no rollback may cross",
+		"deploy: { migrate: { run: ./m, reversible: perhaps } }":           "want true or false",
 		"deploy: { migrate: { reversible: true } }":                        "run",
 		"test: { smoke: { run: ./s, in: test, at: deploy } }":              "target, in and report are not supported yet",
 		"test: { smoke: { target: test, at: deploy } }":                    "target, in and report are not supported yet",

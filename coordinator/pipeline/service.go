@@ -350,14 +350,8 @@ func (d *decoder) deploy(n strictyaml.Node, s *Service) *Deploy {
 func (d *decoder) migrate(n strictyaml.Node) *Migrate {
 	m := &Migrate{Pos: n.KeyPos()}
 	n.Fields("migrate", strictyaml.Fields{
-		"run": func(n strictyaml.Node) { m.Run = d.command(n) },
-		"reversible": func(n strictyaml.Node) {
-			if n.IsBool() && !n.Bool() {
-				n.KeyProblem("write true, or remove it", "migrations that no rollback may cross are not supported yet")
-			} else {
-				n.Bool()
-			}
-		},
+		"run":        func(n strictyaml.Node) { m.Run = d.command(n) },
+		"reversible": func(n strictyaml.Node) { m.OneWay = !n.Bool() },
 	}, "run")
 	return m
 }

@@ -738,6 +738,7 @@ type Apply struct {
 	Health    *Health `json:"health,omitempty"`
 	Beside    int     `json:"beside_seconds,omitempty"` // of the task's time, for what is carried out before and after
 	Adopt     bool    `json:"adopt,omitempty"`          // take over what others made or hold
+	OneWay    bool    `json:"one_way,omitempty"`        // carries out a migration that cannot be undone: nothing goes back across it by itself
 	Weight    int     `json:"weight_percent,omitempty"` // of KindShift: how much the candidate is given, 0 to 100
 	Router    string  `json:"router,omitempty"`         // of KindShift: by what
 	Flag      string  `json:"flag,omitempty"`           // of KindShift by flag: its name

@@ -275,8 +275,8 @@ func (p *planner) release() {
 			}
 		}
 		services = append(services, rollout.Service{
-			Adopt: p.in.Adopt,
-			Name:  s.Name, Needs: needs[s.Name], Health: health(s.Deploy), Timeout: seconds(s.Deploy.Timeout), Beside: beside(p.jobs(s)),
+			Adopt: p.in.Adopt, OneWay: s.Deploy.Migrate != nil && s.Deploy.Migrate.OneWay,
+			Name: s.Name, Needs: needs[s.Name], Health: health(s.Deploy), Timeout: seconds(s.Deploy.Timeout), Beside: beside(p.jobs(s)),
 		})
 	}
 	if len(services) == 0 {

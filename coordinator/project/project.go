@@ -40,6 +40,7 @@ type Project struct {
 	results map[string]Known        // by digest
 	green   map[string]green        // by ref; "" for any ref
 	stable  map[place]Stable        //
+	crossed map[place]Crossing      // of what is stable, or of nothing; until something else is
 	rollout map[string]*environment // by name
 	lines   map[string][]string     // line → its runs that have not ended, oldest first
 	gone    map[uint64]string       // number → id of a run that was archived
@@ -77,6 +78,9 @@ type Stable struct {
 	Release   string
 	Run       string
 }
+
+// Crossing is a migration that cannot be undone, and was begun since what is stable was: what is stable may not work any more.
+type Crossing struct{ Run, Task string }
 
 type place struct{ environment, cluster, service string }
 
@@ -133,7 +137,7 @@ func (s *State) Look(name string) *Project {
 		return p
 	}
 	return &Project{
-		Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]green{}, stable: map[place]Stable{},
+		Name: name, keys: map[string]Key{}, results: map[string]Known{}, green: map[string]green{}, stable: map[place]Stable{}, crossed: map[place]Crossing{},
 		rollout: map[string]*environment{}, lines: map[string][]string{}, gone: map[uint64]string{}, times: map[string]Usual{}, tests: map[string]*Test{}, forgotten: map[string]Forgotten{},
 		baselines: map[scanned]baseline{},
 	}
@@ -180,6 +184,21 @@ func (p *Project) leaveLine(r *run.Run) {
 func (p *Project) Stable(environment, cluster, service string) (Stable, bool) {
 	s, ok := p.stable[place{environment, cluster, service}]
 	return s, ok
+}
+
+// Crossed answers what was carried out on a target since what is stable there, and cannot be undone.
+func (p *Project) Crossed(environment, cluster, service string) (Crossing, bool) {
+	c, ok := p.crossed[place{environment, cluster, service}]
+	return c, ok
+}
+
+// crosses notes an attempt that may have begun a migration that cannot be undone.
+func (p *Project) crosses(r *run.Run, e run.AttemptFinished) {
+	t, ok := r.Find(e.Task)
+	if !ok || e.Attempt.Untouched || t.Spec.Apply == nil || !t.Spec.Apply.OneWay {
+		return
+	}
+	p.crossed[place{t.Spec.Target.Environment, t.Spec.Target.Cluster, t.Spec.Service}] = Crossing{r.ID, t.Spec.ID}
 }
 
 func (p *Project) environment(name string) *environment {
@@ -256,6 +275,7 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 	switch e := e.(type) {
 	case run.AttemptFinished:
 		p.attempted(r, e, at)
+		p.crosses(r, e)
 	case run.TaskFinished:
 		p.remember(r, e, at)
 		p.learn(r, e, at)
@@ -285,7 +305,9 @@ func (s *State) Apply(e run.Event, at time.Time) error {
 			env.drift.Moved = at
 		}
 	case run.Promoted:
-		p.stable[place{e.Environment, e.Cluster, e.Service}] = Stable{Manifests: e.Manifests, Release: e.Release, Run: r.ID}
+		at := place{e.Environment, e.Cluster, e.Service}
+		p.stable[at] = Stable{Manifests: e.Manifests, Release: e.Release, Run: r.ID}
+		delete(p.crossed, at)
 	}
 	return nil
 }

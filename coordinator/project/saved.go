@@ -25,6 +25,7 @@ type SavedProject struct {
 	Results      []SavedResult
 	Greens       []SavedGreen
 	Stables      []SavedStable
+	Crossings    []SavedCrossing
 	Times        []SavedTime
 	Tests        []Test // by id
 	Forgotten    []SavedForgotten
@@ -49,6 +50,12 @@ type SavedResult struct {
 type SavedGreen struct {
 	Ref, Commit string
 	At          time.Time
+}
+
+// SavedCrossing is a migration of a target that cannot be undone.
+type SavedCrossing struct {
+	Environment, Cluster, Service string
+	Crossing                      Crossing
 }
 
 // SavedStable is what serves on a target.
@@ -120,6 +127,12 @@ func (p *Project) save() SavedProject {
 	for at, s := range p.stable {
 		out.Stables = append(out.Stables, SavedStable{at.environment, at.cluster, at.service, s})
 	}
+	for at, c := range p.crossed {
+		out.Crossings = append(out.Crossings, SavedCrossing{at.environment, at.cluster, at.service, c})
+	}
+	slices.SortFunc(out.Crossings, func(a, b SavedCrossing) int {
+		return cmp.Or(cmp.Compare(a.Environment, b.Environment), cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Service, b.Service))
+	})
 	slices.SortFunc(out.Stables, func(a, b SavedStable) int {
 		return cmp.Or(cmp.Compare(a.Environment, b.Environment), cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Service, b.Service))
 	})
@@ -160,6 +173,9 @@ func Restore(saved Saved, plans Plans) (*State, error) {
 		}
 		for _, t := range sp.Stables {
 			p.stable[place{t.Environment, t.Cluster, t.Service}] = t.Stable
+		}
+		for _, c := range sp.Crossings {
+			p.crossed[place{c.Environment, c.Cluster, c.Service}] = c.Crossing
 		}
 		for _, t := range sp.Times {
 			p.times[t.Task] = t.Usual

@@ -36,8 +36,9 @@ type Service struct {
 	Name    string
 	Needs   []string // services that are rolled out before it; those that are not deployed may be among them
 	Health  *plan.Health
-	Timeout int // seconds until it must be healthy
-	Beside  int // seconds that what is carried out before and after may take
+	Timeout int  // seconds until it must be healthy
+	Beside  int  // seconds that what is carried out before and after may take
+	OneWay  bool // a migration is among that which cannot be undone
 	Adopt   bool
 }
 
@@ -190,7 +191,7 @@ func (p *Part) applies(s Service, e *pipeline.Environment, deployed map[string]b
 			ID: plan.ApplyID(s.Name, target), Kind: plan.KindApply, Service: s.Name, Target: &target,
 			Needs: sortedIDs(needs), Can: plan.CapabilityDeployPrefix + target.Cluster,
 			Reason: reason(s), Timeout: s.Timeout + s.Beside, Infra: infra,
-			Apply: &plan.Apply{Manifests: plan.RenderID(s.Name, target), Health: s.Health, Beside: s.Beside, Adopt: s.Adopt},
+			Apply: &plan.Apply{Manifests: plan.RenderID(s.Name, target), Health: s.Health, Beside: s.Beside, Adopt: s.Adopt, OneWay: s.OneWay},
 		}
 		p.Tasks = append(p.Tasks, apply)
 		ids = append(ids, apply.ID)

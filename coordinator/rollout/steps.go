@@ -80,14 +80,14 @@ func (p *Part) step(s Service, e *pipeline.Environment, w *pipeline.Wave, at ste
 			needs = append(needs, first(s, target, gate[cluster], deployed)...)
 		}
 		can := plan.CapabilityDeployPrefix + cluster
-		beside := 0
+		beside, oneWay := 0, false
 		if at.router == plan.RouterFlag { // whose first step carries out what comes before a release
-			beside = s.Beside
+			beside, oneWay = s.Beside, s.OneWay
 		}
 		shift := plan.Task{
 			ID: plan.ShiftID(s.Name, target, at.percent), Kind: plan.KindShift, Service: s.Name, Target: &target, Needs: sortedIDs(needs), Can: can,
 			Reason: at.reason, Timeout: s.Timeout + beside, Infra: infra,
-			Apply: &plan.Apply{Manifests: render, Health: s.Health, Weight: at.percent, Router: at.router, Flag: at.flag, Adopt: s.Adopt},
+			Apply: &plan.Apply{Manifests: render, Health: s.Health, Weight: at.percent, Router: at.router, Flag: at.flag, Adopt: s.Adopt, OneWay: oneWay},
 		}
 		analysis := plan.Task{
 			ID: plan.AnalyzeID(s.Name, target, at.percent), Kind: plan.KindAnalyze, Service: s.Name, Target: &target, Needs: []string{shift.ID}, Can: can,

@@ -82,6 +82,11 @@ func SavedProject(p project.SavedProject) []*pb.SnapshotItem {
 			Environment: s.Environment, Cluster: s.Cluster, Service: s.Service, Manifests: s.Stable.Manifests, Release: s.Stable.Release, Run: s.Stable.Run,
 		}}})
 	}
+	for _, c := range p.Crossings {
+		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Crossing{Crossing: &pb.SavedCrossing{
+			Environment: c.Environment, Cluster: c.Cluster, Service: c.Service, Run: c.Crossing.Run, Task: c.Crossing.Task,
+		}}})
+	}
 	for _, t := range p.Times {
 		out = append(out, &pb.SnapshotItem{Kind: &pb.SnapshotItem_Time{Time: &pb.SavedTime{Task: t.Task, Took: durationpb.New(t.Usual.Took), At: Time(t.Usual.At), Items: Items(t.Usual.Items)}}})
 	}
@@ -119,6 +124,11 @@ func FromSavedItem(p *project.SavedProject, m *pb.SnapshotItem) bool {
 		p.Stables = append(p.Stables, project.SavedStable{
 			Environment: e.GetEnvironment(), Cluster: e.GetCluster(), Service: e.GetService(),
 			Stable: project.Stable{Manifests: e.GetManifests(), Release: e.GetRelease(), Run: e.GetRun()},
+		})
+	case *pb.SnapshotItem_Crossing:
+		c := k.Crossing
+		p.Crossings = append(p.Crossings, project.SavedCrossing{
+			Environment: c.GetEnvironment(), Cluster: c.GetCluster(), Service: c.GetService(), Crossing: project.Crossing{Run: c.GetRun(), Task: c.GetTask()},
 		})
 	case *pb.SnapshotItem_Time:
 		p.Times = append(p.Times, project.SavedTime{Task: k.Time.GetTask(), Usual: project.Usual{Took: k.Time.GetTook().AsDuration(), At: FromTime(k.Time.GetAt()), Items: FromItems(k.Time.GetItems())}})

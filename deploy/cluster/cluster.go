@@ -45,6 +45,9 @@ type Cluster struct {
 	Typed    kubernetes.Interface
 	Watching kubernetes.Interface // the same without a request timeout, for watches
 	Dynamic  dynamic.Interface
+	// WatchingDynamic is Dynamic without a request timeout, for watches.
+	WatchingDynamic dynamic.Interface
+
 	Metadata metadata.Interface
 	Mapper   meta.ResettableRESTMapper
 	Reads    Shared // what rollouts read together
@@ -100,6 +103,11 @@ func (c *Cluster) connect(cfg *rest.Config) error {
 		return err
 	}
 	if c.Dynamic, err = dynamic.NewForConfig(cfg); err != nil {
+		return err
+	}
+	unbounded := rest.CopyConfig(cfg)
+	unbounded.Timeout = 0
+	if c.WatchingDynamic, err = dynamic.NewForConfig(unbounded); err != nil {
 		return err
 	}
 	if c.Metadata, err = metadata.NewForConfig(cfg); err != nil {

@@ -8,6 +8,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/slipway-build/slipway/deploy/manifest"
 )
@@ -22,6 +24,8 @@ type view struct {
 	daemonSets   map[string]*appsv1.DaemonSet
 	replicaSets  map[string]*appsv1.ReplicaSet
 	jobs         map[string]*batchv1.Job
+	claims       map[string]*corev1.PersistentVolumeClaim
+	customs      map[schema.GroupKind]map[string]*unstructured.Unstructured
 	pods         []*corev1.Pod
 	events       []*corev1.Event // warnings
 }
@@ -140,11 +144,15 @@ func (now view) examine(ref manifest.Ref, grace Grace) *state {
 		return examine(now, ref, grace, now.replicaSets[ref.Name], now.replicaSet)
 	case "batch/Job":
 		return examine(now, ref, grace, now.jobs[ref.Name], now.job)
+	case "/" + claimKind:
+		return examine(now, ref, grace, now.claims[ref.Name], now.claim)
 	case "/Pod":
 		return now.plainPod(ref, grace)
-	default:
-		return nil
 	}
+	if custom(ref) {
+		return examine(now, ref, grace, now.customs[ref.GroupKind()][ref.Name], conditioned)
+	}
+	return nil
 }
 
 type object[T any] interface {
@@ -197,6 +205,8 @@ func (f finding) within(grace Grace) time.Duration {
 		return grace.Stalled
 	case "create":
 		return grace.Create
+	case "unschedulable":
+		return grace.Unschedulable
 	default:
 		return f.patience
 	}

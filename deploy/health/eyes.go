@@ -7,6 +7,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 
@@ -33,9 +35,10 @@ type eyes struct {
 	objects informers.SharedInformerFactory
 	events  informers.SharedInformerFactory // warnings
 	pulls   informers.SharedInformerFactory // events of pulled images
+	customs dynamicinformer.DynamicSharedInformerFactory
 
 	mu      sync.Mutex
-	watches map[string]cache.SharedIndexInformer
+	watches map[string]cache.SharedIndexInformer // by kind, those that are not Kubernetes' own by resource
 	users   map[*watch]bool
 }
 
@@ -51,6 +54,7 @@ func borrowEyes(c *cluster.Cluster, namespace string) (*eyes, func()) {
 			objects: informers.NewSharedInformerFactoryWithOptions(c.Watching, 0, only, slim),
 			events:  informers.NewSharedInformerFactoryWithOptions(c.Watching, 0, only, slim, warnings),
 			pulls:   informers.NewSharedInformerFactoryWithOptions(c.Watching, 0, only, slim, pulled),
+			customs: dynamicinformer.NewFilteredDynamicSharedInformerFactory(c.WatchingDynamic, 0, namespace, nil),
 		}
 	})
 	e, _ := lent.(*eyes)
@@ -74,6 +78,7 @@ func (e *eyes) Close() {
 	e.objects.Shutdown()
 	e.events.Shutdown()
 	e.pulls.Shutdown()
+	e.customs.Shutdown()
 }
 
 // open answers the watch of a kind, begun when it is not there; nil for a kind that nobody has to look at.
@@ -98,6 +103,27 @@ func (e *eyes) open(kind string) (cache.SharedIndexInformer, error) {
 	return informer, nil
 }
 
+// openCustom is open for a kind that is not Kubernetes' own.
+func (e *eyes) openCustom(kind string, resource schema.GroupVersionResource) (cache.SharedIndexInformer, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	key := resource.String()
+	if have := e.watches[key]; have != nil {
+		return have, nil
+	}
+	informer := e.customs.ForResource(resource).Informer()
+	err := informer.SetWatchErrorHandler(func(_ *cache.Reflector, err error) { e.failed(kind, err) })
+	if err == nil {
+		err = informer.SetTransform(slim)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", kind, err)
+	}
+	e.watches[key] = informer
+	e.customs.Start(e.quit)
+	return informer, nil
+}
+
 func (e *eyes) informer(kind string) cache.SharedIndexInformer {
 	switch kind {
 	case podKind:
@@ -116,6 +142,8 @@ func (e *eyes) informer(kind string) cache.SharedIndexInformer {
 		return e.objects.Apps().V1().StatefulSets().Informer()
 	case "DaemonSet":
 		return e.objects.Apps().V1().DaemonSets().Informer()
+	case claimKind:
+		return e.objects.Core().V1().PersistentVolumeClaims().Informer()
 	case "Job":
 		return e.objects.Batch().V1().Jobs().Informer()
 	default:

@@ -11,9 +11,12 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/slipway-build/slipway/deploy/cluster"
+	"github.com/slipway-build/slipway/deploy/manifest"
 )
 
 // probeEvery is how often the API server is asked whether it lives while watches are quiet: a watch alone cannot tell a quiet
@@ -31,6 +34,7 @@ type watch struct {
 	eyes    *eyes
 	back    func()
 	stores  map[string]cache.Store
+	customs map[schema.GroupKind]cache.Store
 	hears   []func() // ends of the handlers
 	synced  []cache.DoneChecker
 	quit    chan struct{}
@@ -40,7 +44,7 @@ type watch struct {
 func newWatch(c *cluster.Cluster, req Request, lost context.CancelCauseFunc) *watch {
 	w := &watch{
 		cluster: c, req: req, changed: make(chan struct{}, 1), times: newTimeline(), lost: lost,
-		stores: map[string]cache.Store{}, quit: make(chan struct{}),
+		stores: map[string]cache.Store{}, customs: map[schema.GroupKind]cache.Store{}, quit: make(chan struct{}),
 	}
 	w.eyes, w.back = borrowEyes(c, req.Namespace)
 	w.eyes.join(w)
@@ -58,8 +62,11 @@ func (w *watch) start(ctx context.Context) error {
 		switch ref.Group + "/" + ref.Kind {
 		case "apps/Deployment":
 			kinds["Deployment"], kinds["ReplicaSet"] = true, true
-		case "apps/ReplicaSet", "apps/StatefulSet", "apps/DaemonSet", "batch/Job", "/" + serviceKind:
+		case "apps/ReplicaSet", "apps/StatefulSet", "apps/DaemonSet", "batch/Job", "/" + serviceKind, "/" + claimKind:
 			kinds[ref.Kind] = true
+		}
+		if err := w.attachCustom(ctx, ref); err != nil {
+			return err
 		}
 	}
 	for kind := range kinds {
@@ -80,6 +87,27 @@ func (w *watch) attach(kind string) error {
 		return err
 	}
 	w.stores[kind] = informer.GetStore()
+	return w.hear(kind, informer)
+}
+
+// attachCustom begins the watch of a kind that is not Kubernetes' own.
+func (w *watch) attachCustom(ctx context.Context, ref manifest.Ref) error {
+	if !custom(ref) || ref.Namespace == "" || w.customs[ref.GroupKind()] != nil {
+		return nil
+	}
+	mapping, err := w.cluster.MappingFor(ctx, ref.GroupVersionKind)
+	if err != nil {
+		return err
+	}
+	informer, err := w.eyes.openCustom(ref.Kind, mapping.Resource)
+	if err != nil {
+		return err
+	}
+	w.customs[ref.GroupKind()] = informer.GetStore()
+	return w.hear(ref.Kind, informer)
+}
+
+func (w *watch) hear(kind string, informer cache.SharedIndexInformer) error {
 	handler, err := informer.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc:    func(object any, initial bool) { w.note(object, initial) },
 		UpdateFunc: func(_, object any) { w.note(object, false) },
@@ -176,9 +204,19 @@ func (w *watch) view() view {
 		daemonSets:   byName[*appsv1.DaemonSet](w.stores["DaemonSet"]),
 		replicaSets:  byName[*appsv1.ReplicaSet](w.stores["ReplicaSet"]),
 		jobs:         byName[*batchv1.Job](w.stores["Job"]),
+		claims:       byName[*corev1.PersistentVolumeClaim](w.stores[claimKind]),
+		customs:      w.customObjects(),
 		pods:         list[*corev1.Pod](w.stores[podKind]),
 		events:       list[*corev1.Event](w.stores[eventKind]),
 	}
+}
+
+func (w *watch) customObjects() map[schema.GroupKind]map[string]*unstructured.Unstructured {
+	out := map[schema.GroupKind]map[string]*unstructured.Unstructured{}
+	for kind, store := range w.customs {
+		out[kind] = byName[*unstructured.Unstructured](store)
+	}
+	return out
 }
 
 func list[T any](store cache.Store) []T {

@@ -221,6 +221,7 @@ type SnapshotItem struct {
 	//	*SnapshotItem_Test
 	//	*SnapshotItem_Forgotten
 	//	*SnapshotItem_Baseline
+	//	*SnapshotItem_Crossing
 	Kind          isSnapshotItem_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -380,6 +381,15 @@ func (x *SnapshotItem) GetBaseline() *SavedBaseline {
 	return nil
 }
 
+func (x *SnapshotItem) GetCrossing() *SavedCrossing {
+	if x != nil {
+		if x, ok := x.Kind.(*SnapshotItem_Crossing); ok {
+			return x.Crossing
+		}
+	}
+	return nil
+}
+
 type isSnapshotItem_Kind interface {
 	isSnapshotItem_Kind()
 }
@@ -436,6 +446,10 @@ type SnapshotItem_Baseline struct {
 	Baseline *SavedBaseline `protobuf:"bytes,13,opt,name=baseline,proto3,oneof"`
 }
 
+type SnapshotItem_Crossing struct {
+	Crossing *SavedCrossing `protobuf:"bytes,14,opt,name=crossing,proto3,oneof"`
+}
+
 func (*SnapshotItem_Project) isSnapshotItem_Kind() {}
 
 func (*SnapshotItem_Key) isSnapshotItem_Kind() {}
@@ -461,6 +475,8 @@ func (*SnapshotItem_Test) isSnapshotItem_Kind() {}
 func (*SnapshotItem_Forgotten) isSnapshotItem_Kind() {}
 
 func (*SnapshotItem_Baseline) isSnapshotItem_Kind() {}
+
+func (*SnapshotItem_Crossing) isSnapshotItem_Kind() {}
 
 type SavedProject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -799,6 +815,83 @@ func (x *SavedStable) GetRun() string {
 	return ""
 }
 
+// SavedCrossing is a migration of a target that cannot be undone, begun since what is stable there was.
+type SavedCrossing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Environment   string                 `protobuf:"bytes,1,opt,name=environment,proto3" json:"environment,omitempty"`
+	Cluster       string                 `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Service       string                 `protobuf:"bytes,3,opt,name=service,proto3" json:"service,omitempty"`
+	Run           string                 `protobuf:"bytes,4,opt,name=run,proto3" json:"run,omitempty"`
+	Task          string                 `protobuf:"bytes,5,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SavedCrossing) Reset() {
+	*x = SavedCrossing{}
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SavedCrossing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SavedCrossing) ProtoMessage() {}
+
+func (x *SavedCrossing) ProtoReflect() protoreflect.Message {
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SavedCrossing.ProtoReflect.Descriptor instead.
+func (*SavedCrossing) Descriptor() ([]byte, []int) {
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SavedCrossing) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *SavedCrossing) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *SavedCrossing) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *SavedCrossing) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *SavedCrossing) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
 // SavedTime is how long a task of a project usually takes.
 type SavedTime struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -813,7 +906,7 @@ type SavedTime struct {
 
 func (x *SavedTime) Reset() {
 	*x = SavedTime{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[8]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +918,7 @@ func (x *SavedTime) String() string {
 func (*SavedTime) ProtoMessage() {}
 
 func (x *SavedTime) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[8]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +931,7 @@ func (x *SavedTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedTime.ProtoReflect.Descriptor instead.
 func (*SavedTime) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{8}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SavedTime) GetTask() string {
@@ -882,7 +975,7 @@ type SavedForgotten struct {
 
 func (x *SavedForgotten) Reset() {
 	*x = SavedForgotten{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[9]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +987,7 @@ func (x *SavedForgotten) String() string {
 func (*SavedForgotten) ProtoMessage() {}
 
 func (x *SavedForgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[9]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1000,7 @@ func (x *SavedForgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedForgotten.ProtoReflect.Descriptor instead.
 func (*SavedForgotten) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{9}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SavedForgotten) GetDigest() string {
@@ -955,7 +1048,7 @@ type SavedBaseline struct {
 
 func (x *SavedBaseline) Reset() {
 	*x = SavedBaseline{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[10]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1060,7 @@ func (x *SavedBaseline) String() string {
 func (*SavedBaseline) ProtoMessage() {}
 
 func (x *SavedBaseline) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[10]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1073,7 @@ func (x *SavedBaseline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedBaseline.ProtoReflect.Descriptor instead.
 func (*SavedBaseline) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{10}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SavedBaseline) GetRef() string {
@@ -1039,7 +1132,7 @@ type SavedEnvironment struct {
 
 func (x *SavedEnvironment) Reset() {
 	*x = SavedEnvironment{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[11]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1144,7 @@ func (x *SavedEnvironment) String() string {
 func (*SavedEnvironment) ProtoMessage() {}
 
 func (x *SavedEnvironment) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[11]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1157,7 @@ func (x *SavedEnvironment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedEnvironment.ProtoReflect.Descriptor instead.
 func (*SavedEnvironment) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{11}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SavedEnvironment) GetName() string {
@@ -1130,7 +1223,7 @@ type SavedHold struct {
 
 func (x *SavedHold) Reset() {
 	*x = SavedHold{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1235,7 @@ func (x *SavedHold) String() string {
 func (*SavedHold) ProtoMessage() {}
 
 func (x *SavedHold) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[12]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1248,7 @@ func (x *SavedHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedHold.ProtoReflect.Descriptor instead.
 func (*SavedHold) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{12}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SavedHold) GetBy() string {
@@ -1208,7 +1301,7 @@ type SavedArchive struct {
 
 func (x *SavedArchive) Reset() {
 	*x = SavedArchive{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1313,7 @@ func (x *SavedArchive) String() string {
 func (*SavedArchive) ProtoMessage() {}
 
 func (x *SavedArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[13]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1326,7 @@ func (x *SavedArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedArchive.ProtoReflect.Descriptor instead.
 func (*SavedArchive) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{13}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SavedArchive) GetRun() string {
@@ -1299,7 +1392,7 @@ type SavedRun struct {
 
 func (x *SavedRun) Reset() {
 	*x = SavedRun{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1404,7 @@ func (x *SavedRun) String() string {
 func (*SavedRun) ProtoMessage() {}
 
 func (x *SavedRun) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[14]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +1417,7 @@ func (x *SavedRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedRun.ProtoReflect.Descriptor instead.
 func (*SavedRun) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{14}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SavedRun) GetAccepted() *RunAccepted {
@@ -1438,7 +1531,7 @@ type SavedTask struct {
 
 func (x *SavedTask) Reset() {
 	*x = SavedTask{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1543,7 @@ func (x *SavedTask) String() string {
 func (*SavedTask) ProtoMessage() {}
 
 func (x *SavedTask) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[15]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1556,7 @@ func (x *SavedTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedTask.ProtoReflect.Descriptor instead.
 func (*SavedTask) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{15}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SavedTask) GetId() string {
@@ -1563,7 +1656,7 @@ type SavedAttempt struct {
 
 func (x *SavedAttempt) Reset() {
 	*x = SavedAttempt{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1668,7 @@ func (x *SavedAttempt) String() string {
 func (*SavedAttempt) ProtoMessage() {}
 
 func (x *SavedAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[16]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1681,7 @@ func (x *SavedAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedAttempt.ProtoReflect.Descriptor instead.
 func (*SavedAttempt) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{16}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SavedAttempt) GetAttempt() *Attempt {
@@ -1633,7 +1726,7 @@ type RunArchive struct {
 
 func (x *RunArchive) Reset() {
 	*x = RunArchive{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +1738,7 @@ func (x *RunArchive) String() string {
 func (*RunArchive) ProtoMessage() {}
 
 func (x *RunArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[17]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +1751,7 @@ func (x *RunArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunArchive.ProtoReflect.Descriptor instead.
 func (*RunArchive) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{17}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RunArchive) GetSchema() int32 {
@@ -1706,7 +1799,7 @@ type LogArchive struct {
 
 func (x *LogArchive) Reset() {
 	*x = LogArchive{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[18]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1811,7 @@ func (x *LogArchive) String() string {
 func (*LogArchive) ProtoMessage() {}
 
 func (x *LogArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[18]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1824,7 @@ func (x *LogArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogArchive.ProtoReflect.Descriptor instead.
 func (*LogArchive) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{18}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LogArchive) GetSchema() int32 {
@@ -1785,7 +1878,7 @@ type ArchivedLog struct {
 
 func (x *ArchivedLog) Reset() {
 	*x = ArchivedLog{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[19]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1890,7 @@ func (x *ArchivedLog) String() string {
 func (*ArchivedLog) ProtoMessage() {}
 
 func (x *ArchivedLog) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[19]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1903,7 @@ func (x *ArchivedLog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchivedLog.ProtoReflect.Descriptor instead.
 func (*ArchivedLog) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{19}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ArchivedLog) GetTask() uint32 {
@@ -1856,7 +1949,7 @@ type ArchivedChunk struct {
 
 func (x *ArchivedChunk) Reset() {
 	*x = ArchivedChunk{}
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[20]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1868,7 +1961,7 @@ func (x *ArchivedChunk) String() string {
 func (*ArchivedChunk) ProtoMessage() {}
 
 func (x *ArchivedChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_slipway_v1_snapshot_proto_msgTypes[20]
+	mi := &file_slipway_v1_snapshot_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1881,7 +1974,7 @@ func (x *ArchivedChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchivedChunk.ProtoReflect.Descriptor instead.
 func (*ArchivedChunk) Descriptor() ([]byte, []int) {
-	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{20}
+	return file_slipway_v1_snapshot_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ArchivedChunk) GetOffset() int64 {
@@ -1938,7 +2031,7 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\fSnapshotPart\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12.\n" +
-	"\x05items\x18\x03 \x03(\v2\x18.slipway.v1.SnapshotItemR\x05items\"\xa5\x05\n" +
+	"\x05items\x18\x03 \x03(\v2\x18.slipway.v1.SnapshotItemR\x05items\"\xde\x05\n" +
 	"\fSnapshotItem\x124\n" +
 	"\aproject\x18\x01 \x01(\v2\x18.slipway.v1.SavedProjectH\x00R\aproject\x12(\n" +
 	"\x03key\x18\x02 \x01(\v2\x14.slipway.v1.SavedKeyH\x00R\x03key\x121\n" +
@@ -1953,7 +2046,8 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	" \x01(\v2\x15.slipway.v1.SavedTimeH\x00R\x04time\x12&\n" +
 	"\x04test\x18\v \x01(\v2\x10.slipway.v1.TestH\x00R\x04test\x12:\n" +
 	"\tforgotten\x18\f \x01(\v2\x1a.slipway.v1.SavedForgottenH\x00R\tforgotten\x127\n" +
-	"\bbaseline\x18\r \x01(\v2\x19.slipway.v1.SavedBaselineH\x00R\bbaselineB\x06\n" +
+	"\bbaseline\x18\r \x01(\v2\x19.slipway.v1.SavedBaselineH\x00R\bbaseline\x127\n" +
+	"\bcrossing\x18\x0e \x01(\v2\x19.slipway.v1.SavedCrossingH\x00R\bcrossingB\x06\n" +
 	"\x04kind\"6\n" +
 	"\fSavedProject\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -1979,7 +2073,13 @@ const file_slipway_v1_snapshot_proto_rawDesc = "" +
 	"\aservice\x18\x03 \x01(\tR\aservice\x12\x1c\n" +
 	"\tmanifests\x18\x04 \x01(\tR\tmanifests\x12\x18\n" +
 	"\arelease\x18\x05 \x01(\tR\arelease\x12\x10\n" +
-	"\x03run\x18\x06 \x01(\tR\x03run\"\xa6\x01\n" +
+	"\x03run\x18\x06 \x01(\tR\x03run\"\x8b\x01\n" +
+	"\rSavedCrossing\x12 \n" +
+	"\venvironment\x18\x01 \x01(\tR\venvironment\x12\x18\n" +
+	"\acluster\x18\x02 \x01(\tR\acluster\x12\x18\n" +
+	"\aservice\x18\x03 \x01(\tR\aservice\x12\x10\n" +
+	"\x03run\x18\x04 \x01(\tR\x03run\x12\x12\n" +
+	"\x04task\x18\x05 \x01(\tR\x04task\"\xa6\x01\n" +
 	"\tSavedTime\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12-\n" +
 	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12*\n" +
@@ -2091,7 +2191,7 @@ func file_slipway_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_slipway_v1_snapshot_proto_rawDescData
 }
 
-var file_slipway_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_slipway_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*Snapshot)(nil),              // 0: slipway.v1.Snapshot
 	(*SnapshotPart)(nil),          // 1: slipway.v1.SnapshotPart
@@ -2101,85 +2201,87 @@ var file_slipway_v1_snapshot_proto_goTypes = []any{
 	(*SavedResult)(nil),           // 5: slipway.v1.SavedResult
 	(*SavedGreen)(nil),            // 6: slipway.v1.SavedGreen
 	(*SavedStable)(nil),           // 7: slipway.v1.SavedStable
-	(*SavedTime)(nil),             // 8: slipway.v1.SavedTime
-	(*SavedForgotten)(nil),        // 9: slipway.v1.SavedForgotten
-	(*SavedBaseline)(nil),         // 10: slipway.v1.SavedBaseline
-	(*SavedEnvironment)(nil),      // 11: slipway.v1.SavedEnvironment
-	(*SavedHold)(nil),             // 12: slipway.v1.SavedHold
-	(*SavedArchive)(nil),          // 13: slipway.v1.SavedArchive
-	(*SavedRun)(nil),              // 14: slipway.v1.SavedRun
-	(*SavedTask)(nil),             // 15: slipway.v1.SavedTask
-	(*SavedAttempt)(nil),          // 16: slipway.v1.SavedAttempt
-	(*RunArchive)(nil),            // 17: slipway.v1.RunArchive
-	(*LogArchive)(nil),            // 18: slipway.v1.LogArchive
-	(*ArchivedLog)(nil),           // 19: slipway.v1.ArchivedLog
-	(*ArchivedChunk)(nil),         // 20: slipway.v1.ArchivedChunk
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*Test)(nil),                  // 22: slipway.v1.Test
-	(*Result)(nil),                // 23: slipway.v1.Result
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
-	(*TestItem)(nil),              // 25: slipway.v1.TestItem
-	(*Drift)(nil),                 // 26: slipway.v1.Drift
-	(*RunAccepted)(nil),           // 27: slipway.v1.RunAccepted
-	(RunState)(0),                 // 28: slipway.v1.RunState
-	(TaskState)(0),                // 29: slipway.v1.TaskState
-	(FailureClass)(0),             // 30: slipway.v1.FailureClass
-	(*Approval)(nil),              // 31: slipway.v1.Approval
-	(*Attempt)(nil),               // 32: slipway.v1.Attempt
+	(*SavedCrossing)(nil),         // 8: slipway.v1.SavedCrossing
+	(*SavedTime)(nil),             // 9: slipway.v1.SavedTime
+	(*SavedForgotten)(nil),        // 10: slipway.v1.SavedForgotten
+	(*SavedBaseline)(nil),         // 11: slipway.v1.SavedBaseline
+	(*SavedEnvironment)(nil),      // 12: slipway.v1.SavedEnvironment
+	(*SavedHold)(nil),             // 13: slipway.v1.SavedHold
+	(*SavedArchive)(nil),          // 14: slipway.v1.SavedArchive
+	(*SavedRun)(nil),              // 15: slipway.v1.SavedRun
+	(*SavedTask)(nil),             // 16: slipway.v1.SavedTask
+	(*SavedAttempt)(nil),          // 17: slipway.v1.SavedAttempt
+	(*RunArchive)(nil),            // 18: slipway.v1.RunArchive
+	(*LogArchive)(nil),            // 19: slipway.v1.LogArchive
+	(*ArchivedLog)(nil),           // 20: slipway.v1.ArchivedLog
+	(*ArchivedChunk)(nil),         // 21: slipway.v1.ArchivedChunk
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*Test)(nil),                  // 23: slipway.v1.Test
+	(*Result)(nil),                // 24: slipway.v1.Result
+	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
+	(*TestItem)(nil),              // 26: slipway.v1.TestItem
+	(*Drift)(nil),                 // 27: slipway.v1.Drift
+	(*RunAccepted)(nil),           // 28: slipway.v1.RunAccepted
+	(RunState)(0),                 // 29: slipway.v1.RunState
+	(TaskState)(0),                // 30: slipway.v1.TaskState
+	(FailureClass)(0),             // 31: slipway.v1.FailureClass
+	(*Approval)(nil),              // 32: slipway.v1.Approval
+	(*Attempt)(nil),               // 33: slipway.v1.Attempt
 }
 var file_slipway_v1_snapshot_proto_depIdxs = []int32{
-	21, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
+	22, // 0: slipway.v1.Snapshot.time:type_name -> google.protobuf.Timestamp
 	2,  // 1: slipway.v1.SnapshotPart.items:type_name -> slipway.v1.SnapshotItem
 	3,  // 2: slipway.v1.SnapshotItem.project:type_name -> slipway.v1.SavedProject
 	4,  // 3: slipway.v1.SnapshotItem.key:type_name -> slipway.v1.SavedKey
 	5,  // 4: slipway.v1.SnapshotItem.result:type_name -> slipway.v1.SavedResult
 	6,  // 5: slipway.v1.SnapshotItem.green:type_name -> slipway.v1.SavedGreen
 	7,  // 6: slipway.v1.SnapshotItem.stable:type_name -> slipway.v1.SavedStable
-	11, // 7: slipway.v1.SnapshotItem.environment:type_name -> slipway.v1.SavedEnvironment
-	13, // 8: slipway.v1.SnapshotItem.archive:type_name -> slipway.v1.SavedArchive
-	14, // 9: slipway.v1.SnapshotItem.run:type_name -> slipway.v1.SavedRun
-	15, // 10: slipway.v1.SnapshotItem.task:type_name -> slipway.v1.SavedTask
-	8,  // 11: slipway.v1.SnapshotItem.time:type_name -> slipway.v1.SavedTime
-	22, // 12: slipway.v1.SnapshotItem.test:type_name -> slipway.v1.Test
-	9,  // 13: slipway.v1.SnapshotItem.forgotten:type_name -> slipway.v1.SavedForgotten
-	10, // 14: slipway.v1.SnapshotItem.baseline:type_name -> slipway.v1.SavedBaseline
-	21, // 15: slipway.v1.SavedKey.at:type_name -> google.protobuf.Timestamp
-	23, // 16: slipway.v1.SavedResult.result:type_name -> slipway.v1.Result
-	21, // 17: slipway.v1.SavedResult.at:type_name -> google.protobuf.Timestamp
-	21, // 18: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
-	24, // 19: slipway.v1.SavedTime.took:type_name -> google.protobuf.Duration
-	21, // 20: slipway.v1.SavedTime.at:type_name -> google.protobuf.Timestamp
-	25, // 21: slipway.v1.SavedTime.items:type_name -> slipway.v1.TestItem
-	21, // 22: slipway.v1.SavedForgotten.at:type_name -> google.protobuf.Timestamp
-	21, // 23: slipway.v1.SavedBaseline.at:type_name -> google.protobuf.Timestamp
-	12, // 24: slipway.v1.SavedEnvironment.hold:type_name -> slipway.v1.SavedHold
-	26, // 25: slipway.v1.SavedEnvironment.drift:type_name -> slipway.v1.Drift
-	21, // 26: slipway.v1.SavedEnvironment.moved:type_name -> google.protobuf.Timestamp
-	21, // 27: slipway.v1.SavedHold.at:type_name -> google.protobuf.Timestamp
-	21, // 28: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
-	27, // 29: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
-	21, // 30: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
-	28, // 31: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
-	21, // 32: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
-	29, // 33: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
-	16, // 34: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
-	21, // 35: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
-	21, // 36: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
-	21, // 37: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
-	30, // 38: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
-	23, // 39: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
-	24, // 40: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
-	31, // 41: slipway.v1.SavedTask.approvals:type_name -> slipway.v1.Approval
-	32, // 42: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
-	14, // 43: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
-	15, // 44: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
-	19, // 45: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
-	20, // 46: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	12, // 7: slipway.v1.SnapshotItem.environment:type_name -> slipway.v1.SavedEnvironment
+	14, // 8: slipway.v1.SnapshotItem.archive:type_name -> slipway.v1.SavedArchive
+	15, // 9: slipway.v1.SnapshotItem.run:type_name -> slipway.v1.SavedRun
+	16, // 10: slipway.v1.SnapshotItem.task:type_name -> slipway.v1.SavedTask
+	9,  // 11: slipway.v1.SnapshotItem.time:type_name -> slipway.v1.SavedTime
+	23, // 12: slipway.v1.SnapshotItem.test:type_name -> slipway.v1.Test
+	10, // 13: slipway.v1.SnapshotItem.forgotten:type_name -> slipway.v1.SavedForgotten
+	11, // 14: slipway.v1.SnapshotItem.baseline:type_name -> slipway.v1.SavedBaseline
+	8,  // 15: slipway.v1.SnapshotItem.crossing:type_name -> slipway.v1.SavedCrossing
+	22, // 16: slipway.v1.SavedKey.at:type_name -> google.protobuf.Timestamp
+	24, // 17: slipway.v1.SavedResult.result:type_name -> slipway.v1.Result
+	22, // 18: slipway.v1.SavedResult.at:type_name -> google.protobuf.Timestamp
+	22, // 19: slipway.v1.SavedGreen.at:type_name -> google.protobuf.Timestamp
+	25, // 20: slipway.v1.SavedTime.took:type_name -> google.protobuf.Duration
+	22, // 21: slipway.v1.SavedTime.at:type_name -> google.protobuf.Timestamp
+	26, // 22: slipway.v1.SavedTime.items:type_name -> slipway.v1.TestItem
+	22, // 23: slipway.v1.SavedForgotten.at:type_name -> google.protobuf.Timestamp
+	22, // 24: slipway.v1.SavedBaseline.at:type_name -> google.protobuf.Timestamp
+	13, // 25: slipway.v1.SavedEnvironment.hold:type_name -> slipway.v1.SavedHold
+	27, // 26: slipway.v1.SavedEnvironment.drift:type_name -> slipway.v1.Drift
+	22, // 27: slipway.v1.SavedEnvironment.moved:type_name -> google.protobuf.Timestamp
+	22, // 28: slipway.v1.SavedHold.at:type_name -> google.protobuf.Timestamp
+	22, // 29: slipway.v1.SavedArchive.finished_at:type_name -> google.protobuf.Timestamp
+	28, // 30: slipway.v1.SavedRun.accepted:type_name -> slipway.v1.RunAccepted
+	22, // 31: slipway.v1.SavedRun.accepted_at:type_name -> google.protobuf.Timestamp
+	29, // 32: slipway.v1.SavedRun.state:type_name -> slipway.v1.RunState
+	22, // 33: slipway.v1.SavedRun.finished_at:type_name -> google.protobuf.Timestamp
+	30, // 34: slipway.v1.SavedTask.state:type_name -> slipway.v1.TaskState
+	17, // 35: slipway.v1.SavedTask.attempts:type_name -> slipway.v1.SavedAttempt
+	22, // 36: slipway.v1.SavedTask.ready_at:type_name -> google.protobuf.Timestamp
+	22, // 37: slipway.v1.SavedTask.not_before:type_name -> google.protobuf.Timestamp
+	22, // 38: slipway.v1.SavedTask.finished_at:type_name -> google.protobuf.Timestamp
+	31, // 39: slipway.v1.SavedTask.failure_class:type_name -> slipway.v1.FailureClass
+	24, // 40: slipway.v1.SavedTask.result:type_name -> slipway.v1.Result
+	25, // 41: slipway.v1.SavedTask.longest:type_name -> google.protobuf.Duration
+	32, // 42: slipway.v1.SavedTask.approvals:type_name -> slipway.v1.Approval
+	33, // 43: slipway.v1.SavedAttempt.attempt:type_name -> slipway.v1.Attempt
+	15, // 44: slipway.v1.RunArchive.run:type_name -> slipway.v1.SavedRun
+	16, // 45: slipway.v1.RunArchive.tasks:type_name -> slipway.v1.SavedTask
+	20, // 46: slipway.v1.LogArchive.logs:type_name -> slipway.v1.ArchivedLog
+	21, // 47: slipway.v1.ArchivedLog.chunks:type_name -> slipway.v1.ArchivedChunk
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_slipway_v1_snapshot_proto_init() }
@@ -2205,6 +2307,7 @@ func file_slipway_v1_snapshot_proto_init() {
 		(*SnapshotItem_Test)(nil),
 		(*SnapshotItem_Forgotten)(nil),
 		(*SnapshotItem_Baseline)(nil),
+		(*SnapshotItem_Crossing)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2212,7 +2315,7 @@ func file_slipway_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slipway_v1_snapshot_proto_rawDesc), len(file_slipway_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
