@@ -233,6 +233,10 @@ func (w *watch) report(ctx context.Context, v verdict, findings []finding, timed
 		r.Reasons = w.evidence(ctx, findings)
 		return r, ctx.Err()
 	}
+	// What watches show may be from before the cluster went away.
+	if _, err := w.cluster.Answered(ctx, time.Now().Add(-time.Second)); err != nil {
+		return Report{}, err
+	}
 	r.Warnings = w.warnings()
 	return r, nil
 }
