@@ -286,6 +286,27 @@ func TestDeadBeforeAndInBetween(t *testing.T) {
 	}
 }
 
+// TestWhatWasSeenBeforeAClusterWentAwayIsNoHealth: the watches stay as they were, and show pods that work.
+func TestWhatWasSeenBeforeAClusterWentAwayIsNoHealth(t *testing.T) {
+	relay := kubetest.NewRelay(t)
+	c, ns := open(t, relay.Kubeconfig), kubetest.Namespace(t)
+	result := deploy(t, c, request(ns, "r1", app("1", ""), 1))
+	if result.Verdict != rolling.Healthy {
+		t.Fatalf("%s: %s", result.Verdict, result.Explanation())
+	}
+	observe := health.Request{
+		Namespace: ns, Objects: result.Applied.Refs(), Timeout: 2 * time.Second, Patience: time.Minute,
+		Progress: func(p health.Progress) {
+			if p.Done {
+				relay.Kill()
+			}
+		},
+	}
+	if report, err := health.Observe(t.Context(), c, observe); !cluster.IsUnreachable(err) {
+		t.Errorf("healthy: %v, %v; want unreachable", report.Healthy, err)
+	}
+}
+
 // Nothing stands behind the service, so the API server itself answers and nobody dials a pod.
 func TestHTTPSaysNo(t *testing.T) {
 	c, ns := open(t, kubetest.Kubeconfig(t)), kubetest.NewNamespace(t)
