@@ -45,8 +45,9 @@ type Cluster struct {
 	Typed    kubernetes.Interface
 	Watching kubernetes.Interface // the same without a request timeout, for watches
 	Dynamic  dynamic.Interface
-	// WatchingDynamic is Dynamic without a request timeout, for watches.
-	WatchingDynamic dynamic.Interface
+	// WatchingDynamic and WatchingMetadata are without a request timeout, for watches.
+	WatchingDynamic  dynamic.Interface
+	WatchingMetadata metadata.Interface
 
 	Metadata metadata.Interface
 	Mapper   meta.ResettableRESTMapper
@@ -108,6 +109,9 @@ func (c *Cluster) connect(cfg *rest.Config) error {
 	unbounded := rest.CopyConfig(cfg)
 	unbounded.Timeout = 0
 	if c.WatchingDynamic, err = dynamic.NewForConfig(unbounded); err != nil {
+		return err
+	}
+	if c.WatchingMetadata, err = metadata.NewForConfig(unbounded); err != nil {
 		return err
 	}
 	if c.Metadata, err = metadata.NewForConfig(cfg); err != nil {

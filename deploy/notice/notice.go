@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -20,9 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/metadata/metadatainformer"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/slipway-build/slipway/deploy/apply"
@@ -71,27 +68,13 @@ func (w *Watcher) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { w.tell(ctx); return nil })
 	for _, c := range w.cfg.Clusters {
-		client, err := unbounded(c)
-		if err != nil {
-			w.cfg.Log.WarnContext(ctx, "cluster is not watched: changes are seen when it is compared", "cluster", c.Name(), "err", err)
-			continue
-		}
-		g.Go(func() error { w.follow(ctx, c, client); return nil })
+		g.Go(func() error { w.follow(ctx, c); return nil })
 	}
 	return g.Wait()
 }
 
-// unbounded is a client whose requests may last, as watches do.
-func unbounded(c *cluster.Cluster) (metadata.Interface, error) {
-	watching, ok := c.Watching.Discovery().RESTClient().(*rest.RESTClient)
-	if !ok {
-		return nil, fmt.Errorf("a client of %T cannot be shared", c.Watching.Discovery().RESTClient())
-	}
-	return metadata.NewForConfigAndClient(metadata.ConfigFor(&rest.Config{Host: c.Server(), QPS: 20, Burst: 40}), watching.Client)
-}
-
 // follow watches all kinds of one cluster, those too that are added to it.
-func (w *Watcher) follow(ctx context.Context, c *cluster.Cluster, client metadata.Interface) {
+func (w *Watcher) follow(ctx context.Context, c *cluster.Cluster) {
 	var watches sync.WaitGroup
 	defer watches.Wait()
 	var mu sync.Mutex
@@ -110,7 +93,7 @@ func (w *Watcher) follow(ctx context.Context, c *cluster.Cluster, client metadat
 				continue
 			}
 			watches.Go(func() {
-				w.watch(ctx, c, client, kind)
+				w.watch(ctx, c, kind)
 				mu.Lock()
 				defer mu.Unlock()
 				delete(watched, kind) // it is tried again with the next discovery
@@ -150,10 +133,10 @@ func watchable(c *cluster.Cluster) ([]schema.GroupVersionResource, error) {
 }
 
 // watch follows one kind until the context ends, or it may not.
-func (w *Watcher) watch(ctx context.Context, c *cluster.Cluster, client metadata.Interface, kind schema.GroupVersionResource) {
+func (w *Watcher) watch(ctx context.Context, c *cluster.Cluster, kind schema.GroupVersionResource) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	informer := metadatainformer.NewFilteredMetadataInformer(client, kind, metav1.NamespaceAll, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
+	informer := metadatainformer.NewFilteredMetadataInformer(c.WatchingMetadata, kind, metav1.NamespaceAll, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 		o.LabelSelector = apply.Everything()
 	}).Informer()
 	err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
